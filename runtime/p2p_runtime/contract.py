@@ -1,0 +1,145 @@
+"""The pixel contract: how any frame becomes the generator's input, and its output a frame.
+
+Training and the device call the same :meth:`PixelContract.fit`, so what the generator learned to
+read is what it is given.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from .errors import ContractError
+from .palette import Palette
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["CONTRACT_SCHEMA", "PixelContract"]
+
+CONTRACT_SCHEMA = 1
+MAX_SIDE_PX = 8192
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PixelContract:
+    """What the generator reads: size, palette and the rule between a frame and its input.
+
+    Attributes:
+        height, width: the generator's input and output size in pixels.
+        palette: the label colours; None for inputs that are not label maps (grey photos, edges).
+        direction: what is translated into what, for people, for example ``labels to photo``.
+    """
+
+    height: int
+    width: int
+    palette: Palette | None
+    direction: str = "right half to left half"
+
+    def __post_init__(self) -> None:
+        for name, side in (("height", self.height), ("width", self.width)):
+            if not 1 <= side <= MAX_SIDE_PX:
+                raise ContractError(f"contract {name} is {side} px; 1 to {MAX_SIDE_PX} work")
+
+    def fit(self, frame: NDArray[np.uint8], *, snap: bool = True) -> NDArray[np.uint8]:
+        """Turn any frame into the generator's input.
+
+        The frame is stretched to the contract's size, never cropped. Label maps are resized by
+        nearest neighbour, since any other rule invents classes, and snapped to the palette;
+        other pictures are resized by area (smaller) or bilinear (larger) and left as they are.
+
+        Args:
+            frame: (h, w, 3) uint8 BGR, any size.
+            snap: put label pixels on their nearest palette colour.
+
+        Returns:
+            (height, width, 3) uint8 BGR, C-contiguous.
+
+        Raises:
+            ContractError: the frame is not (h, w, 3) uint8.
+        """
+        _check(frame)
+        fitted = self._resize(frame)
+        if self.palette is not None and snap:
+            fitted = self.palette.snap(fitted)
+        return np.ascontiguousarray(fitted)
+
+    def restore(self, image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+        """Stretch a generated image back to its source frame's size.
+
+        Args:
+            image: (contract height, contract width, 3) uint8 BGR.
+            height, width: the source frame's size in pixels.
+
+        Returns:
+            (height, width, 3) uint8 BGR; bicubic when larger, area when smaller.
+        """
+        if image.shape[:2] == (height, width):
+            return image
+        larger = height * width > image.shape[0] * image.shape[1]
+        how = cv2.INTER_CUBIC if larger else cv2.INTER_AREA
+        return np.asarray(cv2.resize(image, (width, height), interpolation=how), np.uint8)
+
+    def _resize(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if frame.shape[:2] == (self.height, self.width):
+            return frame
+        if self.palette is not None:
+            how = cv2.INTER_NEAREST_EXACT
+        else:
+            smaller = frame.shape[0] * frame.shape[1] > self.height * self.width
+            how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+        size = (self.width, self.height)
+        return np.asarray(cv2.resize(frame, size, interpolation=how), np.uint8)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values; :meth:`from_json` reads them back."""
+        return {
+            "schema": CONTRACT_SCHEMA,
+            "height": self.height,
+            "width": self.width,
+            "resize": "stretch, nearest" if self.palette else "stretch, area or bilinear",
+            "labels": "palette colours" if self.palette else "none",
+            "palette": self.palette.to_json() if self.palette else None,
+            "direction": self.direction,
+        }
+
+    @classmethod
+    def from_json(cls, document: Any) -> PixelContract:
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            ContractError: a field is missing, malformed, or of a schema this version cannot read.
+        """
+        if not isinstance(document, dict):
+            raise ContractError("contract: not a JSON object")
+        if document.get("schema") != CONTRACT_SCHEMA:
+            raise ContractError(
+                f"contract field 'schema' is {document.get('schema')!r}; "
+                f"this version of p2p_runtime reads {CONTRACT_SCHEMA}"
+            )
+        palette = _field(document, "palette", (dict, type(None)))
+        return cls(
+            height=_field(document, "height", int),
+            width=_field(document, "width", int),
+            palette=None if palette is None else Palette.from_json(palette),
+            direction=_field(document, "direction", str),
+        )
+
+
+def _check(frame: NDArray[np.uint8]) -> None:
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape:
+        raise ContractError(
+            f"a frame must be (height, width, 3) uint8 BGR, this one is {frame.shape} {frame.dtype}"
+        )
+
+
+def _field(document: dict[str, Any], name: str, kind: Any) -> Any:
+    value = document.get(name, _field)
+    if value is _field:
+        raise ContractError(f"contract field {name!r} is missing")
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ContractError(f"contract field {name!r} is {value!r}, of the wrong type")
+    return value

@@ -1,0 +1,50 @@
+"""Stop in good order: the first signal asks, the second one insists."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType, TracebackType
+
+__all__ = ["StopRequest"]
+
+
+class StopRequest:
+    """Turns SIGINT and SIGTERM into a flag that long work looks at between two steps.
+
+    The first signal sets the flag; the handlers that stood before come back, so that a second
+    signal ends the process at once. Use it as a context manager, in the main thread.
+
+    Attributes:
+        exit_code: 130 after SIGINT, 143 after SIGTERM, 0 before any.
+    """
+
+    def __init__(self) -> None:
+        self.exit_code = 0
+        self._before: dict[signal.Signals, object] = {}
+
+    @property
+    def requested(self) -> bool:
+        """Whether a signal has come."""
+        return self.exit_code != 0
+
+    def __enter__(self) -> StopRequest:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._restore()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.exit_code = 128 + number
+        self._restore()
+
+    def _restore(self) -> None:
+        while self._before:
+            number, handler = self._before.popitem()
+            signal.signal(number, handler)  # type: ignore[arg-type]  # what signal() gave us

@@ -1,0 +1,51 @@
+"""Pixels to signals and back: the only normalisation in the project.
+
+Pixels are what files and devices hold, signals are what networks read. Export traces these two
+functions into the graph, so the device never repeats them.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+__all__ = ["ChannelOrder", "to_pixels", "to_signal"]
+
+ChannelOrder = Literal["rgb", "bgr"]
+
+HALF_RANGE = 127.5
+"""Mean 0.5 and standard deviation 0.5 on a 0-1 scale, on a 0-255 scale."""
+
+
+def to_signal(pixels: torch.Tensor, order: ChannelOrder = "rgb") -> torch.Tensor:
+    """Turn pixels into a signal.
+
+    Args:
+        pixels: (N, H, W, 3) uint8 BGR, 0-255.
+        order: the signal's channels. Every trained network reads ``rgb``; ``bgr`` is for exported
+            ones, whose first convolution took the swap over.
+
+    Returns:
+        (N, 3, H, W) float32 in [-1, 1], contiguous.
+    """
+    levels = pixels.to(torch.float32).permute(0, 3, 1, 2)  # (N, 3, H, W)
+    return (_swap(levels, order) / HALF_RANGE - 1.0).contiguous()
+
+
+def to_pixels(signal: torch.Tensor, order: ChannelOrder = "rgb") -> torch.Tensor:
+    """Turn a signal into pixels; halves round to even, values outside [-1, 1] are clamped.
+
+    Args:
+        signal: (N, 3, H, W) float in [-1, 1].
+        order: the signal's channels, as for :func:`to_signal`.
+
+    Returns:
+        (N, H, W, 3) uint8 BGR.
+    """
+    levels = (signal.to(torch.float32) * HALF_RANGE + HALF_RANGE).round().clamp(0, 255)
+    return _swap(levels, order).permute(0, 2, 3, 1).contiguous().to(torch.uint8)
+
+
+def _swap(channels: torch.Tensor, order: ChannelOrder) -> torch.Tensor:
+    return channels.flip(1) if order == "rgb" else channels

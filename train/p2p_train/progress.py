@@ -1,0 +1,92 @@
+"""The progress of a run: a bar on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from datetime import timedelta
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+__all__ = ["TrainProgress"]
+
+logger = logging.getLogger(__name__)
+LINE_EVERY_S = 15.0
+
+
+class TrainProgress:
+    """Shows step, epoch, losses, images/s and the time left.
+
+    Args:
+        total_steps: steps of the whole run.
+        first_step: steps done before, for resumed runs.
+        batch_size: images a step.
+    """
+
+    def __init__(self, *, total_steps: int, first_step: int, batch_size: int) -> None:
+        self._total_steps = total_steps
+        self._first_step = first_step
+        self._batch_size = batch_size
+        self._images = 0
+        self._before_s = 0.0
+        self._since_s = self._line_s = time.monotonic()
+        self._bar = Progress(
+            TextColumn("epoch {task.fields[epoch]:.2f}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[speed]:.1f} images/s"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[losses]}"),
+            console=Console(stderr=True),
+            disable=not sys.stderr.isatty(),
+        )
+        self._task = self._bar.add_task(
+            "", total=total_steps, completed=first_step, epoch=0.0, speed=0.0, losses=""
+        )
+
+    def __enter__(self) -> TrainProgress:
+        self._bar.start()
+        self.resume()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def pause(self) -> None:
+        """Stop counting time as training, for validation and saving."""
+        self._before_s += time.monotonic() - self._since_s
+
+    def resume(self) -> None:
+        """Go on counting."""
+        self._since_s = time.monotonic()
+
+    def speed(self) -> float:
+        """Return the images/s of the steps shown so far, while paused."""
+        return self._images / max(self._before_s, 1e-9)
+
+    def show(self, step: int, epoch: float, losses: str) -> None:
+        """Redraw the bar, or log a line if the last one is old enough."""
+        now_s = time.monotonic()
+        self._images = (step - self._first_step) * self._batch_size
+        speed = self._images / max(self._before_s + now_s - self._since_s, 1e-9)
+        self._bar.update(self._task, completed=step, epoch=epoch, speed=speed, losses=losses)
+        if self._bar.disable and now_s - self._line_s >= LINE_EVERY_S:
+            self._line_s = now_s
+            left_s = (self._total_steps - step) * self._batch_size / max(speed, 1e-9)
+            logger.info(
+                "step %d/%d, epoch %.2f, %.1f images/s, %s left, %s",
+                step,
+                self._total_steps,
+                epoch,
+                speed,
+                timedelta(seconds=round(left_s)),
+                losses,
+            )
