@@ -55,14 +55,16 @@ class GoldenFrame:
         Integer arithmetic only, so that every machine draws the same: palette colours for label
         maps, any colour otherwise.
         """
-        rows, columns = np.indices((contract.height, contract.width), np.uint32) // 16
-        noise = (rows * 73856093) ^ (columns * 19349663) ^ np.uint32(seed * 83492791 & 0xFFFFFFFF)
-        noise = (noise ^ (noise >> 13)) * np.uint32(0x5BD1E995)
-        noise ^= noise >> 15
+        patches = np.indices((contract.height, contract.width)).astype(np.uint32) // 16
+        noise = patches[0] * np.uint32(73856093) ^ patches[1] * np.uint32(19349663)
+        noise ^= np.uint32(seed * 83492791 & 0xFFFFFFFF)
+        noise = (noise ^ (noise >> np.uint32(13))) * np.uint32(0x5BD1E995)
+        noise ^= noise >> np.uint32(15)
         if contract.palette is not None:
             colours = contract.palette.colours_bgr()
-            return colours[noise % len(colours)]
-        return np.stack([noise, noise >> 8, noise >> 16], axis=-1).astype(np.uint8)
+            return np.asarray(colours[noise % np.uint32(len(colours))])
+        channels = [noise >> np.uint32(shift) for shift in (0, 8, 16)]
+        return np.stack(channels, axis=-1).astype(np.uint8)
 
     @classmethod
     def record(cls, output: NDArray[np.uint8], seed: int) -> GoldenFrame:
@@ -242,4 +244,4 @@ def _block_means(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     rows, columns = (side // GOLDEN_BLOCK_PX for side in image.shape[:2])
     cropped = image[: rows * GOLDEN_BLOCK_PX, : columns * GOLDEN_BLOCK_PX]
     blocks = cropped.reshape(rows, GOLDEN_BLOCK_PX, columns, GOLDEN_BLOCK_PX, 3)
-    return blocks.mean(axis=(1, 3), dtype=np.float64).round().astype(np.uint8)
+    return np.asarray(blocks.mean(axis=(1, 3), dtype=np.float64).round(), np.uint8)
