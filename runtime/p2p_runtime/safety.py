@@ -282,7 +282,8 @@ def _integers(view: memoryview, item: _Field) -> list[int]:
     if item.wire_type == _VARINT:
         return [item.value]
     _expect(item, _BYTES, "tensor")
-    packed, values, position = view[item.value : item.end], [], 0
+    values: list[int] = []
+    packed, position = view[item.value : item.end], 0
     while position < len(packed) and len(values) <= MAX_RANK:
         value, position = _varint(packed, position)
         values.append(value)

@@ -1,0 +1,159 @@
+"""The public Python API: a frame in, its translation out.
+
+Example::
+
+    from p2p_runtime.translator import Translator
+
+    with Translator.load("model-int8.onnx") as translate:
+        photo = translate(label_frame)  # (H, W, 3) uint8 BGR in and out
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .bundle import GoldenFrame, ModelBundle
+from .engines import Engine, open_engine
+from .errors import BundleError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from numpy.typing import NDArray
+
+    from .contract import PixelContract
+
+__all__ = ["Translation", "Translator"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Translation:
+    """A translated frame and what it took.
+
+    Attributes:
+        image: (H, W, 3) uint8 BGR, of the source frame's size.
+        fit_ms, infer_ms, restore_ms: time of each stage in milliseconds.
+    """
+
+    image: NDArray[np.uint8]
+    fit_ms: float
+    infer_ms: float
+    restore_ms: float
+
+
+class Translator:
+    """Fits a frame to the contract, runs the generator, and restores the frame's size.
+
+    Attributes:
+        contract: how frames become the generator's input.
+        engine: what runs the generator.
+        bundle: the model file; None for a translator that was put together by hand.
+        snap: whether label pixels are put on their nearest palette colour.
+    """
+
+    def __init__(
+        self,
+        contract: PixelContract,
+        engine: Engine,
+        *,
+        snap: bool = True,
+        bundle: ModelBundle | None = None,
+    ) -> None:
+        self.contract = contract
+        self.engine = engine
+        self.snap = snap
+        self.bundle = bundle
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        spinning: bool = True,
+        snap: bool = True,
+        verify: bool = True,
+    ) -> Translator:
+        """Check a model file, open it on a device, and replay its golden frame there.
+
+        Args:
+            path: a bundle, ``model-<precision>.onnx``.
+            device: ``auto``, ``cpu`` or ``cuda``.
+            threads: CPU threads; None for all cores.
+            spinning: let idle threads spin; switch it off for paced streams.
+            snap: put label pixels on their nearest palette colour.
+            verify: replay the golden frame. This is the warm-up, too.
+
+        Raises:
+            BundleError: the file is missing, damaged or unsafe, or this device does not compute
+                from it what the exporting machine did.
+            DeviceUnavailableError: the device is not there.
+        """
+        bundle = ModelBundle.load(path)
+        engine = open_engine(bundle, device, threads, spinning)
+        translator = cls(bundle.contract, engine, snap=snap, bundle=bundle)
+        if verify:
+            _replay_golden(bundle, engine)
+        return translator
+
+    def __call__(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Translate a frame: (H, W, 3) uint8 BGR of any size in, the same size and type out.
+
+        Raises:
+            ContractError: it is not such a frame.
+            EngineError: the device failed.
+        """
+        return self.translate(frame).image
+
+    def translate(self, frame: NDArray[np.uint8]) -> Translation:
+        """Translate a frame as a call does, and say how long each stage took."""
+        start_s = time.perf_counter()
+        fitted = self.contract.fit(frame, snap=self.snap)
+        fitted_s = time.perf_counter()
+        image = self.engine.infer(fitted[np.newaxis])[0]  # (1, H, W, 3) -> (H, W, 3)
+        inferred_s = time.perf_counter()
+        restored = self.contract.restore(image, frame.shape[0], frame.shape[1])
+        end_s = time.perf_counter()
+        return Translation(
+            image=restored,
+            fit_ms=(fitted_s - start_s) * 1e3,
+            infer_ms=(inferred_s - fitted_s) * 1e3,
+            restore_ms=(end_s - inferred_s) * 1e3,
+        )
+
+    def close(self) -> None:
+        """Free the device."""
+        self.engine.close()
+
+    def __enter__(self) -> Translator:
+        """Return itself; leaving the block closes it."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()
+
+
+def _replay_golden(bundle: ModelBundle, engine: Engine) -> None:
+    """Compare what this device makes of the golden frame with what the exporter's made of it."""
+    golden = bundle.info.golden
+    frame = GoldenFrame.draw(bundle.contract, golden.seed)
+    psnr_db = golden.psnr_db(engine.infer(frame[np.newaxis])[0])
+    # Written so that a NaN floor or result fails, too.
+    if not psnr_db >= golden.min_psnr_db:
+        engine.close()
+        raise BundleError(
+            f"{bundle.path} does not compute on {engine.device} what was exported: its golden "
+            f"frame came out at {psnr_db:.1f} dB, at least {golden.min_psnr_db:.1f} are needed"
+        )
