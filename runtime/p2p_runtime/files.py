@@ -11,7 +11,7 @@ import fcntl
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -28,8 +28,13 @@ __all__ = [
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+def atomic_file(path: Path, check: Callable[[Path], object] | None = None) -> Iterator[IO[bytes]]:
     """Open a binary file that appears at ``path`` only when the block ends without an error.
+
+    Args:
+        path: the file's name in the end.
+        check: called with the complete file's temporary name; what it raises goes on to the
+            caller, and nothing appears at ``path``.
 
     Raises:
         OutputError: the folder or the file cannot be written; what stood at ``path`` still does.
@@ -43,6 +48,8 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        if check is not None:
+            check(temporary)
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
         temporary = None
@@ -55,9 +62,9 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
             temporary.unlink(missing_ok=True)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes, check: Callable[[Path], object] | None = None) -> None:
     """Write ``content`` to ``path`` as :func:`atomic_file` does."""
-    with atomic_file(path) as file:
+    with atomic_file(path, check) as file:
         file.write(content)
 
 

@@ -1,0 +1,230 @@
+"""The story of an export: checkpoint, reference, graphs, parity, files.
+
+What is exported is the generator in ``eval`` mode: running statistics and no dropout, so one
+frame always gives one image.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import torch
+
+from p2p_runtime import __version__
+from p2p_runtime.errors import CheckpointError, ConfigError, EngineBuildError
+from p2p_runtime.files import check_writable_folder, sha256_of_file, write_text
+from p2p_train.checkpoint import Checkpoint, load_weights, make_generator
+
+from .artefact import Artefact, Reference, publish
+from .frames import read_inputs, top_up
+from .graph import PixelGenerator, fold, swap_channels
+from .parity import run_torch
+from .to_onnx import to_onnx
+
+if TYPE_CHECKING:
+    from p2p_runtime.contract import PixelContract
+    from p2p_train.networks import UNetGenerator
+
+__all__ = ["ExportRequest", "export", "find_checkpoint"]
+
+RUNS = Path("runs")
+MAX_FRAMES = 16
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportRequest:
+    """What the user asked for.
+
+    Attributes:
+        source: a run's folder, a checkpoint, or None for the newest run under ``runs/``.
+        output: a folder, a file name for one precision, or None for the run's ``export/``.
+        fp16, int8: precisions beside fp32.
+        calibration: folder of inputs or pairs that int8 takes its ranges from.
+        frames: folder of inputs or pairs for the parity check; None for the checkpoint's own.
+        force: replace files that another export wrote.
+        engines: TensorRT flags that were given.
+    """
+
+    source: Path | None = None
+    output: Path | None = None
+    fp16: bool = False
+    int8: bool = False
+    calibration: Path | None = None
+    frames: Path | None = None
+    force: bool = False
+    engines: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.int8 and self.calibration is None:
+            raise ConfigError(
+                "int8 takes its ranges from real inputs; name a folder of them (100 or more) "
+                "with --calibration DIR"
+            )
+        if self.output is not None and self.output.suffix == ".onnx" and self.fp16 and self.int8:
+            raise ConfigError("--output names one file, but --fp16 --int8 make two; name a folder")
+
+    def targets(self, checkpoint: Path) -> dict[str, Path]:
+        """Return the file of each precision, fp32 first.
+
+        Raises:
+            ConfigError: one exists, was not written into this run's own folder, and may not be
+                replaced without ``--force``.
+        """
+        own = _run_of(checkpoint) / "export"
+        asked = [name for name in ("fp16", "int8") if getattr(self, name)]
+        if self.output is not None and self.output.suffix == ".onnx":
+            targets = {asked[0] if asked else "fp32": self.output}
+        else:
+            folder = own if self.output is None else self.output
+            targets = {name: folder / f"model-{name}.onnx" for name in ("fp32", *asked)}
+        for path in targets.values():
+            foreign = path.resolve().parent != own.resolve()
+            if path.exists() and foreign and not self.force:
+                raise ConfigError(f"{path} exists already; give --force to replace it")
+        return targets
+
+
+def export(request: ExportRequest) -> list[Artefact]:
+    """Export a checkpoint in every precision that was asked for.
+
+    Each file appears only when it has passed; ``parity.json`` beside them holds the figures.
+
+    Raises:
+        CheckpointError: there is no usable checkpoint.
+        ConfigError: the request contradicts itself, or a file is in the way.
+        ParityError: a file does not compute what the torch module does; those before it stay.
+        OutputError: a file cannot be written.
+        EngineBuildError: a TensorRT engine was asked for; the ONNX files are there.
+    """
+    path = find_checkpoint(request.source)
+    targets = request.targets(path)
+    folder = next(iter(targets.values())).parent
+    check_writable_folder(folder)
+
+    checkpoint = Checkpoint.load(path)
+    generator = make_generator(checkpoint.config)
+    load_weights(generator, checkpoint.generator, "generator")
+    _log.info("exporting %s in eval mode: running statistics, no dropout", path)
+    reference = _reference(checkpoint, generator, path, request.frames)
+
+    done: list[Artefact] = []
+    for precision, target in targets.items():
+        done.append(_export_one(precision, target, generator, reference, request))
+        _write_figures(folder, done)
+    _refuse_engines(request.engines, done)
+    return done
+
+
+def find_checkpoint(source: Path | None) -> Path:
+    """Return the checkpoint that ``source`` means: a file, or a run's ``best``, else ``last``.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if source is None:
+        source = _newest_run()
+        _log.info("no run was named; taking the newest, %s", source)
+    if not source.is_dir():
+        return source  # a file, or missing: loading it says so
+    for name in ("best.pt", "last.pt"):
+        for path in (source / "checkpoints" / name, source / name):
+            if path.is_file():
+                return path
+    raise CheckpointError(f"{source} holds no checkpoints/best.pt or last.pt; train it first")
+
+
+def _newest_run() -> Path:
+    checkpoints = [path for path in RUNS.glob("*/checkpoints/*.pt") if path.is_file()]
+    if not checkpoints:
+        raise CheckpointError(
+            f"no run with a checkpoint under {RUNS}/; train one with p2p-train, "
+            "or name a run or a checkpoint"
+        )
+    newest = max(checkpoints, key=lambda path: path.stat().st_mtime_ns)
+    return newest.parent.parent
+
+
+def _run_of(checkpoint: Path) -> Path:
+    folder = checkpoint.parent
+    return folder.parent if folder.name == "checkpoints" else folder
+
+
+def _reference(
+    checkpoint: Checkpoint, generator: UNetGenerator, path: Path, folder: Path | None
+) -> Reference:
+    """Run the torch module, as it was trained, on the frames of the parity check."""
+    config = checkpoint.config
+    given: np.ndarray[Any, np.dtype[np.uint8]] = checkpoint.frames.numpy()
+    if folder is not None:
+        given = read_inputs(folder, checkpoint.contract, config.input_side, MAX_FRAMES)
+    frames, made_up = top_up(given)
+    if made_up:
+        _log.warning(
+            "%d frames for the parity check, topped up with %d mirrored ones; "
+            "give more with --frames DIR", len(given), made_up,
+        )  # fmt: skip
+    return Reference(
+        contract=checkpoint.contract,
+        generator={
+            "architecture": "unet",
+            "ngf": config.ngf,
+            "downsamplings": config.downsamplings,
+            "norm": config.norm,
+            "mode": "eval: running statistics, no dropout",
+        },
+        provenance=_provenance(checkpoint, path),
+        frames=frames,
+        images=run_torch(PixelGenerator(generator), frames),
+        made_up=made_up,
+    )
+
+
+def _provenance(checkpoint: Checkpoint, path: Path) -> dict[str, Any]:
+    return {
+        "checkpoint_sha256": sha256_of_file(path),
+        "dataset_fingerprint": checkpoint.dataset.get("fingerprint"),
+        "images_seen": checkpoint.progress.get("images_seen"),
+        "tools": {
+            "pix2pix-edge": __version__,
+            "torch": torch.__version__,
+            "onnx": onnx.__version__,
+        },
+    }
+
+
+def _export_one(
+    precision: str,
+    target: Path,
+    generator: UNetGenerator,
+    reference: Reference,
+    request: ExportRequest,
+) -> Artefact:
+    _log.info("%s: tracing", precision)
+    graph = _fp32_graph(generator, reference.contract)
+    _log.info("%s: comparing %d frames with torch", precision, len(reference.frames))
+    return publish(target, graph, reference, precision)
+
+
+def _fp32_graph(generator: UNetGenerator, contract: PixelContract) -> bytes:
+    return to_onnx(PixelGenerator(swap_channels(fold(generator)), order="bgr"), contract)
+
+
+def _write_figures(folder: Path, done: list[Artefact]) -> None:
+    figures = {artefact.path.name: artefact.report.to_json() for artefact in done}
+    write_text(folder / "parity.json", json.dumps(figures, indent=2) + "\n")
+
+
+def _refuse_engines(flags: tuple[str, ...], done: list[Artefact]) -> None:
+    if flags:
+        raise EngineBuildError(
+            f"{' and '.join(flags)}: this version does not build engines yet; "
+            f"the ONNX files are written ({', '.join(str(artefact.path) for artefact in done)})"
+        )

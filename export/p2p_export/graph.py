@@ -1,0 +1,141 @@
+"""What gets exported: the generator between pixels and pixels, made cheaper without changing it.
+
+Training writes its networks for learning. A device only runs them, so everything that running
+statistics make constant is multiplied into the weights beforehand.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from p2p_train.networks import UNetGenerator
+from p2p_train.pixels import ChannelOrder, to_pixels, to_signal
+
+__all__ = ["PixelGenerator", "ShuffleUp", "fold", "swap_channels", "with_integer_ups"]
+
+
+class PixelGenerator(nn.Module):
+    """A generator as the device sees it: pixels in, pixels out.
+
+    Args:
+        generator: (N, 3, H, W) signal to (N, 3, H, W) signal. It is switched to ``eval``: running
+            statistics, no dropout.
+        order: the channel order of the generator's signals.
+        dtype: what the generator computes in; pixels on both sides stay exact either way.
+    """
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        *,
+        order: ChannelOrder = "rgb",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        self.generator = generator
+        self.order = order
+        self.dtype = dtype
+        self.eval()
+
+    def forward(self, frame: torch.Tensor) -> torch.Tensor:
+        """Translate (N, H, W, 3) uint8 BGR into the same."""
+        signal = to_signal(frame, self.order).to(self.dtype)  # (N, 3, H, W)
+        return to_pixels(self.generator(signal), self.order)
+
+
+class ShuffleUp(nn.Module):
+    """A ConvTranspose 4x4, stride 2, padding 1, as a 2x2 convolution over the small image.
+
+    Each output pixel of the transposed convolution reads 2x2 input pixels, so one convolution can
+    compute the four output pixels of a cell side by side, and a shuffle puts them in place. The
+    multiplications are the same; integer kernels exist for this form alone.
+    """
+
+    def __init__(self, up: nn.ConvTranspose2d) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            up.in_channels, 4 * up.out_channels, 2, padding=1, bias=up.bias is not None
+        )
+        weight = up.weight.detach()  # (inputs, outputs, 4, 4)
+        inputs, outputs = weight.shape[:2]
+        # Kernel row r + 2 * (1 - dy) writes row r of an output cell from the cell's input row dy.
+        cells = weight.reshape(inputs, outputs, 2, 2, 2, 2).flip(2, 4)  # (i, o, dy, r, dx, c)
+        cells = cells.permute(1, 3, 5, 0, 2, 4)  # (o, r, c, i, dy, dx)
+        self.conv.weight.data = cells.reshape(4 * outputs, inputs, 2, 2).contiguous()
+        if up.bias is not None and self.conv.bias is not None:
+            self.conv.bias.data = up.bias.detach().repeat_interleave(4)
+
+    def forward(self, signal: torch.Tensor) -> torch.Tensor:
+        """Double (N, C, H, W) to (N, outputs, 2H, 2W)."""
+        cells = self.conv(signal)  # (N, 4 * outputs, H + 1, W + 1)
+        return functional.pixel_shuffle(cells, 2)[:, :, 1:-1, 1:-1]  # (N, outputs, 2H, 2W)
+
+
+def fold(generator: UNetGenerator) -> UNetGenerator:
+    """Return a copy in ``eval`` mode with BatchNorm inside the convolutions and no dropout.
+
+    The arithmetic is done in float64 and rounded once. InstanceNorm depends on the picture and
+    stays. The argument is left as it is.
+    """
+    folded = copy.deepcopy(generator).eval()
+    for parent in list(folded.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.Sequential):
+                setattr(parent, name, nn.Sequential(*_fold_layers(list(child))))
+    return folded
+
+
+def swap_channels(generator: UNetGenerator) -> UNetGenerator:
+    """Return a copy that reads and writes BGR signals where the original reads and writes RGB."""
+    swapped = copy.deepcopy(generator)
+    first, last = _first_and_last(swapped)
+    first.weight.data = first.weight.data.flip(1)  # (outputs, inputs, 4, 4)
+    last.weight.data = last.weight.data.flip(1)  # (inputs, outputs, 4, 4)
+    assert last.bias is not None, "the last layer has no norm, hence a bias"
+    last.bias.data = last.bias.data.flip(0)
+    return swapped
+
+
+def with_integer_ups(generator: UNetGenerator) -> UNetGenerator:
+    """Return a copy with each ConvTranspose replaced by a :class:`ShuffleUp`."""
+    rewritten = copy.deepcopy(generator)
+    for parent in list(rewritten.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.ConvTranspose2d):
+                setattr(parent, name, ShuffleUp(child))
+    return rewritten
+
+
+def _first_and_last(generator: UNetGenerator) -> tuple[nn.Conv2d, nn.ConvTranspose2d]:
+    convs = [layer for layer in generator.modules() if isinstance(layer, nn.Conv2d)]
+    ups = [layer for layer in generator.modules() if isinstance(layer, nn.ConvTranspose2d)]
+    return convs[0], ups[-1]
+
+
+def _fold_layers(layers: list[nn.Module]) -> list[nn.Module]:
+    folded: list[nn.Module] = []
+    for layer in layers:
+        if isinstance(layer, nn.Dropout):
+            continue
+        if isinstance(layer, nn.BatchNorm2d):
+            folded[-1] = _fold_norm(folded[-1], layer)
+        else:
+            folded.append(layer)
+    return folded
+
+
+def _fold_norm(conv: nn.Module, norm: nn.BatchNorm2d) -> nn.Module:
+    """Multiply ``norm``'s gain into ``conv``'s weights and move its offset into the bias."""
+    assert isinstance(conv, nn.Conv2d | nn.ConvTranspose2d)
+    assert norm.running_mean is not None and norm.running_var is not None
+    gain = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
+    bias = 0.0 if conv.bias is None else conv.bias.double()
+    outputs = (1, -1, 1, 1) if isinstance(conv, nn.ConvTranspose2d) else (-1, 1, 1, 1)
+    offset = (bias - norm.running_mean.double()) * gain + norm.bias.double()
+    conv.weight.data = (conv.weight.double() * gain.reshape(outputs)).float().detach()
+    conv.bias = nn.Parameter(offset.float().detach())
+    return conv
