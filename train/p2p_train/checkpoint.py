@@ -138,12 +138,17 @@ def load_weights(module: nn.Module, state: State, what: str) -> None:
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path} does not exist or is not a file")
+    if not zipfile.is_zipfile(path):  # torch would try its old formats, bare pickles among them
+        raise CheckpointError(
+            f"{path} is not a whole checkpoint file: empty, cut short, or something else; "
+            "nothing in it was executed"
+        )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path} is not a safe checkpoint: it holds more than tensors and primitives, "
-            "or is not a checkpoint at all; nothing in it was executed"
+            f"{path} is not a safe checkpoint: it holds more than tensors and primitives; "
+            "nothing in it was executed"
         ) from error
     except (OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

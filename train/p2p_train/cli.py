@@ -24,7 +24,7 @@ left half = photo (target), right half = label map (input); see --input-side.
 """
 
 
-class ImageSize(click.ParamType):
+class ImageSize(click.ParamType[tuple[int, int]]):
     """``256`` or ``256x512`` (height x width), as a tuple."""
 
     name = "H[xW]"

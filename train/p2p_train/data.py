@@ -6,7 +6,7 @@ resumed run sees the same batches whatever the number of workers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -53,6 +53,14 @@ class PairBatch:
     source: torch.Tensor
     target: torch.Tensor
 
+    @classmethod
+    def join(cls, batches: Sequence[PairBatch]) -> PairBatch:
+        """Return one batch that holds the pairs of all ``batches``, in order."""
+        return cls(
+            source=torch.cat([batch.source for batch in batches]),
+            target=torch.cat([batch.target for batch in batches]),
+        )
+
     def to(self, device: torch.device) -> PairBatch:
         """Return the batch on ``device``; the copy overlaps with work there if memory is pinned."""
         return PairBatch(
@@ -65,8 +73,8 @@ class PairBatch:
         return PairBatch(source=self.source.pin_memory(), target=self.target.pin_memory())
 
 
-class PairDataset(Dataset[tuple["NDArray[np.uint8]", "NDArray[np.uint8]"]]):
-    """Reads pairs, fits them to the contract and, for training, augments them.
+class PairDataset(Dataset[PairBatch]):
+    """Reads single pairs, fits them to the contract and, for training, augments them.
 
     Args:
         pairs: where the pairs lie.
@@ -100,8 +108,8 @@ class PairDataset(Dataset[tuple["NDArray[np.uint8]", "NDArray[np.uint8]"]]):
     def __len__(self) -> int:
         return len(self._pairs)
 
-    def __getitem__(self, draw: Draw) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Return (input, target), both (H, W, 3) uint8 BGR.
+    def __getitem__(self, draw: Draw) -> PairBatch:
+        """Return a batch of one pair.
 
         Raises:
             DatasetError: a file is unreadable; the message names it.
@@ -116,7 +124,7 @@ class PairDataset(Dataset[tuple["NDArray[np.uint8]", "NDArray[np.uint8]"]]):
         source, target = source[window], target[window]
         if self._flip and chance.random() < 0.5:
             source, target = source[:, ::-1], target[:, ::-1]
-        return source, target
+        return PairBatch(source=_batch_of_one(source), target=_batch_of_one(target))
 
 
 class EpochSampler(Sampler[list[Draw]]):
@@ -161,7 +169,7 @@ def training_batches(
         dataset,
         batch_sampler=sampler,
         num_workers=workers,
-        collate_fn=_collate,
+        collate_fn=PairBatch.join,
         pin_memory=pin_memory,
         prefetch_factor=4 if workers else None,
         generator=torch.Generator(),  # its own: torch's must move only with the networks
@@ -172,7 +180,7 @@ def validation_batches(dataset: PairDataset, batch_size: int) -> Iterator[PairBa
     """Yield all pairs in order; the last batch may be smaller."""
     for first in range(0, len(dataset), batch_size):
         last = min(first + batch_size, len(dataset))
-        yield _collate([dataset[0, index] for index in range(first, last)])
+        yield PairBatch.join([dataset[0, index] for index in range(first, last)])
 
 
 def read_image(ref: ImageRef) -> NDArray[np.uint8]:
@@ -232,8 +240,5 @@ def choose_palette(config: TrainConfig, pairs: tuple[Pair, ...]) -> tuple[Palett
     )
 
 
-def _collate(pairs: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]) -> PairBatch:
-    sources, targets = zip(*pairs, strict=True)
-    return PairBatch(
-        source=torch.from_numpy(np.stack(sources)), target=torch.from_numpy(np.stack(targets))
-    )
+def _batch_of_one(image: NDArray[np.uint8]) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image))[None]  # (1, H, W, 3)

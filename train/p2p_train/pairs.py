@@ -23,8 +23,8 @@ __all__ = ["ImageRef", "Pair", "PairIndex", "find_pairs"]
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 VALIDATION_SHARE = 0.1
-LARGEST_PIXELS = 100_000_000
-"""Larger images are refused from their header, before a byte of pixels is allocated."""
+LARGEST_PIXELS = 80_000_000
+"""Larger images are refused from their header; Pillow itself begins to warn at 89 megapixels."""
 
 Part = Literal["left", "right", "whole"]
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from p2p_runtime.contract import PixelContract
 from p2p_runtime.errors import CheckpointError
@@ -103,8 +102,4 @@ def check_same_data(checkpoint: Checkpoint, data: TrainingData) -> None:
 def _spread(dataset: PairDataset, count: int) -> PairBatch:
     """Return ``count`` pairs spread evenly over the data set, or all if there are fewer."""
     chosen = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int)
-    pairs = [dataset[0, int(index)] for index in chosen]
-    return PairBatch(
-        source=torch.from_numpy(np.stack([source for source, _ in pairs])),
-        target=torch.from_numpy(np.stack([target for _, target in pairs])),
-    )
+    return PairBatch.join([dataset[0, int(index)] for index in chosen])

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
+from torch import nn
 
 from p2p_runtime.contract import PixelContract
 from p2p_runtime.errors import CheckpointError
@@ -73,14 +74,13 @@ class TrainState:
         discriminator = PatchDiscriminator(ndf=config.ndf, norm=config.norm)
         generator.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         discriminator.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        rates = {"lr": config.lr, "betas": (config.beta1, config.beta2)}
         return cls(
             config=config,
             device=device,
             generator=generator,
             discriminator=discriminator,
-            generator_adam=torch.optim.Adam(generator.parameters(), **rates),
-            discriminator_adam=torch.optim.Adam(discriminator.parameters(), **rates),
+            generator_adam=_adam(generator, config),
+            discriminator_adam=_adam(discriminator, config),
             loss_sums=torch.zeros(len(LOSS_NAMES), device=device),
         )
 
@@ -155,3 +155,8 @@ class TrainState:
         """Say whether every weight of both networks is a number."""
         parameters = [*self.generator.parameters(), *self.discriminator.parameters()]
         return all(bool(parameter.isfinite().all()) for parameter in parameters)
+
+
+def _adam(network: nn.Module, config: TrainConfig) -> torch.optim.Adam:
+    betas = (config.beta1, config.beta2)
+    return torch.optim.Adam(network.parameters(), lr=config.lr, betas=betas)

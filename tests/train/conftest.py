@@ -1,0 +1,40 @@
+"""Tiny data sets and settings for the training tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from toy_pairs import SIDE_PX, write_pairs
+
+from p2p_train.config import TrainConfig
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A data set of ten training and three validation pairs, 32x32."""
+    write_pairs(tmp_path / "data" / "train", 10)
+    write_pairs(tmp_path / "data" / "val", 3, first=100)
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def tiny(data: Path) -> Callable[..., TrainConfig]:
+    """Make a config that trains in a blink: five downsamplings, four channels."""
+
+    def make(**changes: object) -> TrainConfig:
+        settings: dict[str, object] = {
+            "data": str(data),
+            "height": SIDE_PX,
+            "width": SIDE_PX,
+            "batch_size": 4,
+            "epochs": 2,
+            "ngf": 4,
+            "ndf": 4,
+            "jitter_px": 4,
+            "samples": 2,
+        }
+        return TrainConfig(**{**settings, **changes})  # type: ignore[arg-type]
+
+    return make

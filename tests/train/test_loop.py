@@ -1,0 +1,166 @@
+"""The training loop: it learns, it leaves things to look at, it goes on exactly."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from p2p_runtime.errors import CheckpointError, OutputError, TrainingError
+from p2p_train import loop
+from p2p_train.checkpoint import Checkpoint
+from p2p_train.config import TrainConfig
+from p2p_train.loop import Finish, train
+from p2p_train.state import StepLosses, TrainState
+
+MakeConfig = Callable[..., TrainConfig]
+CPU = torch.device("cpu")
+
+
+def run(config: TrainConfig, run_dir: Path, resume_from: Checkpoint | None = None) -> Finish:
+    """Train on the CPU without workers."""
+    return train(config, run_dir=run_dir, device=CPU, workers=0, resume_from=resume_from)
+
+
+def last(run_dir: Path) -> Checkpoint:
+    """Return a run's last checkpoint."""
+    return Checkpoint.load(run_dir / "checkpoints" / "last.pt")
+
+
+def assert_equal(one: object, two: object) -> None:
+    """Compare nested states bit for bit."""
+    assert type(one) is type(two)
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, two)
+    elif isinstance(one, dict):
+        assert one.keys() == two.keys()
+        for key in one:
+            assert_equal(one[key], two[key])
+    elif isinstance(one, list | tuple):
+        for left, right in zip(one, two, strict=True):
+            assert_equal(left, right)
+    else:
+        assert one == two
+
+
+def test_training_learns(tiny: MakeConfig, tmp_path: Path) -> None:
+    """Sixty steps on ten toy pairs bring the validation L1 well below the first epoch's."""
+    config = tiny(epochs=6, batch_size=1, ngf=8, lr=2e-3, flip=False, jitter_px=0)
+    run(config, tmp_path / "run")
+    lines = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    assert lines[-1]["val_l1"] < 0.7 * lines[0]["val_l1"]
+
+
+def test_a_run_leaves_what_people_look_at(tiny: MakeConfig, tmp_path: Path) -> None:
+    """Per epoch: a JSONL line, curves, a sample grid; and checkpoints with the contract."""
+    finish = run(tiny(), tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [(line["epoch"], line["step"], line["images_seen"]) for line in lines] == [
+        (1.0, 2, 8),
+        (2.0, 4, 16),
+    ]
+    assert finish == Finish(step=4, exit_code=0, best_l1=min(line["val_l1"] for line in lines))
+    with Image.open(tmp_path / "samples" / "latest.png") as grid:
+        assert grid.width == 3 * (32 + 4)
+        assert grid.height > 2 * 32
+    with Image.open(tmp_path / "curves.png") as curves:
+        assert curves.width > 1000
+    checkpoint = last(tmp_path)
+    assert checkpoint.contract.palette is not None
+    assert checkpoint.frames.shape == (2, 32, 32, 3)
+    assert (tmp_path / "checkpoints" / "best.pt").exists()
+
+
+@pytest.mark.parametrize("stop_at", [2, 3])
+def test_fault_05_resumed_run_equals_uninterrupted_run_bit_for_bit(
+    tiny: MakeConfig, tmp_path: Path, stop_at: int
+) -> None:
+    """Stopping at the end or in the middle of an epoch changes no bit of the final checkpoint."""
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    run(tiny(epochs=3), whole)
+    run(tiny(epochs=3, max_steps=stop_at), broken)
+    run(tiny(epochs=3), broken, resume_from=last(broken))
+    one, two = last(whole), last(broken)
+    assert_equal(one.generator, two.generator)
+    assert_equal(one.training, two.training)
+
+
+def test_fault_04_sigterm_in_mid_epoch_saves_and_the_resume_is_exact(
+    tiny: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGTERM ends the step, saves, returns 143; going on gives the uninterrupted run's bits."""
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    run(tiny(), whole)
+    real = loop.train_step
+
+    def step_then_sigterm(state: TrainState, batch: object) -> StepLosses:
+        losses = real(state, batch)
+        if state.step == 2:  # the third step: in the middle of the second epoch
+            os.kill(os.getpid(), signal.SIGTERM)
+        return losses
+
+    monkeypatch.setattr(loop, "train_step", step_then_sigterm)
+    assert run(tiny(), broken) == Finish(
+        step=3, exit_code=143, best_l1=last(broken).progress["best_l1"]
+    )
+    monkeypatch.setattr(loop, "train_step", real)
+    run(tiny(), broken, resume_from=last(broken))
+    assert_equal(last(whole).generator, last(broken).generator)
+    assert_equal(last(whole).training, last(broken).training)
+    assert (whole / "log.jsonl").read_text().count("\n") == 2
+    kept = ("epoch", "step", "generator_l1", "val_l1")
+    logs = [
+        [json.loads(x) for x in (d / "log.jsonl").read_text().splitlines()] for d in (whole, broken)
+    ]
+    assert [[line[key] for key in kept] for line in logs[0]] == [
+        [line[key] for key in kept] for line in logs[1]
+    ]
+
+
+def test_fault_10_nan_stops_the_run_and_spares_the_last_good_checkpoint(
+    tiny: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loss that is no number ends the run with the step; the good checkpoint stays."""
+    real = loop.train_step
+
+    def poisoned(state: TrainState, batch: object) -> StepLosses:
+        if state.step == 3:
+            with torch.no_grad():
+                state.generator.last[0].weight.fill_(float("nan"))
+        return real(state, batch)
+
+    monkeypatch.setattr(loop, "train_step", poisoned)
+    with pytest.raises(TrainingError, match="step 4"):
+        run(tiny(), tmp_path)
+    assert last(tmp_path).progress["step"] == 2
+
+
+def test_resume_refuses_other_pairs(tiny: MakeConfig, data: Path, tmp_path: Path) -> None:
+    """A data set that lost a file is not the one that the run began with."""
+    run(tiny(epochs=1), tmp_path / "run")
+    next((data / "train").iterdir()).unlink()
+    with pytest.raises(CheckpointError, match=r"10 \+ 3 pairs then, 9 \+ 3 now"):
+        run(tiny(), tmp_path / "run", resume_from=last(tmp_path / "run"))
+
+
+def test_fault_26_two_trainers_do_not_share_a_run(tiny: MakeConfig, tmp_path: Path) -> None:
+    """A run directory that is being written to is refused."""
+    from p2p_runtime.files import exclusive_lock
+
+    with (
+        exclusive_lock(tmp_path / ".lock", "mine"),
+        pytest.raises(OutputError, match="another p2p-train is writing"),
+    ):
+        run(tiny(), tmp_path)
+
+
+def test_bf16_trains(tiny: MakeConfig, tmp_path: Path) -> None:
+    """Autocast changes the arithmetic, not the weights' type, and the losses stay finite."""
+    run(tiny(precision="bf16"), tmp_path)
+    assert {w.dtype for w in last(tmp_path).generator.values()} == {torch.float32, torch.int64}

@@ -1,0 +1,76 @@
+"""The two networks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from p2p_train.networks import PatchDiscriminator, UNetGenerator, downsamplings_for
+
+
+def test_seed_generator_has_the_papers_widths_and_size() -> None:
+    """The default generator has 54.41 M parameters and halves 256 px eight times to 1 px."""
+    generator = UNetGenerator()
+    assert sum(parameter.numel() for parameter in generator.parameters()) == 54_414_531
+    assert [down[0].out_channels for down in generator.downs] == [64, 128, 256] + [512] * 5
+
+
+def test_norm_and_dropout_stand_where_the_paper_puts_them() -> None:
+    """The first and the innermost down have no norm; only the first three ups have dropout."""
+    generator = UNetGenerator(ngf=2)
+    norms = [any(isinstance(m, torch.nn.BatchNorm2d) for m in down) for down in generator.downs]
+    dropouts = [any(isinstance(m, torch.nn.Dropout) for m in up) for up in generator.ups]
+    assert norms == [False] + [True] * 6 + [False]
+    assert dropouts == [True] * 3 + [False] * 4
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 128), (256, 512)])
+def test_generator_keeps_the_size_and_stays_in_range(height: int, width: int) -> None:
+    """An image comes out as large as it went in, within [-1, 1]."""
+    generator = UNetGenerator(ngf=2, downsamplings=downsamplings_for(height, width))
+    image = generator(torch.randn(2, 3, height, width))
+    assert image.shape == (2, 3, height, width)
+    assert image.abs().max() <= 1
+
+
+def test_eval_mode_is_deterministic_and_train_mode_is_not() -> None:
+    """Dropout makes training noisy; eval mode, which is what ships, repeats itself exactly."""
+    torch.manual_seed(0)
+    generator, signal = UNetGenerator(ngf=4), torch.randn(1, 3, 256, 256)
+    assert not torch.equal(generator(signal), generator(signal))
+    generator.eval()
+    assert torch.equal(generator(signal), generator(signal))
+
+
+def test_fault_13_batch_of_one_trains() -> None:
+    """A single image passes the 1x1 bottleneck in training mode, since no norm sits there."""
+    for norm in ("batch", "instance"):
+        generator = UNetGenerator(ngf=2, norm=norm)
+        generator(torch.randn(1, 3, 256, 256)).mean().backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in generator.parameters())
+
+
+def test_patch_discriminator_sees_70_pixels() -> None:
+    """A logit in the middle depends on 70x70 input pixels, no more and no fewer."""
+    discriminator = PatchDiscriminator(ndf=2).eval()
+    image = torch.randn(1, 3, 256, 256, requires_grad=True)
+    logits = discriminator.judge(torch.zeros(1, 3, 256, 256), image)
+    assert logits.shape == (1, 1, 30, 30)
+    logits[0, 0, 15, 15].backward()
+    assert image.grad is not None
+    touched = image.grad[0].abs().sum(dim=0) > 0
+    assert touched.any(dim=1).sum() == 70
+    assert touched.any(dim=0).sum() == 70
+
+
+@pytest.mark.parametrize(
+    ("height", "width"), [(255, 255), (288, 288), (256, 300), (16, 16), (0, 0)]
+)
+def test_fault_14_sizes_that_do_not_fit_are_refused_with_the_nearest(
+    height: int, width: int
+) -> None:
+    """A size whose skips would not line up is refused, and a size that works is named."""
+    with pytest.raises(ValueError, match=r"nearest size is (\d+)x(\d+)") as caught:
+        downsamplings_for(height, width)
+    nearest = str(caught.value).rsplit(" ", 1)[-1]
+    downsamplings_for(*(int(side) for side in nearest.split("x")))

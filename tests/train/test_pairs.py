@@ -1,0 +1,159 @@
+"""Finding pairs, and what is said when there are none."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from toy_pairs import draw_pair, write_pairs
+
+from p2p_runtime.errors import DatasetError
+from p2p_train.data import read_image
+from p2p_train.pairs import ImageRef, find_pairs
+
+
+def test_halves_go_where_input_side_says(data: Path) -> None:
+    """With the right half as input, the left half is the target, and the other way round."""
+    for side, other in (("right", "left"), ("left", "right")):
+        pair = find_pairs(data, input_side=side, seed=0).train[0]
+        assert (pair.input.part, pair.target.part) == (side, other)
+    drawn = draw_pair(0)[..., ::-1]
+    np.testing.assert_array_equal(read_image(pair.input), drawn[:, :32])
+    np.testing.assert_array_equal(read_image(pair.target), drawn[:, 32:])
+
+
+def test_val_folder_is_used_when_there_is_one(data: Path) -> None:
+    """Pairs in val/ are the validation pairs; none of train/ is taken away."""
+    index = find_pairs(data, input_side="right", seed=0)
+    assert (len(index.train), len(index.val)) == (10, 3)
+
+
+def test_split_without_val_folder_is_seeded_and_disjoint(tmp_path: Path) -> None:
+    """One pair in ten is kept for validation: the same for a seed, another for another."""
+    write_pairs(tmp_path, 40)
+    first, again, other = (
+        find_pairs(tmp_path, input_side="right", seed=seed) for seed in (1, 1, 2)
+    )
+    assert first == again
+    assert first.val != other.val
+    assert len(first.val) == 4
+    assert not set(first.val) & set(first.train)
+
+
+def test_fingerprint_notices_another_file(data: Path) -> None:
+    """A pair more makes another fingerprint, so that a resume can refuse it."""
+    before = find_pairs(data, input_side="right", seed=0).fingerprint
+    write_pairs(data / "train", 1, first=50)
+    assert find_pairs(data, input_side="right", seed=0).fingerprint != before
+
+
+def test_fault_17_truncated_jpeg_is_named(tmp_path: Path) -> None:
+    """Half a JPEG is an error that names the file, never a half-grey image."""
+    write_pairs(tmp_path, 1, suffix=".jpg")
+    file = tmp_path / "000.jpg"
+    file.write_bytes(file.read_bytes()[:-400])
+    with pytest.raises(DatasetError, match=r"000\.jpg"):
+        read_image(ImageRef(path=file))
+
+
+def test_fault_18_truncated_png_is_named(tmp_path: Path) -> None:
+    """Half a PNG is an error that names the file."""
+    write_pairs(tmp_path, 1)
+    file = tmp_path / "000.png"
+    file.write_bytes(file.read_bytes()[:-400])
+    with pytest.raises(DatasetError, match=r"000\.png"):
+        read_image(ImageRef(path=file))
+
+
+def test_fault_18_bad_files_are_found_before_training(data: Path) -> None:
+    """Empty files and text named .png are all found at the start, named and counted."""
+    (data / "train" / "empty.png").touch()
+    for index in range(4):
+        (data / "train" / f"text{index}.png").write_text("not a picture")
+    with pytest.raises(DatasetError) as caught:
+        find_pairs(data, input_side="right", seed=0)
+    message = str(caught.value)
+    assert "empty.png is empty" in message
+    assert "text0.png is not an image" in message
+    assert "2 more" in message
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    """Return a chunk of a PNG file: length, kind, content, checksum."""
+    checksum = zlib.crc32(kind + content)
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
+
+
+def test_fault_19_decompression_bomb_is_refused_from_its_header(data: Path) -> None:
+    """A PNG that claims 60000x60000 pixels is refused before any of them is allocated."""
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", bytes(20))
+    (data / "train" / "bomb.png").write_bytes(bomb)
+    with pytest.raises(DatasetError, match=r"bomb\.png is refused"):
+        find_pairs(data, input_side="right", seed=0)
+
+
+def test_fault_19_our_own_limit_is_below_pillows(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An image over the megapixel limit is refused even if Pillow would read it."""
+    monkeypatch.setattr("p2p_train.pairs.LARGEST_PIXELS", 1000)
+    with pytest.raises(DatasetError, match="megapixels"):
+        find_pairs(data, input_side="right", seed=0)
+
+
+@pytest.mark.parametrize("kind", ["missing", "file", "empty", "no images", "loop"])
+def test_fault_23_folder_that_holds_no_data(tmp_path: Path, kind: str) -> None:
+    """A missing, empty or circular folder is one clear error that names it."""
+    folder = tmp_path / "data"
+    if kind == "file":
+        folder.touch()
+    elif kind == "loop":
+        folder.symlink_to(folder)
+    elif kind != "missing":
+        folder.mkdir()
+    if kind == "no images":
+        (folder / "notes.txt").touch()
+    with pytest.raises(DatasetError, match=str(folder)):
+        find_pairs(folder, input_side="right", seed=0)
+
+
+def test_fault_23_dangling_link_is_named(data: Path) -> None:
+    """A link to a file that is gone is named like any other bad file."""
+    (data / "train" / "gone.png").symlink_to(data / "nowhere.png")
+    with pytest.raises(DatasetError, match=r"gone\.png"):
+        find_pairs(data, input_side="right", seed=0)
+
+
+def test_odd_width_has_no_halves(data: Path) -> None:
+    """An image of odd width cannot be two halves, and is named."""
+    Image.new("RGB", (63, 32)).save(data / "train" / "odd.png")
+    with pytest.raises(DatasetError, match=r"odd\.png is 63 px wide"):
+        find_pairs(data, input_side="right", seed=0)
+
+
+def test_fault_21_every_mode_becomes_eight_bit_bgr(tmp_path: Path) -> None:
+    """Grey, palette, RGBA, CMYK and 16-bit pictures come out as (H, W, 3) uint8."""
+    colour = Image.new("RGB", (4, 2), (200, 100, 50))
+    for mode in ("L", "P", "RGBA"):
+        colour.convert(mode).save(tmp_path / f"{mode}.png")
+    colour.convert("CMYK").save(tmp_path / "CMYK.jpg")
+    Image.fromarray(np.full((2, 4), 0x8000, np.uint16)).save(tmp_path / "I16.png")
+    for file in tmp_path.iterdir():
+        image = read_image(ImageRef(path=file))
+        assert (image.shape, image.dtype) == ((2, 4, 3), np.uint8), file.name
+    assert read_image(ImageRef(path=tmp_path / "RGBA.png"))[0, 0].tolist() == [50, 100, 200]
+    assert read_image(ImageRef(path=tmp_path / "I16.png"))[0, 0].tolist() == [128, 128, 128]
+
+
+def test_fault_21_exif_rotation_is_applied(tmp_path: Path) -> None:
+    """A photo that says "turn me" is turned, as every viewer does."""
+    image = Image.new("RGB", (64, 32))
+    exif = image.getexif()
+    exif[0x0112] = 6  # orientation: rotate by 90 degrees
+    image.save(tmp_path / "turned.jpg", exif=exif)
+    assert read_image(ImageRef(path=tmp_path / "turned.jpg")).shape == (64, 32, 3)

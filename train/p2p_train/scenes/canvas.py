@@ -1,0 +1,150 @@
+"""Two pictures painted at once: the label map, and what a camera would have seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from p2p_runtime.palette import CITYSCAPES
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .camera import Camera
+
+__all__ = ["SUN", "Canvas", "Colour", "Shader", "flat", "noise", "rgb", "shaded"]
+
+Colour = tuple[float, float, float]
+"""Blue, green, red, each 0-1."""
+
+Shader = Callable[["NDArray[np.float64]", "NDArray[np.float64]"], "NDArray[np.float64]"]
+"""From points (n, 3) m and their distances (n,) m to colours (n, 3) BGR 0-1."""
+
+SUN = np.array([-0.55, 0.75, -0.35]) / np.linalg.norm([-0.55, 0.75, -0.35])
+"""Towards the sun: it stands to the left, high, behind the camera, in every scene."""
+
+HAZE: Colour = (0.86, 0.82, 0.78)
+HAZE_M = 190.0
+"""Distance at which 63 % of a colour has become haze."""
+
+_NOISE_CELLS = 256
+
+
+class Canvas:
+    """A label map and a picture that are painted far to near.
+
+    Attributes:
+        camera: who looks.
+        ids: (H, W) uint8, Cityscapes class indices.
+        photo: (H, W, 3) float32 BGR, 0-1.
+    """
+
+    def __init__(self, camera: Camera) -> None:
+        self.camera = camera
+        self.ids = np.zeros((camera.height_px, camera.width_px), np.uint8)
+        self.photo = np.zeros((camera.height_px, camera.width_px, 3), np.float32)
+
+    def polygon(self, corners_m: Any, label: str, shader: Shader) -> None:
+        """Paint a flat polygon, (n, 3) m, in a class's label and a shader's colours."""
+        corners = np.asarray(corners_m, np.float64)
+        rows, columns = self._covered(corners)
+        if not len(rows):
+            return
+        points, distance_m = self._hit(corners, rows, columns)
+        self.ids[rows, columns] = CITYSCAPES.classes.index(label)
+        self.photo[rows, columns] = hazed(shader(points, distance_m), distance_m)
+
+    def shadow(self, corners_m: Any, strength: float = 0.45) -> None:
+        """Darken the picture, not the label map, where a polygon (n, 3) m lies on the ground."""
+        rows, columns = self._covered(np.asarray(corners_m, np.float64))
+        self.photo[rows, columns] *= 1 - strength
+
+    def _covered(self, corners: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Return rows and columns of the pixels under a polygon."""
+        empty = np.empty(0, np.intp)
+        outline = self.camera.outline(corners)
+        if not len(outline):
+            return empty, empty
+        limits = np.array([self.camera.width_px, self.camera.height_px])
+        outline = np.clip(outline, -8 * limits, 8 * limits)  # cv2 counts in 32 bits
+        low = np.clip(np.floor(outline.min(axis=0)), 0, limits).astype(int)
+        high = np.clip(np.ceil(outline.max(axis=0)) + 1, 0, limits).astype(int)
+        if (high <= low).any():
+            return empty, empty
+        mask = np.zeros((high[1] - low[1], high[0] - low[0]), np.uint8)
+        fixed = np.round((outline - low - 0.5) * 16).astype(np.int32)  # 4 fractional bits
+        cv2.fillPoly(mask, [fixed[:, None]], 1, shift=4)
+        rows, columns = np.nonzero(mask)
+        return rows + low[1], columns + low[0]
+
+    def _hit(
+        self, corners: NDArray[np.float64], rows: NDArray[np.intp], columns: NDArray[np.intp]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return where the pixels' rays meet the polygon's plane, and how far away that is."""
+        normal = np.cross(corners[1] - corners[0], corners[2] - corners[1])
+        rays = self.camera.rays(rows, columns)
+        towards = rays @ normal
+        towards = np.where(np.abs(towards) < 1e-9, 1e-9, towards)  # a plane seen edge-on
+        distance_m = np.clip((corners[0] - self.camera.position) @ normal / towards, 0.1, 1e4)
+        return self.camera.position + rays * distance_m[:, None], distance_m
+
+
+def hazed(colours: NDArray[np.float64], distance_m: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Fade colours (n, 3) with their distances (n,) m."""
+    clear = np.exp(-distance_m / HAZE_M)[:, None]
+    mixed: NDArray[np.float64] = colours * clear + np.array(HAZE) * (1 - clear)
+    return mixed
+
+
+def rgb(red: int, green: int, blue: int) -> Colour:
+    """Name a colour the usual way round, 0-255."""
+    return blue / 255, green / 255, red / 255
+
+
+def flat(colour: Colour) -> Shader:
+    """One colour everywhere."""
+    return lambda points, _: np.broadcast_to(np.array(colour), points.shape)
+
+
+def shaded(colour: Colour, normal: tuple[float, float, float], rough: float = 0.0) -> Shader:
+    """One colour, lit by sun and sky according to which way the surface looks.
+
+    Args:
+        colour: of the material.
+        normal: unit vector away from the surface.
+        rough: how much noise the material has, 0-1.
+    """
+    light = 0.62 + 0.48 * max(float(np.dot(normal, SUN)), 0.0) + 0.06 * normal[1]
+
+    def shader(points: NDArray[np.float64], distance_m: NDArray[np.float64]) -> NDArray[np.float64]:
+        grain = noise(points[:, 0] + points[:, 2], points[:, 1] + points[:, 2], 6.0)
+        amount = light * (1 + rough * grain * np.minimum(1, 10 / distance_m))
+        lit: NDArray[np.float64] = np.array(colour) * amount[:, None]
+        return lit
+
+    return shader
+
+
+def noise(
+    across: NDArray[np.float64], along: NDArray[np.float64], cells_per_m: float
+) -> NDArray[np.float64]:
+    """Return cloudy noise (n,) of about -1 to 1 that stands still in the world."""
+    table = _noise_table()
+    rows = np.floor(along * cells_per_m).astype(np.int64) % _NOISE_CELLS
+    columns = np.floor(across * cells_per_m).astype(np.int64) % _NOISE_CELLS
+    return table[rows, columns]
+
+
+@lru_cache(maxsize=1)
+def _noise_table() -> NDArray[np.float64]:
+    """Filter white noise with 1/f: clouds on every scale, and the edges meet."""
+    white = np.random.default_rng(7).standard_normal((_NOISE_CELLS, _NOISE_CELLS))
+    frequency = np.fft.fftfreq(_NOISE_CELLS)
+    falloff = 1 / np.maximum(np.hypot(frequency[:, None], frequency[None]), 1 / _NOISE_CELLS)
+    cloudy = np.fft.ifft2(np.fft.fft2(white) * falloff).real
+    scaled: NDArray[np.float64] = cloudy / (2.5 * cloudy.std())
+    return scaled

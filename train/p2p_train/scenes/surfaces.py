@@ -1,0 +1,234 @@
+"""The big surfaces of a street: sky, ground, what closes the view, and house fronts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from p2p_runtime.palette import CITYSCAPES
+
+from .canvas import HAZE, SUN, Canvas, Shader, hazed, noise, rgb, shaded
+from .street import BLOCK_M, CROSSING_M, Building, Street
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["paint_backdrop", "paint_building", "paint_ground", "paint_park", "paint_sky"]
+
+STOREY_M = 3.1
+BAY_M = 2.6
+
+ASPHALT = rgb(92, 92, 96)
+MARKING = rgb(225, 225, 220)
+PAVING = rgb(158, 150, 142)
+KERB = rgb(190, 186, 180)
+GRASS = rgb(104, 132, 58)
+ZENITH = rgb(88, 140, 205)
+CLOUD = rgb(246, 246, 248)
+GLASS = rgb(52, 64, 78)
+
+PLASTER, BRICK, STONE, CONCRETE = (
+    rgb(214, 186, 142),
+    rgb(166, 92, 70),
+    rgb(196, 190, 178),
+    rgb(142, 152, 164),
+)
+STYLES = {2: PLASTER, 3: PLASTER, 4: BRICK, 5: BRICK, 6: STONE, 7: CONCRETE}
+"""The height of a front decides its colour, so that its outline tells a generator what to paint."""
+
+
+def paint_sky(canvas: Canvas, time_s: float) -> None:
+    """Fill the whole canvas with sky; clouds drift."""
+    rows, columns = _all_pixels(canvas)
+    rays = canvas.camera.rays(rows, columns)
+    height = np.clip(rays[:, 1] / np.linalg.norm(rays, axis=1), 0.02, 1)
+    across, along = rays[:, 0] / height + 0.03 * time_s, rays[:, 2] / height
+    cover = np.clip(noise(across, along, 26.0) * 1.1, 0, 1) * np.clip(height * 3, 0, 1)
+    blue = np.clip(height * 1.7, 0, 1)[:, None] ** 0.6
+    clear = np.array(ZENITH) * blue + np.array(HAZE) * (1 - blue)
+    canvas.ids[...] = CITYSCAPES.classes.index("sky")
+    mixed = clear + (np.array(CLOUD) - clear) * cover[:, None]
+    canvas.photo[...] = mixed.reshape(canvas.photo.shape)
+
+
+def paint_ground(canvas: Canvas, street: Street) -> None:
+    """Paint all below the horizon: road, verge, pavement, and what lies behind them."""
+    rows, columns = _all_pixels(canvas)
+    rays = canvas.camera.rays(rows, columns)
+    below = rays[:, 1] < -1e-3
+    rows, columns, rays = rows[below], columns[below], rays[below]
+    distance_m = -canvas.camera.position_m[1] / rays[:, 1]
+    points = canvas.camera.position + rays * distance_m[:, None]
+    away, along = np.abs(points[:, 0]), points[:, 2]
+    side_street = street.opens(np.floor(along / BLOCK_M).astype(np.int64))
+    side_street &= along % BLOCK_M < CROSSING_M
+    road = (away < street.road_m) | side_street
+    verge = ~road & (away < street.kerb_m)
+    paved = ~road & ~verge & (away < street.front_m)
+    kinds = np.select([road, paved], [0, 1], 2)
+    names = ("road", "sidewalk", "terrain")
+    ids = np.array([CITYSCAPES.classes.index(name) for name in names], np.uint8)
+    canvas.ids[rows, columns] = ids[kinds]
+    colours = _ground_colours(street, points, distance_m, kinds, side_street)
+    canvas.photo[rows, columns] = hazed(colours, distance_m)
+
+
+def _ground_colours(
+    street: Street,
+    points: NDArray[np.float64],
+    distance_m: NDArray[np.float64],
+    kinds: NDArray[np.int64],
+    side_street: NDArray[np.bool_],
+) -> NDArray[np.float64]:
+    away, along = np.abs(points[:, 0]), points[:, 2]
+    near = np.minimum(1, 9 / distance_m)
+    grain = 1 + 0.16 * near * noise(points[:, 0], along, 14.0)
+    patches = 1 + 0.10 * noise(points[:, 0], along, 1.3)
+    colours = np.array([ASPHALT, PAVING, GRASS])[kinds] * (grain * patches)[:, None]
+    wheels = np.abs(np.abs(away - street.road_m / 2) - 0.75) < 0.3  # where tyres polish the road
+    colours[(kinds == 0) & wheels] *= 0.94
+    slabs = ((points[:, 0] % 0.8 < 0.06) | (along % 0.8 < 0.06)) & (kinds == 1)
+    colours[slabs] *= 1 - 0.25 * near[slabs][:, None]
+    colours[(kinds == 1) & (away < street.kerb_m + 0.18)] = KERB
+    colours[_markings(street, away, along, side_street) & (kinds == 0)] = MARKING
+    return colours
+
+
+def _markings(
+    street: Street,
+    away: NDArray[np.float64],
+    along: NDArray[np.float64],
+    side_street: NDArray[np.bool_],
+) -> NDArray[np.bool_]:
+    """Solid lines in the middle and at the edges, zebra crossings before side streets."""
+    lines = (away < 0.09) | (np.abs(away - street.road_m + 0.3) < 0.07)
+    block, inside = np.divmod(along, BLOCK_M)
+    before = street.opens(block.astype(np.int64) + 1) & (inside > BLOCK_M - 3.6)
+    zebra = before & (inside < BLOCK_M - 0.6) & (away % 1.0 < 0.5) & (away < street.road_m - 0.3)
+    marked: NDArray[np.bool_] = (lines & ~side_street & ~before) | zebra
+    return marked
+
+
+def paint_backdrop(canvas: Canvas, street: Street) -> None:
+    """Close the view: trees far behind parks and side streets, and where the street ends."""
+    end = canvas.camera.position_m[2] + 145
+    leaves = _foliage()
+    for side in (-1, 1):
+        x_m = side * (street.front_m + 26)
+        canvas.polygon(_wall_along(x_m, end - 170, end, 9.0), "vegetation", leaves)
+    canvas.polygon(_wall_across(-60, 60, end, 7.0), "vegetation", leaves)
+    house = _front(9.0, STONE, light=0.95)
+    canvas.polygon(_wall_across(-34, -street.front_m + 3, end - 4, 13.0), "building", house)
+    canvas.polygon(_wall_across(street.front_m - 3, 30, end - 2, 16.0), "building", house)
+
+
+def paint_park(canvas: Canvas, street: Street, block: int, side: int) -> None:
+    """Put a fence or a wall between the pavement and a park, and a hedge behind it."""
+    start, end = street.start_of(block), (block + 1) * BLOCK_M
+    x_m = side * street.front_m
+    canvas.polygon(_wall_along(x_m + side * 11, start, end, 3.2), "vegetation", _foliage())
+    facing = (-float(side), 0.0, 0.0)
+    if block % 2:
+        wall = shaded(rgb(172, 140, 120), facing, rough=0.25)
+        canvas.polygon(_wall_along(x_m, start, end, 1.1), "wall", wall)
+    else:
+        canvas.polygon(_wall_along(x_m, start, end, 1.2), "fence", _palings(facing))
+
+
+def paint_building(canvas: Canvas, street: Street, house: Building) -> None:
+    """Paint the front along the street, the gable towards the camera, and a roof on low houses."""
+    inner = house.side * street.front_m
+    outer = inner + house.side * 12
+    height = house.storeys * STOREY_M + 0.9
+    colour = STYLES[house.storeys]
+    gable = _front(height, colour, light=0.78 if house.side < 0 else 0.86)
+    left, right = sorted((inner, outer))
+    canvas.polygon(_wall_across(left, right, house.start_m, height), "building", gable)
+    light = 0.72 if house.side < 0 else 1.08  # the sun stands on the left, so left fronts are dim
+    front = _front(height, colour, light=light)
+    canvas.polygon(_wall_along(inner, house.start_m, house.end_m, height), "building", front)
+    if house.storeys <= 3:
+        ridge_m, top = inner + house.side * 4, height + 2.4
+        roof = [
+            (inner, height, house.start_m),
+            (inner, height, house.end_m),
+            (ridge_m, top, house.end_m),
+            (ridge_m, top, house.start_m),
+        ]
+        tiles = shaded(rgb(150, 74, 58), (0.0, 1.0, 0.0), rough=0.3)
+        canvas.polygon(roof, "building", tiles)
+
+
+def building_shadow(street: Street, house: Building) -> list[tuple[float, float, float]]:
+    """Return where a left-hand house keeps the sun from the ground."""
+    reach = house.storeys * STOREY_M * -SUN[0] / SUN[1]
+    slant = house.storeys * STOREY_M * -SUN[2] / SUN[1]
+    inner = -street.front_m
+    return [
+        (inner, 0.0, house.start_m),
+        (inner + reach, 0.0, house.start_m + slant),
+        (inner + reach, 0.0, house.end_m + slant),
+        (inner, 0.0, house.end_m),
+    ]
+
+
+def _front(height: float, colour: tuple[float, float, float], *, light: float) -> Shader:
+    """A house front: plaster with rows of windows, a shop window below, a cornice above."""
+
+    def shader(points: NDArray[np.float64], distance_m: NDArray[np.float64]) -> NDArray[np.float64]:
+        across, up = points[:, 0] + points[:, 2], points[:, 1]
+        bay, storey = across % BAY_M / BAY_M, up % STOREY_M / STOREY_M
+        grain = 1 + 0.10 * noise(across, up, 5.0) * np.minimum(1, 15 / distance_m)
+        colours = np.array(colour) * (light * grain)[:, None]
+        upstairs = (up > STOREY_M) & (up < height - 0.8)
+        frame = upstairs & (abs(bay - 0.5) < 0.29) & (abs(storey - 0.56) < 0.33)
+        pane = upstairs & (abs(bay - 0.5) < 0.23) & (abs(storey - 0.56) < 0.27)
+        shop = (up < STOREY_M * 0.82) & (up > 0.5) & (abs(bay - 0.5) < 0.42)
+        colours[frame] = np.array(rgb(226, 222, 214)) * light
+        mirrored = 1 + 1.5 * np.clip(storey - 0.35, 0, 1) + 0.2 * noise(across, up, 2.0)
+        glass = pane | shop
+        colours[glass] = (np.array(GLASS) * (0.55 + 0.45 * light) * mirrored[:, None])[glass]
+        colours[pane & (abs(bay - 0.5) < 0.02)] = np.array(rgb(226, 222, 214)) * light
+        colours[(up > height - 0.55)] *= 1.18
+        colours[(up > STOREY_M * 0.9) & (up < STOREY_M)] *= 0.72
+        return colours * np.clip(0.75 + up / 4, 0, 1)[:, None]  # less sky reaches the ground
+
+    return shader
+
+
+def _foliage() -> Shader:
+    def shader(points: NDArray[np.float64], distance_m: NDArray[np.float64]) -> NDArray[np.float64]:
+        across, up = points[:, 0] + points[:, 2], points[:, 1]
+        light = 0.75 + 0.09 * up + 0.45 * noise(across, up, 3.0)
+        colours: NDArray[np.float64] = (
+            np.array(rgb(78, 104, 46)) * np.clip(light, 0.3, 1.5)[:, None]
+        )
+        return colours
+
+    return shader
+
+
+def _palings(facing: tuple[float, float, float]) -> Shader:
+    wood, gap = shaded(rgb(150, 128, 104), facing, rough=0.2), rgb(70, 78, 48)
+
+    def shader(points: NDArray[np.float64], distance_m: NDArray[np.float64]) -> NDArray[np.float64]:
+        colours = np.array(wood(points, distance_m))
+        along, up = points[:, 2] % 0.5, points[:, 1]
+        colours[(along > 0.34) & (abs(up - 0.35) > 0.08) & (abs(up - 0.95) > 0.08)] = gap
+        return colours
+
+    return shader
+
+
+def _wall_along(x_m: float, start: float, end: float, height: float) -> list[list[float]]:
+    return [[x_m, 0, start], [x_m, height, start], [x_m, height, end], [x_m, 0, end]]
+
+
+def _wall_across(left: float, right: float, z_m: float, height: float) -> list[list[float]]:
+    return [[left, 0, z_m], [left, height, z_m], [right, height, z_m], [right, 0, z_m]]
+
+
+def _all_pixels(canvas: Canvas) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    rows, columns = np.indices(canvas.ids.shape)
+    return rows.ravel(), columns.ravel()
