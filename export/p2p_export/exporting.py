@@ -22,13 +22,13 @@ from p2p_runtime.files import check_writable_folder, sha256_of_file, write_text
 from p2p_train.checkpoint import Checkpoint, load_weights, make_generator
 
 from .artefact import Artefact, Reference, publish
+from .fp16 import halve, peak_ranges
 from .frames import read_inputs, top_up
 from .graph import PixelGenerator, fold, swap_channels
 from .parity import run_torch
 from .to_onnx import to_onnx
 
 if TYPE_CHECKING:
-    from p2p_runtime.contract import PixelContract
     from p2p_train.networks import UNetGenerator
 
 __all__ = ["ExportRequest", "export", "find_checkpoint"]
@@ -207,14 +207,31 @@ def _export_one(
     reference: Reference,
     request: ExportRequest,
 ) -> Artefact:
-    _log.info("%s: tracing", precision)
-    graph = _fp32_graph(generator, reference.contract)
+    _log.info("%s: making the graph", precision)
+    if precision == "fp16":
+        graph, notes = _fp16_graph(generator, reference)
+    else:
+        graph, notes = _fp32_graph(generator, reference)
     _log.info("%s: comparing %d frames with torch", precision, len(reference.frames))
-    return publish(target, graph, reference, precision)
+    return publish(target, graph, reference, precision, notes)
 
 
-def _fp32_graph(generator: UNetGenerator, contract: PixelContract) -> bytes:
-    return to_onnx(PixelGenerator(swap_channels(fold(generator)), order="bgr"), contract)
+def _fp32_graph(generator: UNetGenerator, reference: Reference) -> tuple[bytes, tuple[str, ...]]:
+    return to_onnx(_folded(generator), reference.contract), ()
+
+
+def _fp16_graph(generator: UNetGenerator, reference: Reference) -> tuple[bytes, tuple[str, ...]]:
+    folded = _folded(generator)
+    kept = [layer for layer in peak_ranges(folded, reference.frames) if not layer.fits_fp16]
+    notes = tuple(f"{layer.layer} stays in float32: it reaches {layer.peak:.3g}" for layer in kept)
+    for note in notes:
+        _log.warning("fp16: %s", note)
+    halved = halve(folded, frozenset(layer.layer for layer in kept))
+    return to_onnx(halved, reference.contract), notes
+
+
+def _folded(generator: UNetGenerator) -> PixelGenerator:
+    return PixelGenerator(swap_channels(fold(generator)), order="bgr")
 
 
 def _write_figures(folder: Path, done: list[Artefact]) -> None:

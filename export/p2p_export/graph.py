@@ -25,25 +25,17 @@ class PixelGenerator(nn.Module):
         generator: (N, 3, H, W) signal to (N, 3, H, W) signal. It is switched to ``eval``: running
             statistics, no dropout.
         order: the channel order of the generator's signals.
-        dtype: what the generator computes in; pixels on both sides stay exact either way.
     """
 
-    def __init__(
-        self,
-        generator: nn.Module,
-        *,
-        order: ChannelOrder = "rgb",
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
+    def __init__(self, generator: nn.Module, *, order: ChannelOrder = "rgb") -> None:
         super().__init__()
         self.generator = generator
         self.order = order
-        self.dtype = dtype
         self.eval()
 
     def forward(self, frame: torch.Tensor) -> torch.Tensor:
         """Translate (N, H, W, 3) uint8 BGR into the same."""
-        signal = to_signal(frame, self.order).to(self.dtype)  # (N, 3, H, W)
+        signal = to_signal(frame, self.order)  # (N, 3, H, W)
         return to_pixels(self.generator(signal), self.order)
 
 
