@@ -12,7 +12,7 @@ from .base import Engine
 if TYPE_CHECKING:
     from p2p_runtime.bundle import ModelBundle
 
-__all__ = ["DEVICES", "Engine", "open_engine"]
+__all__ = ["DEVICES", "Engine", "open_engine", "resolve_device"]
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -38,8 +38,21 @@ def open_engine(
         BundleError: the file cannot be loaded or breaks its contract.
         MissingExtraError: onnxruntime is not installed.
     """
+    device = resolve_device(device)
+    from .ort import OrtEngine
+
+    return OrtEngine(bundle, device=device, threads=threads, spinning=spinning)
+
+
+def resolve_device(device: str) -> str:
+    """Turn ``auto`` into the best device that onnxruntime offers, and say so.
+
+    Raises:
+        DeviceUnavailableError: another device is not there; the message lists what is.
+        MissingExtraError: onnxruntime is not installed.
+    """
     try:
-        from .ort import OrtEngine, available_devices
+        from .ort import available_devices, check_device
     except ModuleNotFoundError as error:
         if error.name != "onnxruntime":
             raise
@@ -47,8 +60,10 @@ def open_engine(
             "onnxruntime is not installed; type: "
             'pip install "pix2pix-edge[cpu]" (or [gpu] for CUDA)'
         ) from error
-    if device == "auto":
-        devices = available_devices()
-        device = "cuda" if "cuda" in devices else "cpu"
-        _log.info("device: %s (onnxruntime offers %s)", device, ", ".join(devices))
-    return OrtEngine(bundle, device=device, threads=threads, spinning=spinning)
+    if device != "auto":
+        check_device(device)
+        return device
+    devices = available_devices()
+    device = "cuda" if "cuda" in devices else "cpu"
+    _log.info("device: %s (onnxruntime offers %s)", device, ", ".join(devices))
+    return device

@@ -21,7 +21,7 @@ from p2p_runtime.errors import BundleError, DeviceUnavailableError, EngineError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["PROVIDERS", "SESSION_KEYS", "OrtEngine", "available_devices"]
+__all__ = ["PROVIDERS", "SESSION_KEYS", "OrtEngine", "available_devices", "check_device"]
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 """The device names that users type, and onnxruntime's names for them."""
@@ -72,7 +72,7 @@ class OrtEngine:
             BundleError: onnxruntime cannot load the file, or its inputs and outputs are not the
                 contract's.
         """
-        provider = _provider(device)
+        provider = check_device(device)
         options = ort.SessionOptions()
         options.log_severity_level = 3  # errors; what matters comes back as an exception
         options.intra_op_num_threads = threads or 0
@@ -123,7 +123,12 @@ def available_devices() -> list[str]:
     return [device for device, provider in PROVIDERS.items() if provider in offered]
 
 
-def _provider(device: str) -> str:
+def check_device(device: str) -> str:
+    """Return onnxruntime's name for a device.
+
+    Raises:
+        DeviceUnavailableError: it is not there; the message lists what is.
+    """
     devices = available_devices()
     if device not in devices:
         raise DeviceUnavailableError(

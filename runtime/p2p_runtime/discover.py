@@ -1,0 +1,81 @@
+"""Find a model when the user names a folder of them, or none."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+
+from .errors import BundleError
+
+__all__ = ["find_bundle", "find_bundles"]
+
+_NAME = re.compile(r".*-(fp32|fp16|int8)\.onnx")
+_ASSETS = Path(__file__).parent / "assets"
+
+_PREFERRED = {"cpu": ("int8", "fp32", "fp16"), "cuda": ("fp16", "fp32", "int8")}
+"""int8 is what makes a CPU fast, fp16 a GPU; on a CPU fp16 costs time and gains none."""
+
+_log = logging.getLogger(__name__)
+
+
+def find_bundle(model: str | None, device: str, *, runs: Path = Path("runs")) -> Path:
+    """Return the one model file to run.
+
+    Args:
+        model: a file, a folder of ``*-<precision>.onnx`` files, or None to search.
+        device: ``cpu`` or ``cuda``; decides which precision of a folder is taken.
+        runs: where training runs lie.
+
+    Raises:
+        BundleError: there is none; the message says what to type.
+    """
+    path = None if model is None else Path(model)
+    if path is not None and not path.is_dir():
+        return path
+    bundles = find_bundles(path, runs=runs)
+    for precision in _PREFERRED.get(device, ("fp32",)):
+        matching = [bundle for bundle in bundles if _precision(bundle) == precision]
+        if matching:
+            chosen = max(matching, key=_age)
+            _log.info("model: %s (%s, the best match for %s)", chosen, precision, device)
+            return chosen
+    raise BundleError(f"no model for {device} among {', '.join(map(str, bundles))}")
+
+
+def find_bundles(folder: Path | None = None, *, runs: Path = Path("runs")) -> list[Path]:
+    """Return all model files of a folder, by name.
+
+    Args:
+        folder: where to look; None for the run exported last, or else the package's demo.
+        runs: where training runs lie.
+
+    Raises:
+        BundleError: there are none; the message says what to type.
+    """
+    if folder is not None:
+        if not (bundles := _in(folder)):
+            raise BundleError(f"{folder} holds no model-fp32.onnx, model-fp16.onnx or -int8.onnx")
+        return bundles
+    exports = [bundles for export in runs.glob("*/export") if (bundles := _in(export))]
+    if exports:
+        return max(exports, key=lambda bundles: max(map(_age, bundles)))
+    if demo := _in(_ASSETS):
+        return demo
+    raise BundleError(
+        f"no exported model under {runs}/*/export/; name one with --model, "
+        "or make one: p2p-train, then p2p-export"
+    )
+
+
+def _in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*.onnx") if _NAME.fullmatch(path.name))
+
+
+def _precision(bundle: Path) -> str:
+    match = _NAME.fullmatch(bundle.name)
+    return match[1] if match else ""
+
+
+def _age(bundle: Path) -> float:
+    return bundle.stat().st_mtime

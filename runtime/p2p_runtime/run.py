@@ -1,0 +1,155 @@
+"""What `p2p-run` does, from its options to the report."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import cv2
+import onnxruntime as ort
+
+from . import __version__
+from .discover import find_bundle
+from .engines import resolve_device
+from .errors import ConfigError
+from .files import check_writable_folder
+from .frames import Frame, FrameSink, FrameSource
+from .interrupts import StopRequest
+from .palette import Palette
+from .pipeline import run_pipeline
+from .progress import Window, show_progress
+from .report import RunReport
+from .sinks import open_sink
+from .sources import open_source
+from .translator import Translator
+
+__all__ = ["RunOptions", "translate_video"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunOptions:
+    """What the user asked for; the fields are `p2p-run`'s flags.
+
+    Attributes:
+        started_s: ``time.perf_counter()`` when the command began.
+    """
+
+    video: str
+    model: str | None
+    output: Path | None
+    device: str
+    threads: int | None
+    side_by_side: bool
+    show: bool
+    labels: str
+    snap: bool
+    max_frames: int | None
+    report: Path | None
+    overwrite: bool
+    started_s: float
+
+
+def translate_video(options: RunOptions, stop: StopRequest) -> RunReport:
+    """Translate a video or a folder; whatever can fail before the first frame does so.
+
+    Args:
+        options: what the user asked for.
+        stop: says when the run should end early.
+
+    Raises:
+        P2PError: as the errors' names say; what was written until then can be read.
+    """
+    window = Window() if options.show else None
+    if options.report is not None:
+        check_writable_folder(options.report.parent)
+    device = resolve_device(options.device)
+    bundle = find_bundle(options.model, device)
+    with (
+        Translator.load(
+            bundle, device=device, threads=options.threads, snap=options.snap
+        ) as translator,
+        contextlib.closing(
+            open_source(options.video, ids_palette=_ids_palette(options, translator))
+        ) as source,
+    ):
+        output = options.output or _default_output(Path(options.video))
+        sink = _open_sink(options, source, output)
+        report = _run(options, stop, window, source, translator, sink, output)
+    if options.report is not None:
+        report.save(options.report)
+    _log.info("written: %s", output)
+    return report
+
+
+def _run(
+    options: RunOptions,
+    stop: StopRequest,
+    window: Window | None,
+    source: FrameSource,
+    translator: Translator,
+    sink: FrameSink,
+    output: Path,
+) -> RunReport:
+    with show_progress(_total(source, options.max_frames)) as advance:
+
+        def on_frame(frame: Frame) -> None:
+            advance(frame)
+            if window is not None:
+                window(frame)
+
+        return run_pipeline(
+            source,
+            translator,
+            sink,
+            max_frames=options.max_frames,
+            side_by_side=options.side_by_side,
+            on_frame=on_frame,
+            stopping=lambda: stop.requested or (window is not None and window.closed),
+            started_s=options.started_s,
+            run={"source": options.video, "output": str(output), **_versions()},
+        )
+
+
+def _open_sink(options: RunOptions, source: FrameSource, output: Path) -> FrameSink:
+    return open_sink(
+        output,
+        width=source.info.width * (2 if options.side_by_side else 1),
+        height=source.info.height,
+        fps=source.info.fps,
+        source=Path(options.video),
+        overwrite=options.overwrite,
+    )
+
+
+def _ids_palette(options: RunOptions, translator: Translator) -> Palette | None:
+    if options.labels != "ids":
+        return None
+    if translator.contract.palette is None:
+        raise ConfigError("--labels ids needs a model with a palette, and this one has none")
+    return translator.contract.palette
+
+
+def _default_output(video: Path) -> Path:
+    """Return a name in the working directory; folders stay folders, every video becomes MP4."""
+    video = video.resolve()
+    suffix = "" if video.is_dir() else ".mp4"
+    return Path(f"{video.name if video.is_dir() else video.stem}-translated{suffix}")
+
+
+def _total(source: FrameSource, max_frames: int | None) -> int | None:
+    counts = [count for count in (source.info.frame_count, max_frames) if count is not None]
+    return min(counts, default=None)
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "p2p_runtime": __version__,
+        "onnxruntime": ort.__version__,
+        "opencv": cv2.__version__,
+        "av": av.__version__,
+    }
