@@ -16,8 +16,11 @@ __all__ = ["Camera"]
 NEAR_M = 0.5
 """What is nearer than this is cut off: it would be projected from behind the camera."""
 
+_WIDE = ((1, 0, 4), (-1, 0, 4), (0, 1, 4), (0, -1, 4))
+"""What lies further to a side than four times its distance is cut off: its pixels would be huge."""
 
-@dataclass(frozen=True, kw_only=True)  # no slots: the two cached properties need a __dict__
+
+@dataclass(frozen=True, kw_only=True)  # no slots: the cached properties need a __dict__
 class Camera:
     """Where the picture is taken from.
 
@@ -53,16 +56,18 @@ class Camera:
         return turned
 
     def outline(self, corners_m: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Project a polygon (n, 3) m; return what of it is before the lens, (k, 2) px (x, y)."""
-        seen = _clip_near((corners_m - self.position) @ self.rotation.T)
-        if not len(seen):
-            return np.empty((0, 2))
+        """Project a polygon (n, 3) m; return what of it is in view, (k, 2) px (x, y)."""
+        seen = _clip((corners_m - self.position) @ self.rotation.T, (0, 0, 1), NEAR_M)
+        for plane in _WIDE:
+            seen = _clip(seen, plane)
         columns = self.width_px / 2 + self.focal_px * seen[:, 0] / seen[:, 2]
         rows = self.height_px * self.horizon - self.focal_px * seen[:, 1] / seen[:, 2]
         return np.stack([columns, rows], axis=-1)
 
-    def rays(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Return the direction (n, 3) that each pixel looks in, 1 m long along the optical axis."""
+    @cached_property
+    def rays(self) -> NDArray[np.float64]:
+        """(H, W, 3), the direction that each pixel looks in, 1 m long along the optical axis."""
+        rows, columns = np.indices((self.height_px, self.width_px))
         right = (columns + 0.5 - self.width_px / 2) / self.focal_px
         up = (self.height_px * self.horizon - rows - 0.5) / self.focal_px
         forward = np.ones_like(right)
@@ -70,13 +75,19 @@ class Camera:
         return directions
 
 
-def _clip_near(corners: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Cut a polygon in camera axes (n, 3) at the near plane (Sutherland and Hodgman)."""
+def _clip(
+    corners: NDArray[np.float64], plane: tuple[float, float, float], least: float = 0.0
+) -> NDArray[np.float64]:
+    """Keep what of a polygon (n, 3) has ``corner @ plane >= least`` (Sutherland and Hodgman)."""
+    inside = corners @ np.array(plane) - least
+    if not len(corners) or inside.min() >= 0:
+        return corners
     kept = []
-    for here, after in zip(corners, np.roll(corners, -1, axis=0), strict=True):
-        if here[2] >= NEAR_M:
+    for index, here in enumerate(corners):
+        after = (index + 1) % len(corners)
+        if inside[index] >= 0:
             kept.append(here)
-        if (here[2] >= NEAR_M) != (after[2] >= NEAR_M):
-            share = (NEAR_M - here[2]) / (after[2] - here[2])
-            kept.append(here + share * (after - here))
+        if (inside[index] >= 0) != (inside[after] >= 0):
+            share = inside[index] / (inside[index] - inside[after])
+            kept.append(here + share * (corners[after] - here))
     return np.array(kept) if len(kept) >= 3 else np.empty((0, 3))

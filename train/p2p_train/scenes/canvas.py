@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +24,15 @@ Colour = tuple[float, float, float]
 Shader = Callable[["NDArray[np.float64]", "NDArray[np.float64]"], "NDArray[np.float64]"]
 """From points (n, 3) m and their distances (n,) m to colours (n, 3) BGR 0-1."""
 
-SUN = np.array([-0.55, 0.75, -0.35]) / np.linalg.norm([-0.55, 0.75, -0.35])
+SUN = np.array([-0.42, 0.84, -0.34]) / np.linalg.norm([-0.42, 0.84, -0.34])
 """Towards the sun: it stands to the left, high, behind the camera, in every scene."""
 
 HAZE: Colour = (0.86, 0.82, 0.78)
 HAZE_M = 190.0
 """Distance at which 63 % of a colour has become haze."""
+
+SHADE = 0.58
+"""Share of the light that reaches what the sun does not."""
 
 _NOISE_CELLS = 256
 
@@ -58,10 +61,12 @@ class Canvas:
         self.ids[rows, columns] = CITYSCAPES.classes.index(label)
         self.photo[rows, columns] = hazed(shader(points, distance_m), distance_m)
 
-    def shadow(self, corners_m: Any, strength: float = 0.45) -> None:
-        """Darken the picture, not the label map, where a polygon (n, 3) m lies on the ground."""
-        rows, columns = self._covered(np.asarray(corners_m, np.float64))
-        self.photo[rows, columns] *= 1 - strength
+    def shade(self, polygons_m: Iterable[Any]) -> None:
+        """Darken the picture, not the label map, under polygons (n, 3) m; they do not add up."""
+        dark = np.zeros(self.ids.shape, bool)
+        for corners in polygons_m:
+            dark[self._covered(np.asarray(corners, np.float64))] = True
+        self.photo[dark] *= SHADE
 
     def _covered(self, corners: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Return rows and columns of the pixels under a polygon."""
@@ -70,7 +75,6 @@ class Canvas:
         if not len(outline):
             return empty, empty
         limits = np.array([self.camera.width_px, self.camera.height_px])
-        outline = np.clip(outline, -8 * limits, 8 * limits)  # cv2 counts in 32 bits
         low = np.clip(np.floor(outline.min(axis=0)), 0, limits).astype(int)
         high = np.clip(np.ceil(outline.max(axis=0)) + 1, 0, limits).astype(int)
         if (high <= low).any():
@@ -85,12 +89,17 @@ class Canvas:
         self, corners: NDArray[np.float64], rows: NDArray[np.intp], columns: NDArray[np.intp]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return where the pixels' rays meet the polygon's plane, and how far away that is."""
-        normal = np.cross(corners[1] - corners[0], corners[2] - corners[1])
-        rays = self.camera.rays(rows, columns)
+        normal = _normal(corners)
+        rays = self.camera.rays[rows, columns]
         towards = rays @ normal
         towards = np.where(np.abs(towards) < 1e-9, 1e-9, towards)  # a plane seen edge-on
         distance_m = np.clip((corners[0] - self.camera.position) @ normal / towards, 0.1, 1e4)
         return self.camera.position + rays * distance_m[:, None], distance_m
+
+
+def _normal(corners: NDArray[np.float64]) -> NDArray[np.float64]:
+    (ax, ay, az), (bx, by, bz) = corners[1] - corners[0], corners[2] - corners[1]
+    return np.array([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
 
 
 def hazed(colours: NDArray[np.float64], distance_m: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -130,13 +139,32 @@ def shaded(colour: Colour, normal: tuple[float, float, float], rough: float = 0.
 
 
 def noise(
-    across: NDArray[np.float64], along: NDArray[np.float64], cells_per_m: float
+    across: NDArray[np.float64],
+    along: NDArray[np.float64],
+    cells_per_m: float,
+    *,
+    smooth: bool = False,
 ) -> NDArray[np.float64]:
-    """Return cloudy noise (n,) of about -1 to 1 that stands still in the world."""
+    """Return cloudy noise (n,) of about -1 to 1 that stands still in the world.
+
+    Args:
+        across, along: where, (n,) m.
+        cells_per_m: how fine it is.
+        smooth: blend between cells, for cells larger than a pixel.
+    """
     table = _noise_table()
-    rows = np.floor(along * cells_per_m).astype(np.int64) % _NOISE_CELLS
-    columns = np.floor(across * cells_per_m).astype(np.int64) % _NOISE_CELLS
-    return table[rows, columns]
+    across, along = across * cells_per_m, along * cells_per_m
+    column, row = np.floor(across).astype(np.int64), np.floor(along).astype(np.int64)
+    here = table[row % _NOISE_CELLS, column % _NOISE_CELLS]
+    if not smooth:
+        return here
+    right, down = across - column, along - row
+    row_after, column_after = (row + 1) % _NOISE_CELLS, (column + 1) % _NOISE_CELLS
+    upper = here + right * (table[row % _NOISE_CELLS, column_after] - here)
+    below = table[row_after, column % _NOISE_CELLS]
+    lower = below + right * (table[row_after, column_after] - below)
+    blended: NDArray[np.float64] = upper + down * (lower - upper)
+    return blended
 
 
 @lru_cache(maxsize=1)

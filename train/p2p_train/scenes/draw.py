@@ -50,7 +50,7 @@ def _camera(street: Street, height: int, width: int, time_s: float) -> Camera:
     sway = 0.01 * np.sin(0.7 * time_s)
     return Camera(
         position_m=(
-            min(street.road_m / 2, 2.2) + float(random.uniform(-0.5, 0.5)),
+            street.lane_m + float(random.uniform(-0.4, 0.2)),
             float(random.uniform(1.35, 1.9)) + 0.015 * np.sin(5 * time_s),
             street.speed_m_s * time_s,
         ),
@@ -68,19 +68,18 @@ def _paint(canvas: Canvas, street: Street, time_s: float) -> None:
     found = street.things(camera_m, time_s)
     surfaces.paint_sky(canvas, time_s)
     surfaces.paint_ground(canvas, street)
-    for block in street.blocks(camera_m):
-        for house in street.buildings(block):
-            if house.side < 0:
-                canvas.shadow(surfaces.building_shadow(street, house))
-    for thing in found:
-        things.paint_shadow(canvas, thing)
+    houses = [
+        house for block in reversed(street.blocks(camera_m)) for house in street.buildings(block)
+    ]
+    shadows = [surfaces.house_shadow(street, house) for house in houses if house.side < 0]
+    canvas.shade(shadows + [things.thing_shadow(thing) for thing in found])
     surfaces.paint_backdrop(canvas, street)
     for block in reversed(street.blocks(camera_m)):
         for side in (-1, 1):
             if street.is_green(block, side):
                 surfaces.paint_park(canvas, street, block, side)
-        for house in street.buildings(block):
-            surfaces.paint_building(canvas, street, house)
+    for house in houses:
+        surfaces.paint_house(canvas, street, house)
     for thing in found:
         things.paint_thing(canvas, thing)
 

@@ -70,5 +70,5 @@ def write_clip(
                 picture = av.VideoFrame.from_ndarray(label, format="bgr24")
                 container.mux(stream.encode(picture))
             container.mux(stream.encode())
-    except OSError as error:  # PyAV's errors are OSErrors too
+    except (OSError, av.FFmpegError) as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error

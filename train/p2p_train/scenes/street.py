@@ -107,9 +107,20 @@ class Street:
         """Distance from the middle of the road to the house fronts."""
         return self.kerb_m + self.pavement_m
 
+    @property
+    def lane_m(self) -> float:
+        """Distance from the middle of the road to the middle of a lane, beside parked cars."""
+        return (self.road_m - 2.1) / 2 if self.has_parking else self.road_m / 2
+
+    @property
+    def has_parking(self) -> bool:
+        """Whether cars may stand at the kerb."""
+        return self.road_m >= 4.6
+
     def opens(self, block: NDArray[np.int64] | int) -> NDArray[np.bool_]:
         """Say whether a block opens with a side street."""
-        return np.asarray(block) % self.crossing_every == self.crossing_at
+        opened: NDArray[np.bool_] = np.asarray(block) % self.crossing_every == self.crossing_at
+        return opened
 
     def is_green(self, block: int, side: int) -> bool:
         """Say whether a park lies there instead of houses."""
@@ -173,7 +184,7 @@ class Street:
     def _parked(
         self, random: np.random.Generator, side: int, start: float, end: float
     ) -> Iterator[Thing]:
-        if self.road_m < 4.6 or random.random() < 0.3:
+        if not self.has_parking or random.random() < 0.3:
             return
         for place in np.arange(start + 2, end - 5, 6.2):
             if random.random() < 0.55:
@@ -201,20 +212,23 @@ class Street:
     def _traffic(self, camera_m: float, time_s: float) -> Iterator[Thing]:
         """Cars of the own lane swim along; oncoming ones and a cyclist have their own speed."""
         random = self._random(0, 0, 4)
-        lane = min(self.road_m - 2.0, self.road_m / 2) if self.road_m >= 4.6 else self.road_m / 2
         vehicles: list[Kind] = ["car", "car", "car", "truck", "bus"]
         ahead = float(random.uniform(9, 26))
         for _ in range(int(random.integers(0, 4))):
             swing = 1.5 * np.sin(0.5 * time_s + ahead)
             kind = vehicles[int(random.integers(0, 5))]
-            yield Thing(kind=kind, x_m=lane, z_m=camera_m + ahead + swing, variant=random.random())
+            yield Thing(
+                kind=kind, x_m=self.lane_m, z_m=camera_m + ahead + swing, variant=random.random()
+            )
             ahead += float(random.uniform(14, 35))
         for _ in range(int(random.integers(1, 5))):
             closing = self.speed_m_s + float(random.uniform(6, 10))
             ahead = (float(random.uniform(0, LAP_M)) - closing * time_s) % LAP_M - 8.0
             kind = vehicles[int(random.integers(0, 5))]
             variant = random.random()
-            yield Thing(kind=kind, x_m=-lane, z_m=camera_m + ahead, heading=-1, variant=variant)
+            yield Thing(
+                kind=kind, x_m=-self.lane_m, z_m=camera_m + ahead, heading=-1, variant=variant
+            )
         if random.random() < 0.6:
             place = float(random.uniform(8, 20)) + 4.0 * time_s
             yield Thing(kind="cyclist", x_m=self.road_m - 0.5, z_m=place, phase=2.0 * time_s)

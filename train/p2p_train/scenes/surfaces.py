@@ -14,7 +14,14 @@ from .street import BLOCK_M, CROSSING_M, Building, Street
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["paint_backdrop", "paint_building", "paint_ground", "paint_park", "paint_sky"]
+__all__ = [
+    "house_shadow",
+    "paint_backdrop",
+    "paint_ground",
+    "paint_house",
+    "paint_park",
+    "paint_sky",
+]
 
 STOREY_M = 3.1
 BAY_M = 2.6
@@ -40,11 +47,11 @@ STYLES = {2: PLASTER, 3: PLASTER, 4: BRICK, 5: BRICK, 6: STONE, 7: CONCRETE}
 
 def paint_sky(canvas: Canvas, time_s: float) -> None:
     """Fill the whole canvas with sky; clouds drift."""
-    rows, columns = _all_pixels(canvas)
-    rays = canvas.camera.rays(rows, columns)
+    rays = canvas.camera.rays.reshape(-1, 3)
     height = np.clip(rays[:, 1] / np.linalg.norm(rays, axis=1), 0.02, 1)
     across, along = rays[:, 0] / height + 0.03 * time_s, rays[:, 2] / height
-    cover = np.clip(noise(across, along, 26.0) * 1.1, 0, 1) * np.clip(height * 3, 0, 1)
+    cloudy = noise(across, along, 5.0, smooth=True) + 0.25 * noise(across, along, 19.0, smooth=True)
+    cover = np.clip(1.1 * cloudy - 0.1, 0, 0.95) * np.clip(height * 4, 0, 1)
     blue = np.clip(height * 1.7, 0, 1)[:, None] ** 0.6
     clear = np.array(ZENITH) * blue + np.array(HAZE) * (1 - blue)
     canvas.ids[...] = CITYSCAPES.classes.index("sky")
@@ -54,10 +61,8 @@ def paint_sky(canvas: Canvas, time_s: float) -> None:
 
 def paint_ground(canvas: Canvas, street: Street) -> None:
     """Paint all below the horizon: road, verge, pavement, and what lies behind them."""
-    rows, columns = _all_pixels(canvas)
-    rays = canvas.camera.rays(rows, columns)
-    below = rays[:, 1] < -1e-3
-    rows, columns, rays = rows[below], columns[below], rays[below]
+    rows, columns = np.nonzero(canvas.camera.rays[..., 1] < -1e-3)
+    rays = canvas.camera.rays[rows, columns]
     distance_m = -canvas.camera.position_m[1] / rays[:, 1]
     points = canvas.camera.position + rays * distance_m[:, None]
     away, along = np.abs(points[:, 0]), points[:, 2]
@@ -116,7 +121,7 @@ def paint_backdrop(canvas: Canvas, street: Street) -> None:
     leaves = _foliage()
     for side in (-1, 1):
         x_m = side * (street.front_m + 26)
-        canvas.polygon(_wall_along(x_m, end - 170, end, 9.0), "vegetation", leaves)
+        canvas.polygon(_wall_along(x_m, end - 170, end, 6.0), "vegetation", leaves)
     canvas.polygon(_wall_across(-60, 60, end, 7.0), "vegetation", leaves)
     house = _front(9.0, STONE, light=0.95)
     canvas.polygon(_wall_across(-34, -street.front_m + 3, end - 4, 13.0), "building", house)
@@ -136,31 +141,27 @@ def paint_park(canvas: Canvas, street: Street, block: int, side: int) -> None:
         canvas.polygon(_wall_along(x_m, start, end, 1.2), "fence", _palings(facing))
 
 
-def paint_building(canvas: Canvas, street: Street, house: Building) -> None:
+def paint_house(canvas: Canvas, street: Street, house: Building) -> None:
     """Paint the front along the street, the gable towards the camera, and a roof on low houses."""
     inner = house.side * street.front_m
     outer = inner + house.side * 12
     height = house.storeys * STOREY_M + 0.9
     colour = STYLES[house.storeys]
     gable = _front(height, colour, light=0.78 if house.side < 0 else 0.86)
-    left, right = sorted((inner, outer))
-    canvas.polygon(_wall_across(left, right, house.start_m, height), "building", gable)
+    ridge, top = inner + house.side * 4, height + (2.4 if house.storeys <= 3 else 0.0)
+    profile = [(inner, 0.0), (inner, height), (ridge, top), (outer, top), (outer, 0.0)]
+    canvas.polygon([(x, y, house.start_m) for x, y in profile], "building", gable)
     light = 0.72 if house.side < 0 else 1.08  # the sun stands on the left, so left fronts are dim
     front = _front(height, colour, light=light)
     canvas.polygon(_wall_along(inner, house.start_m, house.end_m, height), "building", front)
-    if house.storeys <= 3:
-        ridge_m, top = inner + house.side * 4, height + 2.4
-        roof = [
-            (inner, height, house.start_m),
-            (inner, height, house.end_m),
-            (ridge_m, top, house.end_m),
-            (ridge_m, top, house.start_m),
-        ]
+    if top > height:
+        slope = [(inner, height), (ridge, top)]
+        near, far = ([(x, y, z) for x, y in slope] for z in (house.start_m, house.end_m))
         tiles = shaded(rgb(150, 74, 58), (0.0, 1.0, 0.0), rough=0.3)
-        canvas.polygon(roof, "building", tiles)
+        canvas.polygon([*near, *reversed(far)], "building", tiles)
 
 
-def building_shadow(street: Street, house: Building) -> list[tuple[float, float, float]]:
+def house_shadow(street: Street, house: Building) -> list[tuple[float, float, float]]:
     """Return where a left-hand house keeps the sun from the ground."""
     reach = house.storeys * STOREY_M * -SUN[0] / SUN[1]
     slant = house.storeys * STOREY_M * -SUN[2] / SUN[1]
@@ -200,7 +201,7 @@ def _front(height: float, colour: tuple[float, float, float], *, light: float) -
 def _foliage() -> Shader:
     def shader(points: NDArray[np.float64], distance_m: NDArray[np.float64]) -> NDArray[np.float64]:
         across, up = points[:, 0] + points[:, 2], points[:, 1]
-        light = 0.75 + 0.09 * up + 0.45 * noise(across, up, 3.0)
+        light = 0.78 + 0.04 * up + 0.5 * noise(across, up, 2.0)
         colours: NDArray[np.float64] = (
             np.array(rgb(78, 104, 46)) * np.clip(light, 0.3, 1.5)[:, None]
         )
@@ -227,8 +228,3 @@ def _wall_along(x_m: float, start: float, end: float, height: float) -> list[lis
 
 def _wall_across(left: float, right: float, z_m: float, height: float) -> list[list[float]]:
     return [[left, 0, z_m], [left, height, z_m], [right, height, z_m], [right, 0, z_m]]
-
-
-def _all_pixels(canvas: Canvas) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    rows, columns = np.indices(canvas.ids.shape)
-    return rows.ravel(), columns.ravel()
