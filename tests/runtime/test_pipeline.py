@@ -1,0 +1,284 @@
+"""The run: same pixels as the Python API, in order, with honest figures."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from p2p_runtime.contract import PixelContract
+from p2p_runtime.errors import EngineError, LossesError, SinkError, SourceError
+from p2p_runtime.frames import Frame, VideoInfo
+from p2p_runtime.palette import CITYSCAPES
+from p2p_runtime.pipeline import check_losses, run_pipeline
+from p2p_runtime.report import Histogram, Recorder, RunReport
+from p2p_runtime.translator import Translator
+
+Image = NDArray[np.uint8]
+
+
+class Source:
+    """Gives pictures, then perhaps fails."""
+
+    def __init__(self, images: list[Image], error: Exception | None = None, lost: int = 0) -> None:
+        self.images, self.error, self.frames_lost = images, error, lost
+        height, width = images[0].shape[:2]
+        self.info = VideoInfo(width=width, height=height, fps=10, frame_count=len(images))
+
+    def __iter__(self) -> Iterator[Frame]:
+        for index, image in enumerate(self.images):
+            yield Frame(image=image, index=index, timestamp_s=index / 10, name=f"f{index}")
+        if self.error is not None:
+            raise self.error
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+class Sink:
+    """Remembers frames; can refuse one."""
+
+    def __init__(self, refuse: int | None = None) -> None:
+        self.frames: list[Frame] = []
+        self.ended: list[str] = []
+        self.refuse = refuse
+
+    def write(self, frame: Frame) -> None:
+        """Remember a frame."""
+        if frame.index == self.refuse:
+            raise SinkError("full")
+        self.frames.append(frame)
+
+    def close(self) -> None:
+        """Remember how it ended."""
+        self.ended.append("close")
+
+    def abort(self) -> None:
+        """Remember how it ended."""
+        self.ended.append("abort")
+
+
+class Inverter:
+    """An engine of ten lines."""
+
+    device = "cpu"
+
+    def __init__(self, fail_after: int | None = None) -> None:
+        self.calls, self.fail_after = 0, fail_after
+
+    def infer(self, frames: Image) -> Image:
+        """Invert colours."""
+        self.calls += 1
+        if self.fail_after is not None and self.calls > self.fail_after:
+            raise EngineError("the device fell off")
+        return 255 - frames
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+@pytest.fixture
+def translator(contract: PixelContract) -> Translator:
+    """A translator around the fake engine."""
+    return Translator(contract, Inverter())
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    """Runs end with the threads they began with, however they end."""
+    before = threading.active_count()
+    yield
+    assert threading.active_count() == before
+
+
+def test_every_frame_equals_the_translators(frames: list[Image], translator: Translator) -> None:
+    """A run gives, in order and by name, what calls of the translator give."""
+    sink = Sink()
+    report = run_pipeline(Source(frames), translator, sink)
+    np.testing.assert_array_equal(
+        [frame.image for frame in sink.frames], [translator(frame) for frame in frames]
+    )
+    assert [frame.name for frame in sink.frames] == [f"f{index}" for index in range(20)]
+    assert (report.frames_in, report.frames_out, report.frames_lost) == (20, 20, 0)
+    assert sink.ended == ["close"]
+
+
+def test_side_by_side_puts_the_snapped_input_left(
+    frames: list[Image], translator: Translator
+) -> None:
+    """Left is the input in exact palette colours, right the translation, at the source's height."""
+    blurred = np.clip(frames[0].astype(int) + 5, 0, 255).astype(np.uint8)
+    sink = Sink()
+    run_pipeline(Source([blurred]), translator, sink, side_by_side=True)
+    image = sink.frames[0].image
+    np.testing.assert_array_equal(image[:, :64], CITYSCAPES.snap(blurred))
+    np.testing.assert_array_equal(image[:, 64:], translator(blurred))
+
+
+def test_max_frames_stops_early(frames: list[Image], translator: Translator) -> None:
+    """Only so many frames are read and written."""
+    sink = Sink()
+    report = run_pipeline(Source(frames), translator, sink, max_frames=3)
+    assert (len(sink.frames), report.frames_in) == (3, 3)
+
+
+def test_a_broken_source_keeps_what_came_before(
+    frames: list[Image], translator: Translator
+) -> None:
+    """The sink is finished with all frames before the error, and the error is raised."""
+    sink = Sink()
+    with pytest.raises(SourceError, match="cable"):
+        run_pipeline(Source(frames, error=SourceError("cable")), translator, sink)
+    assert (len(sink.frames), sink.ended) == (20, ["abort"])
+
+
+def test_a_failing_engine_keeps_what_came_before(
+    frames: list[Image], contract: PixelContract
+) -> None:
+    """The frames before the failure are written, and the error is raised."""
+    sink = Sink()
+    with pytest.raises(EngineError, match="fell off"):
+        run_pipeline(Source(frames), Translator(contract, Inverter(fail_after=7)), sink)
+    assert (len(sink.frames), sink.ended) == (7, ["abort"])
+
+
+def test_a_failing_sink_ends_the_run(frames: list[Image], translator: Translator) -> None:
+    """The sink's error is raised, and the threads before it end."""
+    sink = Sink(refuse=5)
+    with pytest.raises(SinkError, match="full"):
+        run_pipeline(Source(frames), translator, sink)
+    assert (len(sink.frames), sink.ended) == (5, ["abort"])
+
+
+def test_stopping_finishes_the_sink(frames: list[Image], translator: Translator) -> None:
+    """Asked to stop, a run closes its sink properly and reports what it did."""
+    sink = Sink()
+    report = run_pipeline(Source(frames), translator, sink, stopping=lambda: len(sink.frames) >= 4)
+    assert (report.frames_out, report.interrupted, sink.ended) == (4, True, ["close"])
+
+
+def test_on_frame_sees_what_was_written(frames: list[Image], translator: Translator) -> None:
+    """The callback gets each written frame in the calling thread."""
+    seen: list[tuple[int, threading.Thread]] = []
+    run_pipeline(
+        Source(frames),
+        translator,
+        Sink(),
+        on_frame=lambda frame: seen.append((frame.index, threading.current_thread())),
+    )
+    assert seen == [(index, threading.main_thread()) for index in range(20)]
+
+
+def test_fault_62_colours_of_the_palette_are_not_off_it(
+    frames: list[Image], translator: Translator
+) -> None:
+    """A clean label video is 0 % off."""
+    report = run_pipeline(Source(frames), translator, Sink())
+    assert report.off_palette_share == 0
+    check_losses(report, strict=True)
+
+
+def test_fault_63_unknown_colours_warn_and_fail_under_strict(
+    frames: list[Image], translator: Translator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A video in other colours is told, and is a loss under --strict."""
+    green = np.full((48, 64, 3), (0, 255, 0), np.uint8)
+    report = run_pipeline(Source([green]), translator, Sink())
+    assert report.off_palette_share == 1
+    with caplog.at_level(logging.WARNING):
+        check_losses(report, strict=False)
+    assert "100% of the pixels are far from every palette colour" in caplog.text
+    with pytest.raises(LossesError, match="palette colour"):
+        check_losses(report, strict=True)
+
+
+def test_fault_59_lost_frames_fail_under_strict(
+    frames: list[Image], translator: Translator
+) -> None:
+    """Frames that the source lost are reported, and are a loss under --strict."""
+    report = run_pipeline(Source(frames, lost=3), translator, Sink())
+    check_losses(report, strict=False)
+    with pytest.raises(LossesError, match="3 frames could not be read") as caught:
+        check_losses(report, strict=True)
+    assert caught.value.exit_code == 5
+
+
+def test_a_model_without_a_palette_has_no_off_palette_share(
+    frames: list[Image], contract: PixelContract
+) -> None:
+    """Nothing is snapped or measured where there is no palette."""
+    plain = Translator(replace(contract, palette=None), Inverter())
+    report = run_pipeline(Source(frames[:2]), plain, Sink(), side_by_side=True)
+    assert report.off_palette_share is None
+
+
+def test_the_report_is_json_and_a_table(
+    frames: list[Image], translator: Translator, tmp_path: Path
+) -> None:
+    """Both forms hold every stage and the counters."""
+    report = run_pipeline(Source(frames), translator, Sink(), run={"source": "x.mp4"})
+    report.save(tmp_path / "run.json")
+    document = json.loads((tmp_path / "run.json").read_text())
+    assert document["schema"] == 1
+    assert list(document["stages"]) == ["decode", "encode", "fit", "infer", "restore"]
+    assert all(row["count"] == 20 for row in document["stages"].values())
+    assert document["run"]["device"] == "cpu"
+    assert document["run"]["source"] == "x.mp4"
+    assert document["peak_rss_mib"] > 1
+    assert document["first_frame_s"] > 0
+    assert report.to_table().startswith("20 of 20 frames translated in ")
+
+
+def test_percentiles_are_within_one_per_cent() -> None:
+    """The histogram's percentiles agree with the exact ones over six decades."""
+    durations_ms = np.exp(np.random.default_rng(0).uniform(np.log(0.01), np.log(1e4), 5000))
+    histogram = Histogram()
+    for ms in durations_ms:
+        histogram.add(float(ms))
+    for percent in (50, 95, 99, 100):
+        exact = float(np.percentile(durations_ms, percent, method="inverted_cdf"))
+        assert histogram.percentile_ms(percent) == pytest.approx(exact, rel=0.01)
+
+
+def test_an_empty_histogram_is_zero() -> None:
+    """A stage that never ran has no made-up figures, and out-of-range times are counted."""
+    histogram = Histogram()
+    assert histogram.percentile_ms(99) == 0
+    for ms in (0.0, -1.0, 1e12):
+        histogram.add(ms)
+    assert histogram.to_json()["count"] == 3
+
+
+def test_a_run_without_frames_reports_zero() -> None:
+    """No division by nothing."""
+    report = Recorder().finish(frames_lost=0, interrupted=True, run={})
+    assert isinstance(report, RunReport)
+    assert (report.frames_out, report.first_frame_s) == (0, None)
+    assert "0 of 0 frames" in report.to_table()
+
+
+def test_a_folder_of_pictures_survives_the_whole_way(
+    bundle: Path, pictures: Path, tmp_path: Path
+) -> None:
+    """Files in, files out: same stems, and each pixel is what the translator gives."""
+    from p2p_runtime.sinks import open_sink
+    from p2p_runtime.sources import open_source
+
+    source = open_source(str(pictures))
+    sink = open_sink(tmp_path / "photos", width=64, height=48, fps=source.info.fps)
+    with Translator.load(bundle, device="cpu") as translate:
+        run_pipeline(source, translate, sink)
+        for path in sorted(pictures.iterdir()):
+            written = np.frombuffer((tmp_path / "photos" / path.name).read_bytes(), np.uint8)
+            frame = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+            np.testing.assert_array_equal(
+                cv2.imdecode(written, cv2.IMREAD_COLOR), translate(np.asarray(frame, np.uint8))
+            )

@@ -1,0 +1,413 @@
+"""`p2p-run` as a user meets it: exit codes, single lines, signals, pipes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from numpy.typing import NDArray
+
+from p2p_runtime import discover, doctor
+from p2p_runtime.cli import main
+from p2p_runtime.console import P2PCommand, require_extra
+from p2p_runtime.errors import BundleError, MissingExtraError, OutputError
+
+Image = NDArray[np.uint8]
+DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "camvid_clip"
+COMMAND = [sys.executable, "-m", "p2p_runtime.cli"]
+
+
+@pytest.fixture
+def p2p_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Return a function that runs the command in this process, in the test's folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def invoke(*arguments: object) -> Result:
+        return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+    return invoke
+
+
+def one_error_line(result: Result) -> str:
+    """Return the error line, having checked that it is the only one, without a traceback."""
+    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    return lines[0]
+
+
+def test_a_video_is_translated_next_to_the_user(
+    p2p_run: Callable[..., Result],
+    bundle: Path,
+    video: Path,
+    tmp_path: Path,
+    read_frames: Callable[[Path], list[Image]],
+) -> None:
+    """Without --output the video lands in the working directory; the figures on stdout."""
+    result = p2p_run("--video", video, "--model", bundle, "--report", "run.json")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("20 of 20 frames translated")
+    assert "written: seg-translated.mp4" in result.stderr
+    assert len(read_frames(tmp_path / "seg-translated.mp4")) == 20
+    run = json.loads((tmp_path / "run.json").read_text())["run"]
+    assert (run["precision"], run["device"]) == ("fp32", "cpu")
+    assert {"onnxruntime", "opencv", "av", "p2p_runtime"} <= set(run)
+
+
+def test_side_by_side_is_twice_as_wide(
+    p2p_run: Callable[..., Result],
+    bundle: Path,
+    video: Path,
+    tmp_path: Path,
+    read_frames: Callable[[Path], list[Image]],
+) -> None:
+    """The video holds input and output."""
+    result = p2p_run(
+        "--video", video, "--model", bundle, "--output", "o.mkv", "--side-by-side",
+        "--max-frames", 2,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert [frame.shape for frame in read_frames(tmp_path / "o.mkv")] == [(48, 128, 3)] * 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "message"),
+    [
+        ([], 2, "name a video or a folder of pictures with --video"),
+        (["--video", "seg.mp4", "--drop", "latest"], 2, "needs a live source"),
+        (["--video", "no.mp4"], 2, "'no.mp4' does not exist"),
+        (["--video", "rtsp://me:pw@cam/"], 2, "rtsp://***@cam/: live sources"),
+        (["--video", "seg.mp4", "--model", "no.onnx"], 2, "no.onnx does not exist"),
+        (["--video", "seg.mp4", "--output", "seg.mp4"], 3, "is the input"),
+        (["--video", "seg.mp4", "--output", "no/out.mp4"], 3, "No such file or directory"),
+        (["--video", "seg.mp4", "--output", "out.wmv"], 3, ".wmv is not known"),
+        (["--video", "seg.mp4", "--report", "model-fp32.onnx/r.json"], 3, "cannot write in"),
+        (["--video", "seg.mp4", "--labels", "ids"], 2, "not 8-bit grey"),
+    ],
+)
+def test_mistakes_are_one_line_and_an_exit_code(
+    p2p_run: Callable[..., Result],
+    bundle: Path,
+    video: Path,
+    arguments: list[str],
+    exit_code: int,
+    message: str,
+) -> None:
+    """Every mistake is told before or instead of work, with the documented exit code."""
+    if "--model" not in arguments:
+        arguments = [*arguments, "--model", str(bundle)]
+    result = p2p_run(*arguments)
+    assert message in one_error_line(result)
+    assert result.exit_code == exit_code
+
+
+def test_fault_51_a_missing_device_is_exit_4(
+    p2p_run: Callable[..., Result], bundle: Path, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CUDA without CUDA lists what there is."""
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
+    result = p2p_run("--video", video, "--model", bundle, "--device", "cuda")
+    assert "offers cpu" in one_error_line(result)
+    assert result.exit_code == 4
+
+
+def test_fault_59_strict_is_exit_5(
+    p2p_run: Callable[..., Result], bundle: Path, lossless: Path
+) -> None:
+    """A truncated video is translated as far as it goes; --strict makes that exit 5."""
+    content = lossless.read_bytes()
+    lossless.write_bytes(content[: len(content) // 2])
+    result = p2p_run("--video", lossless, "--model", bundle)
+    assert result.exit_code == 0
+    assert "of 20 frames" in result.stderr
+    result = p2p_run("--video", lossless, "--model", bundle, "--overwrite", "--strict")
+    assert "frames could not be read" in one_error_line(result)
+    assert result.exit_code == 5
+
+
+def test_fault_73_an_output_is_not_replaced_unasked(
+    p2p_run: Callable[..., Result], bundle: Path, video: Path
+) -> None:
+    """A second run needs --overwrite."""
+    arguments = ("--video", video, "--model", bundle)
+    assert p2p_run(*arguments).exit_code == 0
+    result = p2p_run(*arguments)
+    assert "give --overwrite" in one_error_line(result)
+    assert result.exit_code == 3
+    assert p2p_run(*arguments, "--overwrite").exit_code == 0
+
+
+def test_fault_80_show_needs_a_display(
+    p2p_run: Callable[..., Result], bundle: Path, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a display, --show is refused instead of ending the process."""
+    monkeypatch.setattr(sys, "platform", "linux")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    result = p2p_run("--video", video, "--model", bundle, "--show")
+    assert "--show needs a display" in one_error_line(result)
+
+
+def test_a_folder_becomes_a_folder(
+    p2p_run: Callable[..., Result], bundle: Path, pictures: Path, tmp_path: Path
+) -> None:
+    """A folder of pictures gives a folder of PNGs of the same names."""
+    result = p2p_run("--video", pictures, "--model", bundle)
+    assert result.exit_code == 0, result.output
+    names = {path.name for path in (tmp_path / "labels-translated").iterdir()}
+    assert names == {path.name for path in pictures.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["INT", "TERM"]
+)
+def test_fault_78_a_signal_finishes_the_file(
+    bundle: Path,
+    save_video: Callable[..., Path],
+    frames: list[Image],
+    tmp_path: Path,
+    read_frames: Callable[[Path], list[Image]],
+    number: signal.Signals,
+    exit_code: int,
+) -> None:
+    """After Ctrl-C or a kill the file is whole, the report is printed, the exit code tells."""
+    big = [np.kron(frame, np.ones((10, 10, 1), np.uint8)) for frame in frames]
+    video, output = save_video("long.mp4", big * 10), tmp_path / "out.mp4"
+    with subprocess.Popen(
+        [*COMMAND, "--video", video, "--model", bundle, "--output", output, "--threads", "1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        while not (output.exists() and output.stat().st_size > 0):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == exit_code, stderr
+    count = int(stdout.split()[0])
+    assert 0 < count < 200
+    assert len(read_frames(output)) == count
+    assert "Traceback" not in stderr
+
+
+def test_fault_79_a_closed_pipe_leaves_no_traceback(bundle: Path, video: Path) -> None:
+    """When the reader of stdout has gone, the command ends quietly with 141."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    result = subprocess.run(
+        [*COMMAND, "--video", video, "--model", bundle],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=video.parent,
+        timeout=60,
+        check=False,
+    )
+    os.close(writer)
+    assert result.returncode == 141, result.stderr
+    assert "Traceback" not in result.stderr
+    assert "Exception" not in result.stderr
+
+
+def test_fault_84_no_home_and_locale_c(bundle: Path, video: Path) -> None:
+    """An empty environment is enough."""
+    result = subprocess.run(
+        [*COMMAND, "--video", video, "--model", bundle],
+        env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
+        capture_output=True,
+        text=True,
+        cwd=video.parent,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_fault_56_no_network_socket_is_opened(bundle: Path, video: Path, tmp_path: Path) -> None:
+    """A whole run under strace opens no internet socket."""
+    trace = tmp_path / "trace.txt"
+    strace = ["strace", "-f", "-e", "trace=socket,connect", "-o", str(trace)]
+    environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
+    result = subprocess.run(
+        [*strace, *COMMAND, "--video", video, "--model", bundle],
+        env=environment,
+        capture_output=True,
+        text=True,
+        cwd=video.parent,
+        timeout=120,
+        check=False,
+    )
+    if not trace.exists() or "ptrace" in result.stderr:
+        pytest.skip("strace may not trace here")
+    assert result.returncode == 0, result.stderr
+    assert "exited with 0" in trace.read_text()
+    assert "AF_INET" not in trace.read_text()
+
+
+def test_help_is_light(tmp_path: Path) -> None:
+    """--help shows examples and imports none of the heavy libraries."""
+    code = (
+        "import sys\n"
+        "from p2p_runtime.cli import main\n"
+        "try:\n"
+        "    main(['--help'])\n"
+        "finally:\n"
+        "    heavy = {'cv2', 'numpy', 'av', 'onnxruntime', 'torch'} & set(sys.modules)\n"
+        "    assert not heavy, heavy\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert "p2p-run --video seg.mp4" in result.stdout
+
+
+def test_a_run_imports_only_what_a_device_has(bundle: Path, video: Path) -> None:
+    """Neither torch nor onnx nor plotting libraries are loaded by a translation."""
+    code = (
+        "import sys\n"
+        "from p2p_runtime.cli import main\n"
+        "main(sys.argv[1:], standalone_mode=False)\n"
+        "heavy = {'torch', 'onnx', 'matplotlib', 'PIL', 'rich', 'torchvision', 'scipy'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, "--video", video, "--model", bundle],
+        capture_output=True,
+        text=True,
+        cwd=video.parent,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def _export(runs: Path, run: str, precisions: str, age_s: float) -> None:
+    folder = runs / run / "export"
+    folder.mkdir(parents=True)
+    for precision in precisions.split():
+        path = folder / f"model-{precision}.onnx"
+        path.write_bytes(b"x")
+        os.utime(path, (1e9 - age_s, 1e9 - age_s))
+
+
+@pytest.mark.parametrize(
+    ("device", "expected"), [("cpu", "model-int8.onnx"), ("cuda", "model-fp16.onnx")]
+)
+def test_the_newest_export_and_its_best_precision_are_found(
+    tmp_path: Path, device: str, expected: str
+) -> None:
+    """int8 on a CPU, fp16 on a GPU, of the run that was exported last."""
+    _export(tmp_path, "old", "fp32 fp16 int8", age_s=100)
+    _export(tmp_path, "new", "fp32 fp16 int8", age_s=1)
+    found = discover.find_bundle(None, device, runs=tmp_path)
+    assert found == tmp_path / "new" / "export" / expected
+
+
+def test_fp32_is_taken_where_nothing_faster_is_there(tmp_path: Path) -> None:
+    """A folder with only fp32 serves every device."""
+    _export(tmp_path, "run", "fp32", age_s=1)
+    for device in ("cpu", "cuda"):
+        found = discover.find_bundle(str(tmp_path / "run" / "export"), device)
+        assert found.name == "model-fp32.onnx"
+
+
+def test_without_any_model_the_user_is_told_what_to_type(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No export and no demo is an error with the commands; the demo is found where it exists."""
+    monkeypatch.setattr(discover, "_ASSETS", tmp_path / "assets")
+    with pytest.raises(BundleError, match="p2p-train, then p2p-export"):
+        discover.find_bundle(None, "cpu", runs=tmp_path / "runs")
+    with pytest.raises(BundleError, match=r"holds no model-fp32\.onnx"):
+        discover.find_bundle(str(tmp_path), "cpu")
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "assets" / "demo-int8.onnx").write_bytes(b"x")
+    found = discover.find_bundle(None, "cpu", runs=tmp_path / "runs")
+    assert found.name == "demo-int8.onnx"
+
+
+def test_the_doctor_finds_this_machine_healthy(p2p_run: Callable[..., Result]) -> None:
+    """Versions, devices and codec on stdout, exit 0."""
+    result = p2p_run("--doctor")
+    assert result.exit_code == 0, result.output
+    assert "libx264" in result.stdout
+    assert "onnxruntime" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("installed", "message"),
+    [
+        ({"onnxruntime", "onnxruntime-gpu"}, "pip uninstall -y onnxruntime onnxruntime-gpu"),
+        (set(), "onnxruntime is not installed"),
+    ],
+)
+def test_fault_53_the_doctor_names_clashing_wheels(
+    p2p_run: Callable[..., Result],
+    monkeypatch: pytest.MonkeyPatch,
+    installed: set[str],
+    message: str,
+) -> None:
+    """Both wheels, or none, is told with the pip line that mends it, and exit 1."""
+    real = doctor._version
+
+    def version(name: str) -> str | None:
+        if name in doctor.ONNXRUNTIMES:
+            return "1.0" if name in installed else None
+        return real(name)
+
+    monkeypatch.setattr(doctor, "_version", version)
+    result = p2p_run("--doctor")
+    assert message in result.stdout
+    assert result.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("raised", "exit_code", "line"),
+    [
+        (OutputError("disk\nfull at rtsp://a:b@c/"), 3, "error: disk full at rtsp://***@c/"),
+        (MemoryError(), 1, "error: not enough memory; try a smaller batch or size"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+)
+def test_errors_become_one_line_and_a_code(
+    raised: BaseException, exit_code: int, line: str
+) -> None:
+    """What the library raises is one redacted line on stderr."""
+
+    @click.command(cls=P2PCommand)
+    def command() -> None:
+        raise raised
+
+    result = CliRunner().invoke(command)
+    assert (result.exit_code, result.stderr) == (exit_code, f"{line}\n")
+
+
+def test_a_missing_extra_names_the_pip_command() -> None:
+    """Modules that are not installed are told with what to type."""
+    require_extra("click", "cpu")
+    with pytest.raises(MissingExtraError, match=r'pip install "pix2pix-edge\[train\]"'):
+        require_extra("no_such_module", "train")
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the CamVid clip is not on this machine")
+def test_a_real_label_video_is_translated_whole(
+    p2p_run: Callable[..., Result], bundle: Path
+) -> None:
+    """All 101 frames of the CamVid clip come through, with colours near the palette."""
+    result = p2p_run("--video", DATA / "seg.mp4", "--model", bundle, "--strict")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("101 of 101 frames translated")

@@ -1,0 +1,264 @@
+"""Sources: what is read, and what is refused."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from p2p_runtime import videofile
+from p2p_runtime.errors import SourceError
+from p2p_runtime.palette import CAMVID, CITYSCAPES
+from p2p_runtime.sources import open_source
+
+Image = NDArray[np.uint8]
+
+
+def test_a_lossless_video_is_read_exactly(lossless: Path, frames: list[Image]) -> None:
+    """Every pixel, index and time of the file arrives."""
+    source = open_source(str(lossless))
+    read = list(source)
+    np.testing.assert_array_equal([frame.image for frame in read], frames)
+    assert [frame.index for frame in read] == list(range(20))
+    assert [frame.timestamp_s for frame in read] == pytest.approx([i / 10 for i in range(20)])
+    assert (source.info.width, source.info.height, source.info.fps) == (64, 48, 10)
+    assert source.frames_lost == 0
+    source.close()
+
+
+def test_fault_62_snapping_restores_what_the_codec_blurred(
+    video: Path, frames: list[Image]
+) -> None:
+    """After H.264 hardly a pixel is exact; after snapping nearly all are."""
+    read = [frame.image for frame in open_source(str(video))]
+    exact = np.mean([(a == b).all(-1).mean() for a, b in zip(read, frames, strict=True)])
+    snapped = [CITYSCAPES.snap(image) for image in read]
+    restored = np.mean([(a == b).all(-1).mean() for a, b in zip(snapped, frames, strict=True)])
+    assert exact < 0.9
+    assert restored > 0.97
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"hello\n" * 100, "not a video"),
+        (bytes(range(256)) * 40, "not a video"),
+        (b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nseg.mp4\n#EXT-X-ENDLIST\n", "not a video"),
+        (b"ffconcat version 1.0\nfile seg.mp4\n", "not a video"),
+    ],
+)
+def test_fault_57_a_file_that_is_no_video(video: Path, content: bytes, message: str) -> None:
+    """Empty files, text, random bytes and disguised playlists are refused with a reason."""
+    path = video.with_name("disguised.mp4")
+    path.write_bytes(content)
+    with pytest.raises(SourceError, match=message):
+        open_source(str(path))
+
+
+def test_fault_57_missing_files_and_devices(tmp_path: Path) -> None:
+    """What does not exist, and what is neither file nor folder, is told apart."""
+    with pytest.raises(SourceError, match="does not exist"):
+        open_source(str(tmp_path / "no.mp4"))
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with pytest.raises(SourceError, match="neither a regular file nor a folder"):
+        open_source(str(tmp_path / "pipe.mp4"))
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.95])
+def test_fault_58_truncated_mp4(video: Path, share: float) -> None:
+    """An MP4 whose index was never written is told as such."""
+    content = video.read_bytes()
+    video.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(SourceError, match="moov atom missing: the file was not finished"):
+        open_source(str(video))
+
+
+def test_fault_59_truncated_mkv(
+    lossless: Path, frames: list[Image], caplog: pytest.LogCaptureFixture
+) -> None:
+    """All frames before the cut are given, then the lost ones are counted and told."""
+    content = lossless.read_bytes()
+    lossless.write_bytes(content[: len(content) // 2])
+    source = open_source(str(lossless))
+    with caplog.at_level(logging.WARNING):
+        read = [frame.image for frame in source]
+    assert 5 <= len(read) < 20
+    np.testing.assert_array_equal(read, frames[: len(read)])
+    assert source.frames_lost == 20 - len(read)
+    assert f"got {len(read)} of 20 frames" in caplog.text
+
+
+def test_fault_59_a_damaged_middle_does_not_end_the_video(
+    video: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Broken packets cost frames, which are counted; the frames behind them still arrive."""
+    content = bytearray(video.read_bytes())
+    start = content.index(b"mdat") + 900
+    content[start : start + 300] = bytes(300)
+    video.write_bytes(content)
+    source = open_source(str(video))
+    with caplog.at_level(logging.WARNING):
+        indices = [round(frame.timestamp_s * 10) for frame in source]
+    assert indices[-1] == 19
+    assert len(indices) + source.frames_lost == 20
+
+
+@pytest.mark.parametrize("rate", [None, Fraction(0), Fraction(1000), Fraction(-5)])
+def test_fault_60_impossible_speeds_become_the_default(
+    tmp_path: Path, rate: Fraction | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A frame rate of 0, 1000 or nothing is replaced, with a warning; so is a wild count."""
+    stream = SimpleNamespace(
+        codec_context=SimpleNamespace(width=4, height=4),
+        average_rate=rate,
+        guessed_rate=None,
+        frames=-(2**57),
+    )
+    info = videofile._info(tmp_path / "odd.mkv", stream)
+    assert (info.fps, info.frame_count) == (25.0, None)
+    assert "taken as 25" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("0", "live sources are not supported yet"),
+        ("rtsp://user:secret@cam/1", r"rtsp://\*\*\*@cam/1: live sources"),
+        ("https://host/live.m3u8", "live sources"),
+        ("concat:a.mp4|b.mp4", "protocol"),
+        ("subfile,,start,0,end,9,,:a.mp4", "protocol"),
+        ("data:text/plain,x", "protocol"),
+        ("file:/etc/hostname", "protocol"),
+        ("unknown://x", "protocol"),
+        ("list.m3u8", "playlist"),
+        ("", "no video"),
+        ("a\0b", "does not exist|cannot read"),
+        ("x" * 5000, "cannot read"),
+    ],
+)
+def test_fault_71_orders_to_the_decoder_are_refused(spec: str, message: str) -> None:
+    """What is not a file's name is sorted out before any decoder sees it."""
+    with pytest.raises(SourceError, match=message) as caught:
+        open_source(spec)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["with space.mp4", "größe-日本.mp4", "%04d.mp4", "-leading.mp4", "concat:a|b.mp4", "7"]
+)
+def test_fault_71_strange_names_are_literal(
+    video: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any existing file opens by its own name; one that looks like an order takes ./ before it."""
+    video.rename(video.with_name(name))
+    monkeypatch.chdir(video.parent)
+    assert len(list(open_source(f"./{name}"))) == 20
+
+
+@settings(max_examples=50, deadline=None)
+@given(spec=st.text(max_size=40))
+def test_fault_71_no_text_opens_anything_else(spec: str) -> None:
+    """Whatever is typed is an existing file, an existing folder, or a SourceError."""
+    try:
+        open_source(f"{spec}.mp4")
+    except SourceError:
+        return
+    raise AssertionError(f"{spec!r} opened something")
+
+
+def test_a_change_of_size_keeps_size_and_colours(
+    save_video: Callable[..., Path], frames: list[Image], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Frames behind a change of size come in the first size, without invented colours (61)."""
+    large = [np.repeat(np.repeat(frame, 2, 0), 2, 1) for frame in frames]
+    first = save_video("a.ts", frames).read_bytes()
+    path = save_video("b.ts", large)
+    path.write_bytes(first + path.read_bytes())
+    read = [frame.image for frame in open_source(str(path))]
+    assert {image.shape for image in read} == {(48, 64, 3)}
+    assert len(read) > 30
+    assert "the size changes" in caplog.text
+
+
+def test_pictures_come_in_natural_order(pictures: Path, frames: list[Image]) -> None:
+    """frame2 comes before frame10, and names are kept."""
+    read = list(open_source(str(pictures)))
+    assert [frame.name for frame in read] == [f"frame{index}" for index in range(20)]
+    np.testing.assert_array_equal([frame.image for frame in read], frames)
+
+
+def test_a_truncated_jpeg_is_named(pictures: Path, frames: list[Image]) -> None:
+    """Half a JPEG, which OpenCV would fill with grey, is an error that names it."""
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
+    whole = cv2.imencode(".jpg", noise)[1].tobytes()
+    (pictures / "frame20.jpg").write_bytes(whole)
+    assert len(list(open_source(str(pictures)))) == 21
+    (pictures / "frame20.jpg").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(SourceError, match=r"frame20\.jpg is truncated"):
+        list(open_source(str(pictures)))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".webp", ".jpg"])
+def test_every_truncated_picture_is_an_error(tmp_path: Path, suffix: str) -> None:
+    """No format gives half a picture."""
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    whole = cv2.imencode(suffix, noise)[1].tobytes()
+    path = tmp_path / f"picture{suffix}"
+    path.write_bytes(whole)
+    assert next(iter(open_source(str(tmp_path)))).image.shape == (40, 40, 3)
+    for share in (0, 0.1, 0.5, 0.9):
+        path.write_bytes(whole[: int(len(whole) * share)])
+        with pytest.raises(SourceError, match="picture"):
+            open_source(str(tmp_path))
+
+
+def test_a_picture_bomb_is_refused(tmp_path: Path) -> None:
+    """A header that promises 60000 x 60000 px is an error, not an allocation."""
+    whole = bytearray(cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes())
+    whole[16:24] = (60_000).to_bytes(4, "big") * 2
+    (tmp_path / "bomb.png").write_bytes(whole)
+    with pytest.raises(SourceError, match=r"bomb\.png"):
+        open_source(str(tmp_path))
+
+
+def test_folders_without_or_with_doubled_pictures_are_refused(tmp_path: Path) -> None:
+    """An empty folder and two pictures of one stem are told before the first frame."""
+    with pytest.raises(SourceError, match="holds no pictures"):
+        open_source(str(tmp_path))
+    for name in ("a.png", "a.bmp"):
+        content = cv2.imencode(Path(name).suffix, np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(SourceError, match="the same name"):
+        open_source(str(tmp_path))
+
+
+def test_label_ids_are_painted(tmp_path: Path) -> None:
+    """Single-channel ids become the palette's colours; unknown ids and colours are refused."""
+    ids = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    path = tmp_path / "ids.png"
+    path.write_bytes(cv2.imencode(".png", ids)[1].tobytes())
+    (frame,) = open_source(str(tmp_path), ids_palette=CAMVID)
+    np.testing.assert_array_equal(frame.image, CAMVID.to_colours(ids))
+    path.write_bytes(cv2.imencode(".png", ids + 200)[1].tobytes())
+    with pytest.raises(SourceError, match=r"ids\.png: label id 211"):
+        open_source(str(tmp_path), ids_palette=CAMVID)
+    path.write_bytes(cv2.imencode(".png", frame.image)[1].tobytes())
+    with pytest.raises(SourceError, match="not single-channel"):
+        open_source(str(tmp_path), ids_palette=CAMVID)
+
+
+def test_a_colour_video_holds_no_ids(video: Path) -> None:
+    """`--labels ids` on a colour video is refused."""
+    with pytest.raises(SourceError, match="not 8-bit grey"):
+        list(open_source(str(video), ids_palette=CAMVID))
