@@ -166,8 +166,9 @@ def _open(path: Path) -> Any:
 
 
 def _why_not_opened(path: Path, error: Exception) -> str:
-    boxes = _boxes(path)
-    if boxes[:1] == ["ftyp"] and "moov" not in boxes:
+    with path.open("rb") as file:
+        begins_as_mp4 = file.read(8)[4:] == b"ftyp"
+    if begins_as_mp4 and "moov" not in _boxes(path):
         return f"{path}: moov atom missing: the file was not finished, or copied only in part"
     reason = getattr(error, "strerror", None) or str(error)
     return f"{path} is not a video that can be read ({reason})"
@@ -185,13 +186,9 @@ def _boxes(path: Path) -> list[str]:
             length, name = int.from_bytes(header[:4], "big"), header[4:8]
             if length == 1:  # a 64-bit length follows
                 length = int.from_bytes(header[8:16], "big")
-            if not name.isalnum():
-                break
-            if length and position + length > size:
+            if length < 8 or position + length > size:  # 0 means: up to the end
                 break
             names.append(name.decode("ascii", errors="replace"))
-            if length < 8:
-                break
             position += length
     return names
 
