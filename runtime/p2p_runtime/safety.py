@@ -306,9 +306,7 @@ def _expect(item: _Field, wire_type: int, kind: str) -> None:
 def _check_dims(dims: list[int]) -> None:
     elements = 1
     for side in dims:
-        if side >= 1 << 63:  # a negative number in two's complement
-            raise BundleError("it declares a tensor with a negative side")
-        elements *= max(side, 1)
+        elements *= max(side, 1)  # a negative side reads as one of 2**63 or more
         if elements > MAX_ELEMENTS:
             raise BundleError(f"it declares a tensor with sides {dims[:8]}, which is absurd")
 

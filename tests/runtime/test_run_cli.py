@@ -221,6 +221,24 @@ def test_fault_79_a_closed_pipe_leaves_no_traceback(bundle: Path, video: Path) -
     assert "Exception" not in result.stderr
 
 
+def test_fault_79_a_closed_pipe_shows_even_without_a_flush() -> None:
+    """Text that is still buffered at the end of a command is no surprise, either."""
+    code = (
+        "import sys, click\n"
+        "from p2p_runtime.console import P2PCommand\n"
+        "@click.command(cls=P2PCommand)\n"
+        "def main(): sys.stdout.write('result')\n"
+        "main()\n"
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    result = subprocess.run(
+        [sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE, timeout=60, check=False
+    )
+    os.close(writer)
+    assert (result.returncode, result.stderr) == (141, b"")
+
+
 def test_fault_84_no_home_and_locale_c(bundle: Path, video: Path) -> None:
     """An empty environment is enough."""
     result = subprocess.run(
@@ -315,6 +333,20 @@ def test_the_newest_export_and_its_best_precision_are_found(
     _export(tmp_path, "new", "fp32 fp16 int8", age_s=1)
     found = discover.find_bundle(None, device, runs=tmp_path)
     assert found == tmp_path / "new" / "export" / expected
+
+
+def test_what_counts_is_when_a_model_was_exported(tmp_path: Path) -> None:
+    """Whichever run or file is the newest is taken, wherever it stands in its folder."""
+    for run in ("a", "b", "c"):
+        _export(tmp_path, run, "fp32", age_s=50)
+    for now_s, run in enumerate(("b", "a", "c"), start=2_000_000_000):
+        path = tmp_path / run / "export" / "model-fp32.onnx"
+        os.utime(path, (now_s, now_s))
+        assert discover.find_bundle(None, "cpu", runs=tmp_path) == path
+    for now_s, name in enumerate(("y-int8.onnx", "x-int8.onnx", "z-int8.onnx"), start=10):
+        (tmp_path / name).write_bytes(b"x")
+        os.utime(tmp_path / name, (now_s, now_s))
+        assert discover.find_bundle(str(tmp_path), "cpu").name == name
 
 
 def test_fp32_is_taken_where_nothing_faster_is_there(tmp_path: Path) -> None:

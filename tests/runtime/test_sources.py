@@ -184,11 +184,19 @@ def test_a_change_of_size_keeps_size_and_colours(
     large = [np.repeat(np.repeat(frame, 2, 0), 2, 1) for frame in frames]
     first = save_video("a.ts", frames).read_bytes()
     path = save_video("b.ts", large)
+    last = list(open_source(str(path)))[-1].image
     path.write_bytes(first + path.read_bytes())
     read = [frame.image for frame in open_source(str(path))]
+    colours = np.unique(last.reshape(-1, 3), axis=0)
+    assert np.isin(_packed(read[-1]), _packed(colours)).all()
     assert {image.shape for image in read} == {(48, 64, 3)}
     assert len(read) > 30
     assert "the size changes" in caplog.text
+
+
+def _packed(colours: Image) -> NDArray[np.int64]:
+    """Give each (..., 3) colour one number."""
+    return np.asarray(colours.astype(np.int64) @ [1, 256, 65536])
 
 
 def test_pictures_come_in_natural_order(pictures: Path, frames: list[Image]) -> None:
