@@ -34,13 +34,15 @@ _CONTAINERS = (
 )
 
 # PyAV's conversion to BGR is left at its default (bicubic, without full chroma interpolation).
-# Pixels of the CamVid label video (H.264, crf 23) that are exact against its lossless twin:
-#   default, bilinear, point or area   1.0 % before, 98.09 % after snapping to the palette; 0.3 ms
-#   bicubic, full chroma, rounding    29.2 % before, 98.04 % after; 2-7 ms
-#   lanczos, full chroma, rounding    29.0 % before, 98.08 % after; 2.9 ms
+# Pixels of the CamVid label video (H.264, crf 23; every fifth frame, 21 in all) that are exact
+# against its lossless twin:
+#   default, bilinear, point or area   1.0 % before, 98.09 % after snapping to the palette
+#   bicubic, full chroma, rounding    29.2 % before, 98.04 % after
+#   lanczos, full chroma, rounding    29.0 % before, 98.08 % after
 #   bilinear, full chroma, rounding   29.2 % before, 97.88 % after
 #   point, full chroma, rounding      29.4 % before, 97.67 % after
-# OpenCV's own decoder gives 98.08 % after snapping, and training data is snapped as well.
+# OpenCV's own decoder gives 98.08 % after. The full-chroma variants also take several times as
+# long; these times were taken on a busy machine, so no figure.
 
 _log = logging.getLogger(__name__)
 
