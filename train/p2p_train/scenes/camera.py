@@ -13,11 +13,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Camera"]
 
-NEAR_M = 0.5
-"""What is nearer than this is cut off: it would be projected from behind the camera."""
 
-_WIDE = ((1, 0, 4), (-1, 0, 4), (0, 1, 4), (0, -1, 4))
-"""What lies further to a side than four times its distance is cut off: its pixels would be huge."""
+PLANES = np.array([(0, 0, 1), (1, 0, 4), (-1, 0, 4), (0, 1, 4), (0, -1, 4)], np.float64)
+LEAST = np.array([0.5, 0, 0, 0, 0])
+"""What is nearer than half a metre, or further to a side than four times its distance, is cut."""
 
 
 @dataclass(frozen=True, kw_only=True)  # no slots: the cached properties need a __dict__
@@ -57,9 +56,13 @@ class Camera:
 
     def outline(self, corners_m: NDArray[np.float64]) -> NDArray[np.float64]:
         """Project a polygon (n, 3) m; return what of it is in view, (k, 2) px (x, y)."""
-        seen = _clip((corners_m - self.position) @ self.rotation.T, (0, 0, 1), NEAR_M)
-        for plane in _WIDE:
-            seen = _clip(seen, plane)
+        seen = (corners_m - self.position) @ self.rotation.T
+        inside = seen @ PLANES.T - LEAST  # (n, 5)
+        if inside.min() < 0:
+            if (inside.max(axis=0) < 0).any():
+                return np.empty((0, 2))
+            for plane, least in zip(PLANES, LEAST, strict=True):
+                seen = _clip(seen, plane, least)
         columns = self.width_px / 2 + self.focal_px * seen[:, 0] / seen[:, 2]
         rows = self.height_px * self.horizon - self.focal_px * seen[:, 1] / seen[:, 2]
         return np.stack([columns, rows], axis=-1)
@@ -76,12 +79,10 @@ class Camera:
 
 
 def _clip(
-    corners: NDArray[np.float64], plane: tuple[float, float, float], least: float = 0.0
+    corners: NDArray[np.float64], plane: NDArray[np.float64], least: float
 ) -> NDArray[np.float64]:
     """Keep what of a polygon (n, 3) has ``corner @ plane >= least`` (Sutherland and Hodgman)."""
-    inside = corners @ np.array(plane) - least
-    if not len(corners) or inside.min() >= 0:
-        return corners
+    inside = corners @ plane - least
     kept = []
     for index, here in enumerate(corners):
         after = (index + 1) % len(corners)

@@ -24,6 +24,8 @@ BARK, LEAVES = rgb(92, 72, 54), rgb(92, 124, 48)
 SKIN, HAIR = rgb(205, 160, 132), rgb(62, 46, 36)
 RED, BLUE, NAVY = rgb(176, 58, 52), rgb(64, 96, 128), rgb(54, 56, 72)
 TO_CAMERA = (0.0, 0.0, -1.0)
+BALLS = 9
+"""A crown is so many balls of leaves."""
 
 
 def paint_thing(canvas: Canvas, thing: Thing) -> None:
@@ -84,13 +86,15 @@ def _paint_tree(canvas: Canvas, thing: Thing) -> None:
     trunk = upright(thing.x_m, thing.z_m, -0.13, 0.13, 0.0, height * 0.6)
     canvas.polygon(trunk, "vegetation", shaded(BARK, TO_CAMERA, rough=0.3))
     random = np.random.default_rng(int(thing.variant * 2**31))
-    for level in np.linspace(0, 1, 9):  # balls of leaves, the lower ones behind the higher
-        angle, reach = random.uniform(0, 2 * np.pi), np.sqrt(random.uniform(0.1, 1)) * 0.23 * height
-        x_m = thing.x_m + reach * np.cos(angle)
-        y_m = height * (0.62 + 0.24 * level) + 0.3 * reach * np.sin(angle)
+    angles, reaches = random.uniform(0, 2 * np.pi, BALLS), random.uniform(0.1, 1, BALLS) ** 0.5
+    outlines = circle() * random.uniform(0.8, 1.15, (BALLS, CORNERS, 1))
+    far = thing.z_m - canvas.camera.position_m[2] > 45  # then every other ball will do
+    for index in range(0, BALLS, 2 if far else 1):  # the lower balls are behind the higher
+        level, reach = index / (BALLS - 1), reaches[index] * 0.23 * height
+        x_m = thing.x_m + reach * np.cos(angles[index])
+        y_m = height * (0.62 + 0.24 * level) + 0.3 * reach * np.sin(angles[index])
         radius = height * (0.2 - 0.07 * level)
-        ragged = circle() * radius * random.uniform(0.8, 1.15, (CORNERS, 1)) + (x_m, y_m)
-        ball = np.insert(ragged, 2, thing.z_m - 0.02 * level, axis=1)
+        ball = np.insert(outlines[index] * radius + (x_m, y_m), 2, thing.z_m, axis=1)
         canvas.polygon(ball, "vegetation", _leaves(x_m, y_m, radius))
 
 
