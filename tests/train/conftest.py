@@ -6,9 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from toy_pairs import SIDE_PX, write_pairs
 
 from p2p_train.config import TrainConfig
+
+torch.set_num_threads(1)  # tiny tensors: a second thread only waits, badly so on a busy machine
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ FACTS = {"fingerprint": "f", "train_pairs": 10, "val_pairs": 3}
 
 def make_checkpoint(config: TrainConfig, step: int = 0) -> Checkpoint:
     """Return a checkpoint of freshly made players."""
-    state = TrainState.create(config, torch.device("cpu"))
+    state = TrainState(config, torch.device("cpu"))
     state.step = step
     frames = torch.zeros(2, 32, 32, 3, dtype=torch.uint8)
     return state.to_checkpoint(CONTRACT, frames, FACTS)
@@ -101,7 +101,7 @@ def test_fault_09_checkpoint_of_another_width_lists_what_differs(
     tiny: Callable[..., TrainConfig],
 ) -> None:
     """Restoring into another network names the first weights that do not fit, and counts them."""
-    state = TrainState.create(tiny(ngf=6), torch.device("cpu"))
+    state = TrainState(tiny(ngf=6), torch.device("cpu"))
     with pytest.raises(CheckpointError, match=r"downs\.0\.0\.weight has shape .* and \d+ more"):
         state.restore(make_checkpoint(tiny()))
 

@@ -16,7 +16,7 @@ from p2p_runtime.errors import CheckpointError, OutputError, TrainingError
 from p2p_train import loop
 from p2p_train.checkpoint import Checkpoint
 from p2p_train.config import TrainConfig
-from p2p_train.loop import Finish, train
+from p2p_train.loop import Finish, Machine, train
 from p2p_train.state import StepLosses, TrainState
 
 MakeConfig = Callable[..., TrainConfig]
@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 
 def run(config: TrainConfig, run_dir: Path, resume_from: Checkpoint | None = None) -> Finish:
     """Train on the CPU without workers."""
-    return train(config, run_dir=run_dir, device=CPU, workers=0, resume_from=resume_from)
+    return train(config, run_dir=run_dir, machine=Machine(device=CPU), resume_from=resume_from)
 
 
 def last(run_dir: Path) -> Checkpoint:
@@ -99,8 +99,8 @@ def test_fault_04_sigterm_in_mid_epoch_saves_and_the_resume_is_exact(
     run(tiny(), whole)
     real = loop.train_step
 
-    def step_then_sigterm(state: TrainState, batch: object) -> StepLosses:
-        losses = real(state, batch)
+    def step_then_sigterm(state: TrainState, batch: object, **options: bool) -> StepLosses:
+        losses = real(state, batch, **options)
         if state.step == 2:  # the third step: in the middle of the second epoch
             os.kill(os.getpid(), signal.SIGTERM)
         return losses
@@ -129,11 +129,11 @@ def test_fault_10_nan_stops_the_run_and_spares_the_last_good_checkpoint(
     """A loss that is no number ends the run with the step; the good checkpoint stays."""
     real = loop.train_step
 
-    def poisoned(state: TrainState, batch: object) -> StepLosses:
+    def poisoned(state: TrainState, batch: object, **options: bool) -> StepLosses:
         if state.step == 3:
             with torch.no_grad():
                 state.generator.last[0].weight.fill_(float("nan"))
-        return real(state, batch)
+        return real(state, batch, **options)
 
     monkeypatch.setattr(loop, "train_step", poisoned)
     with pytest.raises(TrainingError, match="step 4"):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from p2p_train.networks import PatchDiscriminator, UNetGenerator, downsamplings_for
+from p2p_train.geometry import downsamplings_for
+from p2p_train.networks import PatchDiscriminator, UNetGenerator
 
 
 def test_seed_generator_has_the_papers_widths_and_size() -> None:

@@ -101,7 +101,7 @@ def test_fault_19_our_own_limit_is_below_pillows(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An image over the megapixel limit is refused even if Pillow would read it."""
-    monkeypatch.setattr("p2p_train.pairs.LARGEST_PIXELS", 1000)
+    monkeypatch.setattr("p2p_train.pairs.images.LARGEST_PIXELS", 1000)
     with pytest.raises(DatasetError, match="megapixels"):
         find_pairs(data, input_side="right", seed=0)
 

@@ -1,16 +1,10 @@
 """Checkpoints: everything a run needs to go on, in one file that executes nothing.
 
-A checkpoint holds tensors and primitives only and is read with ``weights_only=True``. It carries
-a digest of its own content, since torch reads flipped bits without complaint.
+What makes the file safe stands in :mod:`p2p_train.tensorfile`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import pickle
-import shutil
-import struct
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,10 +14,10 @@ from torch import nn
 
 from p2p_runtime.contract import PixelContract
 from p2p_runtime.errors import CheckpointError, ConfigError, ContractError
-from p2p_runtime.files import atomic_file
 
 from .config import TrainConfig
 from .networks import UNetGenerator
+from .tensorfile import read_tensors, write_tensors
 
 __all__ = ["Checkpoint", "load_weights", "make_generator"]
 
@@ -60,7 +54,6 @@ class Checkpoint:
             OutputError: it cannot be written; what stood at ``path`` still does.
         """
         content = {
-            "schema": CHECKPOINT_SCHEMA,
             "config": self.config.to_json(),
             "contract": self.contract.to_json(),
             "generator": self.generator,
@@ -69,11 +62,7 @@ class Checkpoint:
             "dataset": self.dataset,
             "training": self.training,
         }
-        content["sha256"] = _digest(content)
-        with atomic_file(path) as file:
-            torch.save(content, file)
-            if path.exists():
-                _keep_previous(path)
+        write_tensors(path, content, schema=CHECKPOINT_SCHEMA, keep_previous=True)
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:
@@ -82,15 +71,7 @@ class Checkpoint:
         Raises:
             CheckpointError: it is missing, broken, altered, unsafe, or of another schema.
         """
-        content = _read(path)
-        if content.get("schema") != CHECKPOINT_SCHEMA:
-            raise CheckpointError(
-                f"{path} has checkpoint schema {content.get('schema')!r}; "
-                f"this version reads {CHECKPOINT_SCHEMA}"
-            )
-        expected = content.pop("sha256", None)
-        if _digest(content) != expected:
-            raise CheckpointError(f"{path} is damaged: its content does not match its sha256")
+        content = read_tensors(path, schema=CHECKPOINT_SCHEMA)
         try:
             return cls(
                 config=TrainConfig.from_json(content["config"]),
@@ -110,6 +91,7 @@ def make_generator(config: TrainConfig) -> UNetGenerator:
         ngf=config.ngf,
         downsamplings=config.downsamplings,
         norm=config.norm,
+        norm_min_px=config.norm_min_px,
         dropout=config.dropout,
     )
 
@@ -133,61 +115,3 @@ def load_weights(module: nn.Module, state: State, what: str) -> None:
         more = f"; and {len(differences) - 3} more" if len(differences) > 3 else ""
         raise CheckpointError(f"the {what} does not fit the checkpoint: {shown}{more}")
     module.load_state_dict(state)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise CheckpointError(f"checkpoint {path} does not exist or is not a file")
-    if not zipfile.is_zipfile(path):  # torch would try its old formats, bare pickles among them
-        raise CheckpointError(
-            f"{path} is not a whole checkpoint file: empty, cut short, or something else; "
-            "nothing in it was executed"
-        )
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path} is not a safe checkpoint: it holds more than tensors and primitives; "
-            "nothing in it was executed"
-        ) from error
-    except (OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path} cannot be read as a checkpoint: {reason}") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} is not a checkpoint of p2p-train")
-    return content
-
-
-def _keep_previous(path: Path) -> None:
-    previous = path.with_suffix(".previous.pt")
-    previous.unlink(missing_ok=True)
-    try:
-        previous.hardlink_to(path)
-    except OSError:  # a file system without hard links
-        shutil.copyfile(path, previous)
-
-
-def _digest(content: Any) -> str:
-    digest = hashlib.sha256()
-    _feed(digest, content)
-    return digest.hexdigest()
-
-
-def _feed(digest: Any, value: Any) -> None:
-    """Hash tensors by bytes and containers in order, each with its type and length."""
-    if isinstance(value, torch.Tensor):
-        digest.update(f"tensor {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-    elif isinstance(value, dict):
-        digest.update(f"dict {len(value)}".encode())
-        for key, item in value.items():
-            _feed(digest, key)
-            _feed(digest, item)
-    elif isinstance(value, list | tuple):
-        digest.update(f"list {len(value)}".encode())
-        for item in value:
-            _feed(digest, item)
-    elif isinstance(value, float):
-        digest.update(b"float" + struct.pack("<d", value))
-    else:
-        digest.update(f"{type(value).__name__} {value!r}".encode())

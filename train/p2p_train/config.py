@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal, get_args
 
 from p2p_runtime.errors import ConfigError
 
-from .networks import Norm, downsamplings_for
+from .geometry import Norm, downsamplings_for
 
-__all__ = ["InputSide", "Precision", "TrainConfig"]
+__all__ = ["RECIPES", "GanLoss", "InputSide", "Labels", "Precision", "TrainConfig"]
 
 InputSide = Literal["left", "right"]
-Precision = Literal["fp32", "bf16"]
+Labels = Literal["auto", "colour", "ids"]
+Precision = Literal["fp32", "bf16", "fp16"]
+GanLoss = Literal["bce", "lsgan", "hinge"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig:
-    """What to train on and how. The defaults are the recipe of DESIGN-time pix2pix.
+    """What to train on and how. The defaults are pix2pix as it was published.
 
     Adam's rates, the L1 weight and the image size follow Isola et al. 2017 (arXiv 1611.07004),
     section 3.3 and 6.2; batch 128 and 50 epochs are the seed of this project.
@@ -27,39 +30,72 @@ class TrainConfig:
     Attributes:
         data: folder with the pairs, ``train/`` and optionally ``val/`` inside.
         input_side: which half of a side-by-side image is the generator's input.
+        input_dir, target_dir: names of two folders that are matched by file name; None to
+            recognise common names.
+        allow_missing: leave images without a partner out instead of refusing them.
         palette: ``auto``, ``none``, a preset's name, or a JSON file.
+        labels: whether inputs hold palette colours or class ``ids``; ``auto`` finds out.
         height, width: image size in pixels.
         epochs: passes over the training pairs.
         max_steps: stop after so many steps in all; None for no limit.
         batch_size: pairs a step.
-        lr: Adam's step size, the same for both networks.
+        micro_batch: pairs at a time within a step, to save memory; None for the whole batch.
+        lr: Adam's step size for the generator.
+        lr_discriminator: the discriminator's; None for the same (two time-scales: Heusel et al.
+            2017, arXiv 1706.08500).
+        lr_decay: lower both rates linearly to zero over the second half of the run (as the
+            authors' own implementation does).
         beta1, beta2: Adam's decay rates.
+        gan_loss: ``bce``; ``lsgan`` (Mao et al. 2017, arXiv 1611.04076); ``hinge`` (Lim and Ye
+            2017, arXiv 1705.02894).
         lambda_l1: weight of the L1 loss against the adversarial loss.
+        consistency: weight of the loss that asks for the same picture when the input is shifted
+            by a few pixels; it steadies videos. 0 switches it off.
         ngf, ndf: width of the generator's and the discriminator's first layer.
         norm: ``batch`` or ``instance``.
+        norm_min_px: layers whose output is smaller have no norm; 2 is the paper's network.
+        freeze_norm: share of the run after which BatchNorm uses its running statistics in
+            training too, as it will on the device; 1 for never.
+        spectral_norm: on the discriminator, instead of its norm (Miyato et al. 2018, arXiv
+            1802.05957).
+        ema: decay of the exponential moving average of the generator's weights, which is then
+            what ships (Yazici et al. 2019, arXiv 1806.04498); 0 switches it off.
         dropout: probability in the generator's first three ups, training only.
         jitter_px: random crop out of an image enlarged by so much; 0 switches it off.
         flip: mirror half of the pairs.
-        precision: ``fp32``, or ``bf16`` autocast.
+        precision: ``fp32``, or autocast to ``bf16`` or ``fp16`` (with loss scaling).
         seed: decides the initial weights, the split, the order and the augmentation.
         samples: validation pairs in the sample grid, and frames for the exporter's parity check.
     """
 
     data: str = "data"
     input_side: InputSide = "right"
+    input_dir: str | None = None
+    target_dir: str | None = None
+    allow_missing: bool = False
     palette: str = "auto"
+    labels: Labels = "auto"
     height: int = 256
     width: int = 256
     epochs: int = 50
     max_steps: int | None = None
     batch_size: int = 128
+    micro_batch: int | None = None
     lr: float = 2e-4
+    lr_discriminator: float | None = None
+    lr_decay: bool = False
     beta1: float = 0.5
     beta2: float = 0.999
+    gan_loss: GanLoss = "bce"
     lambda_l1: float = 100.0
+    consistency: float = 0.0
     ngf: int = 64
     ndf: int = 64
     norm: Norm = "batch"
+    norm_min_px: int = 2
+    freeze_norm: float = 1.0
+    spectral_norm: bool = False
+    ema: float = 0.0
     dropout: float = 0.5
     jitter_px: int = 30
     flip: bool = True
@@ -68,18 +104,17 @@ class TrainConfig:
     samples: int = 8
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "ngf", "ndf", "samples"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        _require(self.max_steps is None or self.max_steps >= 1, "max_steps", self.max_steps, ">= 1")
-        _require(0 < self.lr < 1, "lr", self.lr, "between 0 and 1")
-        _require(0 <= self.beta1 < 1, "beta1", self.beta1, "from 0 up to 1")
-        _require(0 <= self.beta2 < 1, "beta2", self.beta2, "from 0 up to 1")
-        _require(self.lambda_l1 >= 0, "lambda_l1", self.lambda_l1, "0 or more")
-        _require(0 <= self.dropout < 1, "dropout", self.dropout, "from 0 up to 1")
-        _require(0 <= self.jitter_px <= 256, "jitter_px", self.jitter_px, "from 0 to 256")
-        _require(0 <= self.seed < 2**32, "seed", self.seed, "from 0 to 2**32 - 1")
+        for name, (least, most) in _BOUNDS.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                raise ConfigError(
+                    f"{_flag(name)} is {value!r}; it must be from {least:g} to {most:g}"
+                )
         for name, choices in _CHOICES.items():
-            _require(getattr(self, name) in choices, name, getattr(self, name), f"one of {choices}")
+            if getattr(self, name) not in choices:
+                raise ConfigError(
+                    f"{_flag(name)} is {getattr(self, name)!r}; choose {', '.join(choices)}"
+                )
         try:
             downsamplings_for(self.height, self.width)
         except ValueError as error:
@@ -96,7 +131,7 @@ class TrainConfig:
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> TrainConfig:
-        """Read what :meth:`to_json` wrote.
+        """Read what :meth:`to_json` wrote; settings that it lacks take their defaults.
 
         Raises:
             ConfigError: a key is unknown (the message names the nearest one) or has a wrong type.
@@ -107,29 +142,58 @@ class TrainConfig:
                 near = get_close_matches(key, fields, n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise ConfigError(f"unknown setting {key!r}{hint}")
-            kinds = _kinds(fields[key].default)
-            if value is not None and (not isinstance(value, kinds) or _is_stray_bool(value, kinds)):
-                raise ConfigError(f"setting {key!r} is {value!r}, not {kinds[0].__name__}")
+            if not _fits(value, str(fields[key].type)):
+                raise ConfigError(f"setting {key!r} is {value!r}, not {fields[key].type}")
         return cls(**document)
 
 
+_TINY = 1e-12
+_BELOW_ONE = math.nextafter(1.0, 0.0)
+_BOUNDS: dict[str, tuple[float, float]] = {
+    "epochs": (1, 10**6),
+    "max_steps": (1, 10**9),
+    "batch_size": (1, 2**16),
+    "micro_batch": (1, 2**16),
+    "lr": (_TINY, 1),
+    "lr_discriminator": (_TINY, 1),
+    "beta1": (0, _BELOW_ONE),
+    "beta2": (0, _BELOW_ONE),
+    "lambda_l1": (0, 10**6),
+    "consistency": (0, 10**6),
+    "ngf": (1, 1024),
+    "ndf": (1, 1024),
+    "norm_min_px": (1, 256),
+    "freeze_norm": (0, 1),
+    "ema": (0, _BELOW_ONE),
+    "dropout": (0, _BELOW_ONE),
+    "jitter_px": (0, 256),
+    "seed": (0, 2**32 - 1),
+    "samples": (1, 1024),
+}
 _CHOICES: dict[str, tuple[str, ...]] = {
     "input_side": get_args(InputSide),
+    "labels": get_args(Labels),
+    "gan_loss": get_args(GanLoss),
     "norm": get_args(Norm),
     "precision": get_args(Precision),
 }
+_KINDS: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "int | None": (int, type(None)),
+    "float": (float, int),
+    "float | None": (float, int, type(None)),
+    "bool": (bool,),
+    "str | None": (str, type(None)),
+}
+
+RECIPES: dict[str, dict[str, Any]] = {"seed": {}, "edge": {}}
+"""Bundles of settings that take the place of the defaults; flags still win."""
 
 
-def _kinds(default: Any) -> tuple[type, ...]:
-    if default is None:
-        return (int,)
-    return (float, int) if isinstance(default, float) else (type(default),)
+def _fits(value: Any, kind: str) -> bool:
+    kinds = _KINDS.get(kind, (str,))
+    return isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
 
 
-def _is_stray_bool(value: Any, kinds: tuple[type, ...]) -> bool:
-    return isinstance(value, bool) and bool not in kinds
-
-
-def _require(holds: bool, name: str, value: Any, what: str) -> None:
-    if not holds:
-        raise ConfigError(f"{name.replace('_', '-')} is {value!r}; it must be {what}")
+def _flag(name: str) -> str:
+    return name.replace("_", "-")

@@ -15,9 +15,10 @@ import torch
 from p2p_runtime.errors import CheckpointError, ConfigError
 
 from .checkpoint import Checkpoint
-from .config import TrainConfig
+from .config import RECIPES, TrainConfig
 from .devices import find_device
-from .loop import train
+from .judge import Judge
+from .loop import Machine, train
 from .prepare import prepare_data
 
 __all__ = ["Launch", "launch"]
@@ -36,16 +37,23 @@ class Launch:
     Attributes:
         settings: values for :class:`TrainConfig`, defaults included.
         given: the names of those that the user typed.
-        run_dir, device, workers, resume, dry_run: as the flags of ``p2p-train``.
+        recipe: name of the bundle whose settings replace the defaults.
+        run_dir, device, workers, compile, halve_micro_batch, resume, dry_run, judge, tensorboard:
+            as the flags of ``p2p-train``.
     """
 
     settings: dict[str, Any]
     given: frozenset[str]
+    recipe: str
     run_dir: Path | None
     device: str
     workers: int | None
+    compile: bool
+    halve_micro_batch: bool
     resume: str | None
     dry_run: bool
+    judge: Path | None = None
+    tensorboard: bool = False
 
 
 def launch(wish: Launch) -> int:
@@ -62,8 +70,20 @@ def launch(wish: Launch) -> int:
     if wish.dry_run:
         _report_dry_run(config, run_dir, device)
         return 0
-    workers = _default_workers(device) if wish.workers is None else wish.workers
-    finish = train(config, run_dir=run_dir, device=device, workers=workers, resume_from=checkpoint)
+    machine = Machine(
+        device=device,
+        workers=_default_workers(device) if wish.workers is None else wish.workers,
+        compile=wish.compile,
+        halve_micro_batch=wish.halve_micro_batch,
+    )
+    finish = train(
+        config,
+        run_dir=run_dir,
+        machine=machine,
+        resume_from=checkpoint,
+        judge=None if wish.judge is None else Judge.load(wish.judge, device),
+        tensorboard=wish.tensorboard,
+    )
     if finish.exit_code:
         logger.warning("stopped by a signal at step %d, saved", finish.step)
         click.echo(f"go on with: p2p-train --resume {run_dir}")
@@ -78,7 +98,8 @@ def launch(wish: Launch) -> int:
 
 
 def _new_run(wish: Launch) -> tuple[TrainConfig, Path, None]:
-    config = TrainConfig(**wish.settings)
+    bundle = {name: value for name, value in RECIPES[wish.recipe].items() if name not in wish.given}
+    config = TrainConfig(**{**wish.settings, **bundle})
     run_dir = wish.run_dir or _free_run_dir(Path(config.data))
     if (run_dir / "checkpoints" / "last.pt").exists():
         raise ConfigError(

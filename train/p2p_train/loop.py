@@ -21,7 +21,7 @@ from .checkpoint import Checkpoint
 from .config import TrainConfig
 from .data import EpochSampler, training_batches, validation_batches
 from .devices import describe_device, peak_memory_mib
-from .metrics import evaluate
+from .metrics import Quality, eval_mode, evaluate
 from .pixels import to_pixels, to_signal
 from .prepare import VALIDATION_BATCH, TrainingData, check_same_data, prepare_data
 from .progress import TrainProgress
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Finish", "train"]
+    from .judge import Judge
+
+__all__ = ["Finish", "Machine", "train"]
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +44,23 @@ TICK_S = 1.0
 
 SAVE_EVERY_S = 300.0
 """A run that is killed loses no more than this."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Machine:
+    """What to train with; none of it changes what is learned, rounding apart.
+
+    Attributes:
+        device: where the networks live.
+        workers: processes that decode images ahead; 0 decodes in the training process.
+        compile: let torch.compile fuse the networks; the first steps then take a minute.
+        halve_micro_batch: when memory runs out, go on with micro-batches of half the size.
+    """
+
+    device: torch.device
+    workers: int = 0
+    compile: bool = False
+    halve_micro_batch: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,9 +82,10 @@ def train(
     config: TrainConfig,
     *,
     run_dir: Path,
-    device: torch.device,
-    workers: int,
+    machine: Machine,
     resume_from: Checkpoint | None = None,
+    judge: Judge | None = None,
+    tensorboard: bool = False,
 ) -> Finish:
     """Train until the epochs or steps of ``config`` are done, or a signal comes.
 
@@ -75,15 +95,17 @@ def train(
     Args:
         config: what to train on and how.
         run_dir: where the results go; created if needed, locked while training.
-        device: where the networks live.
-        workers: processes that decode images ahead; 0 decodes in this one.
+        machine: what to train with.
         resume_from: go on from here, bit for bit as if there had been no stop (on the CPU).
+        judge: measures label fidelity after each epoch.
+        tensorboard: write the log to ``run_dir/tensorboard`` too.
 
     Raises:
         DatasetError: the pairs are missing or broken.
         CheckpointError: ``resume_from`` belongs to other networks or other pairs.
         TrainingError: a loss or a weight is not a number any more.
         OutputError: a result cannot be written, or another run holds ``run_dir``.
+        ConfigError: the judge knows other labels.
     """
     with contextlib.ExitStack() as stack:
         # The place
@@ -93,19 +115,29 @@ def train(
 
         # The data and the players
         data = prepare_data(config)
-        state = TrainState.create(config, device)
+        if judge is not None:
+            judge.check_labels(data.contract)
+        state = TrainState(config, machine.device)
         if resume_from is not None:
             check_same_data(resume_from, data)
             state.restore(resume_from)
         write_text(run_dir / "config.json", json.dumps(config.to_json(), indent=2) + "\n")
-        run = _Run(run_dir, data, state, RunLog(run_dir, state.step))
+        log = RunLog(run_dir, state.step, tensorboard=tensorboard)
+        stack.callback(log.close)
+        run = _Run(run_dir, data, state, log, judge)
 
         # The plan
         sampler = _sampler(config, len(data.train), first_step=state.step)
         per_epoch, total = sampler.steps_per_epoch, state.step + len(sampler)
         loader = training_batches(
-            data.train, sampler, workers=workers, pin_memory=device.type == "cuda"
+            data.train,
+            sampler,
+            workers=machine.workers,
+            pin_memory=machine.device.type == "cuda",
         )
+        if machine.compile:
+            state.generator.compile()
+            state.discriminator.compile()
         _announce(data, state, total)
         stop = stack.enter_context(StopRequest())
         progress = stack.enter_context(
@@ -115,21 +147,25 @@ def train(
 
         for batch in loader:
             # Every iteration
-            state.count(train_step(state, batch.to(device)))
+            state.begin_step(total)
+            losses = train_step(
+                state, batch.to(machine.device), halve_on_out_of_memory=machine.halve_micro_batch
+            )
+            state.count(losses)
             epoch_ends = state.step % per_epoch == 0
             ends = epoch_ends or state.step == total or stop.requested
 
             # The tick
             if ends or time.monotonic() - tick_s >= TICK_S:
-                losses = _read_losses(state)
-                progress.show(state.step, state.step / per_epoch, _in_words(losses))
+                means = _read_losses(state)
+                progress.show(state.step, state.step / per_epoch, _in_words(means))
                 tick_s = time.monotonic()
 
             # Measuring and keeping
             if ends or time.monotonic() - saved_s >= SAVE_EVERY_S:
                 progress.pause()
                 if epoch_ends or state.step == total:
-                    run.measure(losses, epoch=state.step / per_epoch, images_per_s=progress.speed())
+                    run.measure(means, epoch=state.step / per_epoch, images_per_s=progress.speed())
                 run.save()
                 progress.resume()
                 saved_s = time.monotonic()
@@ -141,18 +177,29 @@ def train(
 class _Run:
     """A run directory and what is written to it."""
 
-    def __init__(self, run_dir: Path, data: TrainingData, state: TrainState, log: RunLog) -> None:
+    def __init__(
+        self,
+        run_dir: Path,
+        data: TrainingData,
+        state: TrainState,
+        log: RunLog,
+        judge: Judge | None,
+    ) -> None:
         self._checkpoints = run_dir / "checkpoints"
         self._data = data
         self._state = state
         self._log = log
+        self._judge = judge
         self.batch_size = min(state.config.batch_size, len(data.train))
 
     def measure(self, losses: dict[str, float], *, epoch: float, images_per_s: float) -> None:
         """Validate, write a line, curves and samples; keep the weights if they are the best."""
         state, data = self._state, self._data
         quality = evaluate(
-            state.generator, validation_batches(data.val, VALIDATION_BATCH), state.device
+            state.shipped(),
+            validation_batches(data.val, VALIDATION_BATCH),
+            state.device,
+            self._judge,
         )
         record = EpochRecord(
             epoch=epoch,
@@ -161,9 +208,11 @@ class _Run:
             **losses,
             val_l1=quality.l1,
             val_psnr_db=quality.psnr_db,
+            val_ssim=quality.ssim,
             mean_image_l1=data.mean_image_l1,
             images_per_s=images_per_s,
             peak_memory_mib=peak_memory_mib(state.device),
+            **self._fidelity(quality),
         )
         self._log.add(record, self._sample_grid())
         state.forget_losses()
@@ -180,6 +229,16 @@ class _Run:
             state.best_l1 = quality.l1
             self._checkpoint().save(self._checkpoints / "best.pt")
 
+    def _fidelity(self, quality: Quality) -> dict[str, float]:
+        if self._judge is None or quality.fidelity is None:
+            return {}
+        return {
+            "val_pixel_accuracy": quality.fidelity.pixel_accuracy,
+            "val_class_accuracy": quality.fidelity.class_accuracy,
+            "val_mean_iou": quality.fidelity.mean_iou,
+            "ceiling_mean_iou": self._judge.ceiling.mean_iou,
+        }
+
     def save(self) -> None:
         """Write ``last.pt``, never with weights that are not numbers."""
         if not self._state.weights_are_finite():
@@ -195,12 +254,11 @@ class _Run:
     def _sample_grid(self) -> NDArray[np.uint8]:
         """Draw the fixed samples with the generator as it ships: eval mode."""
         state, samples = self._state, self._data.samples
-        state.generator.eval()
-        generated = [
-            to_pixels(state.generator(to_signal(source[None].to(state.device))))
-            for source in samples.source
-        ]
-        state.generator.train()
+        with eval_mode(state.shipped()) as generator:
+            generated = [
+                to_pixels(generator(to_signal(source[None].to(state.device))))
+                for source in samples.source
+            ]
         return sample_grid(
             samples.source.numpy(), torch.cat(generated).cpu().numpy(), samples.target.numpy()
         )
@@ -238,6 +296,8 @@ def _read_losses(state: TrainState) -> dict[str, float]:
     losses = state.mean_losses()
     if not all(map(math.isfinite, losses.values())):
         raise TrainingError(_not_a_number(state.step, "a loss"))
+    if min(state.loss_scales()) < 1:
+        raise TrainingError(_not_a_number(state.step, "every fp16 gradient"))
     return losses
 
 

@@ -6,35 +6,13 @@ arXiv 1611.07004, section 6.1.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
 
-__all__ = ["MAX_DOWNSAMPLINGS", "Norm", "PatchDiscriminator", "UNetGenerator", "downsamplings_for"]
+from .geometry import MAX_DOWNSAMPLINGS, Norm
 
-Norm = Literal["batch", "instance"]
-
-MAX_DOWNSAMPLINGS = 8
-"""256 px -> 1 px, as in the paper."""
-
-
-def downsamplings_for(height: int, width: int) -> int:
-    """Return how often the U-Net halves an image: until its shorter side is 1 px, 8 times at most.
-
-    Raises:
-        ValueError: a side is not a multiple of two to that power, so that skips would not fit.
-    """
-    downsamplings = min(MAX_DOWNSAMPLINGS, max(min(height, width), 1).bit_length() - 1)
-    step = 2**downsamplings
-    if min(height, width) < 32 or height % step or width % step:
-        multiple = max(step, 32)
-        near = [max(multiple, round(side / multiple) * multiple) for side in (height, width)]
-        raise ValueError(
-            f"image size {height}x{width} does not fit the U-Net: both sides must be multiples "
-            f"of {multiple} here; the nearest size is {near[0]}x{near[1]}"
-        )
-    return downsamplings
+__all__ = ["PatchDiscriminator", "UNetGenerator"]
 
 
 class Down(nn.Sequential):
@@ -51,9 +29,9 @@ class Down(nn.Sequential):
 class Up(nn.Sequential):
     """Double the image: ConvTranspose 4x4 stride 2, norm, dropout, ReLU."""
 
-    def __init__(self, inputs: int, outputs: int, norm: Norm, dropout: float) -> None:
+    def __init__(self, inputs: int, outputs: int, norm: Norm | None, dropout: float) -> None:
         super().__init__(
-            nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False),
+            nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=norm is None),
             *_norm_layers(norm, outputs),
             *([nn.Dropout(dropout)] if dropout else []),
             nn.ReLU(),
@@ -69,8 +47,10 @@ class UNetGenerator(nn.Module):
 
     Args:
         ngf: channels after the first layer.
-        downsamplings: how often the image is halved, see :func:`downsamplings_for`.
+        downsamplings: how often the image is halved, see :func:`.geometry.downsamplings_for`.
         norm: ``batch`` or ``instance``.
+        norm_min_px: layers whose output is smaller have no norm, when the innermost is 1 px; the
+            innermost and the first never have one.
         dropout: probability, 0 switches it off.
         channels: channels of input and output.
     """
@@ -81,20 +61,24 @@ class UNetGenerator(nn.Module):
         ngf: int = 64,
         downsamplings: int = MAX_DOWNSAMPLINGS,
         norm: Norm = "batch",
+        norm_min_px: int = 2,
         dropout: float = 0.5,
         channels: int = 3,
     ) -> None:
         super().__init__()
         widths = [ngf * min(2**level, 8) for level in range(downsamplings)]
         inputs = [channels, *widths[:-1]]
-        self.downs = nn.ModuleList(
-            Down(before, after, norm if 0 < level < downsamplings - 1 else None)
-            for level, (before, after) in enumerate(zip(inputs, widths, strict=True))
-        )
+        self.downs = nn.ModuleList()
+        for level, (before, after) in enumerate(zip(inputs, widths, strict=True)):
+            output_px = 2 ** (downsamplings - 1 - level)
+            normed = 0 < level < downsamplings - 1 and output_px >= norm_min_px
+            self.downs.append(Down(before, after, norm if normed else None))
         self.ups = nn.ModuleList()
         for level, width in enumerate(reversed(widths[:-1])):
             doubled = widths[-1] if level == 0 else 2 * widths[-1 - level]  # skip concatenated
-            self.ups.append(Up(doubled, width, norm, dropout if level < 3 else 0.0))
+            normed = 2 ** (level + 1) >= norm_min_px
+            rate = dropout if level < 3 else 0.0
+            self.ups.append(Up(doubled, width, norm if normed else None, rate))
         self.last = nn.Sequential(
             nn.ConvTranspose2d(2 * ngf, channels, 4, stride=2, padding=1), nn.Tanh()
         )
@@ -120,12 +104,21 @@ class PatchDiscriminator(nn.Sequential):
         ndf: channels after the first layer.
         strided: stride-2 layers; 3 give the 70x70 field of view.
         norm: ``batch`` or ``instance``; the first and the last layer have none.
+        spectral: bound each layer's gain by spectral normalisation, in place of ``norm`` (Miyato
+            et al. 2018, arXiv 1802.05957).
         channels: channels of input plus those of the image.
     """
 
     def __init__(
-        self, *, ndf: int = 64, strided: int = 3, norm: Norm = "batch", channels: int = 6
+        self,
+        *,
+        ndf: int = 64,
+        strided: int = 3,
+        norm: Norm | None = "batch",
+        spectral: bool = False,
+        channels: int = 6,
     ) -> None:
+        norm = None if spectral else norm
         layers: list[nn.Module] = [
             nn.Conv2d(channels, ndf, 4, stride=2, padding=1),
             nn.LeakyReLU(0.2),
@@ -135,7 +128,7 @@ class PatchDiscriminator(nn.Sequential):
             wider = ndf * min(2**level, 8)
             stride = 2 if level < strided else 1
             layers += [
-                nn.Conv2d(width, wider, 4, stride=stride, padding=1, bias=False),
+                nn.Conv2d(width, wider, 4, stride=stride, padding=1, bias=norm is None),
                 *_norm_layers(norm, wider),
                 nn.LeakyReLU(0.2),
             ]
@@ -143,6 +136,10 @@ class PatchDiscriminator(nn.Sequential):
         layers.append(nn.Conv2d(width, 1, 4, stride=1, padding=1))
         super().__init__(*layers)
         self.apply(_initialise)
+        if spectral:
+            for layer in self:
+                if isinstance(layer, nn.Conv2d):
+                    spectral_norm(layer)
 
     def judge(self, source: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
         """Return a logit a patch, (N, 1, h, w): above 0 for real.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -15,7 +16,7 @@ from .checkpoint import Checkpoint, load_weights, make_generator
 from .config import TrainConfig
 from .networks import PatchDiscriminator, UNetGenerator
 
-__all__ = ["StepLosses", "TrainState"]
+__all__ = ["LOSS_NAMES", "Player", "StepLosses", "TrainState"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,64 +42,125 @@ class StepLosses:
 LOSS_NAMES = tuple(field.name for field in fields(StepLosses))
 
 
-@dataclass(kw_only=True, slots=True)
+class Player:
+    """A network that learns: its weights, its Adam, and loss scaling for fp16.
+
+    Args:
+        network: the network, on its device.
+        lr: step size at the start.
+        config: Adam's decay rates, and whether losses are scaled.
+    """
+
+    def __init__(self, network: nn.Module, lr: float, config: TrainConfig) -> None:
+        self.network = network
+        self._lr = lr
+        betas = (config.beta1, config.beta2)
+        self.adam = torch.optim.Adam(network.parameters(), lr=lr, betas=betas)
+        device = next(network.parameters()).device
+        self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
+
+    def set_rate(self, factor: float) -> None:
+        """Set the step size to ``factor`` times what it was at the start."""
+        for group in self.adam.param_groups:
+            group["lr"] = self._lr * factor
+
+    def learn(self) -> None:
+        """Take a step along the gradients; a step whose fp16 gradients overflowed is skipped."""
+        self.scaler.step(self.adam)
+        self.scaler.update()
+
+    def training_state(self) -> dict[str, Any]:
+        """Return everything but the weights."""
+        return {"adam": self.adam.state_dict(), "scaler": self.scaler.state_dict()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Read what :meth:`training_state` returned."""
+        self.adam.load_state_dict(state["adam"])
+        self.scaler.load_state_dict(state["scaler"])
+
+
 class TrainState:
     """Both players, ready to be trained.
 
     Attributes:
         config: the run's settings.
-        generator, discriminator: the networks, on ``device``, in channels-last memory.
-        generator_adam, discriminator_adam: their optimisers.
+        device: where the networks are.
+        generator, discriminator: the networks, in channels-last memory.
+        average: the moving average of the generator, or None; this, if any, is what ships.
+        micro_batch: pairs at a time within a step; halved when memory runs out.
         step: steps taken since the run began.
         best_l1: least validation L1 so far, in [-1, 1] signal units.
-        loss_sums: (4,) float32 on ``device``, sums since the last log line.
-        loss_steps: how many steps are in ``loss_sums``.
     """
 
-    config: TrainConfig
-    device: torch.device
-    generator: UNetGenerator
-    discriminator: PatchDiscriminator
-    generator_adam: torch.optim.Adam
-    discriminator_adam: torch.optim.Adam
-    loss_sums: torch.Tensor
-    loss_steps: int = 0
-    step: int = 0
-    best_l1: float = float("inf")
-
-    @classmethod
-    def create(cls, config: TrainConfig, device: torch.device) -> TrainState:
+    def __init__(self, config: TrainConfig, device: torch.device) -> None:
         """Seed torch and build the players with fresh weights."""
         torch.manual_seed(config.seed)
-        generator = make_generator(config)
-        discriminator = PatchDiscriminator(ndf=config.ndf, norm=config.norm)
-        generator.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        discriminator.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return cls(
-            config=config,
-            device=device,
-            generator=generator,
-            discriminator=discriminator,
-            generator_adam=_adam(generator, config),
-            discriminator_adam=_adam(discriminator, config),
-            loss_sums=torch.zeros(len(LOSS_NAMES), device=device),
+        self.config = config
+        self.device = device
+        self.generator: UNetGenerator = _on(device, make_generator(config))
+        self.discriminator: PatchDiscriminator = _on(
+            device,
+            PatchDiscriminator(ndf=config.ndf, norm=config.norm, spectral=config.spectral_norm),
         )
+        self.average = copy.deepcopy(self.generator).eval() if config.ema else None
+        self.generator_player = Player(self.generator, config.lr, config)
+        self.discriminator_player = Player(
+            self.discriminator, config.lr_discriminator or config.lr, config
+        )
+        self.micro_batch = config.micro_batch or config.batch_size
+        self.step = 0
+        self.best_l1 = float("inf")
+        self._loss_sums = torch.zeros(len(LOSS_NAMES), device=device)
+        self._loss_steps = 0
 
+    def shipped(self) -> UNetGenerator:
+        """Return the generator that is measured, saved for export and shown in sample grids."""
+        return self.generator if self.average is None else self.average
+
+    def begin_step(self, total_steps: int) -> None:
+        """Set what depends on how far the run is: step sizes, and whether norms are frozen."""
+        done = self.step / total_steps
+        if self.config.lr_decay:
+            for player in (self.generator_player, self.discriminator_player):
+                player.set_rate(min(1.0, 2 * (1 - done)))
+        frozen = done >= self.config.freeze_norm
+        for module in self.generator.modules():
+            if isinstance(module, nn.BatchNorm2d) and module.training == frozen:
+                module.train(not frozen)
+
+    def loss_scales(self) -> tuple[float, float]:
+        """Return both players' fp16 loss scales, 1 in other precisions; this waits for the device.
+
+        A scale halves whenever gradients overflow; below 1, nothing finite is left to scale.
+        """
+        players = (self.generator_player, self.discriminator_player)
+        return players[0].scaler.get_scale(), players[1].scaler.get_scale()
+
+    @torch.no_grad()
     def count(self, losses: StepLosses) -> None:
-        """Count a step and add its losses up, without waiting for the device."""
+        """Count a step, add its losses up and move the average, without waiting for the device."""
         self.step += 1
-        self.loss_steps += 1
-        self.loss_sums += losses.stacked()
+        self._loss_steps += 1
+        self._loss_sums += losses.stacked()
+        if self.average is not None:
+            # A young run averages over what there is: the decay grows with the steps.
+            decay = min(self.config.ema, self.step / (self.step + 10))
+            averages, weights = list(self.average.parameters()), list(self.generator.parameters())
+            torch._foreach_lerp_(averages, weights, 1 - decay)
+            for average, buffer in zip(
+                self.average.buffers(), self.generator.buffers(), strict=True
+            ):
+                average.copy_(buffer)
 
     def mean_losses(self) -> dict[str, float]:
         """Return the mean of each loss since :meth:`forget_losses`; this waits for the device."""
-        means = (self.loss_sums / self.loss_steps).tolist()
+        means = (self._loss_sums / self._loss_steps).tolist()
         return dict(zip(LOSS_NAMES, means, strict=True))
 
     def forget_losses(self) -> None:
         """Begin new means."""
-        self.loss_sums.zero_()
-        self.loss_steps = 0
+        self._loss_sums.zero_()
+        self._loss_steps = 0
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on exactly where ``checkpoint`` stopped.
@@ -106,19 +168,22 @@ class TrainState:
         Raises:
             CheckpointError: it was made for other networks or holds no training state.
         """
-        training = checkpoint.training
+        training, progress = checkpoint.training, checkpoint.progress
         try:
-            load_weights(self.generator, checkpoint.generator, "generator")
+            load_weights(self.shipped(), checkpoint.generator, "generator")
+            if self.average is not None:
+                load_weights(self.generator, training["generator"], "generator")
             load_weights(self.discriminator, training["discriminator"], "discriminator")
-            self.generator_adam.load_state_dict(training["generator_adam"])
-            self.discriminator_adam.load_state_dict(training["discriminator_adam"])
+            self.generator_player.restore(training["generator_player"])
+            self.discriminator_player.restore(training["discriminator_player"])
             torch.set_rng_state(training["rng_cpu"])
             if self.device.type == "cuda" and "rng_cuda" in training:
                 torch.cuda.set_rng_state(training["rng_cuda"], self.device)
-            self.step = int(checkpoint.progress["step"])
-            self.best_l1 = float(checkpoint.progress["best_l1"])
-            self.loss_steps = int(checkpoint.progress["loss_steps"])
-            self.loss_sums.copy_(torch.tensor(checkpoint.progress["loss_sums"]))
+            self.step = int(progress["step"])
+            self.best_l1 = float(progress["best_l1"])
+            self.micro_batch = int(progress["micro_batch"])
+            self._loss_steps = int(progress["loss_steps"])
+            self._loss_sums.copy_(torch.tensor(progress["loss_sums"]))
         except (KeyError, ValueError) as error:
             raise CheckpointError(f"the checkpoint cannot be resumed: {error}") from error
 
@@ -128,24 +193,27 @@ class TrainState:
         """Return the state as a checkpoint; its tensors are views, so save it before going on."""
         training: dict[str, Any] = {
             "discriminator": self.discriminator.state_dict(),
-            "generator_adam": self.generator_adam.state_dict(),
-            "discriminator_adam": self.discriminator_adam.state_dict(),
+            "generator_player": self.generator_player.training_state(),
+            "discriminator_player": self.discriminator_player.training_state(),
             "rng_cpu": torch.get_rng_state(),
         }
+        if self.average is not None:
+            training["generator"] = self.generator.state_dict()
         if self.device.type == "cuda":
             training["rng_cuda"] = torch.cuda.get_rng_state(self.device)
         batch_size = min(self.config.batch_size, int(dataset["train_pairs"]))
         return Checkpoint(
             config=self.config,
             contract=contract,
-            generator=self.generator.state_dict(),
+            generator=self.shipped().state_dict(),
             frames=frames,
             progress={
                 "step": self.step,
                 "images_seen": self.step * batch_size,
                 "best_l1": self.best_l1,
-                "loss_steps": self.loss_steps,
-                "loss_sums": self.loss_sums.tolist(),
+                "micro_batch": self.micro_batch,
+                "loss_steps": self._loss_steps,
+                "loss_sums": self._loss_sums.tolist(),
             },
             dataset=dataset,
             training=training,
@@ -157,6 +225,5 @@ class TrainState:
         return all(bool(parameter.isfinite().all()) for parameter in parameters)
 
 
-def _adam(network: nn.Module, config: TrainConfig) -> torch.optim.Adam:
-    betas = (config.beta1, config.beta2)
-    return torch.optim.Adam(network.parameters(), lr=config.lr, betas=betas)
+def _on(device: torch.device, network: Any) -> Any:
+    return network.to(device, memory_format=torch.channels_last)

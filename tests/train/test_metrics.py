@@ -1,0 +1,169 @@
+"""The metrics, each against a closed form or a slower way of saying the same."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from p2p_train.data import PairBatch
+from p2p_train.metrics import (
+    IGNORED,
+    FeatureStatistics,
+    Flicker,
+    LabelFidelity,
+    confusion_matrix,
+    evaluate,
+    frechet_distance,
+    image_l1,
+    psnr_db,
+    ssim,
+)
+
+
+def noise(seed: int, *shape: int) -> torch.Tensor:
+    """Return random pixels."""
+    return torch.from_numpy(np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8))
+
+
+def flat(level: int) -> torch.Tensor:
+    """Return one grey image."""
+    return torch.full((1, 16, 16, 3), level, dtype=torch.uint8)
+
+
+def test_l1_and_psnr_of_flat_images() -> None:
+    """Twenty levels apart are 20 / 127.5 in signal units and 20 log10(255 / 20) dB."""
+    assert image_l1(flat(100), flat(120)).item() == pytest.approx(20 / 127.5)
+    assert psnr_db(flat(100), flat(120)).item() == pytest.approx(20 * math.log10(255 / 20))
+
+
+def test_psnr_of_equal_images_is_finite() -> None:
+    """Equal images score 99 dB, so that a mean over images stays a number."""
+    assert psnr_db(flat(7), flat(7)).item() == 99.0
+
+
+def test_ssim_is_one_for_equal_images_and_symmetric() -> None:
+    """An image is wholly similar to itself, and the order of two images does not matter."""
+    one, two = noise(0, 2, 24, 20, 3), noise(1, 2, 24, 20, 3)
+    assert ssim(one, one).tolist() == pytest.approx([1.0, 1.0])
+    assert torch.equal(ssim(one, two), ssim(two, one))
+
+
+def test_ssim_of_flat_images_is_the_brightness_term() -> None:
+    """Without structure, equation 13 leaves (2 a b + C1) / (a^2 + b^2 + C1)."""
+    small = (0.01 * 255) ** 2
+    expected = (2 * 100 * 120 + small) / (100**2 + 120**2 + small)
+    assert ssim(flat(100), flat(120)).item() == pytest.approx(expected, abs=1e-4)
+
+
+def test_ssim_equals_the_sum_over_windows_written_out() -> None:
+    """The convolutions give what a loop over all 11x11 windows gives in float64."""
+    one, two = noise(2, 1, 14, 13, 3), noise(3, 1, 14, 13, 3)
+    luma = np.array([0.114, 0.587, 0.299])
+    x, y = one[0].numpy() @ luma, two[0].numpy() @ luma
+    line = np.exp(-((np.arange(11) - 5.0) ** 2) / (2 * 1.5**2))
+    window = np.outer(line, line) / line.sum() ** 2
+    values = []
+    for top in range(14 - 10):
+        for left in range(13 - 10):
+            a, b = x[top : top + 11, left : left + 11], y[top : top + 11, left : left + 11]
+            ma, mb = (window * a).sum(), (window * b).sum()
+            va, vb = (window * (a - ma) ** 2).sum(), (window * (b - mb) ** 2).sum()
+            cov = (window * (a - ma) * (b - mb)).sum()
+            c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+            values.append(
+                (2 * ma * mb + c1) * (2 * cov + c2) / ((ma**2 + mb**2 + c1) * (va + vb + c2))
+            )
+    assert ssim(one, two).item() == pytest.approx(np.mean(values), abs=1e-4)
+
+
+def test_confusion_matrix_counts_rows_true_columns_found() -> None:
+    """Ignored pixels are not counted, whatever was found there."""
+    true = torch.tensor([[0, 0, 1], [1, 2, IGNORED]])
+    found = torch.tensor([[0, 1, 1], [1, 0, 2]])
+    assert confusion_matrix(true, found, 3).tolist() == [[1, 1, 0], [0, 2, 0], [1, 0, 0]]
+
+
+def test_label_fidelity_by_hand() -> None:
+    """Three of five pixels; accuracies 1/2, 1, 0; IoUs 1/3, 2/3, 0."""
+    fidelity = LabelFidelity.of(torch.tensor([[1, 1, 0], [0, 2, 0], [1, 0, 0]]))
+    assert fidelity.pixel_accuracy == pytest.approx(3 / 5)
+    assert fidelity.class_accuracy == pytest.approx((1 / 2 + 1 + 0) / 3)
+    assert fidelity.mean_iou == pytest.approx((1 / 3 + 2 / 3 + 0) / 3)
+
+
+def test_absent_classes_do_not_count() -> None:
+    """A class that no true pixel has is left out of the averages."""
+    fidelity = LabelFidelity.of(torch.tensor([[4, 0, 0], [0, 4, 0], [0, 0, 0]]))
+    assert (fidelity.class_accuracy, fidelity.mean_iou) == (1.0, 1.0)
+
+
+def test_frechet_distance_of_diagonal_gaussians() -> None:
+    """It is |m1 - m2|^2 plus the squared differences of the standard deviations."""
+    one = FeatureStatistics(
+        mean=torch.tensor([1.0, 2.0]).double(), covariance=torch.tensor([4.0, 9.0]).diag().double()
+    )
+    two = FeatureStatistics(
+        mean=torch.tensor([0.0, 4.0]).double(), covariance=torch.tensor([1.0, 1.0]).diag().double()
+    )
+    assert frechet_distance(one, two) == pytest.approx(1 + 4 + (2 - 1) ** 2 + (3 - 1) ** 2)
+
+
+def test_frechet_distance_of_full_covariances() -> None:
+    """The trace of the root is that of the eigenvalues of C1 C2, which is not symmetric."""
+    chance = torch.Generator().manual_seed(0)
+    one, two = (
+        FeatureStatistics.of(torch.randn(40, 6, generator=chance) @ torch.randn(6, 6)) for _ in "12"
+    )
+    roots = torch.linalg.eigvals(one.covariance @ two.covariance).sqrt().real.sum()
+    expected = (one.mean - two.mean).square().sum() + one.covariance.trace()
+    expected = expected + two.covariance.trace() - 2 * roots
+    assert frechet_distance(one, two) == pytest.approx(float(expected))
+
+
+def test_frechet_distance_survives_fewer_images_than_features() -> None:
+    """Singular covariances give a number: 0 to themselves, the same in both directions."""
+    one, two = (FeatureStatistics.of(noise(seed, 5, 64)) for seed in (0, 1))
+    assert frechet_distance(one, one) == pytest.approx(0, abs=1e-6 * float(one.covariance.trace()))
+    assert frechet_distance(one, two) == pytest.approx(frechet_distance(two, one), rel=1e-6)
+
+
+def test_feature_statistics_need_two_images() -> None:
+    """A covariance of one image is refused rather than nan."""
+    with pytest.raises(ValueError, match="two images"):
+        FeatureStatistics.of(torch.zeros(1, 4))
+
+
+def test_flicker_looks_only_where_the_label_stayed() -> None:
+    """A pixel whose label changed may change; the other's 10 levels are the flicker."""
+    labels = np.zeros((2, 1, 2, 3), np.uint8)
+    labels[1, 0, 1] = 128
+    images = np.full((2, 1, 2, 3), 200, np.uint8)
+    images[1, 0, 0] = 190
+    images[1, 0, 1] = 0
+    flicker = Flicker()
+    for label, image in zip(labels, images, strict=True):
+        flicker.add(label, image)
+    assert flicker.levels() == 10.0
+
+
+def test_flicker_of_a_single_frame_is_not_measured() -> None:
+    """One frame has nothing to differ from."""
+    flicker = Flicker()
+    flicker.add(np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1, 3), np.uint8))
+    assert flicker.levels() is None
+
+
+def test_evaluate_measures_in_eval_mode_and_leaves_the_mode_alone() -> None:
+    """Dropout would change the numbers; an identity without it scores a perfect copy."""
+    network = torch.nn.Dropout(0.9)
+    network.train()
+    pixels = noise(4, 2, 16, 16, 3)
+    batch = PairBatch(source=pixels, target=pixels)
+    quality = evaluate(network, iter([batch, batch]), torch.device("cpu"))
+    assert (quality.l1, quality.psnr_db) == (0.0, 99.0)
+    assert quality.ssim == pytest.approx(1.0)
+    assert quality.fidelity is None
+    assert network.training
