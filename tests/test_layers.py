@@ -1,0 +1,60 @@
+"""The floors of the house: who may import whom."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FLOORS = ("benchmarks", "export", "runtime", "train")
+WORKSTATION_ONLY = ("torch", "torchvision", "onnx", "onnxscript", "matplotlib", "PIL", "rich")
+
+
+def imported_by(*modules: str) -> set[str]:
+    """Return the top-level packages that a fresh interpreter holds after some imports."""
+    code = "import sys, importlib\nfor name in sys.argv[1:]: importlib.import_module(name)\n"
+    code += "print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *modules], capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
+
+
+def test_imports_go_down_only():
+    """Both contracts of import-linter hold."""
+    linter = Path(sys.executable).parent / "lint-imports"
+    done = subprocess.run([linter], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "2 kept, 0 broken" in done.stdout
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_floors_are_folders_not_packages(root: Path, floor: str):
+    """An __init__.py beside a package would give it two names, which breaks type checking."""
+    assert not (root / floor / "__init__.py").exists()
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_packages_are_typed(root: Path, floor: str):
+    """Each package says that its types can be relied on."""
+    (package,) = (path for path in (root / floor).iterdir() if path.name.startswith("p2p_"))
+    assert (package / "py.typed").exists()
+
+
+def test_importing_packages_imports_nothing_else():
+    """The packages' own files stay empty, so that every command starts at once."""
+    packages = ("p2p_runtime", "p2p_train", "p2p_export", "p2p_bench")
+    assert imported_by(*packages) - set(packages) <= imported_by()
+
+
+@pytest.mark.parametrize("module", ["cli", "translator", "run", "doctor"])
+def test_the_device_needs_no_workstation(module: str):
+    """The runtime runs where torch was never installed."""
+    assert imported_by(f"p2p_runtime.{module}").isdisjoint(WORKSTATION_ONLY)
+
+
+def test_the_check_above_would_notice():
+    """A module that needs torch is found out, also when it is imported by another."""
+    assert "torch" in imported_by("p2p_train.checkpoint")
