@@ -6,21 +6,23 @@ resumed run sees the same batches whatever the number of workers.
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from p2p_runtime.contract import PixelContract
-from p2p_runtime.errors import DatasetError
-from p2p_runtime.palette import PRESETS, Palette, load_palette
+from p2p_runtime.errors import DatasetError, TrainingError
 
-from .config import TrainConfig
-from .pairs import ImageRef, Pair
+from .decode import ImageGoneError, read_image, read_pair
+from .labels import choose_palette
+from .pairs import Pair
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,13 +32,20 @@ __all__ = [
     "PairBatch",
     "PairDataset",
     "choose_palette",
+    "named_worker_failures",
     "read_image",
     "training_batches",
     "validation_batches",
 ]
 
-PALETTE_SHARE = 0.9
-PALETTE_SAMPLES = 16
+logger = logging.getLogger(__name__)
+
+MOST_LOST = 0.01
+"""Share of the draws that may be filled with other pairs because files have gone."""
+
+STAND_INS = 8
+"""Neighbours that are tried in place of a pair whose files have gone."""
+
 Draw = tuple[int, int]
 """An (epoch, pair index): what the sampler yields and the data set reads."""
 
@@ -48,10 +57,12 @@ class PairBatch:
     Attributes:
         source: the generator's inputs, (N, H, W, 3) uint8 BGR.
         target: the photos they should become, (N, H, W, 3) uint8 BGR.
+        lost: what was said about each pair that another one stands in for.
     """
 
     source: torch.Tensor
     target: torch.Tensor
+    lost: tuple[str, ...] = ()
 
     @classmethod
     def join(cls, batches: Sequence[PairBatch]) -> PairBatch:
@@ -59,18 +70,20 @@ class PairBatch:
         return cls(
             source=torch.cat([batch.source for batch in batches]),
             target=torch.cat([batch.target for batch in batches]),
+            lost=tuple(reason for batch in batches for reason in batch.lost),
         )
 
     def to(self, device: torch.device) -> PairBatch:
         """Return the batch on ``device``; the copy overlaps with work there if memory is pinned."""
-        return PairBatch(
+        return replace(
+            self,
             source=self.source.to(device, non_blocking=True),
             target=self.target.to(device, non_blocking=True),
         )
 
     def pin_memory(self) -> PairBatch:
         """Return the batch in page-locked memory; the data loader calls this."""
-        return PairBatch(source=self.source.pin_memory(), target=self.target.pin_memory())
+        return replace(self, source=self.source.pin_memory(), target=self.target.pin_memory())
 
 
 class PairDataset(Dataset[PairBatch]):
@@ -111,20 +124,32 @@ class PairDataset(Dataset[PairBatch]):
     def __getitem__(self, draw: Draw) -> PairBatch:
         """Return a batch of one pair.
 
+        A pair whose files have gone is replaced by the next one that is there.
+
         Raises:
             DatasetError: a file is unreadable; the message names it.
         """
         epoch, index = draw
-        pair = self._pairs[index]
-        source = self._fit_input(read_image(pair.input))
-        target = self._fit_target(read_image(pair.target))
+        source, target, lost = self._read(index)
+        source, target = self._fit_input(source), self._fit_target(target)
         chance = np.random.default_rng([self._seed, epoch, index])
         top, left = chance.integers(0, self._jitter_px, size=2, endpoint=True)
         window = np.s_[top : top + self._contract.height, left : left + self._contract.width]
         source, target = source[window], target[window]
         if self._flip and chance.random() < 0.5:
             source, target = source[:, ::-1], target[:, ::-1]
-        return PairBatch(source=_batch_of_one(source), target=_batch_of_one(target))
+        return PairBatch(source=_batch_of_one(source), target=_batch_of_one(target), lost=lost)
+
+    def _read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], tuple[str, ...]]:
+        try:
+            return *read_pair(self._pairs[index], self._contract.palette), ()
+        except ImageGoneError as error:
+            gone = error
+        for step in range(1, STAND_INS + 1):
+            neighbour = self._pairs[(index + step) % len(self._pairs)]
+            with contextlib.suppress(ImageGoneError):
+                return *read_pair(neighbour, self._contract.palette), (str(gone),)
+        raise gone
 
 
 class EpochSampler(Sampler[list[Draw]]):
@@ -138,15 +163,25 @@ class EpochSampler(Sampler[list[Draw]]):
         seed: decides the orders.
         first_step: steps already taken, in all epochs together.
         last_step: stop before this step.
+        rank, team_size: yield only this process's share of each batch.
     """
 
     def __init__(
-        self, *, pairs: int, batch_size: int, seed: int, first_step: int, last_step: int
+        self,
+        *,
+        pairs: int,
+        batch_size: int,
+        seed: int,
+        first_step: int,
+        last_step: int,
+        rank: int = 0,
+        team_size: int = 1,
     ) -> None:
         self._pairs = pairs
         self._batch_size = min(batch_size, pairs)
         self._seed = seed
         self._steps = range(first_step, last_step)
+        self._share = slice(rank, None, team_size)
         self.steps_per_epoch = pairs // self._batch_size
 
     def __len__(self) -> int:
@@ -158,86 +193,112 @@ class EpochSampler(Sampler[list[Draw]]):
             if batch == 0 or step == self._steps.start:
                 order = np.random.default_rng([self._seed, epoch]).permutation(self._pairs)
             chosen = order[batch * self._batch_size : (batch + 1) * self._batch_size]
-            yield [(epoch, int(index)) for index in chosen]
+            yield [(epoch, int(index)) for index in chosen[self._share]]
 
 
 def training_batches(
     dataset: PairDataset, sampler: EpochSampler, *, workers: int, pin_memory: bool
-) -> DataLoader[PairBatch]:
-    """Return a loader that decodes ahead in ``workers`` processes (0: in this one)."""
-    return DataLoader(
-        dataset,
+) -> Iterator[PairBatch]:
+    """Yield the batches of ``sampler``, decoded ahead in ``workers`` processes (0: in this one).
+
+    Raises:
+        DatasetError: a file is unreadable, or too many have gone since the run began.
+        TrainingError: a worker was killed.
+    """
+    loader = DataLoader(
+        _Guarded(dataset),
         batch_sampler=sampler,
         num_workers=workers,
-        collate_fn=PairBatch.join,
+        collate_fn=_join_or_error,
         pin_memory=pin_memory,
         prefetch_factor=4 if workers else None,
         generator=torch.Generator(),  # its own: torch's must move only with the networks
     )
+    tally = _LostPairs(len(dataset))
+    with named_worker_failures():
+        for batch in loader:
+            if isinstance(batch, DatasetError):
+                raise batch
+            tally.count(batch)
+            yield batch
 
 
 def validation_batches(dataset: PairDataset, batch_size: int) -> Iterator[PairBatch]:
-    """Yield all pairs in order; the last batch may be smaller."""
+    """Yield all pairs in order; the last batch may be smaller.
+
+    Raises:
+        DatasetError: a file is unreadable, or too many have gone since the run began.
+    """
+    tally = _LostPairs(len(dataset))
     for first in range(0, len(dataset), batch_size):
         last = min(first + batch_size, len(dataset))
-        yield PairBatch.join([dataset[0, index] for index in range(first, last)])
+        batch = PairBatch.join([dataset[0, index] for index in range(first, last)])
+        tally.count(batch)
+        yield batch
 
 
-def read_image(ref: ImageRef) -> NDArray[np.uint8]:
-    """Decode a picture or a half of it, upright by its EXIF tag.
+@contextlib.contextmanager
+def named_worker_failures() -> Iterator[None]:
+    """Turn torch's report of a killed worker into one line.
 
-    Grey, palette, CMYK and 16-bit pictures become RGB; transparency is dropped.
-
-    Returns:
-        (H, W, 3) uint8 BGR.
+    Torch raises it from a signal handler, so it can appear anywhere while a loader is in use: put
+    everything that happens between batches inside.
 
     Raises:
-        DatasetError: the file is missing, truncated or not a picture; the message names it.
+        TrainingError: a worker process has ended without an error of its own.
     """
     try:
-        with Image.open(ref.path) as image:
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith("I"):  # 16 bits a level
-                upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-            pixels = np.asarray(upright.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DatasetError(f"cannot read image {ref.path}: {error}") from error
-    middle = pixels.shape[1] // 2
-    halves = {"left": np.s_[:, :middle], "right": np.s_[:, middle:], "whole": np.s_[:, :]}
-    return np.ascontiguousarray(pixels[halves[ref.part]][..., ::-1])
+        yield
+    except RuntimeError as error:
+        found = re.search(r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\)", str(error))
+        if found is None:
+            raise
+        raise TrainingError(
+            f"a process that decodes images (pid {found[1]}) was killed, most likely because "
+            "memory ran out; the last checkpoint is kept: go on with --resume and fewer --workers "
+            "or a smaller --batch-size"
+        ) from error
 
 
-def choose_palette(config: TrainConfig, pairs: tuple[Pair, ...]) -> tuple[Palette | None, str]:
-    """Return the palette of the inputs, and a sentence that says how it was found.
+class _Guarded(Dataset["PairBatch | DatasetError"]):
+    """Hands errors on as values, since torch would wrap them in a page of traceback."""
 
-    ``auto`` takes the preset whose colours lie within 31 levels of at least 90 % of the pixels of
-    some inputs; when there is none, inputs are taken as pictures rather than label maps.
+    def __init__(self, dataset: PairDataset) -> None:
+        self._dataset = dataset
 
-    Raises:
-        ConfigError: a palette file is malformed.
-        DatasetError: an input is unreadable.
-    """
-    if config.palette == "none":
-        return None, "inputs are pictures, not label maps (--palette none)"
-    if config.palette != "auto":
-        palette = load_palette(config.palette)
-        return palette, f"palette {palette.name}, {len(palette.classes)} classes"
-    step = max(1, len(pairs) // PALETTE_SAMPLES)
-    inputs = [read_image(pair.input) for pair in pairs[::step][:PALETTE_SAMPLES]]
-    shares = {
-        name: float(np.mean([palette.coverage(image) for image in inputs]))
-        for name, palette in PRESETS.items()
-    }
-    best = max(shares, key=lambda name: shares[name])
-    if shares[best] >= PALETTE_SHARE:
-        return PRESETS[best], (
-            f"palette {best} recognised: {shares[best]:.1%} of the pixels of {len(inputs)} inputs "
-            "lie near its colours"
-        )
-    return None, (
-        f"no known palette covers the inputs (best: {best} with {shares[best]:.1%}), so they are "
-        "taken as pictures and nothing is snapped; choose with --palette"
-    )
+    def __getitem__(self, draw: Draw) -> PairBatch | DatasetError:
+        try:
+            return self._dataset[draw]
+        except DatasetError as error:
+            return error
+
+
+def _join_or_error(items: Sequence[PairBatch | DatasetError]) -> PairBatch | DatasetError:
+    errors = [item for item in items if isinstance(item, DatasetError)]
+    return errors[0] if errors else PairBatch.join([i for i in items if isinstance(i, PairBatch)])
+
+
+class _LostPairs:
+    """Counts the pairs that had to be replaced, says so, and stops when there are too many."""
+
+    def __init__(self, pairs: int) -> None:
+        self._pairs = pairs
+        self._drawn = 0
+        self._lost = 0
+        self._named: set[str] = set()
+
+    def count(self, batch: PairBatch) -> None:
+        self._drawn += len(batch.source)
+        self._lost += len(batch.lost)
+        for reason in set(batch.lost) - self._named:
+            self._named.add(reason)
+            logger.warning("%s any more; another pair stands in for it", reason)
+        # One epoch is the least that a share can be told of.
+        if self._lost > MOST_LOST * max(self._drawn, self._pairs):
+            raise DatasetError(
+                f"{self._lost} of {self._drawn} draws met files that have gone since the run "
+                f"began, the last one: {batch.lost[-1]}; bring them back and go on with --resume"
+            )
 
 
 def _batch_of_one(image: NDArray[np.uint8]) -> torch.Tensor:

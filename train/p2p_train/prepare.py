@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,9 @@ from p2p_runtime.errors import CheckpointError
 
 from .checkpoint import Checkpoint
 from .config import TrainConfig
-from .data import PairBatch, PairDataset, choose_palette, validation_batches
+from .data import PairBatch, PairDataset, validation_batches
+from .labels import open_source
 from .metrics import mean_image_l1
-from .pairs import find_pairs
 
 __all__ = ["VALIDATION_BATCH", "TrainingData", "check_same_data", "prepare_data"]
 
@@ -35,7 +34,7 @@ class TrainingData:
         samples: some validation pairs, the same in every sample grid.
         mean_image_l1: validation L1 of answering with the mean training photo.
         facts: fingerprint and sizes, for the checkpoint.
-        palette_note: a sentence on how the palette was found.
+        palette_note: a sentence on how the data and the palette were found.
     """
 
     contract: PixelContract
@@ -54,13 +53,13 @@ def prepare_data(config: TrainConfig) -> TrainingData:
         DatasetError: the pairs are missing or broken.
         ConfigError: the palette file is malformed.
     """
-    pairs = find_pairs(Path(config.data), input_side=config.input_side, seed=config.seed)
-    palette, note = choose_palette(config, pairs.train)
+    source = open_source(config)
+    pairs = source.pairs
     contract = PixelContract(
         height=config.height,
         width=config.width,
-        palette=palette,
-        direction=f"{config.input_side} half to the other half",
+        palette=source.palette,
+        direction=pairs.direction,
     )
     val = PairDataset(pairs.val, contract)
     plain = validation_batches(PairDataset(pairs.train, contract), VALIDATION_BATCH)
@@ -80,7 +79,7 @@ def prepare_data(config: TrainConfig) -> TrainingData:
             "train_pairs": len(pairs.train),
             "val_pairs": len(pairs.val),
         },
-        palette_note=note,
+        palette_note=source.note,
     )
 
 

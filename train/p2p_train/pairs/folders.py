@@ -1,0 +1,209 @@
+"""Two folders, one of inputs and one of targets, matched by file name."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from p2p_runtime.errors import DatasetError
+
+from .images import count_images, images_in, listed, read_sizes
+
+__all__ = ["KNOWN_NAMES", "Folders", "find_folders", "match"]
+
+logger = logging.getLogger(__name__)
+
+KNOWN_NAMES = (
+    ("labels", "photos"),
+    ("labels", "images"),
+    ("label", "photo"),
+    ("masks", "images"),
+    ("annotations", "images"),
+    ("input", "target"),
+    ("inputs", "targets"),
+    ("A", "B"),
+)
+"""Names of (input, target) folders that are recognised, in any case of letters."""
+
+ASPECT_TOLERANCE = 0.02
+"""Both pictures of a pair are stretched to one size, so their shapes may differ by rounding."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Folders:
+    """The folder of the inputs and the folder of the targets."""
+
+    input: Path
+    target: Path
+
+
+def find_folders(
+    data: Path, input_dir: str | None, target_dir: str | None
+) -> dict[str, Folders] | None:
+    """Look for two folders of images under ``data``.
+
+    Args:
+        data: holds them as ``labels/``, ``train/labels/``, ``labels/train/`` or ``trainlabels/``
+            (the last is ``trainA/`` of other projects).
+        input_dir, target_dir: their names; None to look for :data:`KNOWN_NAMES`.
+
+    Returns:
+        ``{"train": ..., "val": ...}`` or ``{"train": ...}``; None if there are none.
+
+    Raises:
+        DatasetError: the names given are not there, or more than one reading is possible.
+    """
+    if input_dir is not None or target_dir is not None:
+        return _named_folders(data, input_dir, target_dir)
+    found = {names: parts for names in KNOWN_NAMES if (parts := _parts(data, *names))}
+    if not found:
+        return None
+    if len(found) > 1:
+        choices = " or ".join(f"{source} -> {target}" for source, target in found)
+        raise DatasetError(
+            f"{data} can be read as {choices}; choose with --input-dir NAME --target-dir NAME"
+        )
+    names, parts = found.popitem()
+    _check_beside(data, names, parts)
+    return parts
+
+
+def match(folders: Folders, *, allow_missing: bool) -> list[tuple[str, Path, Path]]:
+    """Match inputs and targets by their names without suffix.
+
+    Returns:
+        (stem, input, target) of each pair, by stem.
+
+    Raises:
+        DatasetError: two files share a stem, images have no partner (unless ``allow_missing``,
+            then they are left out with a warning), or the two of a pair differ in shape.
+    """
+    inputs, targets = _by_stem(folders.input), _by_stem(folders.target)
+    lonely = _lonely(inputs, folders.target, targets) + _lonely(targets, folders.input, inputs)
+    stems = sorted(inputs.keys() & targets.keys())
+    if lonely and (not allow_missing or not stems):
+        way_out = "; --allow-missing leaves them out" if stems else ""
+        raise DatasetError(
+            f"{len(lonely)} images have no partner: {listed(lonely, 'such images')}{way_out}"
+        )
+    if lonely:
+        logger.warning(
+            "%d images have no partner and are left out: %s",
+            len(lonely),
+            listed(lonely, "such images"),
+        )
+    pairs = [(stem, inputs[stem], targets[stem]) for stem in stems]
+    _check_shapes(pairs)
+    return pairs
+
+
+def _named_folders(data: Path, input_dir: str | None, target_dir: str | None) -> dict[str, Folders]:
+    if input_dir is None or target_dir is None:
+        raise DatasetError("--input-dir and --target-dir go together: give both or neither")
+    for name in (input_dir, target_dir):
+        if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
+            raise DatasetError(f"{name!r} must be the name of a folder inside {data}")
+    if parts := _parts(data, input_dir, target_dir):
+        return parts
+    raise DatasetError(
+        f"no folders {input_dir!r} and {target_dir!r} in {data} or its train/; "
+        f"there is: {', '.join(_sub_folders(data)) or 'no folder at all'}"
+    )
+
+
+def _parts(data: Path, input_name: str, target_name: str) -> dict[str, Folders] | None:
+    """Return the folders of that name by part of the data set, or None."""
+    parts = {}
+    for part in ("train", "val"):
+        source, target = (_part_folder(data, part, name) for name in (input_name, target_name))
+        if source and target:
+            parts[part] = Folders(input=source, target=target)
+    if "train" in parts:
+        return parts
+    whole = [_child(data, name) for name in (input_name, target_name)]
+    source, target = whole
+    return {"train": Folders(input=source, target=target)} if source and target else None
+
+
+def _part_folder(data: Path, part: str, name: str) -> Path | None:
+    for parent, child in ((part, name), (name, part)):
+        if (outer := _child(data, parent)) and (inner := _child(outer, child)):
+            return inner
+    return _child(data, f"{part}{name}")
+
+
+def _child(folder: Path, name: str) -> Path | None:
+    """Return the sub-folder of that name, in any case of letters."""
+    if (folder / name).is_dir():
+        return folder / name
+    alike = [child for child in _sub_folders(folder) if child.lower() == name.lower()]
+    return folder / alike[0] if alike else None
+
+
+def _sub_folders(folder: Path) -> list[str]:
+    try:
+        return sorted(child.name for child in folder.iterdir() if child.is_dir())
+    except OSError:  # what cannot be read is reported where its images are listed
+        return []
+
+
+def _check_beside(data: Path, names: tuple[str, str], parts: dict[str, Folders]) -> None:
+    """Tell pairs of folders from side-by-side images that lie beside such folders."""
+    beside = count_images(data) + count_images(data / "train")
+    if not beside:
+        return
+    source, target = names
+    if beside >= count_images(parts["train"].input):
+        raise DatasetError(
+            f"{data} holds the folders {source} and {target} but also {beside} images beside "
+            f"them; --input-dir {source} --target-dir {target} takes the folders, and side-by-side "
+            "images need a folder of their own"
+        )
+    logger.info("images beside the folders %s and %s, not used: %d", source, target, beside)
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    files = images_in(folder)
+    counts = Counter(file.stem for file in files)
+    twice = [stem for stem, count in counts.items() if count > 1]
+    if twice:
+        names = [
+            " and ".join(file.name for file in files if file.stem == stem) for stem in twice[:3]
+        ]
+        raise DatasetError(
+            f"{len(twice)} names are there twice in {folder}, so their partner is unclear: "
+            f"{'; '.join(names)}; keep one of each"
+        )
+    return {file.stem: file for file in files}
+
+
+def _lonely(files: dict[str, Path], other: Path, others: dict[str, Path]) -> list[str]:
+    """Describe the files that have no partner in ``other``."""
+    missing = [file for stem, file in files.items() if stem not in others]
+    by_lower = {stem.lower(): file for stem, file in others.items()} if missing else {}
+    unread = {file.stem: file for file in other.iterdir()} if missing else {}
+    described = []
+    for file in missing:
+        near = by_lower.get(file.stem.lower())
+        hint = f" ({near.name} differs in upper and lower case)" if near else ""
+        if not near and file.stem in unread:
+            hint = f" ({unread[file.stem].name} is of a kind that is not read)"
+        described.append(f"{file.parent.name}/{file.name} has none in {other.name}{hint}")
+    return described
+
+
+def _check_shapes(pairs: list[tuple[str, Path, Path]]) -> None:
+    sizes = read_sizes([file for _, source, target in pairs for file in (source, target)])
+    problems = []
+    for _, source, target in pairs:
+        (width, height), (other_width, other_height) = sizes[source], sizes[target]
+        if abs(width * other_height / (height * other_width) - 1) > ASPECT_TOLERANCE:
+            problems.append(
+                f"{source} is {width}x{height} but {target} is {other_width}x{other_height}"
+            )
+    if problems:
+        raise DatasetError(
+            f"the two of a pair must have the same shape: {listed(problems, 'such pairs')}"
+        )

@@ -1,0 +1,126 @@
+"""Pictures on disk, as far as their names and headers tell."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from PIL import Image, UnidentifiedImageError
+
+from p2p_runtime.errors import DatasetError
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "LARGEST_PIXELS",
+    "ImageRef",
+    "Part",
+    "count_images",
+    "images_in",
+    "listed",
+    "read_sizes",
+]
+
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+LARGEST_PIXELS = 80_000_000
+"""Larger images are refused from their header; Pillow itself begins to warn at 89 megapixels."""
+
+ORIENTATION_TAG = 0x0112
+SIDEWAYS = {5, 6, 7, 8}
+"""EXIF orientations that swap width and height."""
+
+SHOWN = 3
+Part = Literal["left", "right", "whole"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageRef:
+    """A picture on disk, or one half of it.
+
+    Attributes:
+        path: the file.
+        part: which half, or all of it.
+        ids: its levels are class ids, to be painted with a palette.
+    """
+
+    path: Path
+    part: Part = "whole"
+    ids: bool = False
+
+
+def images_in(folder: Path) -> list[Path]:
+    """List the images directly in ``folder``, by name.
+
+    Raises:
+        DatasetError: the folder cannot be read, or holds none.
+    """
+    try:
+        files = sorted(file for file in folder.iterdir() if _is_image_name(file))
+    except OSError as error:
+        raise DatasetError(f"cannot read folder {folder}: {error.strerror}") from error
+    if not files:
+        kinds = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise DatasetError(f"no images ({kinds}) in {folder}")
+    return files
+
+
+def count_images(folder: Path) -> int:
+    """Count the images directly in ``folder``; none if it does not exist or cannot be read."""
+    try:
+        return sum(_is_image_name(file) for file in folder.iterdir())
+    except OSError:
+        return 0
+
+
+def read_sizes(files: Sequence[Path]) -> dict[Path, tuple[int, int]]:
+    """Return the upright (width, height) of each image, from its header.
+
+    Raises:
+        DatasetError: files that are no images, or far too large; the message names the first
+            ones and counts the others.
+    """
+    sizes: dict[Path, tuple[int, int]] = {}
+    problems = []
+    for file in files:
+        size_or_problem = _read_size(file)
+        if isinstance(size_or_problem, str):
+            problems.append(size_or_problem)
+        else:
+            sizes[file] = size_or_problem
+    if problems:
+        raise DatasetError(listed(problems, "such files"))
+    return sizes
+
+
+def listed(problems: Sequence[str], kind: str) -> str:
+    """Join the first few problems and count the others."""
+    more = f" (and {len(problems) - SHOWN} more {kind})" if len(problems) > SHOWN else ""
+    return "; ".join(problems[:SHOWN]) + more
+
+
+def _is_image_name(file: Path) -> bool:
+    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+
+
+def _read_size(file: Path) -> tuple[int, int] | str:
+    """Return (width, height), or what is wrong with the image."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our limit is lower
+            with Image.open(file) as image:
+                width, height = image.size
+                # Pillow would decode a whole PNG to find its EXIF tags; cameras do not write PNG.
+                if image.format == "JPEG" and image.getexif().get(ORIENTATION_TAG) in SIDEWAYS:
+                    width, height = height, width
+    except Image.DecompressionBombError:
+        return f"{file} is refused: its header claims more pixels than any photo has"
+    except UnidentifiedImageError:
+        empty = file.stat().st_size == 0
+        return f"{file} is {'empty' if empty else 'not an image, whatever its name says'}"
+    except (OSError, SyntaxError, ValueError) as error:
+        return f"{file} cannot be read: {error}"
+    if width * height > LARGEST_PIXELS:
+        return f"{file} is refused: {width}x{height} is over {LARGEST_PIXELS // 10**6} megapixels"
+    return width, height

@@ -1,0 +1,188 @@
+"""List the pairs of a data set, whichever layout it has, and split them.
+
+A data set is a folder of side-by-side images, each the target beside its input, or two folders
+matched by name; either split in ``train/`` and ``val/`` or all in one place (then one in ten is
+kept for validation).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from p2p_runtime.errors import DatasetError
+from p2p_train.config import InputSide
+
+from .folders import KNOWN_NAMES, Folders, find_folders, match
+from .images import ImageRef, count_images, images_in, listed, read_sizes
+
+__all__ = ["Pair", "PairIndex", "find_pairs"]
+
+VALIDATION_SHARE = 0.1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pair:
+    """An input and the target that the generator should make of it."""
+
+    stem: str
+    input: ImageRef
+    target: ImageRef
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PairIndex:
+    """The pairs of a data set.
+
+    Attributes:
+        train, val: the pairs, in the order of their names.
+        fingerprint: hex SHA-256 over names and file sizes; a resumed run must find the same.
+        layout: how the data set was read, for people.
+        direction: what becomes what, for people.
+    """
+
+    train: tuple[Pair, ...]
+    val: tuple[Pair, ...]
+    fingerprint: str
+    layout: str
+    direction: str
+
+    @property
+    def side_by_side(self) -> bool:
+        """Whether input and target are halves of one image."""
+        return self.train[0].input.part != "whole"
+
+    def with_ids(self) -> PairIndex:
+        """Return the same pairs with inputs that are read as class ids."""
+        return replace(self, train=_with_ids(self.train), val=_with_ids(self.val))
+
+
+def find_pairs(
+    data: Path,
+    *,
+    input_side: InputSide,
+    seed: int,
+    input_dir: str | None = None,
+    target_dir: str | None = None,
+    allow_missing: bool = False,
+) -> PairIndex:
+    """List the pairs under ``data``.
+
+    Args:
+        data: folder with ``train/`` (and ``val/``), or with the images or the two folders
+            themselves.
+        input_side: which half of each side-by-side image is the generator's input.
+        seed: picks the validation pairs when there is no ``val/``.
+        input_dir, target_dir: names of two folders; None to recognise them by common names.
+        allow_missing: leave images without a partner out instead of refusing them.
+
+    Raises:
+        DatasetError: the folder is missing, unreadable or empty, or a file is not such an image;
+            the message names the first bad files and counts the others.
+    """
+    if not data.is_dir():
+        raise DatasetError(
+            f"data folder {data} does not exist; give one with --data "
+            "(side-by-side images in train/ and val/, or two folders such as labels/ and photos/)"
+        )
+    folders = find_folders(data, input_dir, target_dir)
+    if folders is None:
+        train, val = _side_by_side_parts(data, input_side)
+        layout, direction = "side-by-side images", f"{input_side} half to the other half"
+    else:
+        parts = {part: _two_folders(both, allow_missing) for part, both in folders.items()}
+        train, val = parts["train"], parts.get("val", ())
+        names = _folder_names(data, folders["train"])
+        layout, direction = f"two folders {' -> '.join(names)}", " to ".join(names)
+    if not val:
+        train, val = _split(train, seed)
+    layout += f", {len(train) + len(val)} pairs"
+    return PairIndex(
+        train=train,
+        val=val,
+        fingerprint=_fingerprint([*train, *val], data),
+        layout=layout,
+        direction=direction,
+    )
+
+
+def _side_by_side_parts(
+    data: Path, input_side: InputSide
+) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
+    parts = {name: data / name for name in ("train", "val") if (data / name).is_dir()}
+    folder = parts.get("train", data)
+    if not count_images(folder) and (names := _folders_with_images(folder)):
+        known = ", ".join(f"{source}/{target}" for source, target in KNOWN_NAMES)
+        raise DatasetError(
+            f"no images in {folder} itself, but in its folders {', '.join(names)}; say which "
+            f"are inputs and which targets: --input-dir NAME --target-dir NAME (known: {known})"
+        )
+    train = _side_by_side(folder, input_side)
+    val = _side_by_side(parts["val"], input_side) if "val" in parts else ()
+    return train, val
+
+
+def _folders_with_images(folder: Path) -> list[str]:
+    try:
+        return sorted(child.name for child in folder.iterdir() if count_images(child))
+    except OSError as error:
+        raise DatasetError(f"cannot read folder {folder}: {error.strerror}") from error
+
+
+def _side_by_side(folder: Path, input_side: InputSide) -> tuple[Pair, ...]:
+    files = images_in(folder)
+    odd = [
+        f"{file} is {width} px wide; two halves side by side need an even width"
+        for file, (width, _) in read_sizes(files).items()
+        if width % 2
+    ]
+    if odd:
+        raise DatasetError(listed(odd, "such files"))
+    target_side: InputSide = "left" if input_side == "right" else "right"
+    return tuple(
+        Pair(
+            stem=file.stem,
+            input=ImageRef(path=file, part=input_side),
+            target=ImageRef(path=file, part=target_side),
+        )
+        for file in files
+    )
+
+
+def _two_folders(folders: Folders, allow_missing: bool) -> tuple[Pair, ...]:
+    return tuple(
+        Pair(stem=stem, input=ImageRef(path=source), target=ImageRef(path=target))
+        for stem, source, target in match(folders, allow_missing=allow_missing)
+    )
+
+
+def _folder_names(data: Path, folders: Folders) -> list[str]:
+    """Return the names of the two folders without the part of the data set that they hold."""
+    return [
+        "/".join(name for name in folder.relative_to(data).parts if name != "train")
+        for folder in (folders.input, folders.target)
+    ]
+
+
+def _split(pairs: tuple[Pair, ...], seed: int) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
+    if len(pairs) < 2:
+        raise DatasetError("one pair is not enough: training and validation need one each")
+    count = max(1, round(len(pairs) * VALIDATION_SHARE))
+    chosen = set(random.Random(seed).sample(range(len(pairs)), count))
+    train = tuple(pair for index, pair in enumerate(pairs) if index not in chosen)
+    return train, tuple(pairs[index] for index in sorted(chosen))
+
+
+def _with_ids(pairs: tuple[Pair, ...]) -> tuple[Pair, ...]:
+    return tuple(replace(pair, input=replace(pair.input, ids=True)) for pair in pairs)
+
+
+def _fingerprint(pairs: list[Pair], data: Path) -> str:
+    digest = hashlib.sha256()
+    for pair in pairs:
+        for ref in (pair.input, pair.target):
+            name = ref.path.relative_to(data).as_posix()
+            digest.update(f"{name} {ref.part} {ref.path.stat().st_size}\n".encode())
+    return digest.hexdigest()
