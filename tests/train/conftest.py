@@ -10,6 +10,7 @@ import torch
 from toy_pairs import SIDE_PX, write_pairs
 
 from p2p_train.config import TrainConfig
+from p2p_train.judge import Judge, JudgeConfig, train_judge
 
 torch.set_num_threads(1)  # tiny tensors: a second thread only waits, badly so on a busy machine
 
@@ -41,3 +42,15 @@ def tiny(data: Path) -> Callable[..., TrainConfig]:
         return TrainConfig(**{**settings, **changes})  # type: ignore[arg-type]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
+    """A judge of toy photos, 32x32."""
+    data = tmp_path_factory.mktemp("judge")
+    write_pairs(data / "train", 10)
+    write_pairs(data / "val", 3, first=100)
+    config = JudgeConfig(
+        data=TrainConfig(data=str(data)), size_px=32, epochs=20, batch_size=2, width=8, bf16=False
+    )
+    return train_judge(config, torch.device("cpu"))

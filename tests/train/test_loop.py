@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -164,3 +166,31 @@ def test_bf16_trains(tiny: MakeConfig, tmp_path: Path) -> None:
     """Autocast changes the arithmetic, not the weights' type, and the losses stay finite."""
     run(tiny(precision="bf16"), tmp_path)
     assert {w.dtype for w in last(tmp_path).generator.values()} == {torch.float32, torch.int64}
+
+
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+def test_fault_01_kills_at_any_moment_leave_a_checkpoint_that_loads(
+    tiny: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After each of 20 kills, also in the middle of saving, the newest checkpoint resumes."""
+    monkeypatch.setattr(loop, "SAVE_EVERY_S", 0.0)  # a save every step
+    monkeypatch.setattr("p2p_train.runlog.RunLog.add", lambda *anything: None)  # faster epochs
+    chance = random.Random(0)
+    config = tiny(epochs=10_000)
+    path = tmp_path / "checkpoints" / "last.pt"
+    run(tiny(epochs=1), tmp_path)
+    step = 0
+    for _ in range(20):
+        checkpoint = Checkpoint.load(path)
+        assert checkpoint.progress["step"] >= step
+        step = checkpoint.progress["step"]
+        child = os.fork()
+        if child == 0:
+            try:
+                run(config, tmp_path, resume_from=checkpoint)
+            finally:
+                os._exit(1)
+        time.sleep(chance.uniform(0.1, 0.5))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert Checkpoint.load(path).progress["step"] > 2

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 from p2p_runtime.console import P2PGroup, require_extra, setup_logging
 
 from .commands import judge, score
-from .config import RECIPES
+from .config import RECIPES, TrainConfig
 from .flags import ImageSize, MicroBatch, setting_flags
 
 __all__ = ["main"]
@@ -21,11 +21,13 @@ Examples:
   p2p-train --data photos --image-size 256
   p2p-train --data photos --recipe edge --ngf 32 --batch-size 4
   p2p-train --resume                      go on with the newest run
+  p2p-train --data photos --inspect       look at the data: a report and a contact sheet
   p2p-train --data photos --dry-run       check everything, train nothing
 
 \b
 The folder holds side-by-side images in train/ and, optionally, val/:
 left half = photo (target), right half = label map (input); see --input-side.
+Or two folders matched by file name, such as labels/ and photos/; see --input-dir.
 """
 MACHINE = (
     "run_dir",
@@ -33,6 +35,8 @@ MACHINE = (
     "device",
     "workers",
     "compile",
+    "recompute",
+    "sync_batchnorm",
     "resume",
     "judge",
     "tensorboard",
@@ -86,6 +90,10 @@ MACHINE = (
     help="Processes that decode images ahead.  [default: by the number of cores]",
 )
 @click.option("--compile", is_flag=True, help="Fuse the networks with torch.compile.")
+@click.option("--recompute", is_flag=True, help="Save memory: compute activations twice.")
+@click.option(
+    "--sync-batchnorm", is_flag=True, help="With several GPUs: norms see the whole batch."
+)
 @click.option(
     "--resume",
     metavar="[RUN|FILE.pt]",
@@ -102,6 +110,11 @@ MACHINE = (
     help="Log label fidelity too; from p2p-train judge.",
 )
 @click.option("--tensorboard", is_flag=True, help="Write the log to RUN/tensorboard too.")
+@click.option(
+    "--inspect",
+    is_flag=True,
+    help="Report on the data and draw inspect.png (in --run-dir if given), no training.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the settings and check the data, no training.")
 @click.option("-v", "--verbose", is_flag=True, help="Say more.")
 @click.pass_context
@@ -117,8 +130,6 @@ def main(ctx: click.Context, /, **flags: Any) -> None:
     needed = ("torch", "PIL", "matplotlib", "rich", *(["tensorboard"] * flags["tensorboard"]))
     for module in needed:
         require_extra(module, "train")
-    from .launch import Launch, launch
-
     typed = {
         name for name in flags if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
     }
@@ -128,6 +139,14 @@ def main(ctx: click.Context, /, **flags: Any) -> None:
     halve = flags["micro_batch"] == "auto"
     if halve:
         flags["micro_batch"] = None
+    if flags.pop("inspect"):
+        from .inspect import inspect_data
+
+        settings = {name: value for name, value in flags.items() if name not in MACHINE}
+        click.echo(inspect_data(TrainConfig(**settings), flags["run_dir"] or Path()))
+        return
+    from .launch import Launch, launch
+
     options = {name: flags.pop(name) for name in MACHINE}
     wish = Launch(settings=flags, given=frozenset(typed), halve_micro_batch=halve, **options)
     ctx.exit(launch(wish))

@@ -25,9 +25,10 @@ def find_device(name: str) -> torch.device:
     """
     gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
     if name == "auto":
-        return torch.device("cuda" if gpus else "cpu")
-    wanted = "cuda:0" if name == "cuda" else name
-    if wanted not in ("cpu", *gpus):
+        name = "cuda" if gpus else "cpu"
+    if name == "cuda":
+        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"  # torchrun: a GPU for each process
+    if name not in ("cpu", *gpus):
         raise DeviceUnavailableError(
             f"device {name!r} is not available; here are: {', '.join(['cpu', *gpus])}"
         )

@@ -38,8 +38,8 @@ class Launch:
         settings: values for :class:`TrainConfig`, defaults included.
         given: the names of those that the user typed.
         recipe: name of the bundle whose settings replace the defaults.
-        run_dir, device, workers, compile, halve_micro_batch, resume, dry_run, judge, tensorboard:
-            as the flags of ``p2p-train``.
+        run_dir, device, workers, compile, recompute, sync_batchnorm, halve_micro_batch, resume,
+            dry_run, judge, tensorboard: as the flags of ``p2p-train``.
     """
 
     settings: dict[str, Any]
@@ -49,6 +49,8 @@ class Launch:
     device: str
     workers: int | None
     compile: bool
+    recompute: bool
+    sync_batchnorm: bool
     halve_micro_batch: bool
     resume: str | None
     dry_run: bool
@@ -63,6 +65,8 @@ def launch(wish: Launch) -> int:
         P2PError: whatever is wrong with settings, data, device, checkpoint or disk.
     """
     device = find_device(wish.device)
+    if wish.sync_batchnorm and device.type != "cuda":
+        raise ConfigError("--sync-batchnorm works on GPUs only; on the CPU use --norm instance")
     if wish.resume is None:
         config, run_dir, checkpoint = _new_run(wish)
     else:
@@ -74,6 +78,8 @@ def launch(wish: Launch) -> int:
         device=device,
         workers=_default_workers(device) if wish.workers is None else wish.workers,
         compile=wish.compile,
+        recompute=wish.recompute,
+        sync_batchnorm=wish.sync_batchnorm,
         halve_micro_batch=wish.halve_micro_batch,
     )
     finish = train(

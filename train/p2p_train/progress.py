@@ -24,9 +24,13 @@ class TrainProgress:
         total_steps: steps of the whole run.
         first_step: steps done before, for resumed runs.
         batch_size: images a step.
+        silent: show nothing, for all but the first of several processes.
     """
 
-    def __init__(self, *, total_steps: int, first_step: int, batch_size: int) -> None:
+    def __init__(
+        self, *, total_steps: int, first_step: int, batch_size: int, silent: bool = False
+    ) -> None:
+        self._silent = silent
         self._total_steps = total_steps
         self._first_step = first_step
         self._batch_size = batch_size
@@ -41,7 +45,7 @@ class TrainProgress:
             TimeRemainingColumn(),
             TextColumn("{task.fields[losses]}"),
             console=Console(stderr=True),
-            disable=not sys.stderr.isatty(),
+            disable=silent or not sys.stderr.isatty(),
         )
         self._task = self._bar.add_task(
             "", total=total_steps, completed=first_step, epoch=0.0, speed=0.0, losses=""
@@ -78,7 +82,7 @@ class TrainProgress:
         self._images = (step - self._first_step) * self._batch_size
         speed = self._images / max(self._before_s + now_s - self._since_s, 1e-9)
         self._bar.update(self._task, completed=step, epoch=epoch, speed=speed, losses=losses)
-        if self._bar.disable and now_s - self._line_s >= LINE_EVERY_S:
+        if self._bar.disable and not self._silent and now_s - self._line_s >= LINE_EVERY_S:
             self._line_s = now_s
             left_s = (self._total_steps - step) * self._batch_size / max(speed, 1e-9)
             logger.info(

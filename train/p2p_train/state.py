@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -15,8 +16,13 @@ from p2p_runtime.errors import CheckpointError
 from .checkpoint import Checkpoint, load_weights, make_generator
 from .config import TrainConfig
 from .networks import PatchDiscriminator, UNetGenerator
+from .norms import batch_norms
+from .team import Team
 
 __all__ = ["LOSS_NAMES", "Player", "StepLosses", "TrainState"]
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,10 +55,12 @@ class Player:
         network: the network, on its device.
         lr: step size at the start.
         config: Adam's decay rates, and whether losses are scaled.
+        team: with whom gradients are averaged.
     """
 
-    def __init__(self, network: nn.Module, lr: float, config: TrainConfig) -> None:
+    def __init__(self, network: nn.Module, lr: float, config: TrainConfig, team: Team) -> None:
         self.network = network
+        self._team = team
         self._lr = lr
         betas = (config.beta1, config.beta2)
         self.adam = torch.optim.Adam(network.parameters(), lr=lr, betas=betas)
@@ -65,7 +73,8 @@ class Player:
             group["lr"] = self._lr * factor
 
     def learn(self) -> None:
-        """Take a step along the gradients; a step whose fp16 gradients overflowed is skipped."""
+        """Take a step along the team's mean gradients; one whose fp16 overflowed is skipped."""
+        self._team.average_gradients(self.network)
         self.scaler.step(self.adam)
         self.scaler.update()
 
@@ -92,22 +101,25 @@ class TrainState:
         best_l1: least validation L1 so far, in [-1, 1] signal units.
     """
 
-    def __init__(self, config: TrainConfig, device: torch.device) -> None:
-        """Seed torch and build the players with fresh weights."""
+    def __init__(self, config: TrainConfig, device: torch.device, team: Team | None = None) -> None:
+        """Seed torch and build the players with fresh weights, the same on every process."""
         torch.manual_seed(config.seed)
         self.config = config
         self.device = device
+        self.team = team or Team()
         self.generator: UNetGenerator = _on(device, make_generator(config))
         self.discriminator: PatchDiscriminator = _on(
             device,
             PatchDiscriminator(ndf=config.ndf, norm=config.norm, spectral=config.spectral_norm),
         )
         self.average = copy.deepcopy(self.generator).eval() if config.ema else None
-        self.generator_player = Player(self.generator, config.lr, config)
+        self.generator_player = Player(self.generator, config.lr, config, self.team)
         self.discriminator_player = Player(
-            self.discriminator, config.lr_discriminator or config.lr, config
+            self.discriminator, config.lr_discriminator or config.lr, config, self.team
         )
         self.micro_batch = config.micro_batch or config.batch_size
+        torch.manual_seed(config.seed + self.team.rank)  # each process has dropout of its own
+        self._randomness: list[torch.Tensor] = []
         self.step = 0
         self.best_l1 = float("inf")
         self._loss_sums = torch.zeros(len(LOSS_NAMES), device=device)
@@ -124,9 +136,14 @@ class TrainState:
             for player in (self.generator_player, self.discriminator_player):
                 player.set_rate(min(1.0, 2 * (1 - done)))
         frozen = done >= self.config.freeze_norm
-        for module in self.generator.modules():
-            if isinstance(module, nn.BatchNorm2d) and module.training == frozen:
-                module.train(not frozen)
+        for norm in batch_norms(self.generator):
+            norm.train(not frozen)
+
+    def synchronise_norms(self) -> None:
+        """Let BatchNorm see the whole team's batch; GPUs only."""
+        convert = nn.SyncBatchNorm.convert_sync_batchnorm  # type: ignore[no-untyped-call]
+        self.generator = convert(self.generator)
+        self.discriminator = convert(self.discriminator)
 
     def loss_scales(self) -> tuple[float, float]:
         """Return both players' fp16 loss scales, 1 in other precisions; this waits for the device.
@@ -145,7 +162,8 @@ class TrainState:
         if self.average is not None:
             # A young run averages over what there is: the decay grows with the steps.
             decay = min(self.config.ema, self.step / (self.step + 10))
-            averages, weights = list(self.average.parameters()), list(self.generator.parameters())
+            averages: list[torch.Tensor] = list(self.average.parameters())
+            weights: list[torch.Tensor] = list(self.generator.parameters())
             torch._foreach_lerp_(averages, weights, 1 - decay)
             for average, buffer in zip(
                 self.average.buffers(), self.generator.buffers(), strict=True
@@ -176,9 +194,7 @@ class TrainState:
             load_weights(self.discriminator, training["discriminator"], "discriminator")
             self.generator_player.restore(training["generator_player"])
             self.discriminator_player.restore(training["discriminator_player"])
-            torch.set_rng_state(training["rng_cpu"])
-            if self.device.type == "cuda" and "rng_cuda" in training:
-                torch.cuda.set_rng_state(training["rng_cuda"], self.device)
+            self._set_randomness(training["randomness"])
             self.step = int(progress["step"])
             self.best_l1 = float(progress["best_l1"])
             self.micro_batch = int(progress["micro_batch"])
@@ -195,12 +211,10 @@ class TrainState:
             "discriminator": self.discriminator.state_dict(),
             "generator_player": self.generator_player.training_state(),
             "discriminator_player": self.discriminator_player.training_state(),
-            "rng_cpu": torch.get_rng_state(),
+            "randomness": self._randomness or [self._own_randomness()],
         }
         if self.average is not None:
             training["generator"] = self.generator.state_dict()
-        if self.device.type == "cuda":
-            training["rng_cuda"] = torch.cuda.get_rng_state(self.device)
         batch_size = min(self.config.batch_size, int(dataset["train_pairs"]))
         return Checkpoint(
             config=self.config,
@@ -218,6 +232,27 @@ class TrainState:
             dataset=dataset,
             training=training,
         )
+
+    def collect_randomness(self) -> None:
+        """Gather every process's random state for the next checkpoint; all must call this."""
+        self._randomness = self.team.gather(self._own_randomness())
+
+    def _own_randomness(self) -> torch.Tensor:
+        states = [torch.get_rng_state()]
+        if self.device.type == "cuda":
+            states.append(torch.cuda.get_rng_state(self.device))
+        return torch.cat(states)
+
+    def _set_randomness(self, states: list[torch.Tensor]) -> None:
+        own = self._own_randomness()
+        if len(states) != self.team.size or len(states[self.team.rank]) != len(own):
+            logger.warning("other processes or devices than before: dropout will draw anew")
+            return
+        state = states[self.team.rank]
+        on_cpu = len(torch.get_rng_state())
+        torch.set_rng_state(state[:on_cpu])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(state[on_cpu:], self.device)
 
     def weights_are_finite(self) -> bool:
         """Say whether every weight of both networks is a number."""

@@ -6,15 +6,14 @@ then draws twice, once for each half of the step.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Iterator
 
 import torch
-from torch import nn
 
 from .data import PairBatch
 from .losses import adversarial_loss, discriminator_loss, l1_loss, shift_consistency
+from .norms import statistics_kept
 from .pixels import to_signal
 from .state import StepLosses, TrainState
 
@@ -75,7 +74,7 @@ def _discriminator_half(
     sums = torch.zeros(2, device=state.device)
     for part, share in _micro_batches(state, len(source)):
         if generated is None:
-            with torch.no_grad(), _statistics_kept(state.generator):
+            with torch.no_grad(), statistics_kept(state.generator):
                 drawn = _draw(state, source[part])
         else:
             drawn = generated.detach()
@@ -116,7 +115,7 @@ def _generator_half(
 def _steadiness(state: TrainState, source: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
     """Draw the input again, moved by a few pixels, and compare."""
     rows, columns = torch.randint(-SHIFT_PX, SHIFT_PX + 1, (2,)).tolist()
-    with _statistics_kept(state.generator):
+    with statistics_kept(state.generator):
         moved = _draw(state, source.roll((rows, columns), dims=(2, 3)))
     return shift_consistency(drawn, moved, rows, columns)
 
@@ -141,17 +140,3 @@ def _draw(state: TrainState, source: torch.Tensor) -> torch.Tensor:
 def _autocast(state: TrainState) -> torch.autocast:
     kind = AUTOCAST[state.config.precision]
     return torch.autocast(state.device.type, kind or torch.bfloat16, enabled=kind is not None)
-
-
-@contextlib.contextmanager
-def _statistics_kept(network: nn.Module) -> Iterator[None]:
-    """Leave running statistics alone: each batch counts once, however often it is drawn."""
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-    try:
-        yield
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum

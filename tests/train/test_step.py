@@ -1,0 +1,197 @@
+"""One step of the game, and the options that steady it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from p2p_train import step as step_module
+from p2p_train.config import GanLoss, TrainConfig
+from p2p_train.data import PairBatch
+from p2p_train.losses import adversarial_loss, discriminator_loss, shift_consistency
+from p2p_train.norms import batch_norms
+from p2p_train.state import TrainState
+from p2p_train.step import train_step
+
+MakeConfig = Callable[..., TrainConfig]
+CPU = torch.device("cpu")
+
+
+def batch(pairs: int = 4) -> PairBatch:
+    """Return noise pairs, 32x32."""
+    generator = torch.Generator().manual_seed(1)
+    shape = (pairs, 32, 32, 3)
+    source, target = (
+        torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator) for _ in range(2)
+    )
+    return PairBatch(source=source, target=target)
+
+
+def weights(state: TrainState) -> torch.Tensor:
+    """Return all weights of both networks in one vector."""
+    parameters = [*state.generator.parameters(), *state.discriminator.parameters()]
+    return torch.cat([parameter.detach().flatten() for parameter in parameters])
+
+
+def test_both_players_learn(tiny: MakeConfig) -> None:
+    """After a step every parameter of both networks has moved, and four losses are known."""
+    state = TrainState(tiny(), CPU)
+    before = [p.detach().clone() for p in (*state.generator.parameters(),)]
+    losses = train_step(state, batch())
+    moved = [
+        not torch.equal(a, b) for a, b in zip(before, state.generator.parameters(), strict=True)
+    ]
+    assert all(moved)
+    assert losses.stacked().isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "real", "fake", "fooled"),
+    [("bce", 0.3133, 2.1269, 2.1269), ("lsgan", 0.0, 4.0, 1.0), ("hinge", 0.0, 3.0, -2.0)],
+)
+def test_losses_match_their_formulas(
+    kind: GanLoss, real: float, fake: float, fooled: float
+) -> None:
+    """Each adversarial loss has the value of its paper's formula at logits 1 and 2."""
+    one, two = torch.full((1, 1, 2, 2), 1.0), torch.full((1, 1, 2, 2), 2.0)
+    assert float(discriminator_loss(kind, one, real=True)) == pytest.approx(real, abs=1e-4)
+    assert float(discriminator_loss(kind, two, real=False)) == pytest.approx(fake, abs=1e-4)
+    if kind == "bce":  # log(1 + exp(2)) when the logit is -2
+        assert float(adversarial_loss(kind, -two)) == pytest.approx(fooled, abs=1e-4)
+    else:
+        assert float(adversarial_loss(kind, two)) == pytest.approx(fooled, abs=1e-4)
+
+
+def test_a_picture_that_moves_with_its_input_is_consistent() -> None:
+    """The consistency loss is zero for pure movement, and not for a texture that stays."""
+    picture = torch.rand(1, 3, 16, 16)
+    moved = picture.roll((2, -3), dims=(2, 3))
+    assert float(shift_consistency(picture, moved, 2, -3)) == 0
+    assert float(shift_consistency(picture, picture, 2, -3)) > 0.1
+
+
+@pytest.mark.parametrize("micro_batch", [1, 3])
+def test_micro_batches_learn_what_the_whole_batch_learns(
+    tiny: MakeConfig, micro_batch: int
+) -> None:
+    """Without batch statistics and dropout, micro-batches change nothing but rounding."""
+    settings = {"norm": "instance", "dropout": 0.0}
+    whole = TrainState(tiny(**settings), CPU)
+    parts = TrainState(tiny(**settings, micro_batch=micro_batch), CPU)
+    one, two = train_step(whole, batch()), train_step(parts, batch())
+    torch.testing.assert_close(one.stacked(), two.stacked(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(weights(whole), weights(parts), rtol=0, atol=5e-5)
+
+
+def test_micro_batches_count_running_statistics_once(tiny: MakeConfig) -> None:
+    """Drawing twice a step moves each running statistic as often as there are micro-batches."""
+    state = TrainState(tiny(micro_batch=4), CPU)
+    state.micro_batch = 2
+    momenta: list[float | None] = []
+    norm = batch_norms(state.generator)[0]
+    norm.register_forward_pre_hook(lambda module, inputs: momenta.append(module.momentum))
+    train_step(state, batch())
+    assert momenta == [0.0, 0.0, 0.1, 0.1]
+
+
+def test_running_out_of_memory_halves_the_micro_batch_and_goes_on(
+    tiny: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An out-of-memory error leads to half the size; the discriminator still learns just once."""
+    state = TrainState(tiny(), CPU)
+    real_draw, real_learn = step_module._draw, state.discriminator_player.learn
+    learned: list[int] = []
+
+    def short_of_memory(state: TrainState, source: torch.Tensor) -> torch.Tensor:
+        if len(source) > 1 and torch.is_grad_enabled():
+            raise torch.OutOfMemoryError("injected")
+        return real_draw(state, source)
+
+    monkeypatch.setattr(step_module, "_draw", short_of_memory)
+    monkeypatch.setattr(
+        state.discriminator_player, "learn", lambda: (learned.append(1), real_learn())
+    )
+    with pytest.raises(torch.OutOfMemoryError):
+        train_step(state, batch())
+    assert train_step(state, batch(), halve_on_out_of_memory=True).stacked().isfinite().all()
+    assert state.micro_batch == 1
+    assert len(learned) == 1
+
+
+def test_the_average_follows_the_generator_and_is_what_ships(tiny: MakeConfig) -> None:
+    """With EMA the shipped weights lie between the first and the newest ones."""
+    state = TrainState(tiny(ema=0.9), CPU)
+    first = state.generator.last[0].weight.detach().clone()
+    state.count(train_step(state, batch()))
+    newest, shipped = state.generator.last[0].weight, state.shipped().last[0].weight
+    decay = 1 / 11  # min(0.9, (1 + step) / (10 + step)) at a young age
+    torch.testing.assert_close(shipped, first * decay + newest * (1 - decay))
+
+
+def test_rates_fall_to_zero_over_the_second_half(tiny: MakeConfig) -> None:
+    """Linear decay: full rate until half time, half of it at three quarters, zero at the end."""
+    state = TrainState(tiny(lr_decay=True, lr_discriminator=4e-4), CPU)
+    rates = []
+    for step in (0, 50, 75, 100):
+        state.step = step
+        state.begin_step(100)
+        players = (state.generator_player, state.discriminator_player)
+        rates.append([player.adam.param_groups[0]["lr"] for player in players])
+    assert rates == [[2e-4, 4e-4], [2e-4, 4e-4], [1e-4, 2e-4], [0, 0]]
+
+
+def test_frozen_norms_train_with_the_statistics_that_ship(tiny: MakeConfig) -> None:
+    """From the chosen share on, running statistics stand still while the weights go on."""
+    state = TrainState(tiny(freeze_norm=0.5), CPU)
+    norm = batch_norms(state.generator)[0]
+    state.begin_step(2)
+    state.count(train_step(state, batch()))
+    before, gain = norm.running_mean.clone(), norm.weight.detach().clone()
+    state.begin_step(2)
+    state.count(train_step(state, batch()))
+    assert torch.equal(norm.running_mean, before)
+    assert not torch.equal(norm.weight, gain)
+
+
+def test_recomputing_activations_changes_no_gradient(tiny: MakeConfig) -> None:
+    """Activation checkpointing learns the same, and counts running statistics once."""
+    states = [TrainState(tiny(dropout=0.0), CPU) for _ in range(2)]
+    states[1].generator.recompute = True
+    for state in states:
+        train_step(state, batch())
+    torch.testing.assert_close(weights(states[0]), weights(states[1]), rtol=0, atol=1e-6)
+    for one, two in zip(*(batch_norms(state.generator) for state in states), strict=True):
+        torch.testing.assert_close(one.running_mean, two.running_mean)
+
+
+def test_fault_11_fp16_that_overflows_skips_the_step(tiny: MakeConfig) -> None:
+    """Gradients that are infinite leave the weights alone and halve the loss scale."""
+    state = TrainState(tiny(precision="fp16"), CPU)
+    player = state.generator_player
+    before = state.generator.last[0].weight.detach().clone()
+    player.scaler.scale(state.generator.last[0].weight.sum() * 1e38).backward()
+    player.learn()
+    assert torch.equal(state.generator.last[0].weight, before)
+    assert state.loss_scales()[0] == 2**15
+
+
+def test_spectral_norm_bounds_every_layer(tiny: MakeConfig) -> None:
+    """With spectral normalisation no layer stretches its input by much more than one."""
+    state = TrainState(tiny(spectral_norm=True), CPU)
+    for _ in range(10):
+        train_step(state, batch())
+    for layer in state.discriminator:
+        if isinstance(layer, torch.nn.Conv2d):
+            assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2) < 1.5
+
+
+def test_fault_12_black_images_give_no_nan(tiny: MakeConfig) -> None:
+    """Constant images, whose variance is zero, leave instance norm finite."""
+    state = TrainState(tiny(norm="instance"), CPU)
+    black = torch.zeros(2, 32, 32, 3, dtype=torch.uint8)
+    for _ in range(20):
+        losses = train_step(state, PairBatch(source=black, target=black))
+    assert losses.stacked().isfinite().all()
+    assert state.weights_are_finite()

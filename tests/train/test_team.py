@@ -1,0 +1,51 @@
+"""Several processes that train together, over Gloo on the CPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from p2p_train.checkpoint import Checkpoint
+
+FLAGS = (
+    "--image-size 32 --batch-size 4 --ngf 4 --ndf 4 --device cpu --workers 0 --max-steps 4 "
+    "--norm instance --dropout 0 --seed 3"
+)
+
+
+def p2p_train(data: Path, run_dir: Path, processes: int, flags: str = FLAGS) -> str:
+    """Run ``p2p-train`` under torchrun, or alone; return what it wrote to stderr."""
+    launcher = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--standalone"]
+    done = subprocess.run(
+        [
+            sys.executable,
+            *(launcher if processes > 1 else []),
+            *("-m", "p2p_train", "--data", str(data), "--run-dir", str(run_dir)),
+            *flags.split(),
+        ],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=170,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def test_two_processes_learn_what_one_learns(data: Path, tmp_path: Path) -> None:
+    """The same global batch gives the same weights, up to rounding; one process logs and saves."""
+    p2p_train(data, tmp_path / "one", 1)
+    log = p2p_train(data, tmp_path / "two", 2)
+    one, two = (Checkpoint.load(tmp_path / name / "checkpoints/last.pt") for name in ("one", "two"))
+    for name, weights in one.generator.items():
+        torch.testing.assert_close(weights, two.generator[name], rtol=0, atol=2e-4)
+    assert log.count("steps 0 to 4") == 1
+    lines = (tmp_path / "two/log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [2, 4]
+    assert len(two.training["randomness"]) == 2

@@ -1,0 +1,96 @@
+"""Several processes that train together, as torchrun starts them; one process is a team of one.
+
+Gradients are averaged by one flat all-reduce a network and step. DistributedDataParallel would
+overlap that with the backward pass, but wants one forward a backward, and the discriminator looks
+twice: at real patches and at generated ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import distributed
+
+__all__ = ["Team", "join_team"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Team:
+    """This process's place among those that train together.
+
+    Attributes:
+        rank: 0 for the one that logs and saves.
+        size: how many there are.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process logs, validates and saves."""
+        return self.rank == 0
+
+    def average(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Replace a tensor, in place, by its mean over the team; all must call this."""
+        if self.size > 1:
+            distributed.all_reduce(tensor)
+            tensor /= self.size
+        return tensor
+
+    def average_gradients(self, network: torch.nn.Module) -> None:
+        """Replace each gradient of ``network`` by its mean over the team; all must call this."""
+        if self.size == 1:
+            return
+        gradients = [p.grad for p in network.parameters() if p.grad is not None]
+        flat = self.average(torch.cat([gradient.flatten() for gradient in gradients]))
+        parts = torch.split(flat, [gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+    def any(self, flag: bool) -> bool:
+        """Say whether ``flag`` is set for anybody; all must call this."""
+        if self.size == 1:
+            return flag
+        flags = torch.tensor(float(flag), device=_collective_device())
+        distributed.all_reduce(flags, op=distributed.ReduceOp.MAX)
+        return bool(flags)
+
+    def gather(self, tensor: torch.Tensor) -> list[torch.Tensor]:
+        """Return everybody's CPU tensor, in the order of the ranks; all must call this."""
+        if self.size == 1:
+            return [tensor]
+        device = _collective_device()
+        gathered = [torch.empty_like(tensor, device=device) for _ in range(self.size)]
+        distributed.all_gather(gathered, tensor.to(device))
+        return [one.cpu() for one in gathered]
+
+    def wait(self) -> None:
+        """Wait until everybody is here."""
+        if self.size > 1:
+            distributed.barrier()
+
+
+@contextlib.contextmanager
+def join_team(device: torch.device) -> Iterator[Team]:
+    """Join the processes that torchrun started, over NCCL on GPUs and Gloo on CPUs.
+
+    Without torchrun (its variables are not in the environment), this is a team of one.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield Team()
+        return
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Team(rank=distributed.get_rank(), size=distributed.get_world_size())
+    finally:
+        distributed.destroy_process_group()
+
+
+def _collective_device() -> torch.device:
+    backend = distributed.get_backend()
+    return torch.device("cuda" if backend == "nccl" else "cpu")
