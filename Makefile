@@ -14,7 +14,7 @@ help:
 	@echo "make clean  remove .venv, demo/ and what the tools have cached"
 
 demo: $(READY)
-	$(BIN)/p2p-bench demo
+	$(BIN)/python -m p2p_bench.demo
 
 test: lint
 	$(BIN)/pytest

@@ -1,0 +1,57 @@
+"""``make demo``, made small."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from p2p_bench.demo import Plan, run_demo
+from p2p_runtime.errors import ConfigError, P2PError
+
+SMALL = Plan(pairs=6, side_px=64, steps=2, frames=5, clip_px=64, timed_frames=2)
+
+
+def test_demo_ends_with_a_video_and_pictures(tmp_path: Path, monkeypatch, capfd):
+    """From nothing: pairs, a trained run, a model, a video with every frame, a contact sheet."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    run_demo(tmp_path / "demo", SMALL)
+    with av.open(tmp_path / "demo" / "seg-translated.mp4") as container:
+        frames = [frame.to_ndarray(format="bgr24") for frame in container.decode(video=0)]
+    assert [frame.shape for frame in frames] == [(64, 128, 3)] * 5
+    told = capfd.readouterr().out
+    for name in ("contact-sheet.png", "run/curves.png", "run/samples/latest.png", "bench.png"):
+        assert name in told
+        png = np.frombuffer((tmp_path / "demo" / name).read_bytes(), np.uint8)
+        assert cv2.imdecode(png, cv2.IMREAD_COLOR) is not None, name
+
+
+def test_a_failing_command_ends_the_demo(tmp_path: Path, monkeypatch):
+    """What fails is named, and nothing after it runs."""
+    monkeypatch.setattr(Plan, "commands", lambda _: [["run", "--nonsense"], ["bench"]])
+    with pytest.raises(P2PError, match="p2p-run ended with exit code 2"):
+        run_demo(tmp_path / "demo", Plan(pairs=1, side_px=32, frames=1, clip_px=32))
+
+
+def test_a_second_demo_starts_afresh(tmp_path: Path, monkeypatch):
+    """Nothing of an older demo is left in the way."""
+    monkeypatch.setattr(Plan, "commands", lambda _: [["run", "--nonsense"]])
+    for leftover in (None, "run/old.txt"):
+        if leftover is not None:
+            (tmp_path / "demo" / "run").mkdir()
+            (tmp_path / "demo" / leftover).touch()
+        with pytest.raises(P2PError, match="p2p-run"):
+            run_demo(tmp_path / "demo", Plan(pairs=1, side_px=32, frames=1, clip_px=32))
+    assert not (tmp_path / "demo" / "run").exists()
+    assert len(list((tmp_path / "demo" / "pairs" / "train").iterdir())) == 1
+
+
+def test_a_folder_that_is_no_demo_is_left_alone(tmp_path: Path):
+    """What a user keeps under the same name is never removed."""
+    (tmp_path / "thesis.txt").touch()
+    with pytest.raises(ConfigError, match="holds something else"):
+        run_demo(tmp_path, SMALL)
+    assert (tmp_path / "thesis.txt").exists()
