@@ -41,6 +41,13 @@ _FOLDER = click.Path(path_type=Path)
 @click.option("--fp16", is_flag=True, help="Also write model-fp16.onnx, for GPUs.")
 @click.option("--int8", is_flag=True, help="Also write model-int8.onnx, for CPUs.")
 @click.option(
+    "--int8-profile",
+    type=click.Choice(["x86", "arm", "tensorrt"]),
+    default="x86",
+    show_default=True,
+    help="Whose integer kernels model-int8.onnx is for.",
+)
+@click.option(
     "--calibration",
     metavar="DIR",
     type=_FOLDER,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +22,14 @@ from p2p_runtime.files import check_writable_folder, sha256_of_file, write_text
 from p2p_train.checkpoint import Checkpoint, load_weights, make_generator
 
 from .artefact import Artefact, Reference, publish
-from .fp16 import halve, peak_ranges
 from .frames import read_inputs, top_up
-from .graph import PixelGenerator, fold, swap_channels
+from .graph import PixelGenerator
+from .int8 import PROFILES, calibration_frames
 from .parity import run_torch
-from .to_onnx import to_onnx
+from .precision import Graph, fp16_graph, fp32_graph, int8_graph
 
 if TYPE_CHECKING:
+    from p2p_train.config import TrainConfig
     from p2p_train.networks import UNetGenerator
 
 __all__ = ["ExportRequest", "export", "find_checkpoint"]
@@ -47,6 +48,7 @@ class ExportRequest:
         source: a run's folder, a checkpoint, or None for the newest run under ``runs/``.
         output: a folder, a file name for one precision, or None for the run's ``export/``.
         fp16, int8: precisions beside fp32.
+        int8_profile: the target of int8, see :data:`p2p_export.int8.PROFILES`.
         calibration: folder of inputs or pairs that int8 takes its ranges from.
         frames: folder of inputs or pairs for the parity check; None for the checkpoint's own.
         force: replace files that another export wrote.
@@ -57,12 +59,17 @@ class ExportRequest:
     output: Path | None = None
     fp16: bool = False
     int8: bool = False
+    int8_profile: str = "x86"
     calibration: Path | None = None
     frames: Path | None = None
     force: bool = False
     engines: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.int8_profile not in PROFILES:
+            raise ConfigError(
+                f"int8 profile {self.int8_profile!r} is unknown; there are {', '.join(PROFILES)}"
+            )
         if self.int8 and self.calibration is None:
             raise ConfigError(
                 "int8 takes its ranges from real inputs; name a folder of them (100 or more) "
@@ -106,10 +113,10 @@ def export(request: ExportRequest) -> list[Artefact]:
     """
     path = find_checkpoint(request.source)
     targets = request.targets(path)
+    checkpoint = Checkpoint.load(path)
     folder = next(iter(targets.values())).parent
     check_writable_folder(folder)
 
-    checkpoint = Checkpoint.load(path)
     generator = make_generator(checkpoint.config)
     load_weights(generator, checkpoint.generator, "generator")
     _log.info("exporting %s in eval mode: running statistics, no dropout", path)
@@ -117,7 +124,10 @@ def export(request: ExportRequest) -> list[Artefact]:
 
     done: list[Artefact] = []
     for precision, target in targets.items():
-        done.append(_export_one(precision, target, generator, reference, request))
+        _log.info("%s: making the graph", precision)
+        graph = _make_graph(precision, generator, reference, request, checkpoint.config, folder)
+        _log.info("%s: comparing %d frames with torch", precision, len(reference.frames))
+        done.append(publish(target, graph.content, reference, precision, graph.notes))
         _write_figures(folder, done)
     _refuse_engines(request.engines, done)
     return done
@@ -164,7 +174,7 @@ def _reference(
     config = checkpoint.config
     given: np.ndarray[Any, np.dtype[np.uint8]] = checkpoint.frames.numpy()
     if folder is not None:
-        given = read_inputs(folder, checkpoint.contract, config.input_side, MAX_FRAMES)
+        given = read_inputs(folder, config, checkpoint.contract, limit=MAX_FRAMES, part="val")
     frames, made_up = top_up(given)
     if made_up:
         _log.warning(
@@ -200,38 +210,21 @@ def _provenance(checkpoint: Checkpoint, path: Path) -> dict[str, Any]:
     }
 
 
-def _export_one(
+def _make_graph(
     precision: str,
-    target: Path,
     generator: UNetGenerator,
     reference: Reference,
     request: ExportRequest,
-) -> Artefact:
-    _log.info("%s: making the graph", precision)
+    config: TrainConfig,
+    scratch: Path,
+) -> Graph:
     if precision == "fp16":
-        graph, notes = _fp16_graph(generator, reference)
-    else:
-        graph, notes = _fp32_graph(generator, reference)
-    _log.info("%s: comparing %d frames with torch", precision, len(reference.frames))
-    return publish(target, graph, reference, precision, notes)
-
-
-def _fp32_graph(generator: UNetGenerator, reference: Reference) -> tuple[bytes, tuple[str, ...]]:
-    return to_onnx(_folded(generator), reference.contract), ()
-
-
-def _fp16_graph(generator: UNetGenerator, reference: Reference) -> tuple[bytes, tuple[str, ...]]:
-    folded = _folded(generator)
-    kept = [layer for layer in peak_ranges(folded, reference.frames) if not layer.fits_fp16]
-    notes = tuple(f"{layer.layer} stays in float32: it reaches {layer.peak:.3g}" for layer in kept)
-    for note in notes:
-        _log.warning("fp16: %s", note)
-    halved = halve(folded, frozenset(layer.layer for layer in kept))
-    return to_onnx(halved, reference.contract), notes
-
-
-def _folded(generator: UNetGenerator) -> PixelGenerator:
-    return PixelGenerator(swap_channels(fold(generator)), order="bgr")
+        return fp16_graph(generator, reference)
+    if precision == "fp32" or request.calibration is None:
+        return fp32_graph(generator, reference)
+    frames, said = calibration_frames(request.calibration, config, reference.contract)
+    graph = int8_graph(generator, reference, frames, request.int8_profile, scratch)
+    return replace(graph, notes=(said, *graph.notes))
 
 
 def _write_figures(folder: Path, done: list[Artefact]) -> None:

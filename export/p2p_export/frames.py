@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from p2p_runtime.errors import DatasetError, ExportError
-from p2p_train.data import read_image
-from p2p_train.pairs import IMAGE_SUFFIXES, ImageRef
+from p2p_runtime.errors import ExportError
+from p2p_train.decode import read_image, read_input
+from p2p_train.labels import open_source
+from p2p_train.pairs import ImageRef, images_in
+from p2p_train.pairs.folders import find_folders
 
 from .parity import MIN_FRAMES
 
@@ -20,25 +24,35 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from p2p_runtime.contract import PixelContract
-    from p2p_train.config import InputSide
+    from p2p_train.config import InputSide, TrainConfig
 
 __all__ = ["read_inputs", "top_up"]
 
 PAIR_MARGIN = 0.1
 """The palette's share of a label half exceeds that of a photo half by 0.28 on Cityscapes pairs."""
 
-PAIR_SAMPLES = 8
+SAMPLES = 8
 
 _log = logging.getLogger(__name__)
 
 
 def read_inputs(
-    folder: Path, contract: PixelContract, input_side: InputSide, limit: int
+    folder: Path,
+    config: TrainConfig,
+    contract: PixelContract,
+    *,
+    limit: int,
+    part: Literal["train", "val"],
 ) -> NDArray[np.uint8]:
-    """Read up to ``limit`` generator inputs, evenly spread over a folder's images.
+    """Read up to ``limit`` generator inputs, evenly spread over a folder's.
 
-    The folder holds inputs, or side-by-side pairs as for training (directly, or in ``val/`` or
-    ``train/``); pairs are known by their halves.
+    Args:
+        folder: a data set as for training, or loose images: inputs, side-by-side pairs or maps of
+            class ids, told apart by their colours.
+        config: how the run read its own data set.
+        contract: what inputs become.
+        limit: most frames.
+        part: which part of a data set to take.
 
     Returns:
         (N, H, W, 3) uint8 BGR of the contract's size.
@@ -46,15 +60,15 @@ def read_inputs(
     Raises:
         DatasetError: the folder is missing or holds no readable images.
     """
-    parts = [part for part in (folder / "train", folder / "val") if part.is_dir()]
-    files = _images_in(parts[0] if parts else folder)
-    places = np.linspace(0, len(files) - 1, min(limit, len(files)))
-    chosen = [files[round(place)] for place in places]
-    pairs = _are_pairs(chosen[:PAIR_SAMPLES], contract, input_side)
-    kind = f"pairs (input: {input_side} half)" if pairs else "inputs"
-    _log.info("frames: %d of %d in %s, read as %s", len(chosen), len(files), folder, kind)
-    refs = [ImageRef(path=file, part=input_side if pairs else "whole") for file in chosen]
-    return np.stack([contract.fit(read_image(ref)) for ref in refs])
+    if _is_data_set(folder, config):
+        source = open_source(replace(config, data=str(folder)))
+        refs = [pair.input for pair in getattr(source.pairs, part)]
+        note = f"{part} part of {source.pairs.layout}"
+    else:
+        refs, note = _loose_images(images_in(folder), config.input_side, contract)
+    chosen = _spread(refs, limit)
+    _log.info("frames: %d of %d in %s (%s)", len(chosen), len(refs), folder, note)
+    return np.stack([contract.fit(read_input(ref, contract.palette)) for ref in chosen])
 
 
 def top_up(frames: NDArray[np.uint8], count: int = MIN_FRAMES) -> tuple[NDArray[np.uint8], int]:
@@ -79,36 +93,53 @@ def top_up(frames: NDArray[np.uint8], count: int = MIN_FRAMES) -> tuple[NDArray[
     return np.ascontiguousarray(np.stack([*frames, *made[:missing]])), missing
 
 
-def _are_pairs(files: list[Path], contract: PixelContract, input_side: InputSide) -> bool:
-    """Tell whether images are pairs: by their halves' colours, or else by their width.
+def _is_data_set(folder: Path, config: TrainConfig) -> bool:
+    named = config.input_dir is not None and (folder / config.input_dir).is_dir()
+    return (
+        named
+        or (folder / "train").is_dir()
+        or (folder.is_dir() and find_folders(folder, None, None) is not None)
+    )
+
+
+def _loose_images(
+    files: list[Path], side: InputSide, contract: PixelContract
+) -> tuple[list[ImageRef], str]:
+    """Tell inputs, pairs and class ids apart by a few of the images."""
+    images = [read_image(ref) for ref in _spread([ImageRef(path=file) for file in files], SAMPLES)]
+    if _are_pairs(images, contract, side):
+        return [ImageRef(path=file, part=side) for file in files], f"pairs, input: {side} half"
+    ids = contract.palette is not None and all(
+        int(image.max()) < len(contract.palette.classes) and (image == image[..., :1]).all()
+        for image in images
+    )
+    return [ImageRef(path=file, ids=ids) for file in files], "class ids" if ids else "inputs"
+
+
+def _are_pairs(
+    images: list[NDArray[np.uint8]], contract: PixelContract, input_side: InputSide
+) -> bool:
+    """Tell whether images are side-by-side pairs: by their halves' colours, or by their width.
 
     With a palette, the input half of a pair is a label map and the other is not. Without one, a
     pair is exactly twice as wide as the contract's shape.
     """
-    images = [read_image(ImageRef(path=file)) for file in files]
     if contract.palette is None:
         return all(
             image.shape[1] * contract.height == 2 * image.shape[0] * contract.width
             for image in images
         )
-    other_side: InputSide = "left" if input_side == "right" else "right"
-    labels, others = (
-        np.mean([contract.palette.coverage(_half(image, side)) for image in images])
-        for side in (input_side, other_side)
+    middles = [image.shape[1] // 2 for image in images]
+    left, right = (
+        float(np.mean([contract.palette.coverage(half) for half in halves]))
+        for halves in (
+            [image[:, :middle] for image, middle in zip(images, middles, strict=True)],
+            [image[:, middle:] for image, middle in zip(images, middles, strict=True)],
+        )
     )
-    return bool(labels - others > PAIR_MARGIN)
+    return (left - right if input_side == "left" else right - left) > PAIR_MARGIN
 
 
-def _half(image: NDArray[np.uint8], side: InputSide) -> NDArray[np.uint8]:
-    middle = image.shape[1] // 2
-    return image[:, :middle] if side == "left" else image[:, middle:]
-
-
-def _images_in(folder: Path) -> list[Path]:
-    try:
-        files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
-    except OSError as error:
-        raise DatasetError(f"cannot read folder {folder}: {error.strerror}") from error
-    if not files:
-        raise DatasetError(f"no images ({', '.join(sorted(IMAGE_SUFFIXES))}) in {folder}")
-    return files
+def _spread(refs: Sequence[ImageRef], limit: int) -> list[ImageRef]:
+    places = np.linspace(0, len(refs) - 1, min(limit, len(refs)))
+    return [refs[round(place)] for place in places]

@@ -15,7 +15,7 @@ from torch.nn import functional
 from p2p_train.networks import UNetGenerator
 from p2p_train.pixels import ChannelOrder, to_pixels, to_signal
 
-__all__ = ["PixelGenerator", "ShuffleUp", "fold", "swap_channels", "with_integer_ups"]
+__all__ = ["PixelGenerator", "Shuffle", "fold", "swap_channels", "to_cells", "with_integer_ups"]
 
 
 class PixelGenerator(nn.Module):
@@ -39,32 +39,31 @@ class PixelGenerator(nn.Module):
         return to_pixels(self.generator(signal), self.order)
 
 
-class ShuffleUp(nn.Module):
-    """A ConvTranspose 4x4, stride 2, padding 1, as a 2x2 convolution over the small image.
+class Shuffle(nn.Module):
+    """Put the four pixels of each cell in place and cut the border off, see :func:`to_cells`."""
+
+    def forward(self, cells: torch.Tensor) -> torch.Tensor:
+        """Turn (N, 4 * outputs, H + 1, W + 1) cells into (N, outputs, 2H, 2W)."""
+        return functional.pixel_shuffle(cells, 2)[:, :, 1:-1, 1:-1]
+
+
+def to_cells(up: nn.ConvTranspose2d) -> nn.Conv2d:
+    """Return a ConvTranspose 4x4, stride 2, padding 1, as a 2x2 convolution over the small image.
 
     Each output pixel of the transposed convolution reads 2x2 input pixels, so one convolution can
-    compute the four output pixels of a cell side by side, and a shuffle puts them in place. The
-    multiplications are the same; integer kernels exist for this form alone.
+    compute the four output pixels of a cell as channels, and a :class:`Shuffle` puts them in
+    place. The multiplications are the same; integer kernels exist for this form alone.
     """
-
-    def __init__(self, up: nn.ConvTranspose2d) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(
-            up.in_channels, 4 * up.out_channels, 2, padding=1, bias=up.bias is not None
-        )
-        weight = up.weight.detach()  # (inputs, outputs, 4, 4)
-        inputs, outputs = weight.shape[:2]
-        # Kernel row r + 2 * (1 - dy) writes row r of an output cell from the cell's input row dy.
-        cells = weight.reshape(inputs, outputs, 2, 2, 2, 2).flip(2, 4)  # (i, o, dy, r, dx, c)
-        cells = cells.permute(1, 3, 5, 0, 2, 4)  # (o, r, c, i, dy, dx)
-        self.conv.weight.data = cells.reshape(4 * outputs, inputs, 2, 2).contiguous()
-        if up.bias is not None and self.conv.bias is not None:
-            self.conv.bias.data = up.bias.detach().repeat_interleave(4)
-
-    def forward(self, signal: torch.Tensor) -> torch.Tensor:
-        """Double (N, C, H, W) to (N, outputs, 2H, 2W)."""
-        cells = self.conv(signal)  # (N, 4 * outputs, H + 1, W + 1)
-        return functional.pixel_shuffle(cells, 2)[:, :, 1:-1, 1:-1]  # (N, outputs, 2H, 2W)
+    conv = nn.Conv2d(up.in_channels, 4 * up.out_channels, 2, padding=1, bias=up.bias is not None)
+    weight = up.weight.detach()  # (inputs, outputs, 4, 4)
+    inputs, outputs = weight.shape[:2]
+    # Kernel row r + 2 * (1 - dy) writes row r of an output cell from the cell's input row dy.
+    cells = weight.reshape(inputs, outputs, 2, 2, 2, 2).flip(2, 4)  # (i, o, dy, r, dx, c)
+    cells = cells.permute(1, 3, 5, 0, 2, 4)  # (o, r, c, i, dy, dx)
+    conv.weight.data = cells.reshape(4 * outputs, inputs, 2, 2).contiguous()
+    if up.bias is not None and conv.bias is not None:
+        conv.bias.data = up.bias.detach().repeat_interleave(4)
+    return conv
 
 
 def fold(generator: UNetGenerator) -> UNetGenerator:
@@ -93,13 +92,22 @@ def swap_channels(generator: UNetGenerator) -> UNetGenerator:
 
 
 def with_integer_ups(generator: UNetGenerator) -> UNetGenerator:
-    """Return a copy with each ConvTranspose replaced by a :class:`ShuffleUp`."""
+    """Return a copy with each ConvTranspose replaced by :func:`to_cells` and :class:`Shuffle`.
+
+    An activation comes before the shuffle, next to its convolution, where the two become one
+    integer kernel and are rounded once.
+    """
     rewritten = copy.deepcopy(generator)
     for parent in list(rewritten.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, nn.ConvTranspose2d):
-                setattr(parent, name, ShuffleUp(child))
+            if isinstance(child, nn.Sequential) and isinstance(child[0], nn.ConvTranspose2d):
+                setattr(parent, name, nn.Sequential(*_shuffle_layers(child[0], list(child[1:]))))
     return rewritten
+
+
+def _shuffle_layers(up: nn.ConvTranspose2d, others: list[nn.Module]) -> list[nn.Module]:
+    pointwise = all(isinstance(layer, nn.ReLU | nn.Tanh) for layer in others)
+    return [to_cells(up), *others, Shuffle()] if pointwise else [to_cells(up), Shuffle(), *others]
 
 
 def _first_and_last(generator: UNetGenerator) -> tuple[nn.Conv2d, nn.ConvTranspose2d]:

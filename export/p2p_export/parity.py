@@ -9,12 +9,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 import torch
 
 from p2p_runtime.errors import ExportError, ParityError
-from p2p_train.metrics import psnr_db
+from p2p_train.metrics import psnr_db, ssim
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,7 +46,7 @@ class ParityReport:
         within_one: share (0-1) of values that differ by at most one level.
         psnr_db: mean over the frames; 99 for equal ones.
         worst_psnr_db: least over the frames.
-        ssim: mean structural similarity, 1 for equal frames.
+        ssim: mean structural similarity of brightness, 1 for equal frames.
         worst_frame: index of the frame with the least PSNR.
         constant_frames: frames that came out in one colour though the reference did not.
     """
@@ -106,7 +105,8 @@ def compare(
 ) -> ParityReport:
     """Measure ``actual`` against ``expected``, both (N, H, W, 3) uint8 BGR."""
     levels = np.abs(expected.astype(np.int16) - actual.astype(np.int16))
-    psnr = psnr_db(torch.from_numpy(actual), torch.from_numpy(expected)).numpy()  # (N,)
+    images, targets = torch.from_numpy(actual), torch.from_numpy(expected)
+    psnr = psnr_db(images, targets).numpy()  # (N,)
     pairs = list(zip(expected, actual, strict=True))
     return ParityReport(
         precision=precision,
@@ -117,7 +117,7 @@ def compare(
         within_one=round(float((levels <= 1).mean()), 6),
         psnr_db=round(float(psnr.mean()), 2),
         worst_psnr_db=round(float(psnr.min()), 2),
-        ssim=round(float(np.mean([_ssim(one, other) for one, other in pairs])), 6),
+        ssim=round(float(ssim(images, targets).mean()), 6),
         worst_frame=int(psnr.argmin()),
         constant_frames=sum(_is_constant(two) and not _is_constant(one) for one, two in pairs),
     )
@@ -160,19 +160,3 @@ def picture(
 
 def _is_constant(image: NDArray[np.uint8]) -> bool:
     return bool((image == image[0, 0]).all())
-
-
-def _ssim(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
-    """Structural similarity (Wang et al. 2004, equation 13) under its 11x11 Gaussian window."""
-
-    def blur(values: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.asarray(cv2.GaussianBlur(values, (11, 11), 1.5), np.float32)
-
-    x, y = one.astype(np.float32), other.astype(np.float32)
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    mean_x, mean_y = blur(x), blur(y)
-    var_x, var_y = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2
-    covariance = blur(x * y) - mean_x * mean_y
-    similarity = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
-    similarity /= (mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2)
-    return float(similarity.mean())

@@ -68,6 +68,9 @@ def clean(model: onnx.ModelProto) -> bytes:
     """
     graph = onnx_ir.from_proto(model)
     ClearMetadataAndDocStringPass()(graph)
+    for value in (*graph.graph.inputs, *graph.graph.outputs):  # which the pass leaves out
+        value.metadata_props.clear()
+        value.doc_string = None
     graph.metadata_props.clear()
     graph.producer_name, graph.producer_version = "p2p-export", __version__
     cleaned = onnx_ir.to_proto(graph)

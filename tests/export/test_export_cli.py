@@ -1,0 +1,64 @@
+"""p2p-export as a user types it."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from toy_export import write_checkpoint
+
+from p2p_export.cli import main
+
+
+def invoke(*words: object):
+    """Run the command in this process."""
+    return CliRunner().invoke(main, [str(word) for word in words], catch_exceptions=False)
+
+
+@pytest.mark.parametrize(
+    ("missing", "extra"),
+    [("onnx", "export"), ("onnxscript", "export"), ("torch", "export"), ("onnxruntime", "cpu")],
+)
+def test_fault_38_a_missing_package_names_the_pip_command(missing, extra, monkeypatch):
+    """One line, exit code 2, and what to type; a missing verifier counts as much as the others."""
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == missing else find_spec(name)
+    )
+    done = invoke("nowhere")
+    assert done.exit_code == 2
+    assert done.stderr.count("\n") == 1
+    assert f'pip install "pix2pix-edge[{extra}]"' in done.stderr
+
+
+def test_export_prints_a_table_and_says_what_it_does(tmp_path: Path, traced):
+    """Figures go to stdout, the story to stderr; a checkpoint with two frames is topped up."""
+    checkpoint = write_checkpoint(tmp_path / "best.pt", frames=2)
+    done = invoke(checkpoint, "--output", tmp_path / "out.onnx")
+    assert done.exit_code == 0, done.stderr
+    head, row = done.stdout.splitlines()
+    assert head.split()[:3] == ["file", "MB", "precision"]
+    assert row.startswith(str(tmp_path / "out.onnx"))
+    assert row.endswith("passed on 8 frames")
+    assert "eval mode: running statistics, no dropout" in done.stderr
+    assert "topped up with 6 mirrored" in done.stderr
+
+
+def test_inspect_describes_a_bundle(exported):
+    """--inspect prints what the file is and exports nothing."""
+    done = invoke("--inspect", exported["fp32"].path)
+    assert done.exit_code == 0
+    assert "fp32" in done.stdout
+    assert not done.stderr
+
+
+@pytest.mark.parametrize("name", ["missing.pt", "text.pt"])
+def test_a_bad_checkpoint_ends_in_one_line(name, tmp_path: Path):
+    """A missing file and a file of something else exit with 2 and leave no folder behind."""
+    (tmp_path / "text.pt").write_text("not a checkpoint")
+    done = invoke(tmp_path / name)
+    assert done.exit_code == 2
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert not (tmp_path / "export").exists()

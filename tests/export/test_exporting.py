@@ -1,0 +1,109 @@
+"""Which checkpoint is exported, to where, and what is never overwritten."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from toy_export import write_checkpoint
+
+from p2p_export import exporting
+from p2p_export.exporting import ExportRequest, export, find_checkpoint
+from p2p_runtime.errors import CheckpointError, ConfigError, EngineBuildError, ParityError
+
+
+def touch(path: Path, time_s: float = 0) -> Path:
+    """Make an empty file with a given time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    os.utime(path, (time_s, time_s))
+    return path
+
+
+def test_the_best_checkpoint_comes_before_the_last(tmp_path):
+    """A run's folder means its best checkpoint, or its last one where there is no best."""
+    last = touch(tmp_path / "checkpoints" / "last.pt")
+    assert find_checkpoint(tmp_path) == last
+    best = touch(tmp_path / "checkpoints" / "best.pt")
+    assert find_checkpoint(tmp_path) == best
+    assert find_checkpoint(last) == last
+
+
+def test_without_a_name_the_newest_run_is_taken(tmp_path, monkeypatch):
+    """The run that wrote a checkpoint last, wherever its name stands in the alphabet."""
+    monkeypatch.chdir(tmp_path)
+    touch(tmp_path / "runs" / "b-2" / "checkpoints" / "last.pt", time_s=100)
+    newest = touch(tmp_path / "runs" / "a-1" / "checkpoints" / "last.pt", time_s=200)
+    assert find_checkpoint(None).resolve() == newest
+
+
+@pytest.mark.parametrize("source", [None, Path("empty"), Path("missing")])
+def test_a_missing_checkpoint_is_said_in_one_line(source, tmp_path, monkeypatch):
+    """No run, an empty run, or no such folder: the message says what to do."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CheckpointError, match=r"train|does not exist"):
+        export(ExportRequest(source=source))
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+def test_files_go_beside_the_checkpoints(tmp_path):
+    """By default a run's export folder is filled; its files may be replaced."""
+    checkpoint = touch(tmp_path / "checkpoints" / "best.pt")
+    touch(tmp_path / "export" / "model-fp32.onnx")
+    targets = ExportRequest(fp16=True).targets(checkpoint)
+    assert targets == {
+        name: tmp_path / "export" / f"model-{name}.onnx" for name in ("fp32", "fp16")
+    }
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model-fp32.onnx"])
+def test_files_of_others_need_force(name, tmp_path):
+    """What stands where --output points is not replaced unawares, by file or by folder."""
+    checkpoint = touch(tmp_path / "run" / "checkpoints" / "best.pt")
+    there = touch(tmp_path / "other" / name)
+    output = there if name == "model.onnx" else there.parent
+    with pytest.raises(ConfigError, match="--force"):
+        ExportRequest(output=output).targets(checkpoint)
+    assert ExportRequest(output=output, force=True).targets(checkpoint) == {"fp32": there}
+
+
+def test_a_file_name_means_one_precision(tmp_path):
+    """--output model.onnx --fp16 writes that one file; two precisions need a folder."""
+    request = ExportRequest(output=tmp_path / "model.onnx", fp16=True)
+    assert request.targets(tmp_path / "best.pt") == {"fp16": tmp_path / "model.onnx"}
+    with pytest.raises(ConfigError, match="name a folder"):
+        ExportRequest(output=tmp_path / "model.onnx", fp16=True, int8=True, calibration=tmp_path)
+
+
+def test_fault_35_int8_needs_real_inputs():
+    """Without a calibration folder int8 is refused before anything is read."""
+    with pytest.raises(ConfigError, match="--calibration"):
+        ExportRequest(int8=True)
+
+
+def test_fault_40_engines_are_refused_but_the_onnx_stands(tmp_path, traced):
+    """Asked for TensorRT, export writes the ONNX file first, then says what it cannot do."""
+    checkpoint = write_checkpoint(tmp_path / "best.pt", frames=3)
+    request = ExportRequest(source=checkpoint, engines=("--tensorrt",))
+    with pytest.raises(EngineBuildError, match=r"--tensorrt: .*model-fp32\.onnx"):
+        export(request)
+    assert (tmp_path / "export" / "model-fp32.onnx").is_file()
+
+
+def test_a_failed_precision_keeps_those_before_it(run, tmp_path, monkeypatch, traced):
+    """fp32 stands when fp16 is refused, and the figures tell of what stands."""
+    publish = exporting.publish
+
+    def refuse(path: Path, graph: bytes, *others: object) -> object:
+        if "fp16" in others:
+            raise ParityError("too far")
+        return publish(path, graph, *others)
+
+    monkeypatch.setattr(exporting, "publish", refuse)
+    with pytest.raises(ParityError, match="too far"):
+        export(ExportRequest(source=run, output=tmp_path, fp16=True))
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"model-fp32.onnx", "model-fp32-parity.png", "parity.json"}
+    assert "fp16" not in (tmp_path / "parity.json").read_text()

@@ -1,0 +1,145 @@
+"""Eight bits: what is quantised, from what, and what happens when it is not good enough."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from test_parity import GOOD
+from toy_export import CONTRACT, toy_config, toy_frames
+
+from p2p_export.graph import PixelGenerator, fold, swap_channels, with_integer_ups
+from p2p_export.int8 import PROFILES, Quantiser, calibration_frames
+from p2p_export.to_onnx import to_onnx
+from p2p_runtime.errors import DatasetError, ExportError
+from p2p_runtime.files import write_bytes
+
+
+@pytest.fixture(scope="module")
+def quantiser(generator, tmp_path_factory) -> Quantiser:
+    """Return a quantiser of the toy generator, for x86."""
+    rewritten = with_integer_ups(swap_channels(fold(generator)))
+    graph = to_onnx(PixelGenerator(rewritten, order="bgr"), CONTRACT)
+    return Quantiser(graph, toy_frames(), PROFILES["x86"], tmp_path_factory.mktemp("scratch"))
+
+
+def quantised_convolutions(content: bytes) -> list[bool]:
+    """Say of each convolution, in graph order, whether its weights are integers."""
+    graph = onnx.load_model_from_string(content).graph
+    integers = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+    return [node.input[1] in integers for node in graph.node if node.op_type == "Conv"]
+
+
+def save(folder: Path, frames: np.ndarray) -> Path:
+    """Write frames as PNG files."""
+    for index, frame in enumerate(frames):
+        write_bytes(folder / f"{index}.png", cv2.imencode(".png", frame)[1].tobytes())
+    return folder
+
+
+def test_all_convolutions_but_the_last_are_integers(exported):
+    """The last one's input joins large and small values, so it stays in float."""
+    content = exported["int8"].path.read_bytes()
+    assert quantised_convolutions(content) == [True] * 11 + [False]
+    kinds = {node.op_type for node in onnx.load_model_from_string(content).graph.node}
+    assert "ConvTranspose" not in kinds
+
+
+def test_weights_have_a_scale_for_each_output(quantiser):
+    """Per-channel weights are signed bytes."""
+    graph = onnx.load_model_from_string(quantiser.quantise([])).graph
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    makers = {node.output[0]: node for node in graph.node}
+    first = next(node for node in graph.node if node.op_type == "Conv")
+    weight, scale, zero = (tensors[name] for name in makers[first.input[1]].input)
+    assert weight.data_type == zero.data_type == onnx.TensorProto.INT8
+    assert list(scale.dims) == [4]
+
+
+def test_quantising_twice_gives_the_same_bytes(quantiser):
+    """Nothing in the integer graph depends on the moment."""
+    assert quantiser.quantise([]) == quantiser.quantise([])
+
+
+def test_layers_can_stay_in_float(quantiser):
+    """A named layer keeps float weights, the others do not."""
+    layers = list(quantiser.layers)
+    content = quantiser.quantise([layers[3]])
+    assert [index for index, one in enumerate(quantised_convolutions(content)) if not one] == [
+        3,
+        11,
+    ]
+    only = quantiser.quantise_only(layers[3])
+    assert [index for index, one in enumerate(quantised_convolutions(only)) if one] == [3]
+
+
+def test_arm_and_tensorrt_get_symmetric_signed_bytes(quantiser, monkeypatch):
+    """Their kernels know no zero point; TensorRT's parser takes no integer bias either."""
+    for name, integer_bias in (("arm", True), ("tensorrt", False)):
+        monkeypatch.setattr(quantiser, "_profile", PROFILES[name])
+        graph = onnx.load_model_from_string(quantiser.quantise([])).graph
+        tensors = {tensor.name: tensor for tensor in graph.initializer}
+        nodes = [node for node in graph.node if node.op_type == "DequantizeLinear"]
+        zeros = [onnx.numpy_helper.to_array(tensors[node.input[2]]) for node in nodes]
+        assert all(not zero.any() for zero in zeros)
+        kinds = {tensors[one.input[0]].data_type for one in nodes if one.input[0] in tensors}
+        assert (onnx.TensorProto.INT32 in kinds) == integer_bias
+
+
+def test_fault_34_good_parity_needs_no_search(quantiser):
+    """When the gates are passed at once, no layer goes back to float."""
+    content, floating = quantiser.search(lambda _: replace(GOOD, precision="int8"))
+    assert floating == []
+    assert quantised_convolutions(content) == [True] * 11 + [False]
+
+
+def test_fault_34_the_worst_layers_go_back_to_float(quantiser):
+    """Layers are taken in the order of what each costs, until the gates are passed."""
+    costs = {5: 10.0, 2: 20.0}  # dB that a layer alone leaves
+
+    def measure(content: bytes):
+        integers = quantised_convolutions(content)
+        bad = [cost for layer, cost in costs.items() if integers[layer]]
+        return replace(GOOD, precision="int8", psnr_db=min(bad, default=45.0))
+
+    content, floating = quantiser.search(measure)
+    layers = list(quantiser.layers)
+    assert floating == [layers[5], layers[2]]
+    assert not measure(content).failures()
+
+
+def test_fault_34_the_search_gives_up(quantiser):
+    """A generator that integers cannot carry is handed back with its failure, not forced."""
+    bad = replace(GOOD, precision="int8", psnr_db=12.0)
+    _, floating = quantiser.search(lambda _: bad)
+    assert 0 < len(floating) <= 8
+
+
+def test_fault_35_an_empty_calibration_folder_is_named(tmp_path):
+    """No images: the message names the folder."""
+    with pytest.raises(DatasetError, match=tmp_path.name):
+        calibration_frames(tmp_path, toy_config(), CONTRACT)
+
+
+@pytest.mark.parametrize("kind", ["one image", "copies", "one colour"])
+def test_fault_35_useless_calibration_images_are_refused(kind, tmp_path):
+    """One image, copies of one, or blank ones say nothing about ranges; the minimum is told."""
+    frames = {
+        "one image": toy_frames(count=1),
+        "copies": np.repeat(toy_frames(count=1), 12, axis=0),
+        "one colour": np.stack([np.full((64, 64, 3), level, np.uint8) for level in range(12)]),
+    }[kind]
+    with pytest.raises(ExportError, match="at least 8"):
+        calibration_frames(save(tmp_path, frames), toy_config(), CONTRACT)
+
+
+def test_fault_35_few_calibration_images_are_warned_of(tmp_path, caplog):
+    """Between the minimum and a hundred, export goes on and says what may happen."""
+    frames, note = calibration_frames(save(tmp_path, toy_frames(count=9)), toy_config(), CONTRACT)
+    assert len(frames) == 9
+    assert "9 different calibration inputs" in caplog.text
+    assert note.startswith("ranges from 9 inputs, sha256 ")
