@@ -32,6 +32,7 @@ __all__ = [
     "EXIT_PIPE_CLOSED",
     "EXIT_TERMINATED",
     "P2PCommand",
+    "P2PGroup",
     "require_extra",
     "setup_logging",
 ]
@@ -83,6 +84,10 @@ class P2PCommand(click.Command):
             # Python flushes stdout once more while it ends; give that flush somewhere to go.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(EXIT_PIPE_CLOSED)
+
+
+class P2PGroup(P2PCommand, click.Group):
+    """A :class:`P2PCommand` with commands of its own, given by ``add_command``."""
 
 
 def setup_logging(verbose: bool = False) -> None:

@@ -46,11 +46,17 @@ def tiny(data: Path) -> Callable[..., TrainConfig]:
 
 @pytest.fixture(scope="session")
 def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
-    """A judge of toy photos, 32x32."""
+    """A judge of toy photos, 64x64."""
     data = tmp_path_factory.mktemp("judge")
     write_pairs(data / "train", 10)
     write_pairs(data / "val", 3, first=100)
     config = JudgeConfig(
-        data=TrainConfig(data=str(data)), size_px=32, epochs=20, batch_size=2, width=8, bf16=False
+        data=TrainConfig(data=str(data)),
+        size_px=64,
+        epochs=40,
+        batch_size=5,
+        lr=1e-2,
+        width=8,
+        bf16=False,
     )
     return train_judge(config, torch.device("cpu"))

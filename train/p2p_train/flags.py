@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any, Literal
 
 import click
 
 from .config import TrainConfig
 
-__all__ = ["ImageSize", "MicroBatch", "setting_flags"]
+__all__ = ["DATA_SETTINGS", "ImageSize", "MicroBatch", "data_flags", "setting_flags"]
 
 HELP: dict[str, tuple[str, str]] = {
     "data": ("DIR", "Folder with the pairs."),
@@ -52,11 +52,20 @@ HELP: dict[str, tuple[str, str]] = {
 """Metavar and help of each setting that has a flag of its own, in the order of ``--help``."""
 
 
-def setting_flags(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command one flag for each entry of :data:`HELP`, typed as in :class:`TrainConfig`."""
+READING = ("input_side", "input_dir", "target_dir", "allow_missing", "palette", "labels")
+DATA_SETTINGS = ("data", *READING, "seed")
+"""The settings that say which pairs there are and how to read them."""
+
+
+def setting_flags(
+    command: Callable[..., Any], names: Container[str] = tuple(HELP)
+) -> Callable[..., Any]:
+    """Give a command one flag for each setting of ``names``, typed as in :class:`TrainConfig`."""
     kinds = typing.get_type_hints(TrainConfig)
     defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
     for name, (metavar, text) in reversed(HELP.items()):
+        if name not in names:
+            continue
         flag, default, kind = f"--{name.replace('_', '-')}", defaults[name], kinds[name]
         shown: dict[str, Any] = {"default": default, "help": text}
         if default is not None:
@@ -69,6 +78,11 @@ def setting_flags(command: Callable[..., Any]) -> Callable[..., Any]:
             option = click.option(flag, metavar=metavar, type=_plain(kind), **shown)
         command = option(command)
     return command
+
+
+def data_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the flags of :data:`DATA_SETTINGS`."""
+    return setting_flags(command, DATA_SETTINGS)
 
 
 class ImageSize(click.ParamType[tuple[int, int]]):

@@ -1,0 +1,134 @@
+"""The run log: JSONL, curves and TensorBoard show the same numbers."""
+
+from __future__ import annotations
+
+import io
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from p2p_train.runlog import EpochRecord, RunLog, draw_curves, sample_grid
+
+GRID = np.zeros((8, 8, 3), np.uint8)
+
+
+def record(epoch: int, **changes: float) -> EpochRecord:
+    """Return a line of the log; five steps an epoch."""
+    numbers: dict[str, float] = {
+        "generator_adversarial": 1.5,
+        "generator_l1": 0.2 / epoch,
+        "discriminator_real": 0.4,
+        "discriminator_fake": 0.3,
+        "val_l1": 0.25,
+        "val_psnr_db": 15.0 + epoch,
+        "val_ssim": 0.4,
+        "mean_image_l1": 0.3,
+        "images_per_s": 7.0,
+        "peak_memory_mib": 100.0,
+    }
+    return EpochRecord(
+        epoch=epoch, step=5 * epoch, images_seen=20 * epoch, **{**numbers, **changes}
+    )
+
+
+def judged(epoch: int) -> EpochRecord:
+    """Return a line of a run with a judge."""
+    return record(
+        epoch,
+        val_pixel_accuracy=0.8,
+        val_class_accuracy=0.4,
+        val_mean_iou=0.3,
+        ceiling_mean_iou=0.37,
+    )
+
+
+def test_a_line_holds_what_was_measured(tmp_path: Path) -> None:
+    """Without a judge its fields are left out; with one they are there."""
+    log = RunLog(tmp_path, 0)
+    log.add(record(1), GRID)
+    log.add(judged(2), GRID)
+    one, two = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert one == record(1).to_json()
+    assert "val_mean_iou" not in one
+    assert two["val_mean_iou"] == 0.3
+
+
+def test_a_resumed_log_drops_the_lines_of_lost_work(tmp_path: Path) -> None:
+    """A run that goes on from step 5 writes what comes after it anew."""
+    log = RunLog(tmp_path, 0)
+    log.add(record(1), GRID)
+    log.add(record(2), GRID)
+    resumed = RunLog(tmp_path, 5)
+    resumed.add(record(2, val_l1=0.1), GRID)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["val_l1"]) for line in lines] == [(5, 0.25), (10, 0.1)]
+
+
+@pytest.mark.parametrize("epochs", [1, 50])
+@pytest.mark.parametrize("make", [record, judged])
+def test_curves_of_short_and_long_runs(epochs: int, make: object) -> None:
+    """One point and fifty points are both drawn, with or without a judge."""
+    png = draw_curves([make(n).to_json() for n in range(1, epochs + 1)])  # type: ignore[operator]
+    with Image.open(io.BytesIO(png)) as picture:
+        assert picture.width >= 1000
+
+
+def test_curves_of_a_log_from_before_a_metric_existed() -> None:
+    """A line that lacks SSIM leaves a gap, not a KeyError."""
+    old = record(1).to_json()
+    del old["val_ssim"]
+    assert draw_curves([old]).startswith(b"\x89PNG")
+    assert draw_curves([old, record(2).to_json()]).startswith(b"\x89PNG")
+
+
+def test_tensorboard_carries_the_numbers_of_the_log(tmp_path: Path) -> None:
+    """Every number of every line is there at its step, and the grid in RGB."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # tensorboard's own, at import
+        accumulator = pytest.importorskip(
+            "tensorboard.backend.event_processing.event_accumulator", reason="no tensorboard"
+        )
+    log = RunLog(tmp_path, 0, tensorboard=True)
+    grid = GRID.copy()
+    grid[..., 2] = 255  # red, in BGR
+    for line in (judged(1), judged(2)):
+        log.add(line, grid)
+    log.close()
+    board = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
+    board.Reload()
+    shown = {tag.split("/")[1]: board.Scalars(tag) for tag in board.Tags()["scalars"]}
+    assert shown.keys() == judged(1).to_json().keys()
+    for number, line in enumerate((judged(1), judged(2))):
+        for name, value in line.to_json().items():
+            assert shown[name][number].step == line.step
+            assert shown[name][number].value == pytest.approx(value)
+    with Image.open(io.BytesIO(board.Images("samples")[0].encoded_image_string)) as picture:
+        assert picture.getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_a_resumed_board_forgets_lost_work(tmp_path: Path) -> None:
+    """What TensorBoard showed after the step that a run goes on from is shown once."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        accumulator = pytest.importorskip(
+            "tensorboard.backend.event_processing.event_accumulator", reason="no tensorboard"
+        )
+    for first_step, epochs in ((0, (1, 2)), (5, (2,))):
+        log = RunLog(tmp_path, first_step, tensorboard=True)
+        for epoch in epochs:
+            log.add(record(epoch), GRID)
+        log.close()
+    board = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
+    board.Reload()
+    assert [event.step for event in board.Scalars("validation/val_l1")] == [5, 10]
+
+
+def test_a_sample_grid_has_three_columns() -> None:
+    """Input, generated and target stand side by side, each in its colours."""
+    images = [np.full((2, 32, 40, 3), level, np.uint8) for level in (10, 20, 30)]
+    grid = sample_grid(*images)
+    assert [int(grid[-10, 44 * column + 20, 0]) for column in range(3)] == [10, 20, 30]

@@ -1,0 +1,214 @@
+"""Scoring a generator, and the commands ``judge`` and ``score``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from numpy.typing import NDArray
+from PIL import Image
+from toy_pairs import draw_pair
+
+from p2p_runtime.contract import PixelContract
+from p2p_runtime.errors import ConfigError
+from p2p_runtime.palette import CITYSCAPES
+from p2p_train.checkpoint import Checkpoint, make_generator
+from p2p_train.cli import main
+from p2p_train.config import TrainConfig
+from p2p_train.data import PairBatch
+from p2p_train.judge import Judge
+from p2p_train.score import (
+    ClipFrame,
+    clip_frames,
+    score_generator,
+    torch_translate,
+    validation_pairs,
+)
+
+CONTRACT = PixelContract(height=32, width=32, palette=CITYSCAPES)
+TINY = "--image-size 32 --batch-size 4 --ngf 4 --ndf 4 --device cpu --workers 0"
+
+
+def p2p_train(line: str) -> Result:
+    """Type ``p2p-train`` with some words."""
+    return CliRunner().invoke(main, line.split(), catch_exceptions=False)
+
+
+@pytest.fixture
+def pairs() -> list[PairBatch]:
+    """Three toy pairs that the judge has not seen, in two batches."""
+    both = torch.from_numpy(np.stack([draw_pair(seed)[..., ::-1] for seed in (50, 51, 52)]))
+    batch = PairBatch(source=both[:, :, 32:], target=both[:, :, :32])
+    return [
+        PairBatch(source=batch.source[:2], target=batch.target[:2]),
+        PairBatch(source=batch.source[2:], target=batch.target[2:]),
+    ]
+
+
+@pytest.fixture
+def checkpoint(data: Path, tmp_path: Path) -> Path:
+    """A checkpoint with fresh weights."""
+    config = TrainConfig(data=str(data), height=32, width=32, ngf=4)
+    state = make_generator(config).state_dict()
+    path = tmp_path / "fresh.pt"
+    Checkpoint(
+        config=config,
+        contract=CONTRACT,
+        generator=state,
+        frames=torch.zeros(1, 32, 32, 3, dtype=torch.uint8),
+        progress={"step": 7},
+        dataset={},
+    ).save(path)
+    return path
+
+
+def test_a_perfect_generator_scores_like_the_real_photos(
+    pairs: list[PairBatch], judge: Judge
+) -> None:
+    """Answering with the photos themselves meets ceiling and floor, whatever runs it."""
+    answers = iter([batch.target.numpy() for batch in pairs])
+    scores = score_generator(lambda frames: next(answers), pairs, judge=judge)
+    assert (scores.images, scores.l1, scores.psnr_db) == (3, 0.0, 99.0)
+    assert scores.fidelity == scores.ceiling
+    assert scores.frechet == scores.frechet_floor
+
+
+def test_a_poor_generator_scores_worse(pairs: list[PairBatch], judge: Judge) -> None:
+    """Grey images are far from the photos, show no labels and lie far off in features."""
+    scores = score_generator(lambda frames: np.full_like(frames, 90), pairs, judge=judge)
+    assert scores.l1 > 0.1
+    assert scores.fidelity is not None and scores.ceiling is not None
+    assert scores.fidelity.mean_iou < 0.5 * scores.ceiling.mean_iou
+    assert scores.frechet is not None and scores.frechet_floor is not None
+    assert scores.frechet > 2 * scores.frechet_floor
+
+
+def test_without_judge_and_clip_only_pixels_are_scored(pairs: list[PairBatch]) -> None:
+    """What was not measured is null in JSON and absent from the table."""
+    scores = score_generator(lambda frames: frames, pairs)
+    document = scores.to_json()
+    assert document["fidelity"] is None and document["flicker"] is None
+    assert "Frechet" not in scores.table()
+    assert "PSNR" in scores.table()
+
+
+def test_flicker_beside_that_of_the_real_clip(pairs: list[PairBatch]) -> None:
+    """A generator that alternates by 8 levels over a still label, beside photos by 2."""
+    label = np.zeros((16, 16, 3), np.uint8)
+    clip = [ClipFrame(label=label, photo=label + 2 * (n % 2)) for n in range(4)]
+    calls: list[int] = []
+
+    def alternate(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        calls.append(1)
+        return np.full_like(frames, 100 + 8 * (len(calls) % 2))
+
+    scores = score_generator(alternate, pairs, clip=clip)
+    assert (scores.flicker, scores.flicker_real) == (8.0, 2.0)
+    assert "flicker" in scores.table()
+
+
+def test_the_torch_generator_is_scored_as_it_ships(checkpoint: Path) -> None:
+    """Eval mode: the same frames give the same pixels, alone or in a batch of ten."""
+    translate = torch_translate(Checkpoint.load(checkpoint), torch.device("cpu"))
+    frames = np.random.default_rng(0).integers(0, 256, (10, 32, 32, 3)).astype(np.uint8)
+    made = translate(frames)
+    assert made.shape == frames.shape
+    assert made.dtype == np.uint8
+    alone = np.concatenate([translate(frame[None]) for frame in frames])
+    assert np.abs(made.astype(int) - alone.astype(int)).max() <= 1
+
+
+def test_validation_pairs_can_lie_elsewhere_now(checkpoint: Path, data: Path) -> None:
+    """A checkpoint from another machine is scored with --data."""
+    loaded = Checkpoint.load(checkpoint)
+    moved = replace(loaded, config=replace(loaded.config, data="gone"))
+    assert sum(len(batch.source) for batch in validation_pairs(moved, data)) == 3
+
+
+def write_frames(folder: Path, count: int) -> Path:
+    """Write ``count`` 40x40 pictures."""
+    folder.mkdir()
+    for index in range(count):
+        Image.fromarray(draw_pair(index, 40)[:, 40:]).save(folder / f"{index:03d}.png")
+    return folder
+
+
+def test_a_clip_is_fitted_like_any_input(tmp_path: Path) -> None:
+    """Label maps of 40x40 become 32x32 in palette colours; photos go with them in order."""
+    labels, photos = write_frames(tmp_path / "l", 3), write_frames(tmp_path / "p", 3)
+    frames = list(clip_frames(str(labels), CONTRACT, str(photos)))
+    assert len(frames) == 3
+    for frame in frames:
+        assert frame.label.shape == (32, 32, 3)
+        assert frame.photo is not None and frame.photo.shape == (32, 32, 3)
+        assert CITYSCAPES.coverage(frame.label, levels=0) == 1.0
+
+
+def test_a_clip_with_too_few_photos_is_refused(tmp_path: Path) -> None:
+    """Photos and labels of a clip belong together one by one."""
+    labels, photos = write_frames(tmp_path / "l", 3), write_frames(tmp_path / "p", 2)
+    with pytest.raises(ConfigError, match="fewer frames"):
+        list(clip_frames(str(labels), CONTRACT, str(photos)))
+
+
+def test_score_prints_a_table_and_writes_json(
+    checkpoint: Path, judge: Judge, tmp_path: Path
+) -> None:
+    """Every metric is in the table on stdout, and the same numbers in the JSON."""
+    judge.save(tmp_path / "judge.pt")
+    clip = write_frames(tmp_path / "clip", 3)
+    result = p2p_train(
+        f"score {checkpoint} --judge {tmp_path / 'judge.pt'} --clip {clip} --clip-photos {clip} "
+        f"--json {tmp_path / 'scores.json'} --device cpu"
+    )
+    assert result.exit_code == 0, result.output
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert (scores["images"], scores["step"]) == (3, 7)
+    for word in ("L1", "PSNR", "SSIM", "pixel accuracy", "mean IoU", "Frechet", "flicker"):
+        assert word in result.stdout
+    assert f"{scores['psnr_db']:.4g}" in result.stdout
+
+
+def test_score_of_a_run_takes_its_best_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
+    """A run directory stands for its best.pt."""
+    best = tmp_path / "run" / "checkpoints" / "best.pt"
+    best.parent.mkdir(parents=True)
+    best.write_bytes(checkpoint.read_bytes())
+    result = p2p_train(f"score {tmp_path / 'run'} --device cpu")
+    assert result.exit_code == 0, result.output
+    assert "best.pt" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [("score nowhere.pt", "does not exist"), ("score . --clip-photos x", "belongs to --clip")],
+)
+def test_score_says_in_one_line_what_is_wrong(words: str, message: str) -> None:
+    """Bad input ends in exit code 2 and one line."""
+    result = p2p_train(words)
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    assert message in result.stderr
+
+
+def test_judge_then_train_with_it(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The judge command makes a file that training reads; its numbers are in the log."""
+    monkeypatch.chdir(tmp_path)
+    result = p2p_train(f"judge --data {data} --output judge.pt --epochs 1 --size 32 --device cpu")
+    assert result.exit_code == 0, result.output
+    assert "real validation photos: pixel accuracy" in result.stdout
+    result = p2p_train(f"--data {data} {TINY} --max-steps 1 --run-dir run --judge judge.pt")
+    assert result.exit_code == 0, result.output
+    line = json.loads(Path("run/log.jsonl").read_text())
+    assert 0 <= line["val_mean_iou"] <= 1
+    assert (
+        line["ceiling_mean_iou"]
+        == Judge.load(Path("judge.pt"), torch.device("cpu")).ceiling.mean_iou
+    )

@@ -1,0 +1,142 @@
+"""``p2p-train judge`` and ``p2p-train score``: seeing how good a generator is."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import click
+
+from p2p_runtime.console import P2PCommand, require_extra, setup_logging
+
+from .flags import DATA_SETTINGS, data_flags
+
+__all__ = ["judge", "score"]
+
+logger = logging.getLogger(__name__)
+
+FILE = click.Path(path_type=Path)
+DEVICE = click.option(
+    "--device",
+    metavar="auto|cpu|cuda[:N]",
+    default="auto",
+    show_default=True,
+    help="auto: a GPU if there is one, else the CPU.",
+)
+
+
+@click.command(cls=P2PCommand)
+@data_flags
+@click.option("--output", metavar="FILE.pt", type=FILE, required=True, help="Where it goes.")
+@click.option(
+    "--epochs",
+    metavar="N",
+    type=click.IntRange(1),
+    default=6,
+    show_default=True,
+    help="Passes over the photos.",
+)
+@click.option(
+    "--size",
+    "size_px",
+    metavar="PX",
+    type=int,
+    default=256,
+    show_default=True,
+    help="Side that photos are brought to; a multiple of 32.",
+)
+@click.option(
+    "--bf16/--fp32", default=True, show_default=True, help="bf16 autocast is twice as fast."
+)
+@DEVICE
+def judge(output: Path, device: str, **flags: Any) -> None:
+    """Train a small network that finds the labels in real photos.
+
+    It is trained once per data set, offline; score and training then ask it whether generated
+    photos show what their labels say.
+    """
+    _prepare()
+    from p2p_runtime.files import check_writable_folder
+
+    from .config import TrainConfig
+    from .devices import find_device
+    from .judge import JudgeConfig, train_judge
+
+    check_writable_folder(output.parent)
+    pairs = {name: flags.pop(name) for name in DATA_SETTINGS}
+    trained = train_judge(JudgeConfig(data=TrainConfig(**pairs), **flags), find_device(device))
+    trained.save(output)
+    ceiling = trained.ceiling
+    click.echo(
+        f"real validation photos: pixel accuracy {ceiling.pixel_accuracy:.3f}, "
+        f"class accuracy {ceiling.class_accuracy:.3f}, mean IoU {ceiling.mean_iou:.3f}; "
+        f"{len(trained.classes)} classes\n"
+        f"next: p2p-train --judge {output}, or p2p-train score RUN --judge {output}"
+    )
+
+
+@click.command(cls=P2PCommand)
+@click.argument("run", metavar="RUN|FILE.pt", type=FILE)
+@click.option("--judge", "judge_file", metavar="FILE.pt", type=FILE, help="From p2p-train judge.")
+@click.option(
+    "--data", metavar="DIR", type=FILE, help="The pairs.  [default: where they lay in training]"
+)
+@click.option("--clip", metavar="DIR|VIDEO", help="Consecutive label maps in colours, for flicker.")
+@click.option("--clip-photos", metavar="DIR|VIDEO", help="The real pictures of the same moments.")
+@click.option("--json", "json_file", metavar="FILE", type=FILE, help="Write the scores there too.")
+@DEVICE
+def score(
+    run: Path,
+    judge_file: Path | None,
+    data: Path | None,
+    clip: str | None,
+    clip_photos: str | None,
+    json_file: Path | None,
+    device: str,
+) -> None:
+    """Score a generator on its validation pairs, as it ships.
+
+    Measures L1, PSNR and SSIM; with --judge label fidelity and a Frechet distance, beside those of
+    the real photos; with --clip flicker. LPIPS and FID need downloaded weights and are left out.
+    """
+    _prepare()
+    from p2p_runtime.errors import ConfigError
+    from p2p_runtime.files import write_text
+
+    from .checkpoint import Checkpoint
+    from .devices import find_device
+    from .judge import Judge
+    from .score import (
+        clip_frames,
+        find_checkpoint,
+        score_generator,
+        torch_translate,
+        validation_pairs,
+    )
+
+    if clip_photos and not clip:
+        raise ConfigError("--clip-photos belongs to --clip, which is missing")
+    where, path = find_device(device), find_checkpoint(run)
+    checkpoint = Checkpoint.load(path)
+    referee = None if judge_file is None else Judge.load(judge_file, where)
+    if referee is not None:
+        referee.check_labels(checkpoint.contract)
+    logger.info("scoring %s, step %s", path, checkpoint.progress.get("step"))
+    scores = score_generator(
+        torch_translate(checkpoint, where),
+        validation_pairs(checkpoint, data),
+        judge=referee,
+        clip=clip_frames(clip, checkpoint.contract, clip_photos) if clip else None,
+    )
+    if json_file is not None:
+        facts = {"checkpoint": str(path), "step": checkpoint.progress.get("step")}
+        write_text(json_file, json.dumps({**facts, **scores.to_json()}, indent=2) + "\n")
+    click.echo(scores.table())
+
+
+def _prepare() -> None:
+    setup_logging()
+    for module in ("torch", "PIL"):
+        require_extra(module, "train")

@@ -1,0 +1,24 @@
+"""How good generated images are: near to the photos, true to their labels, steady in time."""
+
+from __future__ import annotations
+
+from .flicker import Flicker
+from .frechet import FeatureStatistics, frechet_distance
+from .images import Quality, eval_mode, evaluate, image_l1, mean_image_l1, psnr_db, ssim
+from .labels import IGNORED, LabelFidelity, confusion_matrix
+
+__all__ = [
+    "IGNORED",
+    "FeatureStatistics",
+    "Flicker",
+    "LabelFidelity",
+    "Quality",
+    "confusion_matrix",
+    "eval_mode",
+    "evaluate",
+    "frechet_distance",
+    "image_l1",
+    "mean_image_l1",
+    "psnr_db",
+    "ssim",
+]

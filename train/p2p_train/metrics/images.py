@@ -1,0 +1,163 @@
+"""How near generated images are to the photos: L1, PSNR and SSIM."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from p2p_train.data import PairBatch
+from p2p_train.pixels import HALF_RANGE, to_pixels, to_signal
+
+from .labels import LabelFidelity
+
+if TYPE_CHECKING:
+    from p2p_train.judge import Judge
+
+__all__ = ["Quality", "eval_mode", "evaluate", "image_l1", "mean_image_l1", "psnr_db", "ssim"]
+
+LUMA_BGR = (0.114, 0.587, 0.299)
+"""ITU-R BT.601: how bright each channel looks."""
+
+WINDOW_PX = 11
+WINDOW_SIGMA_PX = 1.5
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Quality:
+    """Means over the validation pairs.
+
+    Attributes:
+        l1: mean absolute difference in [-1, 1] signal units.
+        psnr_db: mean over the images of the PSNR of 8-bit pixels.
+        ssim: mean over the images of the structural similarity, 1 at best.
+        fidelity: how well a judge finds the labels again; None without a judge.
+    """
+
+    l1: float
+    psnr_db: float
+    ssim: float
+    fidelity: LabelFidelity | None = None
+
+
+@contextlib.contextmanager
+def eval_mode(network: Network) -> Iterator[Network]:
+    """Put a network in eval mode, and afterwards each of its modules back as it was."""
+    before = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        yield network
+    finally:
+        for module, training in before.items():
+            module.training = training
+
+
+@torch.inference_mode()
+def evaluate(
+    generator: nn.Module,
+    batches: Iterator[PairBatch],
+    device: torch.device,
+    judge: Judge | None = None,
+) -> Quality:
+    """Measure the generator as it ships: fp32, running statistics, no dropout."""
+    l1, psnr, similarity, images, confusion = 0.0, 0.0, 0.0, 0, torch.zeros(())
+    with eval_mode(generator):
+        for cpu_batch in batches:
+            batch = cpu_batch.to(device)
+            source = to_signal(batch.source).contiguous(memory_format=torch.channels_last)
+            signal = generator(source)
+            l1 += float((signal - to_signal(batch.target)).abs().mean(dim=(1, 2, 3)).sum())
+            pixels = to_pixels(signal)
+            psnr += float(psnr_db(pixels, batch.target).sum())
+            similarity += float(ssim(pixels, batch.target).sum())
+            images += len(pixels)
+            if judge is not None:
+                labels = cpu_batch.source.numpy()
+                confusion = confusion + judge.confusion(pixels.cpu().numpy(), labels)
+    return Quality(
+        l1=l1 / images,
+        psnr_db=psnr / images,
+        ssim=similarity / images,
+        fidelity=None if judge is None else LabelFidelity.of(confusion),
+    )
+
+
+def image_l1(image: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Return each image's mean absolute difference, (N,) in [-1, 1] signal units.
+
+    Args:
+        image, target: (N, H, W, 3) uint8.
+    """
+    return (image.float() - target.float()).abs().mean(dim=(1, 2, 3)) / HALF_RANGE
+
+
+def psnr_db(image: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Return the peak signal-to-noise ratio of each image.
+
+    Args:
+        image, target: (N, H, W, 3) uint8.
+
+    Returns:
+        (N,) float32 in dB; 99 where the images are equal, so that means stay finite.
+    """
+    mean_square = (image.float() - target.float()).square().mean(dim=(1, 2, 3))
+    return (10 * torch.log10(255.0**2 / mean_square)).clamp(max=99.0)
+
+
+def ssim(image: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Return the structural similarity of each image to its target, on luma.
+
+    Wang et al. 2004, "Image quality assessment: from error visibility to structural similarity",
+    equation 13, with the paper's Gaussian window (11 px, sigma 1.5 px) and constants (0.01, 0.03);
+    windows that do not lie wholly inside the image are left out.
+
+    Args:
+        image, target: (N, H, W, 3) uint8 BGR, sides of 11 px or more.
+
+    Returns:
+        (N,) float32, -1 to 1, 1 for equal images.
+    """
+    one, two = _luma(image), _luma(target)  # (N, 1, H, W)
+    stack = torch.cat([one, two, one * one, two * two, one * two])
+    mean1, mean2, square1, square2, product = _blur(stack).chunk(5)
+    small1, small2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    brightness = (2 * mean1 * mean2 + small1) / (mean1**2 + mean2**2 + small1)
+    covariance = product - mean1 * mean2
+    variances = square1 - mean1**2 + square2 - mean2**2
+    structure = (2 * covariance + small2) / (variances + small2)
+    return (brightness * structure).mean(dim=(1, 2, 3))
+
+
+def mean_image_l1(train: Iterator[PairBatch], val: Iterator[PairBatch]) -> float:
+    """Return the validation L1 of answering every input with the mean training photo.
+
+    A generator that does not beat this has learned nothing from its inputs.
+    """
+    total, images = torch.zeros(()), 0
+    for batch in train:
+        total = total + to_signal(batch.target).sum(dim=0)
+        images += len(batch.target)
+    mean = total / images
+    distances = [(to_signal(b.target) - mean).abs().mean(dim=(1, 2, 3)) for b in val]
+    return float(torch.cat(distances).mean())
+
+
+def _luma(pixels: torch.Tensor) -> torch.Tensor:
+    weights = torch.tensor(LUMA_BGR, device=pixels.device)
+    return (pixels.float() @ weights)[:, None]
+
+
+def _blur(maps: torch.Tensor) -> torch.Tensor:
+    """Average (N, 1, H, W) under the window; each side loses 10 px."""
+    offsets = torch.arange(WINDOW_PX, device=maps.device) - WINDOW_PX // 2
+    weights = torch.exp(-(offsets**2) / (2 * WINDOW_SIGMA_PX**2))
+    weights = weights / weights.sum()
+    rows = functional.conv2d(maps, weights.view(1, 1, 1, -1))
+    return functional.conv2d(rows, weights.view(1, 1, -1, 1))

@@ -1,0 +1,124 @@
+"""Files of tensors and primitives that execute nothing and notice damage.
+
+They are torch archives, read with ``weights_only=True``. Each carries a digest of its own content,
+since torch reads flipped bits without complaint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import shutil
+import struct
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from p2p_runtime.errors import CheckpointError
+from p2p_runtime.files import atomic_file
+
+__all__ = ["read_tensors", "write_tensors"]
+
+
+def write_tensors(
+    path: Path, content: dict[str, Any], *, schema: int, keep_previous: bool = False
+) -> None:
+    """Write ``content`` in one step.
+
+    Args:
+        path: the file.
+        content: tensors, primitives, and dicts and lists of them.
+        schema: which version of its layout this is.
+        keep_previous: what stood at ``path`` lives on as ``<name>.previous.pt``.
+
+    Raises:
+        OutputError: it cannot be written; what stood at ``path`` still does.
+    """
+    content = {"schema": schema, **content}
+    content["sha256"] = _digest(content)
+    with atomic_file(path) as file:
+        torch.save(content, file)
+        if keep_previous and path.exists():
+            _keep_previous(path)
+
+
+def read_tensors(path: Path, *, schema: int, what: str = "checkpoint") -> dict[str, Any]:
+    """Read and verify what :func:`write_tensors` wrote, onto the CPU.
+
+    Args:
+        path: the file.
+        schema: the version that the caller understands.
+        what: how messages call the file.
+
+    Raises:
+        CheckpointError: it is missing, broken, altered, unsafe, or of another schema.
+    """
+    content = _read(path, what)
+    if content.get("schema") != schema:
+        raise CheckpointError(
+            f"{path} has {what} schema {content.get('schema')!r}; this version reads {schema}"
+        )
+    expected = content.pop("sha256", None)
+    if _digest(content) != expected:
+        raise CheckpointError(f"{path} is damaged: its content does not match its sha256")
+    return content
+
+
+def _read(path: Path, what: str) -> dict[str, Any]:
+    if not path.is_file():
+        raise CheckpointError(f"{what} {path} does not exist or is not a file")
+    if not zipfile.is_zipfile(path):  # torch would try its old formats, bare pickles among them
+        raise CheckpointError(
+            f"{path} is not a whole {what} file: empty, cut short, or something else; "
+            "nothing in it was executed"
+        )
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} is not a safe {what}: it holds more than tensors and primitives; "
+            "nothing in it was executed"
+        ) from error
+    except (OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path} cannot be read as a {what}: {reason}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} is not a {what} of p2p-train")
+    return content
+
+
+def _keep_previous(path: Path) -> None:
+    previous = path.with_suffix(".previous.pt")
+    previous.unlink(missing_ok=True)
+    try:
+        previous.hardlink_to(path)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(path, previous)
+
+
+def _digest(content: Any) -> str:
+    digest = hashlib.sha256()
+    _feed(digest, content)
+    return digest.hexdigest()
+
+
+def _feed(digest: Any, value: Any) -> None:
+    """Hash tensors by bytes and containers in order, each with its type and length."""
+    if isinstance(value, torch.Tensor):
+        digest.update(f"tensor {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    elif isinstance(value, dict):
+        digest.update(f"dict {len(value)}".encode())
+        for key, item in value.items():
+            _feed(digest, key)
+            _feed(digest, item)
+    elif isinstance(value, list | tuple):
+        digest.update(f"list {len(value)}".encode())
+        for item in value:
+            _feed(digest, item)
+    elif isinstance(value, float):
+        digest.update(b"float" + struct.pack("<d", value))
+    else:
+        digest.update(f"{type(value).__name__} {value!r}".encode())
