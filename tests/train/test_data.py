@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +16,18 @@ from PIL import Image
 from toy_pairs import write_pairs
 
 from p2p_runtime.contract import PixelContract
-from p2p_runtime.errors import ConfigError
+from p2p_runtime.errors import ConfigError, DatasetError, TrainingError
 from p2p_runtime.palette import CITYSCAPES
 from p2p_train.config import TrainConfig
-from p2p_train.data import EpochSampler, PairDataset, choose_palette, training_batches
+from p2p_train.data import (
+    EpochSampler,
+    PairBatch,
+    PairDataset,
+    choose_palette,
+    named_worker_failures,
+    training_batches,
+    validation_batches,
+)
 from p2p_train.pairs import find_pairs
 
 CONTRACT = PixelContract(height=32, width=32, palette=CITYSCAPES)
@@ -123,3 +135,84 @@ def test_unknown_palette_names_the_presets() -> None:
     """A palette that is neither preset nor file is an error that lists the presets."""
     with pytest.raises(ConfigError, match="cityscapes, camvid"):
         choose_palette(TrainConfig(palette="citiscapes"), ())
+
+
+def test_the_two_halves_are_read_from_one_decoded_file(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A side-by-side image is decoded once a pair, not once a half."""
+    opened = []
+    real = Image.open
+    pairs = dataset(data)
+    monkeypatch.setattr(Image, "open", lambda path: opened.append(path) or real(path))
+    pairs[0, 0]
+    assert len(opened) == 1
+
+
+def test_fault_24_a_deleted_file_is_replaced_counted_and_named_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One file of 100 may go: the next pair stands in, every other batch is as it was."""
+    write_pairs(tmp_path / "train", 100)
+    write_pairs(tmp_path / "val", 1)
+    pairs = dataset(tmp_path)
+    order = sampler(pairs=100, batch_size=4, last_step=50)
+
+    def batches(workers: int) -> list[PairBatch]:
+        return list(training_batches(pairs, order, workers=workers, pin_memory=False))
+
+    whole = batches(0)
+    (tmp_path / "train" / "007.png").unlink()
+    lossy, again = batches(0), batches(1)
+    changed = [not torch.equal(a.source, b.source) for a, b in zip(whole, lossy, strict=True)]
+    assert sum(changed) == 2  # once an epoch
+    assert [len(batch.lost) for batch in lossy] == changed
+    assert all(torch.equal(a.source, b.source) for a, b in zip(lossy, again, strict=True))
+    stand_in = torch.cat([batch.source for batch in lossy[:25]])
+    assert sum(torch.equal(image, pairs[0, 8].source[0]) for image in stand_in) == 2
+    warnings = [line for line in caplog.text.splitlines() if "007.png" in line]
+    assert len(warnings) == 2  # once a run
+    assert "another pair stands in" in warnings[0]
+
+
+def test_fault_24_too_many_deleted_files_stop_the_run(data: Path) -> None:
+    """More than one draw in a hundred without its file ends training with one line."""
+    pairs = dataset(data)
+    (data / "train" / "004.png").unlink()
+    with pytest.raises(DatasetError, match=r"1 of \d+ draws met files that have gone.*004\.png"):
+        list(training_batches(pairs, sampler(), workers=0, pin_memory=False))
+    with pytest.raises(DatasetError, match=r"004\.png"):
+        list(validation_batches(pairs, 4))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_fault_17_broken_file_in_a_worker_is_one_line(data: Path, workers: int) -> None:
+    """An unreadable image stops training; a worker's traceback does not come along."""
+    pairs = dataset(data)
+    file = data / "train" / "004.png"
+    file.write_bytes(file.read_bytes()[:-400])
+    with pytest.raises(DatasetError, match=r"004\.png") as caught:
+        list(training_batches(pairs, sampler(), workers=workers, pin_memory=False))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("where", ["waiting", "working"])
+def test_fault_25_killed_worker_is_one_line(data: Path, where: str) -> None:
+    """A worker killed by the system is a TrainingError that says so, wherever we are just then."""
+    order = sampler(last_step=3000)
+    batches = training_batches(dataset(data), order, workers=1, pin_memory=False)
+    next(batches)
+    (worker,) = multiprocessing.active_children()
+    killed = pytest.raises(TrainingError, match=r"was killed.*--resume")
+    with killed as caught, named_worker_failures():
+        os.kill(worker.pid, signal.SIGKILL)
+        if where == "working":
+            time.sleep(5)  # torch's signal handler interrupts this
+        list(batches)
+    assert "\n" not in str(caught.value)
+
+
+def test_other_runtime_errors_stay_what_they_are() -> None:
+    """Only torch's report of a worker's death is translated."""
+    with pytest.raises(RuntimeError, match="shape mismatch"), named_worker_failures():
+        raise RuntimeError("shape mismatch")

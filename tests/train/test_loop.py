@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import random
 import signal
@@ -194,3 +195,40 @@ def test_fault_01_kills_at_any_moment_leave_a_checkpoint_that_loads(
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
     assert Checkpoint.load(path).progress["step"] > 2
+
+
+def test_fault_25_killed_worker_ends_the_run_and_spares_the_checkpoint(
+    tiny: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker killed in the middle of a step is one TrainingError; the checkpoint loads."""
+    real = loop.train_step
+
+    def step_and_kill(state: TrainState, batch: object, **options: object) -> StepLosses:
+        if state.step == 2:
+            (worker,) = multiprocessing.active_children()
+            os.kill(worker.pid, signal.SIGKILL)
+            time.sleep(5)  # torch reports the death from a signal handler, here
+        return real(state, batch, **options)
+
+    monkeypatch.setattr(loop, "train_step", step_and_kill)
+    with pytest.raises(TrainingError, match=r"was killed.*--resume") as caught:
+        train(tiny(epochs=50), run_dir=tmp_path, machine=Machine(device=CPU, workers=1))
+    assert "\n" not in str(caught.value)
+    assert last(tmp_path).progress["step"] == 2
+
+
+def test_two_folders_of_ids_train_and_resume_exactly(tiny: MakeConfig, tmp_path: Path) -> None:
+    """Class ids in labels/ beside photos/ train like colours, and resume bit for bit."""
+    folders = tmp_path / "data2"
+    for name in ("labels", "photos"):
+        (folders / name).mkdir(parents=True)
+    for index in range(10):
+        ids = torch.randint(0, 12, (32, 32), dtype=torch.uint8).numpy()
+        Image.fromarray(ids).save(folders / "labels" / f"{index}.png")
+        Image.fromarray(20 * ids).convert("RGB").save(folders / "photos" / f"{index}.png")
+    settings = {"data": str(folders), "palette": "camvid", "epochs": 2}
+    run(tiny(**settings), tmp_path / "whole")
+    run(tiny(**settings, max_steps=3), tmp_path / "broken")
+    run(tiny(**settings), tmp_path / "broken", resume_from=last(tmp_path / "broken"))
+    assert_equal(last(tmp_path / "whole").generator, last(tmp_path / "broken").generator)
+    assert last(tmp_path / "whole").contract.direction == "labels to photos"

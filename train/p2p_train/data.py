@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import re
+import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -46,6 +47,13 @@ MOST_LOST = 0.01
 STAND_INS = 8
 """Neighbours that are tried in place of a pair whose files have gone."""
 
+HANDLER_S = 1.0
+"""More than the system needs to tell of a child's death; a sleep ends as soon as it does."""
+
+WORKER_KILLED = (
+    "a process that decodes images was killed, most likely because memory ran out; the last "
+    "checkpoint is kept: go on with --resume and fewer --workers or a smaller --batch-size"
+)
 Draw = tuple[int, int]
 """An (epoch, pair index): what the sampler yields and the data set reads."""
 
@@ -215,12 +223,11 @@ def training_batches(
         generator=torch.Generator(),  # its own: torch's must move only with the networks
     )
     tally = _LostPairs(len(dataset))
-    with named_worker_failures():
-        for batch in loader:
-            if isinstance(batch, DatasetError):
-                raise batch
-            tally.count(batch)
-            yield batch
+    for batch in _received(loader):
+        if isinstance(batch, DatasetError):
+            raise batch
+        tally.count(batch)
+        yield batch
 
 
 def validation_batches(dataset: PairDataset, batch_size: int) -> Iterator[PairBatch]:
@@ -250,14 +257,27 @@ def named_worker_failures() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        found = re.search(r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\)", str(error))
-        if found is None:
+        if not str(error).startswith("DataLoader worker (pid"):
             raise
-        raise TrainingError(
-            f"a process that decodes images (pid {found[1]}) was killed, most likely because "
-            "memory ran out; the last checkpoint is kept: go on with --resume and fewer --workers "
-            "or a smaller --batch-size"
-        ) from error
+        raise TrainingError(WORKER_KILLED) from error
+
+
+def _received(
+    loader: DataLoader[PairBatch | DatasetError],
+) -> Iterator[PairBatch | DatasetError]:
+    with named_worker_failures():
+        batches = iter(loader)
+        while True:
+            try:
+                batch = next(batches, None)
+            except (ConnectionError, EOFError, FileNotFoundError) as error:
+                # A worker hands tensors over a socket, which breaks just before torch's handler
+                # reports its death: let that come now rather than in the middle of the clean-up.
+                time.sleep(HANDLER_S)
+                raise TrainingError(WORKER_KILLED) from error
+            if batch is None:
+                return
+            yield batch
 
 
 class _Guarded(Dataset["PairBatch | DatasetError"]):
@@ -293,8 +313,9 @@ class _LostPairs:
         for reason in set(batch.lost) - self._named:
             self._named.add(reason)
             logger.warning("%s any more; another pair stands in for it", reason)
-        # One epoch is the least that a share can be told of.
-        if self._lost > MOST_LOST * max(self._drawn, self._pairs):
+        # A file that has gone is met once an epoch, so whole epochs are what a share is told of.
+        epochs = math.ceil(self._drawn / self._pairs)
+        if self._lost > MOST_LOST * self._pairs * epochs:
             raise DatasetError(
                 f"{self._lost} of {self._drawn} draws met files that have gone since the run "
                 f"began, the last one: {batch.lost[-1]}; bring them back and go on with --resume"

@@ -19,7 +19,7 @@ from p2p_runtime.interrupts import StopRequest
 
 from .checkpoint import Checkpoint
 from .config import TrainConfig
-from .data import EpochSampler, training_batches
+from .data import EpochSampler, named_worker_failures, training_batches
 from .devices import describe_device
 from .prepare import TrainingData, check_same_data, prepare_data
 from .progress import TrainProgress
@@ -104,7 +104,7 @@ def train(
     Raises:
         DatasetError: the pairs are missing or broken.
         CheckpointError: ``resume_from`` belongs to other networks or other pairs.
-        TrainingError: a loss or a weight is not a number any more.
+        TrainingError: a loss or a weight is not a number any more, or a worker was killed.
         OutputError: a result cannot be written, or another run holds ``run_dir``.
         ConfigError: the judge knows other labels.
     """
@@ -142,6 +142,7 @@ def train(
         if team.is_first:
             write_text(run_dir / "config.json", json.dumps(config.to_json(), indent=2) + "\n")
             _announce(data, state, total)
+        stack.enter_context(named_worker_failures())
         stop = stack.enter_context(StopRequest())
         progress = stack.enter_context(
             TrainProgress(
