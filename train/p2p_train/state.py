@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -141,7 +142,7 @@ class TrainState:
 
     def synchronise_norms(self) -> None:
         """Let BatchNorm see the whole team's batch; GPUs only."""
-        convert = nn.SyncBatchNorm.convert_sync_batchnorm  # type: ignore[no-untyped-call]
+        convert: Callable[[Any], Any] = nn.SyncBatchNorm.convert_sync_batchnorm
         self.generator = convert(self.generator)
         self.discriminator = convert(self.discriminator)
 
