@@ -68,7 +68,9 @@ def clean(model: onnx.ModelProto) -> bytes:
     """
     graph = onnx_ir.from_proto(model)
     ClearMetadataAndDocStringPass()(graph)
-    for value in (*graph.graph.inputs, *graph.graph.outputs):  # which the pass leaves out
+    results = (value for node in graph.graph for value in node.outputs)
+    for value in (*graph.graph.inputs, *graph.graph.initializers.values(), *results):
+        # The pass above clears nodes and graphs alone.
         value.metadata_props.clear()
         value.doc_string = None
     graph.metadata_props.clear()
