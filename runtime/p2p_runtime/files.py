@@ -73,15 +73,21 @@ def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode("utf-8"))
 
 
-def check_writable_folder(folder: Path) -> None:
+def check_writable_folder(folder: Path, *, create: bool = True) -> None:
     """Create ``folder`` and prove that a file can be written in it, before any work is done.
+
+    Args:
+        folder: where results will go.
+        create: make it; else its nearest folder that exists is tried, and nothing is left behind.
 
     Raises:
         OutputError: it cannot.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        if create:
+            folder.mkdir(parents=True, exist_ok=True)
+        nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+        with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
         raise OutputError(f"cannot write in {folder}: {error.strerror or error}") from error

@@ -109,15 +109,16 @@ def train(
         ConfigError: the judge knows other labels.
     """
     with contextlib.ExitStack() as stack:
-        # The place, and who trains
+        # Who trains, on what, and where it goes
         team = stack.enter_context(join_team(machine.device))
+        check_writable_folder(run_dir, create=False)
+        data = prepare_data(config)
         if team.is_first:
             check_writable_folder(run_dir / "checkpoints")
             busy = f"another p2p-train is writing to {run_dir}; choose another --run-dir"
             stack.enter_context(exclusive_lock(run_dir / ".lock", busy))
 
-        # The data and the players
-        data = prepare_data(config)
+        # The players
         if judge is not None:
             judge.check_labels(data.contract)
         state = TrainState(config, machine.device, team)
