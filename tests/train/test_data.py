@@ -18,16 +18,15 @@ from toy_pairs import write_pairs
 from p2p_runtime.contract import PixelContract
 from p2p_runtime.errors import ConfigError, DatasetError, TrainingError
 from p2p_runtime.palette import CITYSCAPES
-from p2p_train.config import TrainConfig
-from p2p_train.data import (
+from p2p_train.batches import (
     EpochSampler,
-    PairBatch,
-    PairDataset,
-    choose_palette,
     named_worker_failures,
     training_batches,
     validation_batches,
 )
+from p2p_train.config import TrainConfig
+from p2p_train.data import PairBatch, PairDataset
+from p2p_train.labels import choose_palette
 from p2p_train.pairs import find_pairs
 
 CONTRACT = PixelContract(height=32, width=32, palette=CITYSCAPES)

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 from toy_pairs import SIDE_PX, write_folders
 
 from p2p_runtime.errors import DatasetError
 from p2p_runtime.palette import CITYSCAPES
+from p2p_train.cli import main
 from p2p_train.config import TrainConfig
 from p2p_train.inspect import inspect_data, look_at
 
@@ -97,3 +99,16 @@ def test_broken_data_is_an_error_and_no_sheet(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="does not exist"):
         inspect_data(TrainConfig(data=str(tmp_path / "nowhere")), tmp_path)
     assert not (tmp_path / "inspect.png").exists()
+
+
+def test_the_command_reports_and_trains_nothing(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--inspect prints the report, writes inspect.png where we are, and makes no run."""
+    monkeypatch.chdir(tmp_path)
+    line = f"--data {data} --image-size 32 --inspect"
+    result = CliRunner().invoke(main, line.split(), catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "13 pairs" in result.stdout
+    assert (tmp_path / "inspect.png").exists()
+    assert not (tmp_path / "runs").exists()

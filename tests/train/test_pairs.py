@@ -12,7 +12,7 @@ from PIL import Image
 from toy_pairs import draw_pair, write_pairs
 
 from p2p_runtime.errors import DatasetError
-from p2p_train.data import read_image
+from p2p_train.decode import read_image
 from p2p_train.pairs import ImageRef, find_pairs
 
 

@@ -17,9 +17,9 @@ from p2p_runtime.errors import ConfigError, TrainingError
 from p2p_runtime.files import check_writable_folder, exclusive_lock, write_text
 from p2p_runtime.interrupts import StopRequest
 
+from .batches import EpochSampler, named_worker_failures, training_batches
 from .checkpoint import Checkpoint
 from .config import TrainConfig
-from .data import EpochSampler, named_worker_failures, training_batches
 from .devices import describe_device
 from .prepare import TrainingData, check_same_data, prepare_data
 from .progress import TrainProgress

@@ -11,9 +11,10 @@ import numpy as np
 from p2p_runtime.contract import PixelContract
 from p2p_runtime.errors import CheckpointError
 
+from .batches import validation_batches
 from .checkpoint import Checkpoint
 from .config import TrainConfig
-from .data import PairBatch, PairDataset, validation_batches
+from .data import PairBatch, PairDataset
 from .labels import open_source
 from .metrics import mean_image_l1
 

@@ -10,8 +10,8 @@ import torch
 
 from p2p_runtime.errors import TrainingError
 
+from .batches import validation_batches
 from .checkpoint import Checkpoint
-from .data import validation_batches
 from .devices import peak_memory_mib
 from .judge import Judge
 from .metrics import Quality, eval_mode, evaluate

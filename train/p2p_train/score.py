@@ -14,8 +14,9 @@ from p2p_runtime.contract import PixelContract
 from p2p_runtime.errors import CheckpointError, ConfigError
 from p2p_runtime.sources import open_source
 
+from .batches import validation_batches
 from .checkpoint import Checkpoint, load_weights, make_generator
-from .data import PairBatch, PairDataset, validation_batches
+from .data import PairBatch, PairDataset
 from .judge import Judge
 from .labels import open_source as open_pairs
 from .metrics import (
