@@ -1,0 +1,53 @@
+"""Generators of other shapes and norms, through every precision."""
+
+from __future__ import annotations
+
+import pytest
+from toy_export import toy_config, toy_frames, toy_generator
+
+from p2p_export.artefact import Reference, measure
+from p2p_export.graph import PixelGenerator
+from p2p_export.parity import run_torch
+from p2p_export.precision import fp16_graph, fp32_graph, int8_graph
+from p2p_runtime.contract import PixelContract
+from p2p_runtime.palette import CAMVID
+from p2p_train.config import TrainConfig
+from p2p_train.networks import UNetGenerator
+
+
+def reference_of(config: TrainConfig) -> tuple[UNetGenerator, Reference]:
+    """Return a generator and what it makes of eight frames."""
+    generator = toy_generator(config)
+    contract = PixelContract(height=config.height, width=config.width, palette=CAMVID)
+    frames = toy_frames(contract)
+    images = run_torch(PixelGenerator(generator), frames)
+    return generator, Reference(
+        contract=contract,
+        generator={},
+        provenance={},
+        frames=frames,
+        images=images,
+        made_up=0,
+    )
+
+
+def test_instance_norm_passes_in_every_precision(tmp_path):
+    """InstanceNorm stays in the graph, in float32 whatever surrounds it."""
+    generator, reference = reference_of(toy_config(norm="instance"))
+    graphs = {
+        "fp32": fp32_graph(generator, reference),
+        "fp16": fp16_graph(generator, reference),
+        "int8": int8_graph(generator, reference, reference.frames, "x86", tmp_path),
+    }
+    for precision, graph in graphs.items():
+        measure(graph.content, reference, precision, tmp_path).require()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("size", [(256, 256), (64, 128)])
+def test_other_sizes_pass(size, tmp_path):
+    """Eight downsamplings to one pixel, and images that are wider than high."""
+    generator, reference = reference_of(toy_config(height=size[0], width=size[1]))
+    assert reference.images.shape == (8, *size, 3)
+    graph = fp32_graph(generator, reference)
+    measure(graph.content, reference, "fp32", tmp_path).require()
