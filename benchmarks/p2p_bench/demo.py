@@ -55,7 +55,7 @@ class Plan:
         show = ["--side-by-side", "--overwrite"]
         return [
             ["train", "--data", "pairs", "--run-dir", "run", *size, *pace],
-            ["export", "run", "--fp16"],
+            ["export", "run", "--int8", "--calibration", "pairs/train"],
             ["run", "--video", "seg.mp4", "--model", "run/export", *show],
             ["bench", "--model", "run/export", "--frames", f"{self.timed_frames}"],
         ]

@@ -12,7 +12,7 @@ import pytest
 from p2p_bench.demo import Plan, run_demo
 from p2p_runtime.errors import ConfigError, P2PError
 
-SMALL = Plan(pairs=6, side_px=64, steps=2, frames=5, clip_px=64, timed_frames=2)
+SMALL = Plan(pairs=8, side_px=64, steps=2, frames=5, clip_px=64, timed_frames=2)
 
 
 def test_demo_ends_with_a_video_and_pictures(tmp_path: Path, monkeypatch, capfd):
