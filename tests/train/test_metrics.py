@@ -130,6 +130,15 @@ def test_frechet_distance_survives_fewer_images_than_features() -> None:
     assert frechet_distance(one, two) == pytest.approx(frechet_distance(two, one), rel=1e-6)
 
 
+def test_feature_statistics_are_mean_and_unbiased_covariance() -> None:
+    """They are numpy's, and do not lose digits to float32."""
+    features = noise(5, 9, 4)
+    statistics = FeatureStatistics.of(features)
+    np.testing.assert_allclose(statistics.mean, features.numpy().mean(axis=0), rtol=1e-12)
+    expected = np.cov(features.numpy(), rowvar=False)
+    np.testing.assert_allclose(statistics.covariance, expected, rtol=1e-12)
+
+
 def test_feature_statistics_need_two_images() -> None:
     """A covariance of one image is refused rather than nan."""
     with pytest.raises(ValueError, match="two images"):

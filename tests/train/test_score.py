@@ -16,7 +16,7 @@ from toy_pairs import draw_pair
 
 from p2p_runtime.contract import PixelContract
 from p2p_runtime.errors import ConfigError
-from p2p_runtime.palette import CITYSCAPES
+from p2p_runtime.palette import CAMVID, CITYSCAPES
 from p2p_train.checkpoint import Checkpoint, make_generator
 from p2p_train.cli import main
 from p2p_train.config import TrainConfig
@@ -172,6 +172,17 @@ def test_score_prints_a_table_and_writes_json(
     for word in ("L1", "PSNR", "SSIM", "pixel accuracy", "mean IoU", "Frechet", "flicker"):
         assert word in result.stdout
     assert f"{scores['psnr_db']:.4g}" in result.stdout
+
+
+def test_score_refuses_a_judge_of_other_labels(
+    checkpoint: Path, judge: Judge, tmp_path: Path
+) -> None:
+    """A judge of CamVid's colours has nothing to say about Cityscapes labels."""
+    other = replace(judge, contract=replace(judge.contract, palette=CAMVID))
+    other.save(tmp_path / "judge.pt")
+    result = p2p_train(f"score {checkpoint} --judge {tmp_path / 'judge.pt'} --device cpu")
+    assert result.exit_code == 2
+    assert "trained on palette camvid" in result.stderr
 
 
 def test_score_of_a_run_takes_its_best_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
