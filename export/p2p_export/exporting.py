@@ -17,7 +17,8 @@ import onnx
 import torch
 
 from p2p_runtime import __version__
-from p2p_runtime.errors import CheckpointError, ConfigError, EngineBuildError
+from p2p_runtime.bundle import ModelBundle
+from p2p_runtime.errors import BundleError, CheckpointError, ConfigError, EngineBuildError
 from p2p_runtime.files import check_writable_folder, sha256_of_file, write_text
 from p2p_train.checkpoint import Checkpoint, load_weights, make_generator
 
@@ -102,7 +103,8 @@ class ExportRequest:
 def export(request: ExportRequest) -> list[Artefact]:
     """Export a checkpoint in every precision that was asked for.
 
-    Each file appears only when it has passed; ``parity.json`` beside them holds the figures.
+    Each file appears only when it has passed. ``parity.json`` beside them holds the figures, unless
+    the output is one named file: the figures lie in every bundle, too.
 
     Raises:
         CheckpointError: there is no usable checkpoint.
@@ -128,7 +130,9 @@ def export(request: ExportRequest) -> list[Artefact]:
         graph = _make_graph(precision, generator, reference, request, checkpoint.config, folder)
         _log.info("%s: comparing %d frames with torch", precision, len(reference.frames))
         done.append(publish(target, graph.content, reference, precision, graph.notes))
-        _write_figures(folder, done)
+        if target != request.output:
+            _write_figures(folder, done)
+    _warn_of_others(folder, done, reference.provenance["checkpoint_sha256"])
     _refuse_engines(request.engines, done)
     return done
 
@@ -230,6 +234,18 @@ def _make_graph(
 def _write_figures(folder: Path, done: list[Artefact]) -> None:
     figures = {artefact.path.name: artefact.report.to_json() for artefact in done}
     write_text(folder / "parity.json", json.dumps(figures, indent=2) + "\n")
+
+
+def _warn_of_others(folder: Path, done: list[Artefact], checkpoint_sha256: str) -> None:
+    """Point at bundles that an earlier export left: p2p-run may prefer one of them."""
+    for path in sorted(set(folder.glob("model-*.onnx")) - {artefact.path for artefact in done}):
+        try:
+            provenance = ModelBundle.load(path).info.provenance
+        except BundleError as error:
+            _log.warning("beside the new files: %s", error)
+            continue
+        if provenance.get("checkpoint_sha256") != checkpoint_sha256:
+            _log.warning("%s is of another checkpoint; export it again or remove it", path)
 
 
 def _refuse_engines(flags: tuple[str, ...], done: list[Artefact]) -> None:

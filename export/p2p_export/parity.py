@@ -135,11 +135,14 @@ def run_torch(module: nn.Module, frames: NDArray[np.uint8]) -> NDArray[np.uint8]
         (N, H, W, 3) uint8 BGR.
 
     Raises:
-        ExportError: a weight is not a number, or two runs differ (something random is left on).
+        ExportError: a weight is not a number, all images are of one colour (what NaN becomes), or
+            two runs differ (something random is left on).
     """
     if not all(bool(value.isfinite().all()) for value in module.state_dict().values()):
         raise ExportError("the checkpoint's generator holds weights that are not numbers")
     images = np.concatenate([module(torch.from_numpy(frame[None])).numpy() for frame in frames])
+    if all(_is_constant(image) for image in images):
+        raise ExportError("the checkpoint's generator answers every frame with one colour")
     if not np.array_equal(module(torch.from_numpy(frames[:1])).numpy(), images[:1]):
         raise ExportError("the generator answers one frame in two ways: it is not in eval mode")
     return images

@@ -38,6 +38,8 @@ def test_export_prints_a_table_and_says_what_it_does(tmp_path: Path, traced):
     checkpoint = write_checkpoint(tmp_path / "best.pt", frames=2)
     done = invoke(checkpoint, "--output", tmp_path / "out.onnx")
     assert done.exit_code == 0, done.stderr
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"best.pt", "out.onnx", "out-parity.png"}
     head, row = done.stdout.splitlines()
     assert head.split()[:3] == ["file", "MB", "precision"]
     assert row.startswith(str(tmp_path / "out.onnx"))

@@ -92,6 +92,19 @@ def test_fault_40_engines_are_refused_but_the_onnx_stands(tmp_path, traced):
     assert (tmp_path / "export" / "model-fp32.onnx").is_file()
 
 
+def test_bundles_of_another_checkpoint_are_pointed_at(tmp_path, traced, caplog):
+    """What an earlier export left in the folder is named, since p2p-run may prefer it."""
+    checkpoint = write_checkpoint(tmp_path / "best.pt")
+    export(ExportRequest(source=checkpoint, fp16=True))
+    export(ExportRequest(source=checkpoint))
+    assert "another checkpoint" not in caplog.text
+    write_checkpoint(checkpoint, frames=9)
+    (tmp_path / "export" / "model-int8.onnx").write_bytes(b"\0")
+    export(ExportRequest(source=checkpoint))
+    assert "model-fp16.onnx is of another checkpoint" in caplog.text
+    assert "model-int8.onnx is not a usable" in caplog.text
+
+
 def test_a_failed_precision_keeps_those_before_it(run, tmp_path, monkeypatch, traced):
     """fp32 stands when fp16 is refused, and the figures tell of what stands."""
     publish = exporting.publish

@@ -85,6 +85,14 @@ def test_weights_that_are_not_numbers_are_refused():
         run_torch(PixelGenerator(generator), toy_frames())
 
 
+def test_a_generator_that_says_nothing_is_refused():
+    """Activations that overflow, or a collapsed training, give one colour for every frame."""
+    generator = toy_generator()
+    generator.last[0].weight.data.zero_()
+    with pytest.raises(ExportError, match="one colour"):
+        run_torch(PixelGenerator(generator), toy_frames())
+
+
 def test_the_picture_shows_both_and_the_difference():
     """torch, exported and eight times the difference stand side by side, clipped at white."""
     one = np.full((4, 4, 3), 100, np.uint8)
