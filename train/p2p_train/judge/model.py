@@ -7,11 +7,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 import torch
 
 from p2p_runtime.contract import PixelContract
 from p2p_runtime.errors import CheckpointError, ConfigError, ContractError
+from p2p_runtime.palette import Palette
 from p2p_train.checkpoint import load_weights
 from p2p_train.metrics.frechet import FeatureStatistics
 from p2p_train.metrics.labels import IGNORED, LabelFidelity, confusion_matrix
@@ -23,10 +25,11 @@ from .network import JudgeNet
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Judge"]
+__all__ = ["Judge", "label_ids", "void_classes"]
 
 JUDGE_SCHEMA = 1
 BATCH = 8
+VOTE_PX = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,13 +153,30 @@ def label_ids(
 ) -> torch.Tensor:
     """Return the place in ``classes`` of each label pixel's class; see :meth:`Judge.label_ids`.
 
+    The 5x5 px around a pixel vote on its class: label maps kept as JPEG are blurred, and colours
+    between two classes snap to a third that is not there. Void may win, classes that are not asked
+    about have no vote.
+
     Raises:
         ContractError: the contract has no palette.
     """
     if contract.palette is None:
         raise ContractError("a judge needs label maps, and these inputs have no palette")
-    channel = np.full(256, IGNORED, np.uint8)
-    channel[list(classes)] = np.arange(len(classes))
-    fit = replace(contract, height=contract.height // 2, width=contract.width // 2).fit
-    ids = np.stack([contract.palette.to_ids(fit(label, snap=False)) for label in labels])
-    return torch.from_numpy(channel[ids])
+    votes = classes + tuple(void_classes(contract.palette))
+    found = np.full(len(votes), IGNORED, np.uint8)
+    found[: len(classes)] = np.arange(len(classes))
+    place = np.full(256, len(votes), np.uint8)  # others have no vote
+    place[list(votes)] = np.arange(len(votes))
+    ballot = np.eye(len(votes) + 1, len(votes), dtype=np.float32)
+    ids = []
+    for label in labels:
+        cast = ballot[place[contract.palette.to_ids(contract.fit(label, snap=False))]]  # (H, W, C)
+        counts = cv2.blur(cast, (VOTE_PX, VOTE_PX), borderType=cv2.BORDER_REPLICATE)
+        counts = counts.reshape(cast.shape)[::2, ::2]  # OpenCV drops a single channel's axis
+        ids.append(np.where(counts.any(axis=2), found[counts.argmax(axis=2)], IGNORED))
+    return torch.from_numpy(np.stack(ids))
+
+
+def void_classes(palette: Palette) -> list[int]:
+    """Return the classes, as indices of the palette, that stand for "nothing in particular"."""
+    return [index for index, name in enumerate(palette.classes) if name == "unlabelled"]

@@ -22,7 +22,7 @@ from p2p_train.metrics.labels import IGNORED, LabelFidelity
 from p2p_train.pairs import Pair
 from p2p_train.pixels import to_signal
 
-from .model import Judge, label_ids
+from .model import Judge, label_ids, void_classes
 from .network import JudgeNet
 
 if TYPE_CHECKING:
@@ -37,9 +37,11 @@ logger = logging.getLogger(__name__)
 MAX_PAIRS = 4000
 """Pairs kept decoded in memory, 200 kB each at 256 px; more photos teach a small judge little."""
 
-SOLID_SHARE = 1e-4
-VOID_CLASSES = ("unlabelled",)
-LARGEST_WEIGHT = 5.0
+SOLID_PX = 5
+SOLID_SHARE = 2e-4
+"""A class is looked for when so many of all solid 5x5 px areas are of it."""
+
+LARGEST_WEIGHT = 3.0
 LINE_EVERY_S = 15.0
 
 
@@ -59,7 +61,7 @@ class JudgeConfig:
 
     data: TrainConfig
     size_px: int = 256
-    epochs: int = 6
+    epochs: int = 8
     batch_size: int = 8
     lr: float = 3e-3
     width: int = 32
@@ -172,29 +174,26 @@ def _solid_classes(labels: NDArray[np.uint8], palette: Palette) -> tuple[int, ..
     """Return the classes that labels really show, as indices of the palette.
 
     The blurred edges of JPEG label maps snap to colours of classes that are not there; such pixels
-    lie alone. So only a pixel whose eight neighbours are of its class speaks for it.
+    lie alone. So only a pixel in the middle of a 5x5 px area of its class speaks for it.
     """
     counts = np.zeros(256, np.int64)
     for label in labels:
         ids = palette.to_ids(label)
-        windows = np.lib.stride_tricks.sliding_window_view(ids, (3, 3))
-        solid = (windows == ids[1:-1, 1:-1, None, None]).all(axis=(2, 3))
-        counts += np.bincount(ids[1:-1, 1:-1][solid], minlength=256)
+        windows = np.lib.stride_tricks.sliding_window_view(ids, (SOLID_PX, SOLID_PX))
+        middle = ids[SOLID_PX // 2 : -(SOLID_PX // 2), SOLID_PX // 2 : -(SOLID_PX // 2)]
+        solid = (windows == middle[..., None, None]).all(axis=(2, 3))
+        counts += np.bincount(middle[solid], minlength=256)
     frequent = counts >= SOLID_SHARE * counts.sum()
-    return tuple(
-        index
-        for index, name in enumerate(palette.classes)
-        if frequent[index] and name not in VOID_CLASSES
-    )
+    return tuple(int(i) for i in np.flatnonzero(frequent) if i not in void_classes(palette))
 
 
 def _class_weights(ids: torch.Tensor, classes: int) -> torch.Tensor:
-    """Return (classes,) loss weights: the root of how much rarer a class is than the average.
+    """Return (classes,) loss weights: the fourth root of how much rarer than the average each is.
 
     Full balance would make the judge see riders everywhere; none would make it never see one.
     """
     counts = torch.bincount(ids.reshape(-1), minlength=256)[:classes].double().clamp(min=1)
-    return (counts.mean() / counts).sqrt().clamp(max=LARGEST_WEIGHT).float()
+    return (counts.mean() / counts).pow(0.25).clamp(max=LARGEST_WEIGHT).float()
 
 
 def _batches(
