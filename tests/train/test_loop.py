@@ -191,7 +191,10 @@ def test_fault_01_kills_at_any_moment_leave_a_checkpoint_that_loads(
                 run(config, tmp_path, resume_from=checkpoint)
             finally:
                 os._exit(1)
-        time.sleep(chance.uniform(0.1, 0.5))
+        before, patience = path.stat().st_mtime_ns, 1000
+        while path.stat().st_mtime_ns == before and (patience := patience - 1):
+            time.sleep(0.02)
+        time.sleep(chance.uniform(0, 0.1))  # anywhere in the next steps and saves
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
     assert Checkpoint.load(path).progress["step"] > 2
