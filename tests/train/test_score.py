@@ -210,13 +210,16 @@ def test_score_says_in_one_line_what_is_wrong(words: str, message: str) -> None:
 def test_judge_then_train_with_it(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The judge command makes a file that training reads; its numbers are in the log."""
+    """The judge command makes a file that training reads; log and board have its numbers."""
     monkeypatch.chdir(tmp_path)
     result = p2p_train(f"judge --data {data} --output judge.pt --epochs 1 --size 32 --device cpu")
     assert result.exit_code == 0, result.output
     assert "real validation photos: pixel accuracy" in result.stdout
-    result = p2p_train(f"--data {data} {TINY} --max-steps 1 --run-dir run --judge judge.pt")
+    result = p2p_train(
+        f"--data {data} {TINY} --max-steps 1 --run-dir run --judge judge.pt --tensorboard"
+    )
     assert result.exit_code == 0, result.output
+    assert len(list(Path("run/tensorboard").iterdir())) == 1
     line = json.loads(Path("run/log.jsonl").read_text())
     assert 0 <= line["val_mean_iou"] <= 1
     assert (

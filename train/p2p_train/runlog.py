@@ -242,6 +242,8 @@ def _finish(axes: Axes, records: list[dict[str, float]]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     if axes.lines:
         axes.legend(fontsize="small", edgecolor="none", framealpha=0.8)
+    else:
+        axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color="0.5")
 
 
 def _figure_png(figure: Figure) -> bytes:
