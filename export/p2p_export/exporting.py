@@ -30,10 +30,12 @@ from .parity import run_torch
 from .precision import Graph, fp16_graph, fp32_graph, int8_graph
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from p2p_train.config import TrainConfig
     from p2p_train.networks import UNetGenerator
 
-__all__ = ["ExportRequest", "export", "find_checkpoint"]
+__all__ = ["MAX_FRAMES", "ExportRequest", "export", "find_checkpoint", "publish_all"]
 
 RUNS = Path("runs")
 MAX_FRAMES = 16
@@ -116,18 +118,39 @@ def export(request: ExportRequest) -> list[Artefact]:
     path = find_checkpoint(request.source)
     targets = request.targets(path)
     checkpoint = Checkpoint.load(path)
-    folder = next(iter(targets.values())).parent
-    check_writable_folder(folder)
+    check_writable_folder(next(iter(targets.values())).parent)
 
     generator = make_generator(checkpoint.config)
     load_weights(generator, checkpoint.generator, "generator")
     _log.info("exporting %s in eval mode: running statistics, no dropout", path)
     reference = _reference(checkpoint, generator, path, request.frames)
+    return publish_all(generator, reference, checkpoint.config, targets, request)
 
+
+def publish_all(
+    generator: nn.Module,
+    reference: Reference,
+    config: TrainConfig,
+    targets: dict[str, Path],
+    request: ExportRequest,
+) -> list[Artefact]:
+    """Make, prove and write every file that was asked for.
+
+    Args:
+        generator: the torch module.
+        reference: what it computes.
+        config: how calibration inputs are read.
+        targets: the file of each precision.
+        request: what else the user asked for.
+
+    Raises:
+        ParityError, OutputError, EngineBuildError: as for :func:`export`.
+    """
+    folder = next(iter(targets.values())).parent
     done: list[Artefact] = []
     for precision, target in targets.items():
         _log.info("%s: making the graph", precision)
-        graph = _make_graph(precision, generator, reference, request, checkpoint.config, folder)
+        graph = _make_graph(precision, generator, reference, request, config, folder)
         _log.info("%s: comparing %d frames with torch", precision, len(reference.frames))
         done.append(publish(target, graph.content, reference, precision, graph.notes))
         if target != request.output:
@@ -216,7 +239,7 @@ def _provenance(checkpoint: Checkpoint, path: Path) -> dict[str, Any]:
 
 def _make_graph(
     precision: str,
-    generator: UNetGenerator,
+    generator: nn.Module,
     reference: Reference,
     request: ExportRequest,
     config: TrainConfig,

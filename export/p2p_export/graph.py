@@ -7,15 +7,17 @@ statistics make constant is multiplied into the weights beforehand.
 from __future__ import annotations
 
 import copy
+from typing import TypeVar
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from p2p_train.networks import UNetGenerator
 from p2p_train.pixels import ChannelOrder, to_pixels, to_signal
 
 __all__ = ["PixelGenerator", "Shuffle", "fold", "swap_channels", "to_cells", "with_integer_ups"]
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class PixelGenerator(nn.Module):
@@ -66,7 +68,7 @@ def to_cells(up: nn.ConvTranspose2d) -> nn.Conv2d:
     return conv
 
 
-def fold(generator: UNetGenerator) -> UNetGenerator:
+def fold(generator: Network) -> Network:
     """Return a copy in ``eval`` mode with BatchNorm inside the convolutions and no dropout.
 
     The arithmetic is done in float64 and rounded once. InstanceNorm depends on the picture and
@@ -80,18 +82,19 @@ def fold(generator: UNetGenerator) -> UNetGenerator:
     return folded
 
 
-def swap_channels(generator: UNetGenerator) -> UNetGenerator:
+def swap_channels(generator: Network) -> Network:
     """Return a copy that reads and writes BGR signals where the original reads and writes RGB."""
     swapped = copy.deepcopy(generator)
     first, last = _first_and_last(swapped)
-    first.weight.data = first.weight.data.flip(1)  # (outputs, inputs, 4, 4)
-    last.weight.data = last.weight.data.flip(1)  # (inputs, outputs, 4, 4)
+    first.weight.data = first.weight.data.flip(1)  # (outputs, inputs, h, w)
+    outputs = 1 if isinstance(last, nn.ConvTranspose2d) else 0
+    last.weight.data = last.weight.data.flip(outputs)
     assert last.bias is not None, "the last layer has no norm, hence a bias"
     last.bias.data = last.bias.data.flip(0)
     return swapped
 
 
-def with_integer_ups(generator: UNetGenerator) -> UNetGenerator:
+def with_integer_ups(generator: Network) -> Network:
     """Return a copy with each ConvTranspose replaced by :func:`to_cells` and :class:`Shuffle`.
 
     An activation comes before the shuffle, next to its convolution, where the two become one
@@ -110,10 +113,13 @@ def _shuffle_layers(up: nn.ConvTranspose2d, others: list[nn.Module]) -> list[nn.
     return [to_cells(up), *others, Shuffle()] if pointwise else [to_cells(up), Shuffle(), *others]
 
 
-def _first_and_last(generator: UNetGenerator) -> tuple[nn.Conv2d, nn.ConvTranspose2d]:
-    convs = [layer for layer in generator.modules() if isinstance(layer, nn.Conv2d)]
-    ups = [layer for layer in generator.modules() if isinstance(layer, nn.ConvTranspose2d)]
-    return convs[0], ups[-1]
+def _first_and_last(
+    generator: nn.Module,
+) -> tuple[nn.Conv2d | nn.ConvTranspose2d, nn.Conv2d | nn.ConvTranspose2d]:
+    layers = [
+        layer for layer in generator.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
+    ]
+    return layers[0], layers[-1]
 
 
 def _fold_layers(layers: list[nn.Module]) -> list[nn.Module]:

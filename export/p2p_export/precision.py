@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
-
-    from p2p_train.networks import UNetGenerator
+    from torch import nn
 
     from .parity import ParityReport
 
@@ -35,12 +34,12 @@ class Graph:
     notes: tuple[str, ...] = ()
 
 
-def fp32_graph(generator: UNetGenerator, reference: Reference) -> Graph:
+def fp32_graph(generator: nn.Module, reference: Reference) -> Graph:
     """Return the generator as it was trained, folded."""
     return Graph(content=to_onnx(_folded(generator), reference.contract))
 
 
-def fp16_graph(generator: UNetGenerator, reference: Reference) -> Graph:
+def fp16_graph(generator: nn.Module, reference: Reference) -> Graph:
     """Return the generator in half precision; layers that come near its limit stay in float32."""
     folded = _folded(generator)
     names, notes = kept_in_float32(folded, reference.frames)
@@ -64,7 +63,7 @@ def kept_in_float32(
 
 
 def int8_graph(
-    generator: UNetGenerator,
+    generator: nn.Module,
     reference: Reference,
     calibration: NDArray[np.uint8],
     profile: str,
@@ -91,5 +90,5 @@ def int8_graph(
     return Graph(content=content, notes=notes)
 
 
-def _folded(generator: UNetGenerator) -> PixelGenerator:
+def _folded(generator: nn.Module) -> PixelGenerator:
     return PixelGenerator(swap_channels(fold(generator)), order="bgr")
