@@ -12,6 +12,7 @@ import pytest
 from p2p_runtime.errors import OutputError
 from p2p_runtime.palette import CITYSCAPES
 from p2p_train.scenes import draw_scene, write_clip, write_dataset
+from p2p_train.scenes.street import Street
 
 SIDE_PX = 96
 SEEDS = range(6)
@@ -90,6 +91,18 @@ def test_a_film_moves_smoothly():
     near, far = ((start != other).any(axis=-1).mean() for other in (next_frame, later))
     assert 0 < near < 0.08
     assert near < far / 2
+
+
+def test_whatever_stands_or_drives_moves_on_from_where_it_was():
+    """Between frames nothing jumps: oncoming cars, the fastest, come closer by about a metre."""
+    street, time_s = Street.from_seed(4), 3.0
+    now, after = (street.things(street.speed_m_s * t, t) for t in (time_s, time_s + 1 / 15))
+    camera_m = street.speed_m_s * time_s
+    seen = [thing for thing in now if 5 < thing.z_m - camera_m < 60]
+    assert {"car", "person"} <= {thing.kind for thing in seen}
+    for thing in seen:
+        same = [t.z_m for t in after if (t.kind, t.variant) == (thing.kind, thing.variant)]
+        assert min(abs(z_m - thing.z_m) for z_m in same) < 1.5
 
 
 def test_dataset_has_photos_left_and_labels_right(tmp_path: Path):

@@ -162,9 +162,13 @@ def paint_house(canvas: Canvas, street: Street, house: Building) -> None:
 
 
 def house_shadow(street: Street, house: Building) -> list[tuple[float, float, float]]:
-    """Return where a left-hand house keeps the sun from the ground."""
-    reach = house.storeys * STOREY_M * -SUN[0] / SUN[1]
-    slant = house.storeys * STOREY_M * -SUN[2] / SUN[1]
+    """Return where a left-hand house keeps the sun from the ground.
+
+    It ends a little way into the road however high the house is, so that a generator can tell
+    from the label map where it lies.
+    """
+    reach = street.pavement_m + street.verge_m + 1.2
+    slant = reach * SUN[2] / SUN[0]
     inner = -street.front_m
     return [
         (inner, 0.0, house.start_m),
