@@ -1,0 +1,131 @@
+"""What vouches for a TensorRT engine: a JSON document beside it.
+
+An engine is executable code, bound to the library version and the GPU architecture that it was
+built for. It is loaded only if its manifest names exactly these bytes, the ONNX file at hand, and
+the library and GPU at hand.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from p2p_runtime.errors import BundleError, ContractError
+from p2p_runtime.files import sha256_of_file
+
+__all__ = ["EngineManifest", "EngineTarget", "check_manifest", "manifest_path"]
+
+FORMAT = 1
+MAX_MANIFEST_BYTES = 1 << 16
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineTarget:
+    """Where an engine runs.
+
+    Attributes:
+        library: ``tensorrt`` or ``tensorrt_rtx``.
+        version: of the library, complete: another one cannot load the engine.
+        sm: GPU architecture, for example ``sm86``.
+        driver: the CUDA version of the driver; None where the engine was built without a GPU.
+    """
+
+    library: str
+    version: str
+    sm: str
+    driver: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineManifest:
+    """What is known of an engine.
+
+    Attributes:
+        target: where it runs.
+        engine_sha256, onnx_sha256: hex SHA-256 of the engine and of the file it was built from.
+        precision: of that file.
+        shapes: of the input, (N, H, W, 3), under ``min``, ``opt`` and ``max``.
+        flags: what the builder was told.
+        built_by: name and version of the program that built it.
+    """
+
+    target: EngineTarget
+    engine_sha256: str
+    onnx_sha256: str
+    precision: str
+    shapes: dict[str, list[int]]
+    flags: list[str]
+    built_by: str
+
+    def to_json(self) -> str:
+        """Return the document; equal manifests give equal text."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, indent=2, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> EngineManifest:
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            ContractError: not JSON, of another format, or a field is missing or unknown.
+        """
+        try:
+            document: dict[str, Any] = json.loads(text)
+            if (written := document.pop("format")) != FORMAT:
+                raise ContractError(f"format {written!r} is unknown; this version reads {FORMAT}")
+            target = EngineTarget(**document.pop("target"))
+            return cls(target=target, **document)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise ContractError(f"not an engine's manifest ({error})") from error
+
+
+def manifest_path(engine: Path) -> Path:
+    """Return the manifest's place: ``model.engine.json`` beside ``model.engine``."""
+    return engine.with_name(f"{engine.name}.json")
+
+
+def check_manifest(engine: Path, onnx: Path, here: EngineTarget) -> bytes:
+    """Return an engine's bytes, but only if its manifest vouches for them.
+
+    What was checked is what is returned, so that nobody can change the file in between.
+
+    Args:
+        engine: the engine; its manifest lies beside it.
+        onnx: the bundle that it must have been built from.
+        here: the library and the GPU that would run it; its driver may be another one.
+
+    Raises:
+        BundleError: something does not match, or is missing; the message says how to rebuild.
+    """
+    flag = here.library.replace("_", "-")
+    rebuild = f"rebuild it with p2p-export --{flag}"
+    try:
+        content = engine.read_bytes()
+        manifest = _read(manifest_path(engine))
+        onnx_sha256 = sha256_of_file(onnx)
+    except (OSError, ValueError, ContractError) as error:
+        raise BundleError(f"{engine} has no usable manifest: {error}; {rebuild}") from error
+    checks = {
+        "its bytes are not those that were built": (
+            manifest.engine_sha256 == hashlib.sha256(content).hexdigest()
+        ),
+        f"it was not built from {onnx}": manifest.onnx_sha256 == onnx_sha256,
+        f"it is for {_name(manifest.target)}, and this is {_name(here)}": (
+            replace(manifest.target, driver=None) == replace(here, driver=None)
+        ),
+    }
+    if faults := [fault for fault, passed in checks.items() if not passed]:
+        raise BundleError(f"{engine} is refused: {'; '.join(faults)}; {rebuild}")
+    return content
+
+
+def _read(path: Path) -> EngineManifest:
+    if path.stat().st_size > MAX_MANIFEST_BYTES:
+        raise ContractError(f"{path} is too large")
+    return EngineManifest.from_json(path.read_text(encoding="utf-8"))
+
+
+def _name(target: EngineTarget) -> str:
+    return f"{target.library} {target.version} on {target.sm}"
