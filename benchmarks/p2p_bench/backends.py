@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from p2p_runtime.bundle import ModelBundle
+from p2p_runtime.bundle import PRECISIONS, ModelBundle
 from p2p_runtime.console import require_extra
 from p2p_runtime.discover import find_bundles
 from p2p_runtime.engines import Engine, open_engine
@@ -68,7 +68,8 @@ def open_backends(
         ConfigError: a name is unknown, or the models' sizes differ.
     """
     paths = [model] if model is not None and model.is_file() else find_bundles(model)
-    bundles = {bundle.precision: bundle for bundle in map(ModelBundle.load, paths)}
+    loaded = sorted(map(ModelBundle.load, paths), key=lambda b: PRECISIONS.index(b.precision))
+    bundles = {bundle.precision: bundle for bundle in loaded}
     _check_names(names, bundles)
     backends = [
         Backend(
