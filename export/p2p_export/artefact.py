@@ -55,11 +55,12 @@ class Reference:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Artefact:
-    """A bundle that passed: where it lies and how close it is."""
+    """A bundle that passed: where it lies, how close it is, and the engines built from it."""
 
     path: Path
     report: ParityReport
     notes: tuple[str, ...] = ()
+    engines: tuple[Path, ...] = ()
 
 
 def publish(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from p2p_runtime.console import P2PCommand, require_extra, setup_logging
 
-if TYPE_CHECKING:
-    from .artefact import Artefact
+from .foreign_flags import foreign_flags, take_foreign
 
 __all__ = ["main"]
 
@@ -19,14 +18,17 @@ Examples:
   p2p-export                              newest run under runs/, its best checkpoint
   p2p-export runs/streets-1 --fp16
   p2p-export runs/streets-1 --int8 --calibration data/streets
+  p2p-export runs/streets-1 --fp16 --tensorrt-rtx --gpu-arch sm86,sm120
   p2p-export last.pt --output model.onnx
   p2p-export --inspect runs/streets-1/export/model-fp32.onnx
+  p2p-export --from-pytorch-cyclegan-and-pix2pix latest_net_G.pth --palette none --frames photos
 
 \b
 What is exported is the generator in eval mode: running statistics, no dropout.
 A file appears only after it ran against the torch module on real frames and passed.
 """
 
+ENGINE_FLAGS = ("tensorrt", "tensorrt_rtx", "gpu_arch")
 _FOLDER = click.Path(path_type=Path)
 
 
@@ -59,9 +61,22 @@ _FOLDER = click.Path(path_type=Path)
     type=_FOLDER,
     help="Inputs or pairs for the parity check.  [default: the checkpoint's own]",
 )
-@click.option("--tensorrt", is_flag=True, help="Also build a TensorRT engine.")
-@click.option("--tensorrt-rtx", is_flag=True, help="Also build a TensorRT-RTX engine.")
-@click.option("--gpu-arch", metavar="SM", help="GPU that the engine is for, for example 8.6.")
+@click.option(
+    "--tensorrt",
+    is_flag=True,
+    help="Also build a TensorRT engine of each file for the GPU here. Not tested on hardware.",
+)
+@click.option(
+    "--tensorrt-rtx",
+    is_flag=True,
+    help="Also build TensorRT-RTX engines of each file; needs no GPU. With --int8, both flags also "
+    "write model-int8-tensorrt.onnx and build that, unless --int8-profile is tensorrt.",
+)
+@click.option(
+    "--gpu-arch",
+    metavar="SM[,SM]",
+    help="GPUs that TensorRT-RTX builds for, for example sm86,sm89,sm120.",
+)
 @click.option("--force", is_flag=True, help="Replace files that stand where --output points.")
 @click.option(
     "--inspect",
@@ -69,6 +84,7 @@ _FOLDER = click.Path(path_type=Path)
     type=_FOLDER,
     help="Show what a bundle is: contract, graph, origin, parity.",
 )
+@foreign_flags
 @click.option("-v", "--verbose", is_flag=True, help="Say more on stderr.")
 def main(inspect: Path | None, verbose: bool, **flags: Any) -> None:
     """Export a trained generator to ONNX, and prove it against torch."""
@@ -82,38 +98,14 @@ def main(inspect: Path | None, verbose: bool, **flags: Any) -> None:
     for module, extra in (("torch", "export"), ("onnxscript", "export"), ("onnxruntime", "cpu")):
         require_extra(module, extra)
     from .exporting import ExportRequest, export
+    from .foreign import ForeignCheckpoint, export_foreign
+    from .table import table
+    from .to_tensorrt import EngineRequest
 
-    engines = [
-        name for name in ("tensorrt", "tensorrt_rtx", "gpu_arch") if flags.pop(name)
-    ]  # fmt: skip
-    request = ExportRequest(
-        engines=tuple(f"--{name.replace('_', '-')}" for name in engines), **flags
-    )
-    click.echo(_table(export(request)))
-
-
-def _table(artefacts: list[Artefact]) -> str:
-    rows = [
-        ("file", "MB", "precision", "max", "mean", "within 1", "PSNR", "worst", "SSIM", "parity")
-    ]
-    for artefact in artefacts:
-        report = artefact.report
-        rows.append(
-            (
-                str(artefact.path),
-                f"{artefact.path.stat().st_size / 1e6:.1f}",
-                report.precision,
-                f"{report.max_levels}",
-                f"{report.mean_levels:.4f}",
-                f"{report.within_one:.3%}",
-                f"{report.psnr_db:.1f} dB",
-                f"{report.worst_psnr_db:.1f} dB",
-                f"{report.ssim:.4f}",
-                f"passed on {report.frames} frames",
-            )
-        )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
+    foreign = take_foreign(flags)
+    engines = EngineRequest(**{name: flags.pop(name) for name in ENGINE_FLAGS})
+    request = ExportRequest(engines=engines, **flags)
+    if foreign is None:
+        click.echo(table(export(request)))
+    else:
+        click.echo(table(export_foreign(ForeignCheckpoint.from_flags(**foreign), request)))

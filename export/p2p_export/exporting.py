@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,13 @@ import torch
 
 from p2p_runtime import __version__
 from p2p_runtime.bundle import ModelBundle
-from p2p_runtime.errors import BundleError, CheckpointError, ConfigError, EngineBuildError
+from p2p_runtime.errors import (
+    BundleError,
+    CheckpointError,
+    ConfigError,
+    DeviceUnavailableError,
+    EngineBuildError,
+)
 from p2p_runtime.files import check_writable_folder, sha256_of_file, write_text
 from p2p_train.checkpoint import Checkpoint, load_weights, make_generator
 
@@ -28,6 +34,7 @@ from .graph import PixelGenerator
 from .int8 import PROFILES, calibration_frames
 from .parity import run_torch
 from .precision import Graph, fp16_graph, fp32_graph, int8_graph
+from .to_tensorrt import EngineRequest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,6 +46,8 @@ __all__ = ["MAX_FRAMES", "ExportRequest", "export", "find_checkpoint", "publish_
 
 RUNS = Path("runs")
 MAX_FRAMES = 16
+INT8_FOR_ENGINES = "int8-tensorrt"
+"""Its name keeps the file out of `p2p-run`'s sight: on a CPU it is the slower one."""
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +64,7 @@ class ExportRequest:
         calibration: folder of inputs or pairs that int8 takes its ranges from.
         frames: folder of inputs or pairs for the parity check; None for the checkpoint's own.
         force: replace files that another export wrote.
-        engines: TensorRT flags that were given.
+        engines: TensorRT engines to build of every file; of int8, its ``tensorrt`` profile.
     """
 
     source: Path | None = None
@@ -66,7 +75,7 @@ class ExportRequest:
     calibration: Path | None = None
     frames: Path | None = None
     force: bool = False
-    engines: tuple[str, ...] = ()
+    engines: EngineRequest = field(default_factory=EngineRequest)
 
     def __post_init__(self) -> None:
         if self.int8_profile not in PROFILES:
@@ -80,6 +89,16 @@ class ExportRequest:
             )
         if self.output is not None and self.output.suffix == ".onnx" and self.fp16 and self.int8:
             raise ConfigError("--output names one file, but --fp16 --int8 make two; name a folder")
+        if self.output is not None and self.output.suffix == ".onnx" and self._int8_twice:
+            raise ConfigError(
+                "--output names one file, but int8 for the CPU and for TensorRT are two; "
+                "name a folder, or give --int8-profile tensorrt"
+            )
+
+    @property
+    def _int8_twice(self) -> bool:
+        """Whether an engine needs an int8 file of its own, beside the one for the CPU."""
+        return self.int8 and bool(self.engines) and self.int8_profile != "tensorrt"
 
     def targets(self, checkpoint: Path) -> dict[str, Path]:
         """Return the file of each precision, fp32 first.
@@ -94,6 +113,7 @@ class ExportRequest:
             targets = {asked[0] if asked else "fp32": self.output}
         else:
             folder = own if self.output is None else self.output
+            asked += [INT8_FOR_ENGINES] if self._int8_twice else []
             targets = {name: folder / f"model-{name}.onnx" for name in ("fp32", *asked)}
         for path in targets.values():
             foreign = path.resolve().parent != own.resolve()
@@ -113,7 +133,8 @@ def export(request: ExportRequest) -> list[Artefact]:
         ConfigError: the request contradicts itself, or a file is in the way.
         ParityError: a file does not compute what the torch module does; those before it stay.
         OutputError: a file cannot be written.
-        EngineBuildError: a TensorRT engine was asked for; the ONNX files are there.
+        EngineBuildError: TensorRT is not there or builds no engine; the ONNX files are there.
+        DeviceUnavailableError: TensorRT finds no GPU; the ONNX files are there.
     """
     path = find_checkpoint(request.source)
     targets = request.targets(path)
@@ -152,12 +173,12 @@ def publish_all(
         _log.info("%s: making the graph", precision)
         graph = _make_graph(precision, generator, reference, request, config, folder)
         _log.info("%s: comparing %d frames with torch", precision, len(reference.frames))
-        done.append(publish(target, graph.content, reference, precision, graph.notes))
+        kind = precision.partition("-")[0]
+        done.append(publish(target, graph.content, reference, kind, graph.notes))
         if target != request.output:
             _write_figures(folder, done)
     _warn_of_others(folder, done, reference.provenance["checkpoint_sha256"])
-    _refuse_engines(request.engines, done)
-    return done
+    return _with_engines(dict(zip(targets, done, strict=True)), request)
 
 
 def find_checkpoint(source: Path | None) -> Path:
@@ -250,7 +271,8 @@ def _make_graph(
     if precision == "fp32" or request.calibration is None:
         return fp32_graph(generator, reference)
     frames, said = calibration_frames(request.calibration, config, reference.contract)
-    graph = int8_graph(generator, reference, frames, request.int8_profile, scratch)
+    profile = "tensorrt" if precision == INT8_FOR_ENGINES else request.int8_profile
+    graph = int8_graph(generator, reference, frames, profile, scratch)
     return replace(graph, notes=(said, *graph.notes))
 
 
@@ -271,9 +293,18 @@ def _warn_of_others(folder: Path, done: list[Artefact], checkpoint_sha256: str) 
             _log.warning("%s is of another checkpoint; export it again or remove it", path)
 
 
-def _refuse_engines(flags: tuple[str, ...], done: list[Artefact]) -> None:
-    if flags:
-        raise EngineBuildError(
-            f"{' and '.join(flags)}: this version does not build engines yet; "
-            f"the ONNX files are written ({', '.join(str(artefact.path) for artefact in done)})"
-        )
+def _with_engines(done: dict[str, Artefact], request: ExportRequest) -> list[Artefact]:
+    """Build the engines of every file that TensorRT reads; that excludes int8 for other kernels."""
+    if not request.engines:
+        return list(done.values())
+    foreign = () if request.int8_profile == "tensorrt" else ("int8",)
+    readable = [name for name in done if name not in foreign]
+    try:
+        builder = request.engines.builder()
+        for name in readable:
+            engines = builder.build(done[name].path, done[name].report.precision)
+            done[name] = replace(done[name], engines=engines)
+    except (EngineBuildError, DeviceUnavailableError) as error:
+        written = ", ".join(str(artefact.path) for artefact in done.values())
+        raise type(error)(f"{error}; the ONNX files are written ({written})") from error
+    return list(done.values())

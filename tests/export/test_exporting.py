@@ -6,11 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
-from toy_export import write_checkpoint
 
 from p2p_export import exporting
 from p2p_export.exporting import ExportRequest, export, find_checkpoint
-from p2p_runtime.errors import CheckpointError, ConfigError, EngineBuildError, ParityError
+from p2p_runtime.errors import CheckpointError, ConfigError, ParityError
 
 
 def touch(path: Path, time_s: float = 0) -> Path:
@@ -81,28 +80,6 @@ def test_fault_35_int8_needs_real_inputs():
     """Without a calibration folder int8 is refused before anything is read."""
     with pytest.raises(ConfigError, match="--calibration"):
         ExportRequest(int8=True)
-
-
-def test_fault_40_engines_are_refused_but_the_onnx_stands(tmp_path, traced):
-    """Asked for TensorRT, export writes the ONNX file first, then says what it cannot do."""
-    checkpoint = write_checkpoint(tmp_path / "best.pt", frames=3)
-    request = ExportRequest(source=checkpoint, engines=("--tensorrt",))
-    with pytest.raises(EngineBuildError, match=r"--tensorrt: .*model-fp32\.onnx"):
-        export(request)
-    assert (tmp_path / "export" / "model-fp32.onnx").is_file()
-
-
-def test_bundles_of_another_checkpoint_are_pointed_at(tmp_path, traced, caplog):
-    """What an earlier export left in the folder is named, since p2p-run may prefer it."""
-    checkpoint = write_checkpoint(tmp_path / "best.pt")
-    export(ExportRequest(source=checkpoint, fp16=True))
-    export(ExportRequest(source=checkpoint))
-    assert "another checkpoint" not in caplog.text
-    write_checkpoint(checkpoint, frames=9)
-    (tmp_path / "export" / "model-int8.onnx").write_bytes(b"\0")
-    export(ExportRequest(source=checkpoint))
-    assert "model-fp16.onnx is of another checkpoint" in caplog.text
-    assert "model-int8.onnx is not a usable" in caplog.text
 
 
 def test_a_failed_precision_keeps_those_before_it(run, tmp_path, monkeypatch, traced):

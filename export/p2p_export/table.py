@@ -1,0 +1,41 @@
+"""What was exported, as a table for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .artefact import Artefact
+
+__all__ = ["table"]
+
+
+def table(artefacts: list[Artefact]) -> str:
+    """Return a row for each bundle with its parity figures, then a line for each engine."""
+    rows = [
+        ("file", "MB", "precision", "max", "mean", "within 1", "PSNR", "worst", "SSIM", "parity")
+    ]
+    for artefact in artefacts:
+        report = artefact.report
+        rows.append(
+            (
+                str(artefact.path),
+                f"{artefact.path.stat().st_size / 1e6:.1f}",
+                report.precision,
+                f"{report.max_levels}",
+                f"{report.mean_levels:.4f}",
+                f"{report.within_one:.3%}",
+                f"{report.psnr_db:.1f} dB",
+                f"{report.worst_psnr_db:.1f} dB",
+                f"{report.ssim:.4f}",
+                f"passed on {report.frames} frames",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    engines = [engine for artefact in artefacts for engine in artefact.engines]
+    lines += [f"{path}  {path.stat().st_size / 1e6:.1f} MB, built, not run" for path in engines]
+    return "\n".join(lines)
