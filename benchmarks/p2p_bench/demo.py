@@ -54,13 +54,14 @@ class Plan:
         pace = ["--batch-size", "4", "--max-steps", f"{self.steps}", "--no-flip"]
         # The generator is narrow and the time short: nothing to overfit, so no dropout.
         haste = ["--lr", "0.0004", "--dropout", "0", "--freeze-norm", "0.8"]
+        last = ["--checkpoint", "run/checkpoints/last.pt"]
         show = ["--side-by-side", "--overwrite"]
         return [
             ["train", "--data", "pairs", "--run-dir", "run", *size, *pace, *haste],
             # The least L1 is an early, blurred epoch's: texture that is not the photo's own costs.
             ["export", "run/checkpoints/last.pt", "--int8", "--calibration", "pairs/train"],
             ["run", "--video", "seg.mp4", "--model", "run/export", *show],
-            ["bench", "--model", "run/export", "--frames", f"{self.timed_frames}"],
+            ["bench", "--model", "run/export", *last, "--frames", f"{self.timed_frames}"],
         ]
 
 

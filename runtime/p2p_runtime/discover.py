@@ -61,6 +61,7 @@ def find_bundles(folder: Path | None = None, *, runs: Path = Path("runs")) -> li
     if exports:
         return max(exports, key=lambda bundles: max(map(_age, bundles)))
     if demo := _in(_ASSETS):
+        _log.info("nothing is exported under %s/: taking the demo model of the package", runs)
         return demo
     raise BundleError(
         f"no exported model under {runs}/*/export/; name one with --model, "

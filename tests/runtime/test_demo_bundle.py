@@ -1,0 +1,41 @@
+"""The model that the package ships for a first look."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from p2p_runtime.bundle import ModelBundle
+from p2p_runtime.discover import find_bundle
+from p2p_runtime.palette import CITYSCAPES
+from p2p_runtime.translator import Translator
+
+
+@pytest.fixture
+def demo(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Path:
+    """What is taken where nothing was ever exported."""
+    with caplog.at_level("INFO"):
+        path = find_bundle(None, "cpu", runs=tmp_path / "runs")
+    assert "demo model" in caplog.text
+    return path
+
+
+def test_without_any_export_the_demo_translates_a_frame(demo: Path) -> None:
+    """The demo reads Cityscapes colours, of any size, and answers with a picture."""
+    frame = CITYSCAPES.colours_bgr()[np.indices((90, 120)).sum(axis=0) // 20 % 29]
+    with Translator.load(demo, threads=1) as translate:
+        assert translate.contract.palette == CITYSCAPES
+        picture = translate(frame)
+    assert picture.shape == (90, 120, 3)
+    assert picture.std() > 5
+
+
+def test_the_demo_says_where_it_comes_from_without_naming_a_machine(demo: Path) -> None:
+    """Provenance and parity are in the file; no path of the exporting machine is."""
+    info = ModelBundle.load(demo).info
+    assert info.provenance["images_seen"] > 0
+    assert info.parity["worst_psnr_db"] > 50
+    assert not re.search(rb"/(home|root|tmp|work|usr)/", demo.read_bytes())
