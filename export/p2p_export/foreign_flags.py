@@ -50,7 +50,7 @@ _FLAGS: tuple[tuple[str, str, dict[str, Any]], ...] = (
         {
             "type": click.Choice(get_args(Statistics)),
             "help": "What BatchNorm normalises by: frame: each frame's own mean and variance, as "
-            "its test.py does; running: those of training, as test.py --eval does, and faster.  "
+            "its test.py does; running: those of training, as test.py --eval does.  "
             "[default: frame]",
         },
     ),
