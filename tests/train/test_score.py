@@ -15,7 +15,7 @@ from PIL import Image
 from toy_pairs import draw_pair
 
 from p2p_runtime.contract import PixelContract
-from p2p_runtime.errors import ConfigError
+from p2p_runtime.errors import ConfigError, SourceError
 from p2p_runtime.palette import CAMVID, CITYSCAPES
 from p2p_train.checkpoint import Checkpoint, make_generator
 from p2p_train.cli import main
@@ -136,6 +136,13 @@ def write_frames(folder: Path, count: int) -> Path:
     for index in range(count):
         Image.fromarray(draw_pair(index, 40)[:, 40:]).save(folder / f"{index:03d}.png")
     return folder
+
+
+def test_a_clip_of_one_frame_is_refused(pairs: list[PairBatch]) -> None:
+    """A clip without two frames to compare is an error, not an empty cell."""
+    label = pairs[0].source[0].numpy()
+    with pytest.raises(SourceError, match="no flicker to measure"):
+        score_generator(lambda frames: frames, pairs, clip=[ClipFrame(label=label)])
 
 
 def test_a_clip_is_fitted_like_any_input(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from p2p_runtime.contract import PixelContract
-from p2p_runtime.errors import CheckpointError, ConfigError
+from p2p_runtime.errors import CheckpointError, ConfigError, SourceError
 from p2p_runtime.sources import open_source
 
 from .batches import validation_batches
@@ -132,7 +132,7 @@ def score_generator(
 
     Raises:
         DatasetError: a pair is unreadable.
-        SourceError: a frame of the clip is unreadable.
+        SourceError: a frame of the clip is unreadable, or it has nothing to measure flicker on.
     """
     distances: list[torch.Tensor] = []
     tallies: dict[str, _Tally] = {} if judge is None else {"made": _Tally(), "real": _Tally()}
@@ -182,6 +182,11 @@ def _with_flicker(scores: Scores, translate: Translate, clip: Iterable[ClipFrame
         made.add(frame.label, translate(frame.label[None])[0])
         if frame.photo is not None:
             real.add(frame.label, frame.photo)
+    if made.levels() is None:
+        raise SourceError(
+            "no two consecutive frames of the clip share a label pixel, so there is no flicker "
+            "to measure; --clip takes a video, or a folder of label maps in the palette's colours"
+        )
     return replace(scores, flicker=made.levels(), flicker_real=real.levels())
 
 
