@@ -7,6 +7,7 @@ The file is read as tensors only; nothing in it is executed. The generators that
 from __future__ import annotations
 
 import pickle
+import struct
 import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -30,6 +31,12 @@ Shapes = dict[str, tuple[int, ...]]
 
 OLD_FORMAT = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 """How files of torch before 1.6 begin: a pickle that holds torch's magic number."""
+
+DAMAGE = (
+    OSError, EOFError, ValueError, LookupError, RuntimeError, AttributeError, TypeError,
+    AssertionError, struct.error, zipfile.BadZipFile,
+)  # fmt: skip
+"""What torch has been seen to raise on files with flipped bytes."""
 
 DOWNSAMPLINGS = {"unet_128": 7, "unet_256": 8}
 BLOCKS = {"resnet_6blocks": 6, "resnet_9blocks": 9}
@@ -142,7 +149,7 @@ def _load(path: Path) -> object:
             f"{path} is not safe: it holds more than tensors and primitives; "
             "nothing in it was executed"
         ) from error
-    except (OSError, EOFError, ValueError, LookupError, RuntimeError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path} cannot be read as a checkpoint: {reason}") from error
 

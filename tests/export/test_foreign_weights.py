@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import random
 
 import pytest
 import torch
@@ -160,3 +161,21 @@ def test_a_file_that_was_cut_short_is_refused(old_format, share, state, tmp_path
     path.write_bytes(buffer.getvalue()[: int(len(buffer.getvalue()) * share)])
     with pytest.raises(CheckpointError, match=r"short\.pth"):
         read_state(path)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # torch's, on what the flips made of the file
+def test_flipped_bytes_end_in_one_error(state, tmp_path):
+    """A damaged file of the old format, which has no checksums, never ends in a traceback."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer, _use_new_zipfile_serialization=False)
+    path, draw, refused = tmp_path / "flipped.pth", random.Random(0), 0
+    for _ in range(60):
+        content = bytearray(buffer.getvalue())
+        for _ in range(5):
+            content[draw.randrange(15, 6000)] = draw.randrange(256)
+        path.write_bytes(content)
+        try:
+            read_state(path)
+        except CheckpointError:
+            refused += 1
+    assert refused > 10
