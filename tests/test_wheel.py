@@ -62,6 +62,12 @@ def test_the_device_translates_a_drawn_video(device, workplace, command, tmp_pat
     assert count_frames(tmp_path / "seg-translated.mp4") == 12
 
 
+def test_the_device_has_a_model_from_the_start(device, workplace, command, tmp_path: Path):
+    """Where nothing was trained or named, p2p-run takes the model that the wheel brings."""
+    command("p2p-run", "--video", workplace / "seg.mp4", folder=tmp_path, bin_folder=device)
+    assert count_frames(tmp_path / "seg-translated.mp4") == 12
+
+
 def test_the_device_translates_a_real_video(device, workplace, shared_data, command, tmp_path):
     """p2p-run writes all 101 frames of a real drive."""
     clip, model = shared_data("camvid_clip/seg.mp4"), workplace / "runs" / "data-1" / "export"
