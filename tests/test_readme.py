@@ -67,12 +67,15 @@ def problems_in(text: str) -> list[str]:
 
 
 def _command_problems(name: str, line: Line) -> list[str]:
-    main = _command(name)
+    main, words = _command(name), line.text.split()[1:]
+    if isinstance(main, click.Group) and words and words[0] in main.commands:
+        name, main = words[0], main.commands[words[0]]
+        words = words[1:]
     unknown = [flag for flag in FLAG.findall(line.text) if flag not in _flags(main)]
     if unknown or not line.runnable:
         return [f"{line.text}: no flag {flag}" for flag in unknown]
-    try:
-        main.make_context(name, shlex.split(line.text, comments=True)[1:])
+    try:  # click reads the line with all its values, and runs nothing
+        main.make_context(name, shlex.split(" ".join(words), comments=True))
     except click.exceptions.Exit:
         return []  # --help or --version
     except click.ClickException as error:
@@ -91,7 +94,10 @@ def _flags(main: click.Command) -> set[str]:
 
 
 def _all_flags() -> set[str]:
-    return {flag for name in COMMANDS for flag in _flags(_command(name))}
+    commands = [_command(name) for name in COMMANDS]
+    groups = [main for main in commands if isinstance(main, click.Group)]
+    commands += [part for group in groups for part in group.commands.values()]
+    return {flag for command in commands for flag in _flags(command)}
 
 
 def _targets() -> set[str]:
@@ -137,6 +143,7 @@ def test_examples_of_help_can_be_typed(name: str):
         ("```\np2p-train --epochs many\n```", "many"),
         ("```\np2p-run --device tpu --video a\n```", "tpu"),
         ("Try `p2p-export --fp8`.", "no flag --fp8"),
+        ("Try `p2p-train judge --epoch 3`.", "no flag --epoch"),
         ("Try `p2p-shine`.", "no command p2p-shine"),
         ("With `--sparkle` it shines.", "no command has this flag"),
         ("```\nmake coffee\n```", "no such target"),
