@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -58,3 +59,19 @@ def test_the_device_needs_no_workstation(module: str):
 def test_the_check_above_would_notice():
     """A module that needs torch is found out, also when it is imported by another."""
     assert "torch" in imported_by("p2p_train.checkpoint")
+
+
+@pytest.mark.parametrize("package", ["p2p_runtime", "p2p_export", "p2p_bench"])
+def test_telemetry_is_off_before_onnxruntime_can_be_loaded(package: str):
+    """Importing any package that may load onnxruntime sets the variable that silences it."""
+    code = "import os, sys, importlib\nimportlib.import_module(sys.argv[1])\n"
+    code += "print(os.environ.get('ORT_DISABLE_TELEMETRY'), 'onnxruntime' in sys.modules)"
+    environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, package],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["1", "False"]
