@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,7 @@ _FOLDER = click.Path(path_type=Path)
 @click.option("-v", "--verbose", is_flag=True, help="Say more on stderr.")
 def main(inspect: Path | None, verbose: bool, **flags: Any) -> None:
     """Export a trained generator to ONNX, and prove it against torch."""
+    started_s = time.monotonic()
     setup_logging(verbose)
     require_extra("onnx", "export")
     if inspect is not None:
@@ -97,6 +99,8 @@ def main(inspect: Path | None, verbose: bool, **flags: Any) -> None:
         return
     for module, extra in (("torch", "export"), ("onnxscript", "export"), ("onnxruntime", "cpu")):
         require_extra(module, extra)
+    from p2p_train.devices import peak_memory_mib
+
     from .exporting import ExportRequest, export
     from .foreign import ForeignCheckpoint, export_foreign
     from .table import table
@@ -106,6 +110,8 @@ def main(inspect: Path | None, verbose: bool, **flags: Any) -> None:
     engines = EngineRequest(**{name: flags.pop(name) for name in ENGINE_FLAGS})
     request = ExportRequest(engines=engines, **flags)
     if foreign is None:
-        click.echo(table(export(request)))
+        artefacts = export(request)
     else:
-        click.echo(table(export_foreign(ForeignCheckpoint.from_flags(**foreign), request)))
+        artefacts = export_foreign(ForeignCheckpoint.from_flags(**foreign), request)
+    click.echo(table(artefacts))
+    click.echo(f"{time.monotonic() - started_s:.0f} s, peak memory {peak_memory_mib():.0f} MiB")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
@@ -40,10 +41,11 @@ def test_export_prints_a_table_and_says_what_it_does(tmp_path: Path, traced):
     assert done.exit_code == 0, done.stderr
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"best.pt", "out.onnx", "out-parity.png"}
-    head, row = done.stdout.splitlines()
+    head, row, cost = done.stdout.splitlines()
     assert head.split()[:3] == ["file", "MB", "precision"]
     assert row.startswith(str(tmp_path / "out.onnx"))
     assert row.endswith("passed on 8 frames")
+    assert re.fullmatch(r"\d+ s, peak memory \d{3,} MiB", cost)
     assert "eval mode: running statistics, no dropout" in done.stderr
     assert "topped up with 6 mirrored" in done.stderr
 

@@ -42,9 +42,9 @@ def describe_device(device: torch.device) -> str:
     return f"cpu ({platform.machine()}, {torch.get_num_threads()} of {os.cpu_count()} threads)"
 
 
-def peak_memory_mib(device: torch.device) -> float:
+def peak_memory_mib(device: torch.device | None = None) -> float:
     """Return the most memory used so far: CUDA allocations, or this process's resident size."""
-    if device.type == "cuda":
+    if device is not None and device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
