@@ -109,7 +109,8 @@ def test_flicker_beside_that_of_the_real_clip(pairs: list[PairBatch]) -> None:
 
     scores = score_generator(alternate, pairs, clip=clip)
     assert (scores.flicker, scores.flicker_real) == (8.0, 2.0)
-    assert "flicker" in scores.table()
+    assert scores.to_json()["flicker_excess"] == 6.0
+    assert "flicker above real" in scores.table()
 
 
 def test_the_torch_generator_is_scored_as_it_ships(checkpoint: Path) -> None:

@@ -90,9 +90,16 @@ class Scores:
     flicker: float | None = None
     flicker_real: float | None = None
 
+    @property
+    def flicker_excess(self) -> float | None:
+        """How many levels more the generated clip changes than the real one; below 0: less."""
+        if self.flicker is None or self.flicker_real is None:
+            return None
+        return self.flicker - self.flicker_real
+
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values; what was not measured is null."""
-        return asdict(self)
+        return {**asdict(self), "flicker_excess": self.flicker_excess}
 
     def table(self) -> str:
         """Return the scores as lines of text, real photos beside the generated images."""
@@ -109,6 +116,7 @@ class Scores:
             ]
         rows.append(("Frechet distance", self.frechet, self.frechet_floor))
         rows.append(("flicker, levels", self.flicker, self.flicker_real))
+        rows.append(("flicker above real", self.flicker_excess, None))
         head = f"{f'{self.images} validation pairs':24}{'generated':>12}{'real photos':>14}"
         measured = [row for row in rows if row[1] is not None]
         return "\n".join([head, *(f"{n:24}{_cell(a):>12}{_cell(b):>14}" for n, a, b in measured)])

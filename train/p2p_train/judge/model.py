@@ -31,6 +31,16 @@ JUDGE_SCHEMA = 1
 BATCH = 8
 VOTE_PX = 5
 
+VOID_CLASSES = frozenset(
+    {
+        "unlabelled",
+        *("dynamic", "ground", "parking", "rail track", "guard rail", "bridge", "tunnel"),
+        *("caravan", "trailer"),
+    }
+)
+"""Classes that nobody is asked about: those that Cityscapes' own benchmark leaves out
+(``ignoreInEval`` in cityscapesScripts), so that scores mean what they do in papers."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judge:
@@ -178,5 +188,5 @@ def label_ids(
 
 
 def void_classes(palette: Palette) -> list[int]:
-    """Return the classes, as indices of the palette, that stand for "nothing in particular"."""
-    return [index for index, name in enumerate(palette.classes) if name == "unlabelled"]
+    """Return which classes, as indices of the palette, are among :data:`VOID_CLASSES`."""
+    return [index for index, name in enumerate(palette.classes) if name in VOID_CLASSES]
