@@ -34,7 +34,7 @@ DEVICE = click.option(
     "--epochs",
     metavar="N",
     type=click.IntRange(1),
-    default=16,
+    default=10,
     show_default=True,
     help="Passes over the photos.",
 )

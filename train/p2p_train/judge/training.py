@@ -61,7 +61,7 @@ class JudgeConfig:
 
     data: TrainConfig
     size_px: int = 256
-    epochs: int = 16
+    epochs: int = 10
     batch_size: int = 8
     lr: float = 3e-3
     width: int = 32
