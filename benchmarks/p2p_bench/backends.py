@@ -112,7 +112,7 @@ def _open_eager(
 def _eager(run: Path, bundle: ModelBundle, threads: int | None) -> Backend:
     for module in ("torch", "onnx"):
         require_extra(module, "export")
-    from p2p_export.exporting import find_checkpoint
+    from p2p_train.checkpoint import find_checkpoint
 
     from .eager import EagerEngine
 

@@ -27,6 +27,7 @@ from p2p_runtime.errors import (
 )
 from p2p_runtime.files import check_writable_folder, sha256_of_file, write_text
 from p2p_train.checkpoint import Checkpoint, load_weights, make_generator
+from p2p_train.checkpoint import find_checkpoint as checkpoint_of
 
 from .artefact import Artefact, Reference, publish
 from .frames import read_inputs, top_up
@@ -190,13 +191,7 @@ def find_checkpoint(source: Path | None) -> Path:
     if source is None:
         source = _newest_run()
         _log.info("no run was named; taking the newest, %s", source)
-    if not source.is_dir():
-        return source  # a file, or missing: loading it says so
-    for name in ("best.pt", "last.pt"):
-        for path in (source / "checkpoints" / name, source / name):
-            if path.is_file():
-                return path
-    raise CheckpointError(f"{source} holds no checkpoints/best.pt or last.pt; train it first")
+    return checkpoint_of(source)
 
 
 def _newest_run() -> Path:

@@ -19,7 +19,7 @@ from .config import TrainConfig
 from .networks import UNetGenerator
 from .tensorfile import read_tensors, write_tensors
 
-__all__ = ["Checkpoint", "load_weights", "make_generator"]
+__all__ = ["Checkpoint", "find_checkpoint", "load_weights", "make_generator"]
 
 CHECKPOINT_SCHEMA = 1
 State = dict[str, Any]
@@ -83,6 +83,23 @@ class Checkpoint:
 
 
 _STATES = ("generator", "frames", "progress", "dataset", "training")
+
+
+def find_checkpoint(run_or_file: Path) -> Path:
+    """Return a run's ``best`` checkpoint, else its ``last``; a file stands for itself.
+
+    A file that is missing is returned, too: loading it says so.
+
+    Raises:
+        CheckpointError: the run has none.
+    """
+    if not run_or_file.is_dir():
+        return run_or_file
+    for name in ("best.pt", "last.pt"):
+        for path in (run_or_file / "checkpoints" / name, run_or_file / name):
+            if path.is_file():
+                return path
+    raise CheckpointError(f"{run_or_file} holds no checkpoints/best.pt or last.pt; train it first")
 
 
 def make_generator(config: TrainConfig) -> UNetGenerator:

@@ -105,12 +105,11 @@ def score(
     from p2p_runtime.errors import ConfigError
     from p2p_runtime.files import write_text
 
-    from .checkpoint import Checkpoint
+    from .checkpoint import Checkpoint, find_checkpoint
     from .devices import find_device
     from .judge import Judge
     from .score import (
         clip_frames,
-        find_checkpoint,
         score_generator,
         torch_translate,
         validation_pairs,

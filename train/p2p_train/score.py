@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from p2p_runtime.contract import PixelContract
-from p2p_runtime.errors import CheckpointError, ConfigError, SourceError
+from p2p_runtime.errors import ConfigError, SourceError
 from p2p_runtime.sources import open_source
 
 from .batches import validation_batches
@@ -38,7 +38,6 @@ __all__ = [
     "Scores",
     "Translate",
     "clip_frames",
-    "find_checkpoint",
     "score_generator",
     "torch_translate",
     "validation_pairs",
@@ -256,20 +255,6 @@ def clip_frames(
         if real is None:
             raise ConfigError(f"{photos} has fewer frames than {labels}; they belong together")
         yield ClipFrame(label=label, photo=fit_photo(real.image))
-
-
-def find_checkpoint(run_or_file: Path) -> Path:
-    """Return a run's best checkpoint, else its last one; a file stands for itself.
-
-    Raises:
-        CheckpointError: the run has none.
-    """
-    if not run_or_file.is_dir():
-        return run_or_file
-    for name in ("best.pt", "last.pt"):
-        if (run_or_file / "checkpoints" / name).is_file():
-            return run_or_file / "checkpoints" / name
-    raise CheckpointError(f"{run_or_file} holds no checkpoint")
 
 
 def _cell(value: float | None) -> str:
