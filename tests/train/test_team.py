@@ -19,7 +19,7 @@ FLAGS = (
 
 
 def p2p_train(data: Path, run_dir: Path, processes: int, flags: str = FLAGS) -> str:
-    """Run ``p2p-train`` under torchrun, or alone; return what it wrote to stderr."""
+    """Run ``p2p-train`` under torchrun, or alone; return all that it wrote."""
     launcher = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--standalone"]
     done = subprocess.run(
         [
@@ -35,7 +35,7 @@ def p2p_train(data: Path, run_dir: Path, processes: int, flags: str = FLAGS) -> 
         timeout=170,
     )
     assert done.returncode == 0, done.stderr
-    return done.stderr
+    return done.stdout + done.stderr
 
 
 def test_two_processes_learn_what_one_learns(data: Path, tmp_path: Path) -> None:
@@ -46,6 +46,7 @@ def test_two_processes_learn_what_one_learns(data: Path, tmp_path: Path) -> None
     for name, weights in one.generator.items():
         torch.testing.assert_close(weights, two.generator[name], rtol=0, atol=2e-4)
     assert log.count("steps 0 to 4") == 1
+    assert log.count("4 steps done") == 1
     lines = (tmp_path / "two/log.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [2, 4]
     assert len(two.training["randomness"]) == 2

@@ -90,6 +90,8 @@ def launch(wish: Launch) -> int:
         judge=None if wish.judge is None else Judge.load(wish.judge, device),
         tensorboard=wish.tensorboard,
     )
+    if not finish.is_first:
+        return finish.exit_code
     if finish.exit_code:
         logger.warning("stopped by a signal at step %d, saved", finish.step)
         click.echo(f"go on with: p2p-train --resume {run_dir}")

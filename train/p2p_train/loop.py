@@ -45,7 +45,7 @@ SAVE_EVERY_S = 300.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Machine:
-    """What to train with; none of it changes what is learned, rounding apart.
+    """What to train with, apart from the recipe.
 
     Attributes:
         device: where the networks live.
@@ -53,7 +53,8 @@ class Machine:
         compile: let torch.compile fuse the networks; the first steps then take a minute.
         recompute: save memory by computing the generator's activations twice.
         sync_batchnorm: with several GPUs, let BatchNorm see the whole batch.
-        halve_micro_batch: when memory runs out, go on with micro-batches of half the size.
+        halve_micro_batch: when memory runs out, go on with micro-batches of half the size. Like
+            the one before, it changes BatchNorm's statistics; the others change rounding at most.
     """
 
     device: torch.device
@@ -71,12 +72,14 @@ class Finish:
     Attributes:
         step: steps done.
         exit_code: 0, or 130 / 143 when a signal stopped it.
-        best_l1: least validation L1, in [-1, 1] signal units.
+        best_l1: least validation L1, in [-1, 1] signal units; known to the first process.
+        is_first: whether this process is the one that reports.
     """
 
     step: int
     exit_code: int
     best_l1: float
+    is_first: bool = True
 
 
 def train(
@@ -187,7 +190,12 @@ def train(
                 saved_s = time.monotonic()
             if stopping:
                 break
-        return Finish(step=state.step, exit_code=stop.exit_code, best_l1=state.best_l1)
+        return Finish(
+            step=state.step,
+            exit_code=stop.exit_code,
+            best_l1=state.best_l1,
+            is_first=team.is_first,
+        )
 
 
 def _sampler(config: TrainConfig, pairs: int, first_step: int, team: Team) -> EpochSampler:
