@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from p2p_runtime.contract import PixelContract
 
+    from .fidelity import LabelCheck
+
 __all__ = ["Artefact", "Reference", "measure", "publish"]
 
 GOLDEN_SEED = 1
@@ -43,6 +45,7 @@ class Reference:
         frames: inputs, (N, H, W, 3) uint8 BGR.
         images: what the torch module makes of them, (N, H, W, 3) uint8 BGR.
         made_up: how many frames are copies, see :func:`p2p_export.frames.top_up`.
+        labels: what a judge can read in the torch module's images, if one was given.
     """
 
     contract: PixelContract
@@ -51,6 +54,16 @@ class Reference:
     frames: NDArray[np.uint8]
     images: NDArray[np.uint8]
     made_up: int
+    labels: LabelCheck | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Outcome:
+    """What a graph makes of the reference's frames and of the golden frame, and its figures."""
+
+    images: NDArray[np.uint8]
+    golden: NDArray[np.uint8]
+    report: ParityReport
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,14 +102,17 @@ def publish(
         generator=reference.generator,
         provenance={**reference.provenance, "notes": list(notes)},
     )
-    images, golden = _run(graph, info, path.parent, reference.frames)
-    report = compare(reference.images, images, precision=precision, made_up=reference.made_up)
-    _write_picture(path.with_name(f"{path.stem}-parity.png"), reference, images, report)
-    report.require()
-    info = replace(info, golden=GoldenFrame.record(golden, GOLDEN_SEED), parity=report.to_json())
+    outcome = _run(graph, info, path.parent, reference)
+    _write_picture(path.with_name(f"{path.stem}-parity.png"), reference, outcome)
+    outcome.report.require()
+    info = replace(
+        info,
+        golden=GoldenFrame.record(outcome.golden, GOLDEN_SEED),
+        parity=outcome.report.to_json(),
+    )
     write_bytes(path, attach(graph, info), check=_verify)
     _log.info("wrote %s", path)
-    return Artefact(path=path, report=report, notes=notes)
+    return Artefact(path=path, report=outcome.report, notes=notes)
 
 
 def measure(graph: bytes, reference: Reference, precision: str, folder: Path) -> ParityReport:
@@ -107,24 +123,28 @@ def measure(graph: bytes, reference: Reference, precision: str, folder: Path) ->
         golden=GoldenFrame.record(reference.images[0], GOLDEN_SEED),
         payload_sha256=payload_sha256(graph),
     )
-    images, _ = _run(graph, info, folder, reference.frames)
-    return compare(reference.images, images, precision=precision, made_up=reference.made_up)
+    return _run(graph, info, folder, reference).report
 
 
-def _run(
-    graph: bytes, info: BundleInfo, folder: Path, frames: NDArray[np.uint8]
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Run a graph in the device's engine: the images of ``frames``, and the golden image."""
+def _run(graph: bytes, info: BundleInfo, folder: Path, reference: Reference) -> _Outcome:
+    """Run a graph in the device's engine and hold it against the reference."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".p2p-export-", dir=folder) as scratch:
         draft = Path(scratch) / "draft.onnx"
         write_bytes(draft, graph)
         engine = open_engine(ModelBundle(path=draft, info=info), device="cpu")
         try:
-            golden = GoldenFrame.draw(info.contract, GOLDEN_SEED)
-            return run_engine(engine, frames), engine.infer(golden[np.newaxis])[0]
+            images = run_engine(engine, reference.frames)
+            golden = engine.infer(GoldenFrame.draw(info.contract, GOLDEN_SEED)[np.newaxis])[0]
+            report = compare(
+                reference.images, images, precision=info.precision, made_up=reference.made_up
+            )
+            if (labels := reference.labels) is not None:
+                found = labels.of(run_engine(engine, labels.frames))
+                report = replace(report, fidelity=found, trained_fidelity=labels.trained)
         finally:
             engine.close()
+    return _Outcome(images=images, golden=golden, report=report)
 
 
 def _verify(draft: Path) -> None:
@@ -132,10 +152,8 @@ def _verify(draft: Path) -> None:
     Translator.load(draft, device="cpu").close()
 
 
-def _write_picture(
-    path: Path, reference: Reference, images: NDArray[np.uint8], report: ParityReport
-) -> None:
-    worst = report.worst_frame
-    done, png = cv2.imencode(".png", picture(reference.images[worst], images[worst]))
+def _write_picture(path: Path, reference: Reference, outcome: _Outcome) -> None:
+    worst = outcome.report.worst_frame
+    done, png = cv2.imencode(".png", picture(reference.images[worst], outcome.images[worst]))
     assert done, "a uint8 picture always encodes as PNG"
     write_bytes(path, png.tobytes())

@@ -63,6 +63,12 @@ _FOLDER = click.Path(path_type=Path)
     help="Inputs or pairs for the parity check.  [default: the checkpoint's own]",
 )
 @click.option(
+    "--judge",
+    metavar="FILE.pt",
+    type=_FOLDER,
+    help="From p2p-train judge: no precision may lose more than 0.5 points of label fidelity.",
+)
+@click.option(
     "--tensorrt",
     is_flag=True,
     help="Also build a TensorRT engine of each file for the GPU here. Not tested on hardware.",
@@ -101,8 +107,9 @@ def main(inspect: Path | None, verbose: bool, **flags: Any) -> None:
         require_extra(module, extra)
     from p2p_train.devices import peak_memory_mib
 
-    from .exporting import ExportRequest, export
+    from .exporting import export
     from .foreign import ForeignCheckpoint, export_foreign
+    from .request import ExportRequest
     from .table import table
     from .to_tensorrt import EngineRequest
 

@@ -21,6 +21,7 @@ from p2p_train.scenes import draw_scene
 
 from .artefact import Reference
 from .exporting import MAX_FRAMES, publish_all
+from .fidelity import check_labels
 from .foreign_weights import BLOCKS, ForeignNetwork, build, read_state
 from .frames import read_inputs, top_up
 from .graph import PixelGenerator
@@ -33,8 +34,9 @@ if TYPE_CHECKING:
     from p2p_train.geometry import Norm
 
     from .artefact import Artefact
-    from .exporting import ExportRequest
+    from .fidelity import LabelCheck
     from .foreign_flags import Direction, NetG, Statistics
+    from .request import ExportRequest
 
 __all__ = ["ForeignCheckpoint", "export_foreign"]
 
@@ -119,13 +121,16 @@ def export_foreign(checkpoint: ForeignCheckpoint, request: ExportRequest) -> lis
     """
     if request.int8 and checkpoint.network.net in BLOCKS:
         raise ConfigError(f"--int8 is for U-Nets; {checkpoint.network.net} exports to fp32, fp16")
+    if request.judge and not request.frames:
+        raise ConfigError("--judge needs label maps to look at; give a folder with --frames DIR")
     targets = request.targets(checkpoint.path)
     state = read_state(checkpoint.path)
     generator = build(checkpoint.network, state, checkpoint.statistics)
     _log.info("exporting %s: %s", checkpoint.path, checkpoint.says())
     frames = _frames(checkpoint, request.frames)
     check_writable_folder(next(iter(targets.values())).parent)
-    reference = _reference(checkpoint, generator, frames)
+    labels = check_labels(request, generator, checkpoint.contract, checkpoint.config)
+    reference = _reference(checkpoint, generator, frames, labels)
     return publish_all(generator, reference, checkpoint.config, targets, request)
 
 
@@ -154,7 +159,10 @@ def _frames(checkpoint: ForeignCheckpoint, folder: Path | None) -> NDArray[np.ui
 
 
 def _reference(
-    checkpoint: ForeignCheckpoint, generator: nn.Module, given: NDArray[np.uint8]
+    checkpoint: ForeignCheckpoint,
+    generator: nn.Module,
+    given: NDArray[np.uint8],
+    labels: LabelCheck | None,
 ) -> Reference:
     frames, made_up = top_up(given)
     if made_up:
@@ -179,4 +187,5 @@ def _reference(
         frames=frames,
         images=run_torch(PixelGenerator(generator), frames),
         made_up=made_up,
+        labels=labels,
     )

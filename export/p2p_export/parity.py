@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from p2p_runtime.errors import ExportError, ParityError
-from p2p_train.metrics import psnr_db, ssim
+from p2p_train.metrics import LabelFidelity, psnr_db, ssim
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,6 +32,9 @@ FP32_MAX_LEVELS = 2
 MIN_PSNR_DB = {"fp16": (50.0, 0.0), "int8": (40.0, 38.0)}
 """Least mean and least worst PSNR; 40 dB is where differences stop being seen."""
 
+MOST_FIDELITY_LOST = 0.005
+"""Half a point, in each of the judge's three numbers."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ParityReport:
@@ -49,6 +52,8 @@ class ParityReport:
         ssim: mean structural similarity of brightness, 1 for equal frames.
         worst_frame: index of the frame with the least PSNR.
         constant_frames: frames that came out in one colour though the reference did not.
+        fidelity: how well a judge finds the labels in the exported file's images, if one was given.
+        trained_fidelity: the same of the torch module's images of the same inputs.
     """
 
     precision: str
@@ -62,12 +67,27 @@ class ParityReport:
     ssim: float
     worst_frame: int
     constant_frames: int
+    fidelity: LabelFidelity | None = None
+    trained_fidelity: LabelFidelity | None = None
+
+    @property
+    def fidelity_gained(self) -> dict[str, float]:
+        """Each of the judge's numbers less the torch module's; empty without a judge."""
+        if self.fidelity is None or self.trained_fidelity is None:
+            return {}
+        trained = asdict(self.trained_fidelity)
+        return {name: value - trained[name] for name, value in asdict(self.fidelity).items()}
 
     def failures(self) -> list[str]:
         """Return the gates that this report does not pass, in words."""
         found = []
         if self.constant_frames:
             found.append(f"{self.constant_frames} of {self.frames} frames came out in one colour")
+        found += [
+            f"the judge's {name.replace('_', ' ')} falls by {-100 * gained:.2f} points, not 0.5"
+            for name, gained in self.fidelity_gained.items()
+            if not gained >= -MOST_FIDELITY_LOST
+        ]
         if self.precision == "fp32":
             if not self.within_one >= FP32_WITHIN_ONE:
                 found.append(f"{self.within_one:.2%} of values within one level, not 99.9 %")

@@ -6,14 +6,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .artefact import Artefact
+    from .parity import ParityReport
 
 __all__ = ["table"]
 
 
 def table(artefacts: list[Artefact]) -> str:
     """Return a row for each bundle with its parity figures, then a line for each engine."""
+    judged = any(artefact.report.fidelity for artefact in artefacts)
     rows = [
-        ("file", "MB", "precision", "max", "mean", "within 1", "PSNR", "worst", "SSIM", "parity")
+        ("file", "MB", "precision", "max", "mean", "within 1", "PSNR", "worst", "SSIM")
+        + (("mean IoU",) if judged else ())
+        + ("parity",)
     ]
     for artefact in artefacts:
         report = artefact.report
@@ -28,6 +32,7 @@ def table(artefacts: list[Artefact]) -> str:
                 f"{report.psnr_db:.1f} dB",
                 f"{report.worst_psnr_db:.1f} dB",
                 f"{report.ssim:.4f}",
+                *((_mean_iou(report),) if judged else ()),
                 f"passed on {report.frames} frames",
             )
         )
@@ -39,3 +44,11 @@ def table(artefacts: list[Artefact]) -> str:
     engines = [engine for artefact in artefacts for engine in artefact.engines]
     lines += [f"{path}  {path.stat().st_size / 1e6:.1f} MB, built, not run" for path in engines]
     return "\n".join(lines)
+
+
+def _mean_iou(report: ParityReport) -> str:
+    """Return the judge's mean IoU in points and its change against the torch module."""
+    if report.fidelity is None:
+        return ""
+    points = 100 * report.fidelity.mean_iou
+    return f"{points:.2f} ({100 * report.fidelity_gained['mean_iou']:+.2f})"

@@ -11,10 +11,11 @@ from toy_export import CONTRACT, toy_config, toy_frames, toy_generator, write_ch
 
 from p2p_export import exporting
 from p2p_export.artefact import Artefact, Reference
-from p2p_export.exporting import ExportRequest, export
+from p2p_export.exporting import export
 from p2p_export.graph import PixelGenerator
 from p2p_export.parity import run_torch
 from p2p_export.precision import Graph
+from p2p_export.request import ExportRequest
 from p2p_runtime.files import write_bytes
 from p2p_train.networks import UNetGenerator
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from p2p_export import exporting
-from p2p_export.exporting import ExportRequest, export, find_checkpoint
+from p2p_export.exporting import export
+from p2p_export.request import ExportRequest, find_checkpoint
 from p2p_runtime.errors import CheckpointError, ConfigError, ParityError
 
 

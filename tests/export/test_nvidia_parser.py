@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from p2p_export.exporting import ExportRequest, export
+from p2p_export.exporting import export
+from p2p_export.request import ExportRequest
 
 trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx-cu13 is not installed")
 

@@ -16,8 +16,9 @@ from toy_export import write_checkpoint
 from p2p_export import exporting, to_tensorrt
 from p2p_export.artefact import Artefact, Reference
 from p2p_export.cli import main
-from p2p_export.exporting import ExportRequest, export
+from p2p_export.exporting import export
 from p2p_export.precision import Graph, int8_graph
+from p2p_export.request import ExportRequest
 from p2p_export.to_tensorrt import LIBRARIES, EngineBuilder, EngineRequest, parse_archs
 from p2p_runtime.engines.gpu import Gpu
 from p2p_runtime.engines.manifest import EngineManifest, EngineTarget, check_manifest, manifest_path

@@ -1,0 +1,182 @@
+"""``python -m p2p_bench.options``: what each training option is worth, at equal steps.
+
+Trains one run per option, scores its last checkpoint as it ships, and shows them side by side.
+Runs that are already there are not trained again, so it can be stopped and started.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from p2p_runtime.console import P2PCommand, setup_logging
+from p2p_runtime.errors import P2PError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["VARIANTS", "main", "table"]
+
+COMMON = ("--batch-size", "4", "--precision", "bf16", "--samples", "4")
+FREEZE = ("--freeze-norm", "0.75")
+
+VARIANTS: dict[str, tuple[str, ...]] = {
+    "seed recipe": (),
+    "seed recipe, another seed": ("--seed", "1"),
+    "freeze-norm 0.75": FREEZE,
+    "norm-min-px 8": ("--norm-min-px", "8"),
+    "ema 0.999": ("--ema", "0.999"),
+    "ema 0.999, freeze-norm 0.75": ("--ema", "0.999", *FREEZE),
+    "norm instance": ("--norm", "instance"),
+    "lr-decay": ("--lr-decay",),
+    "lr-decay, freeze-norm 0.75": ("--lr-decay", *FREEZE),
+    "gan-loss lsgan": ("--gan-loss", "lsgan"),
+    "gan-loss hinge": ("--gan-loss", "hinge"),
+    "spectral-norm": ("--spectral-norm",),
+    "two time-scales": ("--lr", "1e-4", "--lr-discriminator", "4e-4"),
+    "consistency 10": ("--consistency", "10"),
+    "dropout 0": ("--dropout", "0"),
+}
+"""Name of each run and its flags beyond :data:`COMMON`; the defaults are the seed's."""
+
+COLUMNS: tuple[tuple[str, str, str], ...] = (
+    ("L1", "l1", "{:.4f}"),
+    ("SSIM", "ssim", "{:.3f}"),
+    ("pixel accuracy", "fidelity.pixel_accuracy", "{:.3f}"),
+    ("mean IoU", "fidelity.mean_iou", "{:.3f}"),
+    ("Frechet", "frechet", "{:.2f}"),
+    ("flicker", "flicker", "{:.2f}"),
+)
+REAL: dict[str, str] = {
+    "pixel accuracy": "ceiling.pixel_accuracy",
+    "mean IoU": "ceiling.mean_iou",
+    "Frechet": "frechet_floor",
+    "flicker": "flicker_real",
+}
+
+
+def table(scores: dict[str, dict[str, Any]]) -> str:
+    """Return a Markdown table with a row for each run and one for real photos.
+
+    Args:
+        scores: by name, what ``p2p-train score --json`` wrote.
+    """
+    titles = [title for title, _, _ in COLUMNS]
+    lines = [f"| | {' | '.join(titles)} |", "|---" * (len(titles) + 1) + "|"]
+    for name, figures in scores.items():
+        cells = [form.format(_at(figures, path)) for _, path, form in COLUMNS]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    reference = next(iter(scores.values()))
+    cells = [form.format(_at(reference, REAL[t])) if t in REAL else "" for t, _, form in COLUMNS]
+    lines.append(f"| *real photos* | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _at(figures: dict[str, Any], path: str) -> Any:
+    value: Any = figures
+    for key in path.split("."):
+        value = value[key]
+    return value
+
+
+def _run(*arguments: str) -> None:
+    """Run a part of ``p2p-train`` in a process of its own, as a user would."""
+    command = [sys.executable, "-m", "p2p_train", *arguments]
+    done = subprocess.run(command, check=False)
+    if done.returncode:
+        raise P2PError(f"p2p-train {' '.join(arguments)} ended with exit code {done.returncode}")
+
+
+def _folder(root: Path, name: str) -> Path:
+    return root / name.replace(",", "").replace(" ", "-")
+
+
+def _streets(checkpoints: Iterable[Path], pairs: int) -> NDArray[np.uint8]:
+    """Return a row a pair: label, photo, and what each checkpoint makes of the label."""
+    import torch
+
+    from p2p_train.checkpoint import Checkpoint
+    from p2p_train.score import torch_translate, validation_pairs
+
+    from .strip import draw_strip
+
+    loaded = [Checkpoint.load(path) for path in checkpoints]
+    batch = next(iter(validation_pairs(loaded[0])))
+    columns = [batch.source.numpy(), batch.target.numpy()]
+    for checkpoint in loaded:
+        columns.append(torch_translate(checkpoint, torch.device("cpu"))(columns[0]))
+    return draw_strip([[column[row] for column in columns] for row in range(pairs)])
+
+
+@click.command(cls=P2PCommand)
+@click.option("--data", metavar="DIR", default="data", show_default=True, help="The pairs.")
+@click.option("--judge", metavar="FILE.pt", required=True, help="From p2p-train judge.")
+@click.option("--clip", metavar="DIR|VIDEO", required=True, help="Label maps, for flicker.")
+@click.option("--clip-photos", metavar="DIR|VIDEO", required=True)
+@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs/options"))
+@click.option("--only", metavar="NAME", multiple=True, help="Not all of the runs.")
+@click.option("--epochs", metavar="N", default="4", show_default=True)
+@click.option("--image-size", metavar="H[XW]", default="128", show_default=True)
+@click.option("--width", metavar="N", default="16", show_default=True, help="ngf and ndf.")
+@click.option("--json", "output", metavar="FILE", type=click.Path(path_type=Path), default=None)
+@click.option("--picture", metavar="FILE.jpg", type=click.Path(path_type=Path), default=None)
+def main(
+    data: str,
+    judge: str,
+    clip: str,
+    clip_photos: str,
+    runs: Path,
+    only: tuple[str, ...],
+    epochs: str,
+    image_size: str,
+    width: str,
+    output: Path | None,
+    picture: Path | None,
+) -> None:
+    """Train each option alone at equal steps, and score all of them."""
+    setup_logging()
+    import cv2
+
+    from p2p_runtime.files import write_bytes, write_text
+
+    from .report import describe_machine
+
+    chosen = {name: flags for name, flags in VARIANTS.items() if not only or name in only}
+    size = ("--epochs", epochs, "--image-size", image_size, "--ngf", width, "--ndf", width)
+    scores: dict[str, dict[str, Any]] = {}
+    for name, flags in chosen.items():
+        folder = _folder(runs, name)
+        result, last = folder / "scores.json", folder / "checkpoints" / "last.pt"
+        if not result.exists():
+            go_on = ("--resume", str(folder)) if last.exists() else ("--run-dir", str(folder))
+            _run("--data", data, *COMMON, *size, *flags, *go_on)
+            sight = ("--clip", clip, "--clip-photos", clip_photos)
+            _run("score", str(last), "--judge", judge, *sight, "--json", str(result))
+        scores[name] = json.loads(result.read_text())
+    click.echo(table(scores))
+    if output is not None:
+        document = {
+            "machine": describe_machine(None),
+            "settings": {"epochs": epochs, "image_size": image_size, "ngf": width, "ndf": width},
+            "flags": {name: " ".join((*COMMON, *flags)) for name, flags in chosen.items()},
+            "scores": {
+                name: {key: value for key, value in figures.items() if key != "checkpoint"}
+                for name, figures in scores.items()
+            },
+        }
+        write_text(output, json.dumps(document, indent=2) + "\n")
+    if picture is not None:
+        checkpoints = [_folder(runs, name) / "checkpoints" / "last.pt" for name in chosen]
+        _, encoded = cv2.imencode(picture.suffix, _streets(checkpoints, 2))
+        write_bytes(picture, encoded.tobytes())
+
+
+if __name__ == "__main__":
+    main()
