@@ -1,7 +1,8 @@
 """``python -m p2p_bench.widths``: what each precision costs for generators of several widths.
 
 The weights are random: they decide what a picture looks like, not what it costs. The graphs are the
-exporter's own, without its gates; so there are no parity figures here, only milliseconds.
+exporter's own, without its gates; so there are no parity figures here, only milliseconds. A last
+row times the integer graph with ONNX's DepthToSpace in the place of our own shuffle.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from p2p_runtime.console import P2PCommand, setup_logging
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from torch import nn
 
     from p2p_runtime.engines.base import Engine
 
@@ -27,10 +29,11 @@ __all__ = ["main", "time_width"]
 
 CALIBRATION_FRAMES = 8
 WIDTHS = (16, 32, 64)
+DEPTH_TO_SPACE = "int8, DepthToSpace"
 
 
 def time_width(ngf: int, *, side_px: int, frames: int, threads: int) -> list[Row]:
-    """Return a row each for torch eager, fp32 and int8, at one width.
+    """Return a row each for torch eager, fp32, int8 and int8 with DepthToSpace, at one width.
 
     Args:
         ngf: width of the generator.
@@ -56,7 +59,7 @@ def time_width(ngf: int, *, side_px: int, frames: int, threads: int) -> list[Row
 
 
 def _engines(ngf: int, inputs: NDArray[np.uint8], folder: Path, threads: int) -> dict[str, Engine]:
-    """Export a generator with random weights and open all three forms of it."""
+    """Export a generator with random weights and open all four forms of it."""
     import torch
 
     from p2p_export.graph import PixelGenerator, fold, swap_channels, with_integer_ups
@@ -70,6 +73,7 @@ def _engines(ngf: int, inputs: NDArray[np.uint8], folder: Path, threads: int) ->
     from p2p_train.checkpoint import Checkpoint, make_generator
     from p2p_train.config import TrainConfig
 
+    from .depth_to_space import with_depth_to_space
     from .eager import EagerEngine
 
     height, width = inputs.shape[1:3]
@@ -86,22 +90,29 @@ def _engines(ngf: int, inputs: NDArray[np.uint8], folder: Path, threads: int) ->
         dataset={},
     ).save(folder / "random.pt")
 
+    def quantise(module: nn.Module) -> bytes:
+        graph = to_onnx(PixelGenerator(module, order="bgr"), contract)
+        return Quantiser(graph, inputs, PROFILES["x86"], folder).quantise([])
+
     folded = swap_channels(fold(generator))
-    float_ups = to_onnx(PixelGenerator(folded, order="bgr"), contract)
-    integer_ups = to_onnx(PixelGenerator(with_integer_ups(folded), order="bgr"), contract)
-    quantised = Quantiser(integer_ups, inputs, PROFILES["x86"], folder).quantise([])
+    integer_ups = with_integer_ups(folded)
+    graphs = {
+        "fp32": to_onnx(PixelGenerator(folded, order="bgr"), contract),
+        "int8": quantise(integer_ups),
+        DEPTH_TO_SPACE: quantise(with_depth_to_space(integer_ups)),
+    }
     engines: dict[str, Engine] = {"eager": EagerEngine(folder / "random.pt", threads)}
-    for precision, graph in (("fp32", float_ups), ("int8", quantised)):
-        path = folder / f"{precision}.onnx"
+    for name, graph in graphs.items():
+        path = folder / f"{name}.onnx"
         path.write_bytes(graph)
         info = BundleInfo(
             contract=contract,
-            precision=precision,
+            precision=name.partition(",")[0],
             golden=GoldenFrame.record(inputs[0], 0),
             payload_sha256=payload_sha256(graph),
         )
         bundle = ModelBundle(path=path, info=info)
-        engines[precision] = open_engine(bundle, device="cpu", threads=threads)
+        engines[name] = open_engine(bundle, device="cpu", threads=threads)
     return engines
 
 
@@ -110,7 +121,7 @@ def _engines(ngf: int, inputs: NDArray[np.uint8], folder: Path, threads: int) ->
 @click.option("--threads", metavar="N", type=click.IntRange(1), default=2, show_default=True)
 @click.option("--json", "output", metavar="FILE", type=click.Path(path_type=Path), default=None)
 def main(frames: int, threads: int, output: Path | None) -> None:
-    """Time torch eager, fp32 and int8 at widths 16, 32 and 64, 256x256, batch 1."""
+    """Time torch eager, fp32 and two forms of int8 at widths 16, 32 and 64, 256x256, batch 1."""
     setup_logging()
     from p2p_runtime.files import write_text
 

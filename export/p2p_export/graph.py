@@ -11,7 +11,6 @@ from typing import TypeVar
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from p2p_train.pixels import ChannelOrder, to_pixels, to_signal
 
@@ -42,29 +41,39 @@ class PixelGenerator(nn.Module):
 
 
 class Shuffle(nn.Module):
-    """Put the four pixels of each cell in place and cut the border off, see :func:`to_cells`."""
+    """Put the four pixels of each cell in place and cut the border off, see :func:`to_cells`.
+
+    Said with the channels last: ONNX Runtime's integer kernels keep them so, and the two
+    permutations cancel against its own. As a DepthToSpace, the shuffle takes a fifth of the whole
+    integer generator's time.
+    """
 
     def forward(self, cells: torch.Tensor) -> torch.Tensor:
         """Turn (N, 4 * outputs, H + 1, W + 1) cells into (N, outputs, 2H, 2W)."""
-        return functional.pixel_shuffle(cells, 2)[:, :, 1:-1, 1:-1]
+        _, channels, height, width = cells.shape
+        rows = cells.permute(0, 2, 3, 1).reshape(-1, height, width, 2, channels // 2)
+        rows = rows.permute(0, 1, 3, 2, 4)  # (N, H + 1, 2, W + 1, 2 * outputs)
+        image = rows.reshape(-1, 2 * height, 2 * width, channels // 4)
+        return image[:, 1:-1, 1:-1].permute(0, 3, 1, 2)
 
 
 def to_cells(up: nn.ConvTranspose2d) -> nn.Conv2d:
     """Return a ConvTranspose 4x4, stride 2, padding 1, as a 2x2 convolution over the small image.
 
     Each output pixel of the transposed convolution reads 2x2 input pixels, so one convolution can
-    compute the four output pixels of a cell as channels, and a :class:`Shuffle` puts them in
-    place. The multiplications are the same; integer kernels exist for this form alone.
+    compute the four output pixels of a cell as channels, in the order row, column, output, and a
+    :class:`Shuffle` puts them in place. The multiplications are the same; integer kernels exist
+    for this form alone.
     """
     conv = nn.Conv2d(up.in_channels, 4 * up.out_channels, 2, padding=1, bias=up.bias is not None)
     weight = up.weight.detach()  # (inputs, outputs, 4, 4)
     inputs, outputs = weight.shape[:2]
     # Kernel row r + 2 * (1 - dy) writes row r of an output cell from the cell's input row dy.
     cells = weight.reshape(inputs, outputs, 2, 2, 2, 2).flip(2, 4)  # (i, o, dy, r, dx, c)
-    cells = cells.permute(1, 3, 5, 0, 2, 4)  # (o, r, c, i, dy, dx)
+    cells = cells.permute(3, 5, 1, 0, 2, 4)  # (r, c, o, i, dy, dx)
     conv.weight.data = cells.reshape(4 * outputs, inputs, 2, 2).contiguous()
     if up.bias is not None and conv.bias is not None:
-        conv.bias.data = up.bias.detach().repeat_interleave(4)
+        conv.bias.data = up.bias.detach().repeat(4)
     return conv
 
 

@@ -61,13 +61,14 @@ class Int8Profile:
     options: dict[str, Any] = field(default_factory=dict)
 
 
-_SYMMETRIC = {"ActivationSymmetric": True, "WeightSymmetric": True}
 PROFILES = {
     "x86": Int8Profile(activations=QuantType.QUInt8),
-    "arm": Int8Profile(activations=QuantType.QInt8, options=_SYMMETRIC),
+    # With zero points: a ReLU is then the end of its convolution's range, and both are one kernel.
+    "arm": Int8Profile(activations=QuantType.QInt8),
     # TensorRT's parser takes neither zero points nor integer biases.
     "tensorrt": Int8Profile(
-        activations=QuantType.QInt8, options={**_SYMMETRIC, "QuantizeBias": False}
+        activations=QuantType.QInt8,
+        options={"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False},
     ),
 }
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from test_parity import GOOD
 from toy_export import CONTRACT, toy_config, toy_frames
@@ -32,6 +34,17 @@ def quantised_convolutions(content: bytes) -> list[bool]:
     graph = onnx.load_model_from_string(content).graph
     integers = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
     return [node.input[1] in integers for node in graph.node if node.op_type == "Conv"]
+
+
+def optimised_kinds(content: bytes, folder: Path) -> Counter[str]:
+    """Count the operators that ONNX Runtime's CPU provider really runs."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = str(folder / "optimised.onnx")
+    # Signed activations as an ARM CPU runs them; on x86 they are otherwise computed in float.
+    options.add_session_config_entry("session.qdqisint8allowed", "1")
+    ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return Counter(node.op_type for node in onnx.load(folder / "optimised.onnx").graph.node)
 
 
 def save(folder: Path, frames: np.ndarray) -> Path:
@@ -77,17 +90,34 @@ def test_layers_can_stay_in_float(quantiser):
     assert [index for index, one in enumerate(quantised_convolutions(only)) if one] == [3]
 
 
-def test_arm_and_tensorrt_get_symmetric_signed_bytes(quantiser, monkeypatch):
-    """Their kernels know no zero point; TensorRT's parser takes no integer bias either."""
-    for name, integer_bias in (("arm", True), ("tensorrt", False)):
-        monkeypatch.setattr(quantiser, "_profile", PROFILES[name])
-        graph = onnx.load_model_from_string(quantiser.quantise([])).graph
-        tensors = {tensor.name: tensor for tensor in graph.initializer}
-        nodes = [node for node in graph.node if node.op_type == "DequantizeLinear"]
-        zeros = [onnx.numpy_helper.to_array(tensors[node.input[2]]) for node in nodes]
-        assert all(not zero.any() for zero in zeros)
-        kinds = {tensors[one.input[0]].data_type for one in nodes if one.input[0] in tensors}
-        assert (onnx.TensorProto.INT32 in kinds) == integer_bias
+def test_tensorrt_gets_symmetric_signed_bytes(quantiser, monkeypatch):
+    """TensorRT's parser takes neither zero points nor integer biases."""
+    monkeypatch.setattr(quantiser, "_profile", PROFILES["tensorrt"])
+    graph = onnx.load_model_from_string(quantiser.quantise([])).graph
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    nodes = [node for node in graph.node if node.op_type == "DequantizeLinear"]
+    zeros = [onnx.numpy_helper.to_array(tensors[node.input[2]]) for node in nodes]
+    assert all(not zero.any() for zero in zeros)
+    kinds = {tensors[one.input[0]].data_type for one in nodes if one.input[0] in tensors}
+    assert onnx.TensorProto.INT32 not in kinds
+
+
+@pytest.mark.parametrize("profile", ["x86", "arm"])
+def test_all_layers_but_the_last_run_in_integers_to_their_end(
+    profile, quantiser, monkeypatch, tmp_path
+):
+    """Activations, concatenations and shuffles stay integers, and few permutations are left.
+
+    Two to five permutations belong to the last layer and to the picture; a DepthToSpace alone
+    would bring two more each.
+    """
+    monkeypatch.setattr(quantiser, "_profile", PROFILES[profile])
+    kinds = optimised_kinds(quantiser.quantise([]), tmp_path)
+    assert kinds["QLinearConv"] == 11
+    assert kinds["Conv"] == kinds["Concat"] == 1
+    assert kinds["Relu"] == kinds["LeakyRelu"] == kinds["DepthToSpace"] == 0
+    assert kinds["DequantizeLinear"] <= 3
+    assert kinds["Transpose"] < 11
 
 
 def test_fault_34_good_parity_needs_no_search(quantiser):
