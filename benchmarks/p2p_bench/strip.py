@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["draw_strip", "main"]
 
 GAP_PX = 4
+GAIN = 8
 
 
 def draw_strip(rows: list[list[NDArray[np.uint8]]]) -> NDArray[np.uint8]:
@@ -35,14 +36,29 @@ def draw_strip(rows: list[list[NDArray[np.uint8]]]) -> NDArray[np.uint8]:
     return np.vstack(lines)[:-GAP_PX, :-GAP_PX]
 
 
+def _difference(first: NDArray[np.uint8], last: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return ``GAIN`` times what parts two images, (H, W, 3) uint8 BGR."""
+    import cv2
+    import numpy as np
+
+    return np.asarray(cv2.convertScaleAbs(cv2.absdiff(first, last), alpha=GAIN), np.uint8)
+
+
 @click.command(cls=P2PCommand)
 @click.option("--video", metavar="FILE", required=True, help="A label video.")
 @click.option(
     "--model", "models", metavar="FILE.onnx", required=True, multiple=True, help="A row each."
 )
 @click.option("--output", metavar="FILE.png|.jpg", type=click.Path(path_type=Path), required=True)
-@click.option("--columns", metavar="N", type=click.IntRange(2, 12), default=4, show_default=True)
-def main(video: str, models: tuple[str, ...], output: Path, columns: int) -> None:
+@click.option(
+    "--frames", "count", metavar="N", type=click.IntRange(2, 12), default=4, show_default=True
+)
+@click.option(
+    "--difference",
+    is_flag=True,
+    help="Frames downwards, and 8x what parts the last model's image from the first's.",
+)
+def main(video: str, models: tuple[str, ...], output: Path, count: int, difference: bool) -> None:
     """Show some frames of a label video, and below them what each model makes of them."""
     setup_logging()
     import cv2
@@ -55,11 +71,14 @@ def main(video: str, models: tuple[str, ...], output: Path, columns: int) -> Non
         everything = [frame.image for frame in source]
     if not everything:
         raise SourceError(f"{video} holds no frames")
-    frames = everything[:: max(1, (len(everything) - 1) // (columns - 1))][:columns]
+    frames = everything[:: max(1, (len(everything) - 1) // (count - 1))][:count]
     rows = [frames]
     for model in models:
         with Translator.load(model, device="cpu") as translate:
             rows.append([translate(frame) for frame in frames])
+    if difference:
+        rows.append([_difference(*pair) for pair in zip(rows[1], rows[-1], strict=True)])
+        rows = [list(column) for column in zip(*rows, strict=True)]
     _, encoded = cv2.imencode(output.suffix, draw_strip(rows))
     write_bytes(output, encoded.tobytes())
     click.echo(output)

@@ -99,6 +99,7 @@ def test_a_resnet_with_frame_statistics_becomes_a_bundle(tmp_path: Path):
     [
         ([FROM, "g.pth"], "--palette"),
         ([FROM, "g.pth", "--palette", "none"], "--frames DIR"),
+        ([FROM, "g.pth", "--palette", "camvid", "--judge", "g.pth"], "give a folder with --frames"),
         ([FROM, "g.pth", "--palette", "martian"], "neither a preset"),
         (["run", FROM, "g.pth", "--palette", "none"], "not both"),
         (["--norm", "batch"], f"--norm describes a checkpoint of {FROM}"),
