@@ -34,6 +34,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "norm-min-px 8": ("--norm-min-px", "8"),
     "ema 0.999": ("--ema", "0.999"),
     "ema 0.999, freeze-norm 0.75": ("--ema", "0.999", *FREEZE),
+    "ema 0.999, estimate-norm 512": ("--ema", "0.999", "--estimate-norm", "512"),
     "norm instance": ("--norm", "instance"),
     "lr-decay": ("--lr-decay",),
     "lr-decay, freeze-norm 0.75": ("--lr-decay", *FREEZE),

@@ -46,6 +46,13 @@ def test_impossible_values_are_named(name: str, value: object) -> None:
         TrainConfig(**{name: value})  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("others", [{}, {"ema": 0.9, "norm": "instance"}])
+def test_statistics_are_estimated_for_averages_with_batch_norm_only(others: dict) -> None:
+    """Elsewhere there is nothing to estimate, and asking for it is an error."""
+    with pytest.raises(ConfigError, match=r"--ema 0\.999 and --norm batch"):
+        TrainConfig(estimate_norm=8, **others)
+
+
 def test_fault_14_image_size_that_does_not_fit() -> None:
     """255, 288 and 300 px are refused before training, with the nearest size that works."""
     for side in (255, 288, 300):

@@ -81,25 +81,35 @@ def test_a_run_leaves_what_people_look_at(tiny: MakeConfig, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("stop_at", [2, 3])
+@pytest.mark.parametrize("options", [{}, {"ema": 0.9, "estimate_norm": 4}], ids=["seed", "average"])
 def test_fault_05_resumed_run_equals_uninterrupted_run_bit_for_bit(
-    tiny: MakeConfig, tmp_path: Path, stop_at: int
+    tiny: MakeConfig, tmp_path: Path, stop_at: int, options: dict[str, object]
 ) -> None:
     """Stopping at the end or in the middle of an epoch changes no bit of the final checkpoint."""
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    run(tiny(epochs=3), whole)
-    run(tiny(epochs=3, max_steps=stop_at), broken)
-    run(tiny(epochs=3), broken, resume_from=last(broken))
+    run(tiny(epochs=3, **options), whole)
+    run(tiny(epochs=3, max_steps=stop_at, **options), broken)
+    run(tiny(epochs=3, **options), broken, resume_from=last(broken))
     one, two = last(whole), last(broken)
     assert_equal(one.generator, two.generator)
     assert_equal(one.training, two.training)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"lr_decay": True, "freeze_norm": 0.5, "ema": 0.9, "estimate_norm": 4}],
+    ids=["seed", "schedules"],
+)
 def test_fault_04_sigterm_in_mid_epoch_saves_and_the_resume_is_exact(
-    tiny: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: MakeConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, object],
 ) -> None:
     """SIGTERM ends the step, saves, returns 143; going on gives the uninterrupted run's bits."""
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    run(tiny(), whole)
+    config = tiny(**options)
+    run(config, whole)
     real = loop.train_step
 
     def step_then_sigterm(state: TrainState, batch: object, **options: bool) -> StepLosses:
@@ -109,11 +119,11 @@ def test_fault_04_sigterm_in_mid_epoch_saves_and_the_resume_is_exact(
         return losses
 
     monkeypatch.setattr(loop, "train_step", step_then_sigterm)
-    assert run(tiny(), broken) == Finish(
+    assert run(config, broken) == Finish(
         step=3, exit_code=143, best_l1=last(broken).progress["best_l1"]
     )
     monkeypatch.setattr(loop, "train_step", real)
-    run(tiny(), broken, resume_from=last(broken))
+    run(config, broken, resume_from=last(broken))
     assert_equal(last(whole).generator, last(broken).generator)
     assert_equal(last(whole).training, last(broken).training)
     assert (whole / "log.jsonl").read_text().count("\n") == 2
@@ -124,6 +134,16 @@ def test_fault_04_sigterm_in_mid_epoch_saves_and_the_resume_is_exact(
     assert [[line[key] for key in kept] for line in logs[0]] == [
         [line[key] for key in kept] for line in logs[1]
     ]
+
+
+def test_the_average_ships_with_statistics_of_its_own(tiny: MakeConfig, tmp_path: Path) -> None:
+    """They are those of the shipped weights over training pairs, not the ones training gathered."""
+    run(tiny(ema=0.9, estimate_norm=8, jitter_px=0, flip=False), tmp_path / "own")
+    run(tiny(ema=0.9, jitter_px=0, flip=False), tmp_path / "gathered")
+    own, gathered = last(tmp_path / "own").generator, last(tmp_path / "gathered").generator
+    assert_equal(own["downs.0.0.weight"], gathered["downs.0.0.weight"])
+    name = next(name for name in own if name.endswith("running_mean"))
+    assert not torch.equal(own[name], gathered[name])
 
 
 def test_fault_10_nan_stops_the_run_and_spares_the_last_good_checkpoint(

@@ -11,7 +11,8 @@ from p2p_train import step as step_module
 from p2p_train.config import GanLoss, TrainConfig
 from p2p_train.data import PairBatch
 from p2p_train.losses import adversarial_loss, discriminator_loss, shift_consistency
-from p2p_train.norms import batch_norms
+from p2p_train.norms import batch_norms, estimate_statistics
+from p2p_train.pixels import to_signal
 from p2p_train.state import TrainState
 from p2p_train.step import train_step
 
@@ -153,6 +154,20 @@ def test_frozen_norms_train_with_the_statistics_that_ship(tiny: MakeConfig) -> N
     state.count(train_step(state, batch()))
     assert torch.equal(norm.running_mean, before)
     assert not torch.equal(norm.weight, gain)
+
+
+def test_statistics_are_taken_anew_for_the_weights_as_they_are(tiny: MakeConfig) -> None:
+    """The mean over all batches, without dropout; nothing else about the network changes."""
+    generator = TrainState(tiny(), CPU).generator.eval()
+    norm = batch_norms(generator)[0]
+    inputs: list[torch.Tensor] = []
+    norm.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
+    norm.running_mean.fill_(7)
+    estimate_statistics(generator, [to_signal(batch().source), -to_signal(batch().source)])
+    expected = torch.stack([one.mean(dim=(0, 2, 3)) for one in inputs]).mean(dim=0)
+    torch.testing.assert_close(norm.running_mean, expected)
+    assert norm.momentum == 0.1
+    assert not any(module.training for module in generator.modules())
 
 
 def test_recomputing_activations_changes_no_gradient(tiny: MakeConfig) -> None:

@@ -20,7 +20,13 @@ from p2p_runtime.errors import DatasetError, TrainingError
 
 from .data import Draw, PairBatch, PairDataset
 
-__all__ = ["EpochSampler", "named_worker_failures", "training_batches", "validation_batches"]
+__all__ = [
+    "EpochSampler",
+    "named_worker_failures",
+    "spread_batches",
+    "training_batches",
+    "validation_batches",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -116,6 +122,21 @@ def validation_batches(dataset: PairDataset, batch_size: int) -> Iterator[PairBa
     for first in range(0, len(dataset), batch_size):
         last = min(first + batch_size, len(dataset))
         batch = PairBatch.join([dataset[0, index] for index in range(first, last)])
+        tally.count(batch)
+        yield batch
+
+
+def spread_batches(dataset: PairDataset, count: int, batch_size: int) -> Iterator[PairBatch]:
+    """Yield about ``count`` pairs from all over the data set, always the same, in full batches.
+
+    Raises:
+        DatasetError: a file is unreadable, or too many have gone since the run began.
+    """
+    count, batch_size = min(count, len(dataset)), min(batch_size, count, len(dataset))
+    chosen = [index * len(dataset) // count for index in range(count)]
+    tally = _LostPairs(len(dataset))
+    for first in range(0, count - batch_size + 1, batch_size):
+        batch = PairBatch.join([dataset[0, index] for index in chosen[first : first + batch_size]])
         tally.count(batch)
         yield batch
 

@@ -60,6 +60,9 @@ class TrainConfig:
             1802.05957).
         ema: decay of the exponential moving average of the generator's weights, which is then
             what ships (Yazici et al. 2019, arXiv 1806.04498); 0 switches it off.
+        estimate_norm: before each validation and export, take the averaged generator's BatchNorm
+            statistics anew from so many training pairs (Wu and Johnson 2021, arXiv 2105.07576); 0
+            takes over those that training gathered for other weights.
         dropout: probability in the generator's first three ups, training only.
         jitter_px: random crop out of an image enlarged by so much; 0 switches it off.
         flip: mirror half of the pairs.
@@ -96,6 +99,7 @@ class TrainConfig:
     freeze_norm: float = 1.0
     spectral_norm: bool = False
     ema: float = 0.0
+    estimate_norm: int = 0
     dropout: float = 0.5
     jitter_px: int = 30
     flip: bool = True
@@ -115,6 +119,11 @@ class TrainConfig:
                 raise ConfigError(
                     f"{_flag(name)} is {getattr(self, name)!r}; choose {', '.join(choices)}"
                 )
+        if self.estimate_norm and not (self.ema and self.norm == "batch"):
+            raise ConfigError(
+                "estimate-norm is for the averaged weights of a generator with BatchNorm: "
+                "give --ema 0.999 and --norm batch with it"
+            )
         try:
             downsamplings_for(self.height, self.width)
         except ValueError as error:
@@ -165,6 +174,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "norm_min_px": (1, 256),
     "freeze_norm": (0, 1),
     "ema": (0, _BELOW_ONE),
+    "estimate_norm": (0, 10**6),
     "dropout": (0, _BELOW_ONE),
     "jitter_px": (0, 256),
     "seed": (0, 2**32 - 1),

@@ -1,13 +1,14 @@
-"""BatchNorm's running statistics: which modules have them, and how to leave them alone."""
+"""BatchNorm's running statistics: who has them, how to leave them alone or take them anew."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+import torch
 from torch import nn
 
-__all__ = ["batch_norms", "statistics_kept"]
+__all__ = ["batch_norms", "estimate_statistics", "statistics_kept"]
 
 AnyBatchNorm = nn.BatchNorm2d | nn.SyncBatchNorm
 
@@ -30,3 +31,29 @@ def statistics_kept(network: nn.Module) -> Iterator[None]:
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
+
+
+@torch.no_grad()
+def estimate_statistics(network: nn.Module, signals: Iterable[torch.Tensor]) -> None:
+    """Replace running statistics by the means over some batches, with the weights as they are.
+
+    Statistics that were gathered while training belong to the weights of many steps; these belong
+    to one set of weights (Wu and Johnson 2021, arXiv 2105.07576, "precise BatchNorm").
+
+    Args:
+        network: in eval mode, so without dropout; stays so.
+        signals: its inputs, batches of one size, on its device.
+    """
+    norms = batch_norms(network)
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over all that follow
+        norm.train()
+    try:
+        for signal in signals:
+            network(signal)
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+            norm.eval()

@@ -10,11 +10,12 @@ import torch
 
 from p2p_runtime.errors import TrainingError
 
-from .batches import validation_batches
+from .batches import spread_batches, validation_batches
 from .checkpoint import Checkpoint
 from .devices import peak_memory_mib
 from .judge import Judge
 from .metrics import Quality, eval_mode, evaluate
+from .norms import estimate_statistics
 from .pixels import to_pixels, to_signal
 from .prepare import VALIDATION_BATCH, TrainingData
 from .runlog import EpochRecord, RunLog, sample_grid
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["Recorder", "losses_in_words", "not_a_number"]
+
+ESTIMATION_BATCH = 32
+"""Larger than in training: the statistics of single pictures should not count."""
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +61,7 @@ class Recorder:
     def measure(self, losses: dict[str, float], *, epoch: float, images_per_s: float) -> None:
         """Validate, write a line, curves and samples; keep the weights if they are the best."""
         state, data = self._state, self._data
+        self._estimate_norms()
         quality = evaluate(
             state.shipped(),
             validation_batches(data.val, VALIDATION_BATCH),
@@ -90,6 +95,14 @@ class Recorder:
         if quality.l1 < state.best_l1:
             state.best_l1 = quality.l1
             self._checkpoint().save(self._checkpoints / "best.pt")
+
+    def _estimate_norms(self) -> None:
+        """Give the averaged weights, which no step ran with, statistics of their own."""
+        count, average = self._state.config.estimate_norm, self._state.average
+        if count and average is not None:
+            batches = spread_batches(self._data.train, count, ESTIMATION_BATCH)
+            device = self._state.device
+            estimate_statistics(average, (to_signal(one.to(device).source) for one in batches))
 
     def _fidelity(self, quality: Quality) -> dict[str, float]:
         if self._judge is None or quality.fidelity is None:
