@@ -69,6 +69,15 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     help="Put every pixel on the palette's nearest colour, undoing the codec's blur.",
 )
 @click.option(
+    "--reuse",
+    type=click.IntRange(min=0),
+    metavar="PIXELS",
+    default=0,
+    show_default=True,
+    help="Give a frame the last image when its fitted labels differ from that image's in at most "
+    "so many pixels; 0 loses nothing.",
+)
+@click.option(
     "--drop",
     type=click.Choice(["none", "latest"]),
     default="none",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 import time
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import LossesError
+from .lanes import in_lanes
 from .prefetch import Prefetch
 from .report import OFF_PALETTE_WARN, Recorder, RunReport
 
@@ -19,15 +21,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .frames import Frame, FrameSink, FrameSource
-    from .translator import Translation, Translator
+    from .translator import Begun, Translation, Translator
 
 __all__ = ["check_losses", "run_pipeline"]
 
 _AHEAD = 4
 """Frames that wait between two stages; enough to even out key frames, little memory."""
 
-_EVERY_PX = 4
-"""Off-palette pixels are counted on every fourth row and column."""
+_EVERY_PX = 8
+"""Off-palette pixels are counted on every eighth row and column."""
 
 _log = logging.getLogger(__name__)
 
@@ -36,15 +38,26 @@ _log = logging.getLogger(__name__)
 class _Decoded:
     frame: Frame
     decode_ms: float
+    decoded_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Translated:
-    frame: Frame
-    decode_ms: float
-    translation: Translation
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Begun:
+    decoded: _Decoded
+    begun: Begun
     left: NDArray[np.uint8] | None
     off_palette: float | None
+    wait_ms: float
+    check_ms: float
+    until_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Translated:
+    begun: _Begun
+    translation: Translation
+    wait_ms: float
+    until_s: float
 
 
 def run_pipeline(
@@ -61,7 +74,8 @@ def run_pipeline(
 ) -> RunReport:
     """Translate a source into a sink.
 
-    The source is decoded in one thread and translated in a second; the calling thread encodes.
+    The source is decoded in one thread, fitted in a second, translated there or in as many threads
+    as the translator has lanes; the calling thread encodes.
     The sink is closed (and so checked) in every case, the source is left open.
 
     Args:
@@ -85,8 +99,8 @@ def run_pipeline(
     decoded = _timed(itertools.islice(source, max_frames), recorder)
     try:
         with Prefetch(decoded, size=_AHEAD, stopping=stop) as pictures:
-            translated = _translate(pictures, translator, side_by_side)
-            with Prefetch(translated, size=_AHEAD, stopping=stop) as results:
+            jobs = _jobs(pictures, translator, side_by_side)
+            with in_lanes(jobs, translator.lanes, ahead=_AHEAD, stopping=stop) as results:
                 for result in results:
                     _write(result, sink, recorder, on_frame)
     except BaseException:
@@ -127,22 +141,47 @@ def _timed(frames: Iterator[Frame], recorder: Recorder) -> Iterator[_Decoded]:
         if frame is None:
             return
         recorder.frames_in += 1
-        yield _Decoded(frame, (time.perf_counter() - start_s) * 1e3)
+        decoded_s = time.perf_counter()
+        yield _Decoded(frame, (decoded_s - start_s) * 1e3, decoded_s)
 
 
-def _translate(
+def _jobs(
     pictures: Prefetch[_Decoded], translator: Translator, side_by_side: bool
-) -> Iterator[_Translated]:
-    palette = translator.contract.palette
+) -> Iterator[Callable[[], _Translated]]:
     for picture in pictures:
-        image = picture.frame.image
-        left, off_palette = None, None
-        if palette is not None:
-            off_palette = 1 - palette.coverage(image[::_EVERY_PX, ::_EVERY_PX])
-        if side_by_side:
-            left = palette.snap(image) if palette is not None and translator.snap else image
-        translation = translator.translate(image)
-        yield _Translated(picture.frame, picture.decode_ms, translation, left, off_palette)
+        yield functools.partial(_finish, translator, _begin(translator, picture, side_by_side))
+
+
+def _begin(translator: Translator, picture: _Decoded, side_by_side: bool) -> _Begun:
+    """Do what has to be done in order."""
+    start_s = time.perf_counter()
+    palette, image = translator.contract.palette, picture.frame.image
+    left, off_palette = None, None
+    if palette is not None:
+        off_palette = 1 - palette.coverage(image[::_EVERY_PX, ::_EVERY_PX])
+    if side_by_side:
+        left = palette.snap(image) if palette is not None and translator.snap else image
+    checked_s = time.perf_counter()
+    return _Begun(
+        decoded=picture,
+        begun=translator.begin(image),
+        left=left,
+        off_palette=off_palette,
+        wait_ms=(start_s - picture.decoded_s) * 1e3,
+        check_ms=(checked_s - start_s) * 1e3,
+        until_s=time.perf_counter(),
+    )
+
+
+def _finish(translator: Translator, begun: _Begun) -> _Translated:
+    """Do what can be done for several frames at the same time."""
+    start_s = time.perf_counter()
+    return _Translated(
+        begun=begun,
+        translation=translator.finish(begun.begun),
+        wait_ms=begun.wait_ms + (start_s - begun.until_s) * 1e3,
+        until_s=time.perf_counter(),
+    )
 
 
 def _write(
@@ -152,25 +191,30 @@ def _write(
     on_frame: Callable[[Frame], None] | None,
 ) -> None:
     start_s = time.perf_counter()
-    image = result.translation.image
-    if result.left is not None:
-        image = np.concatenate([result.left, image], axis=1)  # (H, 2 W, 3)
-    frame = replace(result.frame, image=image)
+    begun, translation = result.begun, result.translation
+    image = translation.image
+    if begun.left is not None:
+        image = np.concatenate([begun.left, image], axis=1)  # (H, 2 W, 3)
+    frame = replace(begun.decoded.frame, image=image)
     sink.write(frame)
-    recorder.wrote()
-    recorder.add("decode", result.decode_ms)
-    recorder.add("fit", result.translation.fit_ms)
-    recorder.add("infer", result.translation.infer_ms)
-    recorder.add("restore", result.translation.restore_ms)
-    recorder.add("encode", (time.perf_counter() - start_s) * 1e3)
-    if result.off_palette is not None:
-        recorder.add_off_palette(result.off_palette)
+    end_s = time.perf_counter()
+    recorder.wrote(reused=translation.reused)
+    recorder.add("decode", begun.decoded.decode_ms)
+    recorder.add("wait", result.wait_ms + (start_s - result.until_s) * 1e3)
+    recorder.add("check", begun.check_ms)
+    recorder.add("fit", translation.fit_ms)
+    recorder.add("infer", translation.infer_ms)
+    recorder.add("restore", translation.restore_ms)
+    recorder.add("encode", (end_s - start_s) * 1e3)
+    recorder.add("latency", (end_s - begun.decoded.decoded_s) * 1e3)
+    if begun.off_palette is not None:
+        recorder.add_off_palette(begun.off_palette)
     if on_frame is not None:
         on_frame(frame)
 
 
 def _facts(translator: Translator) -> dict[str, Any]:
-    facts: dict[str, Any] = {"device": translator.engine.device}
+    facts: dict[str, Any] = {"device": translator.engine.device, "lanes": translator.lanes}
     if translator.bundle is not None:
         facts["model"] = str(translator.bundle.path)
         facts["precision"] = translator.bundle.precision

@@ -17,7 +17,9 @@ from .files import write_text
 __all__ = ["OFF_PALETTE_WARN", "REPORT_SCHEMA", "STAGES", "Histogram", "Recorder", "RunReport"]
 
 REPORT_SCHEMA = 1
-STAGES = ("decode", "fit", "infer", "restore", "encode")
+STAGES = ("decode", "wait", "check", "fit", "infer", "restore", "encode", "latency")
+"""``latency`` is a frame's way from the decoder into the sink, so the six stages before it, and
+``wait`` is what it spent in queues."""
 OFF_PALETTE_WARN = 0.05
 """Above this share of pixels far from every palette colour, the palette is likely the wrong one."""
 
@@ -75,21 +77,23 @@ class RunReport:
         frames_in: frames that the source gave.
         frames_out: frames that the sink took.
         frames_lost: frames that the source should have given and did not.
+        frames_reused: frames whose fitted input was translated before, see ``reuse``.
         off_palette_share: share (0-1) of input pixels more than 31 levels from every palette
-            colour, from a sixteenth of the pixels; None for models without a palette.
+            colour, from one pixel in 64; None for models without a palette.
         wall_s: seconds from the first request for a frame to the last frame written.
         fps: ``frames_out / wall_s``.
         first_frame_s: seconds from the start of the command to the first frame written.
         peak_rss_mib: the process's largest resident memory, in MiB.
         interrupted: whether a signal ended the run early.
-        stages: per stage, see :meth:`Histogram.to_json`. Stages overlap, so they do not add up
-            to the wall time.
+        stages: per stage of :data:`STAGES`, see :meth:`Histogram.to_json`. Frames overlap, so the
+            stages add up to the latency, not to the wall time.
         run: model, precision, device, versions, source and output.
     """
 
     frames_in: int
     frames_out: int
     frames_lost: int
+    frames_reused: int
     off_palette_share: float | None
     wall_s: float
     fps: float
@@ -111,6 +115,7 @@ class RunReport:
     def to_table(self) -> str:
         """Return the report as a few lines for people."""
         lost = f", {self.frames_lost} lost" if self.frames_lost else ""
+        lost += f", {self.frames_reused} reused" if self.frames_reused else ""
         first = "" if self.first_frame_s is None else f", first after {self.first_frame_s:.2f} s"
         lines = [
             f"{self.frames_out} of {self.frames_in} frames translated{lost} in {self.wall_s:.2f} s "
@@ -142,6 +147,7 @@ class Recorder:
         self._off_palette, self._looked_at = 0.0, 0
         self.frames_in = 0
         self.frames_out = 0
+        self.frames_reused = 0
 
     def add(self, stage: str, ms: float) -> None:
         """Count a stage's duration in milliseconds."""
@@ -152,9 +158,10 @@ class Recorder:
         self._off_palette += share
         self._looked_at += 1
 
-    def wrote(self) -> None:
-        """Count a frame that the sink took."""
+    def wrote(self, *, reused: bool) -> None:
+        """Count a frame that the sink took, translated for it or reused."""
         self.frames_out += 1
+        self.frames_reused += reused
         if self._first_s is None:
             self._first_s = time.perf_counter() - self._started_s
 
@@ -165,6 +172,7 @@ class Recorder:
             frames_in=self.frames_in,
             frames_out=self.frames_out,
             frames_lost=frames_lost,
+            frames_reused=self.frames_reused,
             off_palette_share=self._off_palette / self._looked_at if self._looked_at else None,
             wall_s=wall_s,
             fps=self.frames_out / wall_s if wall_s > 0 else 0.0,

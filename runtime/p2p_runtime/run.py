@@ -18,6 +18,7 @@ from .errors import ConfigError
 from .files import check_writable_folder
 from .frames import Frame, FrameSink, FrameSource
 from .interrupts import StopRequest
+from .lanes import lanes_for
 from .palette import Palette
 from .pipeline import run_pipeline
 from .progress import Window, show_progress
@@ -48,6 +49,7 @@ class RunOptions:
     show: bool
     labels: str
     snap: bool
+    reuse: int
     max_frames: int | None
     report: Path | None
     overwrite: bool
@@ -71,7 +73,12 @@ def translate_video(options: RunOptions, stop: StopRequest) -> RunReport:
     bundle = find_bundle(options.model, device)
     with (
         Translator.load(
-            bundle, device=device, threads=options.threads, snap=options.snap
+            bundle,
+            device=device,
+            threads=options.threads,
+            snap=options.snap,
+            reuse=options.reuse,
+            lanes=lanes_for(device, options.threads),  # for files: frames a second before latency
         ) as translator,
         contextlib.closing(
             open_source(options.video, ids_palette=_ids_palette(options, translator))

@@ -20,6 +20,8 @@ import numpy as np
 from .bundle import GoldenFrame, ModelBundle
 from .engines import Engine, open_engine
 from .errors import BundleError
+from .lanes import threads_of_a_lane
+from .reuse import Answer, Reuse
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -28,7 +30,25 @@ if TYPE_CHECKING:
 
     from .contract import PixelContract
 
-__all__ = ["Translation", "Translator"]
+__all__ = ["Begun", "Translation", "Translator"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Begun:
+    """A frame that was fitted and waits for the generator.
+
+    Attributes:
+        answer: its input and, sooner or later, that input's image.
+        height, width: the source frame's size in pixels.
+        fit_ms: what it took so far in milliseconds.
+        reused: whether an earlier frame has the same input.
+    """
+
+    answer: Answer
+    height: int
+    width: int
+    fit_ms: float
+    reused: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,12 +58,14 @@ class Translation:
     Attributes:
         image: (H, W, 3) uint8 BGR, of the source frame's size.
         fit_ms, infer_ms, restore_ms: time of each stage in milliseconds.
+        reused: whether the image is that of an earlier frame with the same input.
     """
 
     image: NDArray[np.uint8]
     fit_ms: float
     infer_ms: float
     restore_ms: float
+    reused: bool
 
 
 class Translator:
@@ -54,6 +76,7 @@ class Translator:
         engine: what runs the generator.
         bundle: the model file; None for a translator that was put together by hand.
         snap: whether label pixels are put on their nearest palette colour.
+        lanes: how many frames may be in work at the same time; see :meth:`load`.
     """
 
     def __init__(
@@ -63,11 +86,15 @@ class Translator:
         *,
         snap: bool = True,
         bundle: ModelBundle | None = None,
+        reuse: int | None = 0,
+        lanes: int = 1,
     ) -> None:
         self.contract = contract
         self.engine = engine
         self.snap = snap
         self.bundle = bundle
+        self.lanes = lanes
+        self._reuse = Reuse(reuse)
 
     @classmethod
     def load(
@@ -79,6 +106,8 @@ class Translator:
         spinning: bool = True,
         snap: bool = True,
         verify: bool = True,
+        reuse: int | None = 0,
+        lanes: int = 1,
     ) -> Translator:
         """Check a model file, open it on a device, and replay its golden frame there.
 
@@ -89,6 +118,10 @@ class Translator:
             spinning: let idle threads spin; switch it off for paced streams.
             snap: put label pixels on their nearest palette colour.
             verify: replay the golden frame. This is the warm-up, too.
+            reuse: a frame whose fitted input differs from the last translated one in at most so
+                many pixels gets that one's image; 0 loses nothing, None translates every frame.
+            lanes: how many frames may be in work at the same time, on a CPU. The threads are
+                shared out among them: more frames a second, and each takes longer. For files.
 
         Raises:
             BundleError: the file is missing, damaged or unsafe, or this device does not compute
@@ -96,8 +129,10 @@ class Translator:
             DeviceUnavailableError: the device is not there.
         """
         bundle = ModelBundle.load(path)
-        engine = open_engine(bundle, device, threads, spinning)
-        translator = cls(bundle.contract, engine, snap=snap, bundle=bundle)
+        engine = open_engine(bundle, device, threads_of_a_lane(lanes, threads), spinning)
+        translator = cls(
+            bundle.contract, engine, snap=snap, bundle=bundle, reuse=reuse, lanes=lanes
+        )
         if verify:
             _replay_golden(bundle, engine)
         return translator
@@ -113,18 +148,37 @@ class Translator:
 
     def translate(self, frame: NDArray[np.uint8]) -> Translation:
         """Translate a frame as a call does, and say how long each stage took."""
+        return self.finish(self.begin(frame))
+
+    def begin(self, frame: NDArray[np.uint8]) -> Begun:
+        """Fit a frame, and see whether it is the last one again; frames come in order here."""
         start_s = time.perf_counter()
         fitted = self.contract.fit(frame, snap=self.snap)
-        fitted_s = time.perf_counter()
-        image = self.engine.infer(fitted[np.newaxis])[0]  # (1, H, W, 3) -> (H, W, 3)
+        if np.may_share_memory(fitted, frame):
+            fitted = fitted.copy()  # the caller may reuse his buffer
+        answer, reused = self._reuse.answer(fitted)
+        return Begun(
+            answer=answer,
+            height=frame.shape[0],
+            width=frame.shape[1],
+            fit_ms=(time.perf_counter() - start_s) * 1e3,
+            reused=reused,
+        )
+
+    def finish(self, begun: Begun) -> Translation:
+        """Run the generator if that is needed, and restore the frame's size; in any thread."""
+        start_s = time.perf_counter()
+        image = begun.answer.image(self.engine.infer)
         inferred_s = time.perf_counter()
-        restored = self.contract.restore(image, frame.shape[0], frame.shape[1])
-        end_s = time.perf_counter()
+        restored = self.contract.restore(image, begun.height, begun.width)
+        if restored is image:
+            restored = image.copy()  # it may be asked for again, and this one is the caller's
         return Translation(
             image=restored,
-            fit_ms=(fitted_s - start_s) * 1e3,
-            infer_ms=(inferred_s - fitted_s) * 1e3,
-            restore_ms=(end_s - inferred_s) * 1e3,
+            fit_ms=begun.fit_ms,
+            infer_ms=(inferred_s - start_s) * 1e3,
+            restore_ms=(time.perf_counter() - inferred_s) * 1e3,
+            reused=begun.reused,
         )
 
     def close(self) -> None:

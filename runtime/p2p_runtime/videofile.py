@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import av
 import cv2
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from .errors import SourceError
 from .frames import DEFAULT_FPS, Frame, VideoInfo
@@ -66,6 +67,7 @@ class VideoFileSource:
         """
         self._path = path
         self._ids_palette = ids_palette
+        self._reformatter = VideoReformatter()  # a frame's own would be set up for each frame
         self._container = _open(path)
         try:
             self._stream = self._container.streams.video[0]
@@ -133,7 +135,9 @@ class VideoFileSource:
 
     def _to_bgr(self, decoded: Any) -> NDArray[np.uint8]:
         if self._ids_palette is None:
-            return np.ascontiguousarray(decoded.to_ndarray(format="bgr24"))
+            return np.ascontiguousarray(
+                self._reformatter.reformat(decoded, format="bgr24").to_ndarray()
+            )
         if decoded.format.name != "gray":
             raise SourceError(
                 f"{self._path} is {decoded.format.name}, not 8-bit grey: it holds colours, not "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from p2p_runtime.errors import EngineError, LossesError, SinkError, SourceError
 from p2p_runtime.frames import Frame, VideoInfo
 from p2p_runtime.palette import CITYSCAPES
 from p2p_runtime.pipeline import check_losses, run_pipeline
-from p2p_runtime.report import Histogram, Recorder, RunReport
+from p2p_runtime.report import STAGES, Histogram, Recorder, RunReport
 from p2p_runtime.translator import Translator
 
 Image = NDArray[np.uint8]
@@ -228,13 +229,42 @@ def test_the_report_is_json_and_a_table(
     report.save(tmp_path / "run.json")
     document = json.loads((tmp_path / "run.json").read_text())
     assert document["schema"] == 1
-    assert list(document["stages"]) == ["decode", "encode", "fit", "infer", "restore"]
+    assert sorted(document["stages"]) == sorted(STAGES)
     assert all(row["count"] == 20 for row in document["stages"].values())
     assert document["run"]["device"] == "cpu"
     assert document["run"]["source"] == "x.mp4"
     assert document["peak_rss_mib"] > 1
     assert document["first_frame_s"] > 0
     assert report.to_table().startswith("20 of 20 frames translated in ")
+
+
+def test_the_stages_add_up_to_the_latency(frames: list[Image], contract: PixelContract) -> None:
+    """Nothing that a frame waits for is left out of the report, in one lane or in two."""
+
+    class Slow(Inverter):
+        def infer(self, frames: Image) -> Image:
+            time.sleep(0.004)
+            return super().infer(frames)
+
+    for lanes in (1, 2):
+        report = run_pipeline(Source(frames), Translator(contract, Slow(), lanes=lanes), Sink())
+        means = {stage: row["mean_ms"] for stage, row in report.stages.items()}
+        whole = means.pop("latency")
+        assert sum(means.values()) - means["decode"] == pytest.approx(whole, rel=0.05)
+
+
+def test_lanes_change_no_pixel(frames: list[Image], contract: PixelContract) -> None:
+    """Two frames in work at a time give what one gives, in order; reused ones are counted."""
+    still = [frame for frame in frames for _ in range(2)]
+    sinks = [Sink(), Sink()]
+    for lanes, sink in enumerate(sinks, start=1):
+        translator = Translator(contract, Inverter(), lanes=lanes)
+        report = run_pipeline(Source(still), translator, sink, side_by_side=True)
+        assert (report.frames_out, report.frames_reused) == (40, 20)
+        assert report.run["lanes"] == lanes
+    for one, two in zip(sinks[0].frames, sinks[1].frames, strict=True):
+        assert one.index == two.index
+        np.testing.assert_array_equal(one.image, two.image)
 
 
 def test_percentiles_are_within_one_per_cent() -> None:
