@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 import click
@@ -11,6 +10,7 @@ import click
 from . import __version__
 from .console import P2PCommand, require_extra, setup_logging
 from .errors import ConfigError
+from .flags import model_flags, report_flags, sink_flags, source_flags
 from .interrupts import StopRequest
 
 __all__ = ["main"]
@@ -20,81 +20,17 @@ Examples:
   p2p-run --video seg.mp4
   p2p-run --video seg.mp4 --model runs/city-1/export --side-by-side
   p2p-run --video labels/ --labels ids --output photos/
+  p2p-run --video seg.mp4 --output a.mp4 --output pngs/
   p2p-run --video seg.mp4 --device cuda --report run.json --strict
   p2p-run --doctor
 """
-_FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command(cls=P2PCommand, epilog=_EXAMPLES)
-@click.option("--video", metavar="FILE|FOLDER", help="Video file, or folder of pictures.")
-@click.option(
-    "--model",
-    metavar="FILE|FOLDER",
-    help="Model bundle, or a folder of them (the best precision for the device is taken). "
-    "[default: the newest export under runs/, else the demo]",
-)
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    metavar="FILE|FOLDER",
-    help="Video (.mp4, .mov, .mkv), or a folder of PNGs. [default: <name>-translated here]",
-)
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where to run; a device that is not there is an error.",
-)
-@click.option(
-    "--threads",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="CPU threads of the model. [default: all cores]",
-)
-@click.option("--side-by-side", is_flag=True, help="Put the input left of the output.")
-@click.option("--show", is_flag=True, help="Show frames in a window, too; Q ends the run.")
-@click.option(
-    "--labels",
-    type=click.Choice(["colour", "ids"]),
-    default="colour",
-    show_default=True,
-    help="What the pictures hold: label colours, or single-channel class ids.",
-)
-@click.option(
-    "--snap/--no-snap",
-    default=True,
-    show_default=True,
-    help="Put every pixel on the palette's nearest colour, undoing the codec's blur.",
-)
-@click.option(
-    "--reuse",
-    type=click.IntRange(min=0),
-    metavar="PIXELS",
-    default=0,
-    show_default=True,
-    help="Give a frame the last image when its fitted labels differ from that image's in at most "
-    "so many pixels; 0 loses nothing.",
-)
-@click.option(
-    "--drop",
-    type=click.Choice(["none", "latest"]),
-    default="none",
-    show_default=True,
-    help="Frames to drop when the model is slow; latest is for live sources.",
-)
-@click.option(
-    "--max-frames",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Stop after so many frames. [default: all]",
-)
-@click.option("--report", type=_FILE, metavar="FILE.json", help="Write the run's figures there.")
-@click.option("--strict", is_flag=True, help="Exit with 5 if frames or colours were lost.")
-@click.option("--overwrite", is_flag=True, help="Replace an existing output.")
-@click.option("--doctor", is_flag=True, help="Say what is installed here and what is wrong.")
-@click.option("-v", "--verbose", is_flag=True, help="Log more.")
+@source_flags
+@model_flags
+@sink_flags
+@report_flags
 @click.version_option(__version__, prog_name="p2p-run")
 @click.pass_context
 def main(

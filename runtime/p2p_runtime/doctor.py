@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import av
 
 from . import __version__
-from .sinks import CODEC
+from .sinks.h264 import CODEC
 
 __all__ = ["Finding", "examine"]
 

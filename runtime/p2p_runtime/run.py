@@ -23,7 +23,7 @@ from .palette import Palette
 from .pipeline import run_pipeline
 from .progress import Window, show_progress
 from .report import RunReport
-from .sinks import open_sink
+from .sinks import open_sinks
 from .sources import open_source
 from .translator import Translator
 
@@ -42,7 +42,7 @@ class RunOptions:
 
     video: str
     model: str | None
-    output: Path | None
+    output: tuple[str, ...]
     device: str
     threads: int | None
     side_by_side: bool
@@ -84,12 +84,12 @@ def translate_video(options: RunOptions, stop: StopRequest) -> RunReport:
             open_source(options.video, ids_palette=_ids_palette(options, translator))
         ) as source,
     ):
-        output = options.output or _default_output(Path(options.video))
-        sink = _open_sink(options, source, output)
-        report = _run(options, stop, window, source, translator, sink, output)
+        outputs = options.output or (_default_output(Path(options.video)),)
+        sink = _open_sinks(options, source, outputs)
+        report = _run(options, stop, window, source, translator, sink, outputs)
     if options.report is not None:
         report.save(options.report)
-    _log.info("written: %s", output)
+    _log.info("written: %s", ", ".join(outputs))
     return report
 
 
@@ -100,7 +100,7 @@ def _run(
     source: FrameSource,
     translator: Translator,
     sink: FrameSink,
-    output: Path,
+    outputs: tuple[str, ...],
 ) -> RunReport:
     with show_progress(_total(source, options.max_frames)) as advance:
 
@@ -118,13 +118,13 @@ def _run(
             on_frame=on_frame,
             stopping=lambda: stop.requested or (window is not None and window.closed),
             started_s=options.started_s,
-            run={"source": options.video, "output": str(output), **_versions()},
+            run={"source": options.video, "outputs": list(outputs), **_versions()},
         )
 
 
-def _open_sink(options: RunOptions, source: FrameSource, output: Path) -> FrameSink:
-    return open_sink(
-        output,
+def _open_sinks(options: RunOptions, source: FrameSource, outputs: tuple[str, ...]) -> FrameSink:
+    return open_sinks(
+        outputs,
         width=source.info.width * (2 if options.side_by_side else 1),
         height=source.info.height,
         fps=source.info.fps,
@@ -141,11 +141,11 @@ def _ids_palette(options: RunOptions, translator: Translator) -> Palette | None:
     return translator.contract.palette
 
 
-def _default_output(video: Path) -> Path:
+def _default_output(video: Path) -> str:
     """Return a name in the working directory; folders stay folders, every video becomes MP4."""
     video = video.resolve()
     suffix = "" if video.is_dir() else ".mp4"
-    return Path(f"{video.name if video.is_dir() else video.stem}-translated{suffix}")
+    return f"{video.name if video.is_dir() else video.stem}-translated{suffix}"
 
 
 def _total(source: FrameSource, max_frames: int | None) -> int | None:

@@ -17,10 +17,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from p2p_runtime import sinks
 from p2p_runtime.errors import SinkError
 from p2p_runtime.frames import Frame
-from p2p_runtime.sinks import ImageFolderSink, VideoFileSink, open_sink
+from p2p_runtime.sinks import ImageFolderSink, VideoFileSink, open_sink, open_sinks, videofile
 from p2p_runtime.sources import open_source
 
 Image = NDArray[np.uint8]
@@ -165,7 +164,7 @@ def test_a_file_that_lost_frames_is_not_finished(
     sink = open_video(tmp_path / "out.mp4")
     for frame in as_frames(frames):
         sink.write(frame)
-    monkeypatch.setattr(sinks, "_count_frames", lambda path: 19)
+    monkeypatch.setattr(videofile, "_count_frames", lambda path: 19)
     with pytest.raises(SinkError, match="holds 19 frames, but 20 were written"):
         sink.close()
 
@@ -257,3 +256,53 @@ def test_a_folder_misses_nothing(tmp_path: Path, frames: list[Image]) -> None:
     (tmp_path / "photos" / "000000.png").unlink()
     with pytest.raises(SinkError, match="lacks 1 pictures"):
         sink.close()
+
+
+def test_nowhere_takes_everything(frames: list[Image], tmp_path: Path) -> None:
+    """null: takes frames of any size and leaves no file."""
+    sink = open_sink("null:", width=64, height=48, fps=10)
+    for frame in as_frames(frames):
+        sink.write(frame)
+    sink.write(Frame(image=frames[0][:9], index=0, timestamp_s=0))
+    sink.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_several_outputs_get_the_same_frames(
+    tmp_path: Path, frames: list[Image], read_frames: Callable[[Path], list[Image]]
+) -> None:
+    """Every output holds every frame."""
+    outputs = [str(tmp_path / name) for name in ("a.mp4", "b.mkv", "pngs")]
+    sink = open_sinks(outputs, width=64, height=48, fps=10)
+    for frame in as_frames(frames):
+        sink.write(frame)
+    sink.close()
+    assert [len(read_frames(tmp_path / name)) for name in ("a.mp4", "b.mkv")] == [20, 20]
+    assert len(list((tmp_path / "pngs").iterdir())) == 20
+
+
+def test_one_wrong_output_claims_none(tmp_path: Path) -> None:
+    """When one of several outputs is wrong or named twice, no file is left of the others."""
+    good, bad = str(tmp_path / "good.mp4"), str(tmp_path / "bad.gif")
+    with pytest.raises(SinkError, match=r"\.gif is not known"):
+        open_sinks([good, bad], width=64, height=48, fps=10)
+    with pytest.raises(SinkError, match=r"good\.mp4 is named twice"):
+        open_sinks([good, good], width=64, height=48, fps=10)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failing_output_leaves_the_others_finished(
+    tmp_path: Path, frames: list[Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One file that lost frames is told by name; the others are closed, and can be read."""
+    outputs = [str(tmp_path / name) for name in ("a.mp4", "b.mp4")]
+    sink = open_sinks(outputs, width=64, height=48, fps=10)
+    for frame in as_frames(frames):
+        sink.write(frame)
+    real = videofile._count_frames
+    monkeypatch.setattr(
+        videofile, "_count_frames", lambda path: 19 if path.name == "a.mp4" else real(path)
+    )
+    with pytest.raises(SinkError, match=r"a\.mp4 holds 19 frames, but 20"):
+        sink.close()
+    open_sinks(outputs, width=64, height=48, fps=10, overwrite=True).abort()  # locks are free

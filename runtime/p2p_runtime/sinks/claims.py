@@ -1,0 +1,58 @@
+"""Claims on outputs: what must hold of a place before the first frame is written there."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from p2p_runtime.errors import SinkError
+
+__all__ = ["claim_file", "lock", "reason", "refuse_source"]
+
+
+def claim_file(path: Path, source: Path | None, overwrite: bool) -> int:
+    """Open and lock an output file, so that a second process is refused.
+
+    Returns:
+        The descriptor, which holds the lock.
+
+    Raises:
+        SinkError: it is the input, cannot be written, is taken, or exists.
+    """
+    refuse_source(path, source)
+    existed = path.exists()
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise SinkError(f"cannot write {path}: {reason(error)}") from error
+    lock(descriptor, path)
+    if existed and not overwrite and os.fstat(descriptor).st_size > 0:
+        os.close(descriptor)
+        raise SinkError(f"{path} exists; give --overwrite to replace it")
+    return descriptor
+
+
+def lock(descriptor: int, path: Path) -> int:
+    """Lock an open file or folder and return its descriptor; closing it frees the lock.
+
+    Raises:
+        SinkError: another process holds it; the descriptor is closed.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise SinkError(f"{path} is being written by another process") from error
+    return descriptor
+
+
+def refuse_source(output: Path, source: Path | None) -> None:
+    """Raise a SinkError when an output is the input, under whatever name."""
+    if source is not None and output.exists() and source.exists() and output.samefile(source):
+        raise SinkError(f"{output} is the input; name another output")
+
+
+def reason(error: Exception) -> str:
+    """Return what went wrong, without the paths and URLs that FFmpeg adds."""
+    return getattr(error, "strerror", None) or str(error)
