@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,13 +16,14 @@ from PIL import Image
 from toy_pairs import draw_pair
 
 from p2p_runtime.contract import PixelContract
-from p2p_runtime.errors import ConfigError, SourceError
+from p2p_runtime.errors import CheckpointError, ConfigError, SourceError
 from p2p_runtime.palette import CAMVID, CITYSCAPES
 from p2p_train.checkpoint import Checkpoint, make_generator
 from p2p_train.cli import main
 from p2p_train.config import TrainConfig
 from p2p_train.data import PairBatch
 from p2p_train.judge import Judge
+from p2p_train.metrics.published import INCEPTION_URL, find_weights
 from p2p_train.score import (
     ClipFrame,
     clip_frames,
@@ -234,3 +236,51 @@ def test_judge_then_train_with_it(
         line["ceiling_mean_iou"]
         == Judge.load(Path("judge.pt"), torch.device("cpu")).ceiling.mean_iou
     )
+
+
+def test_missing_weights_say_where_they_come_from_and_where_they_go(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LPIPS and FID download nothing; one line names the file to fetch and its place."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    result = p2p_train(f"score {checkpoint} --published --device cpu")
+    assert result.exit_code == 2
+    line = result.stderr.splitlines()[-1]
+    assert line.startswith("error: LPIPS: weights not found: download https://")
+    assert line.endswith(str(tmp_path / "hub" / "checkpoints" / "alexnet-owt-7be5be79.pth"))
+
+
+def test_weights_that_would_execute_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library would unpickle anything; here the file must hold tensors alone."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    place = tmp_path / "hub" / "checkpoints" / INCEPTION_URL.rpartition("/")[2]
+    place.parent.mkdir(parents=True)
+    torch.save({"weights": Path("not a tensor")}, place)
+    with pytest.raises(CheckpointError, match="more than tensors"):
+        find_weights(INCEPTION_URL, "FID")
+
+
+def test_published_metrics_reach_the_table(pairs: list[PairBatch]) -> None:
+    """They see the same images and photos as the other scores."""
+
+    class Published:
+        def __init__(self) -> None:
+            self.seen: list[np.ndarray] = []
+
+        def add(self, images: np.ndarray, photos: np.ndarray) -> None:
+            self.seen += [images, photos]
+
+        def lpips(self) -> float:
+            return 0.25
+
+        def fid(self) -> float:
+            return 80.5
+
+    published = Published()
+    scores = score_generator(lambda inputs: inputs, pairs, published=published)
+    assert np.array_equal(published.seen[0], pairs[0].source.numpy())
+    assert np.array_equal(published.seen[1], pairs[0].target.numpy())
+    assert (scores.lpips, scores.fid) == (0.25, 80.5)
+    assert re.search(r"LPIPS, AlexNet +0\.2500 *\nFID +80\.5", scores.table())

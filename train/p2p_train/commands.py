@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from p2p_runtime.console import P2PCommand, require_extra, setup_logging
 
 from .flags import DATA_SETTINGS, data_flags
+
+if TYPE_CHECKING:
+    import torch
+
+    from .metrics.published import PublishedMetrics
 
 __all__ = ["judge", "score"]
 
@@ -85,6 +90,7 @@ def judge(output: Path, device: str, **flags: Any) -> None:
 )
 @click.option("--clip", metavar="DIR|VIDEO", help="Consecutive label maps in colours, for flicker.")
 @click.option("--clip-photos", metavar="DIR|VIDEO", help="The real pictures of the same moments.")
+@click.option("--published", is_flag=True, help="LPIPS and FID, too; their weights must be here.")
 @click.option("--json", "json_file", metavar="FILE", type=FILE, help="Write the scores there too.")
 @DEVICE
 def score(
@@ -93,15 +99,20 @@ def score(
     data: Path | None,
     clip: str | None,
     clip_photos: str | None,
+    published: bool,
     json_file: Path | None,
     device: str,
 ) -> None:
     """Score a generator on its validation pairs, as it ships.
 
     Measures L1, PSNR and SSIM; with --judge label fidelity and a Frechet distance, beside those of
-    the real photos; with --clip flicker. LPIPS and FID need downloaded weights and are left out.
+    the real photos; with --clip flicker. With --published LPIPS and FID, through torchmetrics; the
+    weights that they need are not downloaded: if they are missing, it says where to put them.
     """
     _prepare()
+    if published:
+        for module in ("torchmetrics", "torch_fidelity"):
+            require_extra(module, "metrics")
     from p2p_runtime.errors import ConfigError
     from p2p_runtime.files import write_text
 
@@ -127,12 +138,19 @@ def score(
         torch_translate(checkpoint, where),
         validation_pairs(checkpoint, data),
         judge=referee,
+        published=_published(where) if published else None,
         clip=clip_frames(clip, checkpoint.contract, clip_photos) if clip else None,
     )
     if json_file is not None:
         facts = {"checkpoint": str(path), "step": checkpoint.progress.get("step")}
         write_text(json_file, json.dumps({**facts, **scores.to_json()}, indent=2) + "\n")
     click.echo(scores.table())
+
+
+def _published(device: torch.device) -> PublishedMetrics:
+    from .metrics.published import PublishedMetrics
+
+    return PublishedMetrics(device)
 
 
 def _prepare() -> None:

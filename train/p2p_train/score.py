@@ -33,6 +33,8 @@ from .pixels import to_pixels, to_signal
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from .metrics.published import PublishedMetrics
+
 __all__ = [
     "ClipFrame",
     "Scores",
@@ -74,6 +76,8 @@ class Scores:
         ceiling: the same in the real photos of the same pairs.
         frechet: distance between the generated images and the judge's training photos.
         frechet_floor: distance between the real photos of the pairs and the training photos.
+        lpips: mean distance of a generated image to its photo, by AlexNet's features.
+        fid: Frechet distance between generated images and photos, by Inception's features.
         flicker: mean change, in levels, where the label stayed the same.
         flicker_real: the same of the real clip.
     """
@@ -86,6 +90,8 @@ class Scores:
     ceiling: LabelFidelity | None = None
     frechet: float | None = None
     frechet_floor: float | None = None
+    lpips: float | None = None
+    fid: float | None = None
     flicker: float | None = None
     flicker_real: float | None = None
 
@@ -114,6 +120,7 @@ class Scores:
                 for name, value in asdict(self.fidelity).items()
             ]
         rows.append(("Frechet distance", self.frechet, self.frechet_floor))
+        rows += [("LPIPS, AlexNet", self.lpips, None), ("FID", self.fid, None)]
         rows.append(("flicker, levels", self.flicker, self.flicker_real))
         rows.append(("flicker above real", self.flicker_excess, None))
         head = f"{f'{self.images} validation pairs':24}{'generated':>12}{'real photos':>14}"
@@ -126,6 +133,7 @@ def score_generator(
     pairs: Iterable[PairBatch],
     *,
     judge: Judge | None = None,
+    published: PublishedMetrics | None = None,
     clip: Iterable[ClipFrame] | None = None,
 ) -> Scores:
     """Measure what ``translate`` makes of the inputs of ``pairs``, and of a clip.
@@ -135,6 +143,7 @@ def score_generator(
             single frames of the clip.
         pairs: inputs and photos, as :func:`validation_pairs` yields them.
         judge: for label fidelity and Frechet distance.
+        published: for LPIPS and FID.
         clip: consecutive frames, for flicker.
 
     Raises:
@@ -152,6 +161,8 @@ def score_generator(
         if judge is not None:
             tallies["made"].add(judge, made, batch)
             tallies["real"].add(judge, batch.target.numpy(), batch)
+        if published is not None:
+            published.add(made, batch.target.numpy())
     means = torch.cat(distances).mean(dim=0).tolist()
     scores = Scores(images=sum(map(len, distances)), l1=means[0], psnr_db=means[1], ssim=means[2])
     if judge is not None:
@@ -162,6 +173,8 @@ def score_generator(
             frechet=tallies["made"].distance(judge),
             frechet_floor=tallies["real"].distance(judge),
         )
+    if published is not None:
+        scores = replace(scores, lpips=published.lpips(), fid=published.fid())
     return scores if clip is None else _with_flicker(scores, translate, clip)
 
 

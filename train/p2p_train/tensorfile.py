@@ -19,7 +19,7 @@ import torch
 from p2p_runtime.errors import CheckpointError
 from p2p_runtime.files import atomic_file
 
-__all__ = ["read_tensors", "write_tensors"]
+__all__ = ["load_tensors", "read_tensors", "write_tensors"]
 
 
 def write_tensors(
@@ -74,8 +74,20 @@ def _read(path: Path, what: str) -> dict[str, Any]:
             f"{path} is not a whole {what} file: empty, cut short, or something else; "
             "nothing in it was executed"
         )
+    content = load_tensors(path, what)
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} is not a {what} of p2p-train")
+    return content
+
+
+def load_tensors(path: Path, what: str) -> Any:
+    """Read any torch file that holds tensors and primitives alone, onto the CPU.
+
+    Raises:
+        CheckpointError: it is broken, or holds more, which is not executed.
+    """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} is not a safe {what}: it holds more than tensors and primitives; "
@@ -84,9 +96,6 @@ def _read(path: Path, what: str) -> dict[str, Any]:
     except (OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path} cannot be read as a {what}: {reason}") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} is not a {what} of p2p-train")
-    return content
 
 
 def _keep_previous(path: Path) -> None:
