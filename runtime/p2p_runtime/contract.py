@@ -7,6 +7,7 @@ read is what it is given.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -14,6 +15,8 @@ import numpy as np
 
 from .errors import ContractError
 from .palette import Palette
+from .repair import LabelReader
+from .sampling import sample
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,6 +34,8 @@ class PixelContract:
     Attributes:
         height, width: the generator's input and output size in pixels.
         palette: the label colours; None for inputs that are not label maps (grey photos, edges).
+        used: the indices of the classes that the training data holds, ascending; None when nobody
+            looked, which stands for all. The generator is never given another class.
         direction: what is translated into what, for people, for example ``labels to photo``.
     """
 
@@ -38,22 +43,26 @@ class PixelContract:
     width: int
     palette: Palette | None
     direction: str = "right half to left half"
+    used: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         for name, side in (("height", self.height), ("width", self.width)):
             if not 1 <= side <= MAX_SIDE_PX:
                 raise ContractError(f"contract {name} is {side} px; 1 to {MAX_SIDE_PX} work")
+        if self.used is not None:
+            _check_used(self.used, self.palette)
 
     def fit(self, frame: NDArray[np.uint8], *, snap: bool = True) -> NDArray[np.uint8]:
         """Turn any frame into the generator's input.
 
         The frame is stretched to the contract's size, never cropped. Label maps are resized by
-        nearest neighbour, since any other rule invents classes, and snapped to the palette;
-        other pictures are resized by area (smaller) or bilinear (larger) and left as they are.
+        nearest neighbour, since any other rule invents classes, and repaired: each pixel becomes
+        the exact colour of its most likely class, see :mod:`p2p_runtime.repair`. Other pictures
+        are resized by area (smaller) or bilinear (larger) and left as they are.
 
         Args:
             frame: (h, w, 3) uint8 BGR, any size.
-            snap: put label pixels on their nearest palette colour.
+            snap: repair label maps; without it they are only resized.
 
         Returns:
             (height, width, 3) uint8 BGR, C-contiguous.
@@ -62,10 +71,31 @@ class PixelContract:
             ContractError: the frame is not (h, w, 3) uint8.
         """
         _check(frame)
-        fitted = self._resize(frame)
-        if self.palette is not None and snap:
-            fitted = self.palette.snap(fitted)
-        return np.ascontiguousarray(fitted)
+        if self.palette is None or not snap:
+            return np.ascontiguousarray(self._resize(frame))
+        return _paint(self.palette, self._read(frame, self.height, self.width))
+
+    def repair(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Repair a label map at its own size: (h, w, 3) uint8 BGR in, the same out.
+
+        Raises:
+            ContractError: the frame is not (h, w, 3) uint8.
+        """
+        _check(frame)
+        if self.palette is None:
+            return frame
+        return _paint(self.palette, self._read(frame, *frame.shape[:2]))
+
+    def off_palette(self, frame: NDArray[np.uint8]) -> float:
+        """Return the share (0-1) of pixels over 31 levels from every colour that may come out."""
+        return 0.0 if self.palette is None else _reader(self.palette, self.used).off_palette(frame)
+
+    def _read(self, frame: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+        """Return the class of each pixel of the resized frame, (height, width) uint8."""
+        assert self.palette is not None
+        sampling = sample(*frame.shape[:2], height, width)
+        reader = _reader(self.palette, self.used)
+        return sampling.pick(reader.repaired_ids(sampling.read(frame), sampling.wanted))
 
     def restore(self, image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
         """Stretch a generated image back to its source frame's size.
@@ -103,6 +133,7 @@ class PixelContract:
             "resize": "stretch, nearest" if self.palette else "stretch, area or bilinear",
             "labels": "palette colours" if self.palette else "none",
             "palette": self.palette.to_json() if self.palette else None,
+            "used": None if self.used is None else list(self.used),
             "direction": self.direction,
         }
 
@@ -126,6 +157,7 @@ class PixelContract:
             width=_field(document, "width", int),
             palette=None if palette is None else Palette.from_json(palette),
             direction=_field(document, "direction", str),
+            used=_read_used(document.get("used")),
         )
 
 
@@ -143,3 +175,31 @@ def _field(document: dict[str, Any], name: str, kind: Any) -> Any:
     if not isinstance(value, kind) or isinstance(value, bool):
         raise ContractError(f"contract field {name!r} is {value!r}, of the wrong type")
     return value
+
+
+def _check_used(used: tuple[int, ...], palette: Palette | None) -> None:
+    count = 0 if palette is None else len(palette.classes)
+    if not used or list(used) != sorted(set(used)) or not 0 <= used[0] <= used[-1] < count:
+        raise ContractError(
+            f"contract field 'used' is {list(used)}; it must name classes of the palette, "
+            f"which has {count}, in ascending order"
+        )
+
+
+def _read_used(value: Any) -> tuple[int, ...] | None:
+    """Read a field that documents from before it lack."""
+    if value is None:
+        return None
+    if not isinstance(value, list) or any(type(index) is not int for index in value):
+        raise ContractError(f"contract field 'used' is {value!r}, not a list of whole numbers")
+    return tuple(value)
+
+
+@lru_cache(maxsize=4)
+def _reader(palette: Palette, used: tuple[int, ...] | None) -> LabelReader:
+    classes = np.array(range(len(palette.classes)) if used is None else used, np.uint8)
+    return LabelReader(classes, palette.colours_bgr()[classes])
+
+
+def _paint(palette: Palette, ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.take(palette.colours_bgr(), ids, axis=0)  # thrice as fast as indexing

@@ -1,7 +1,8 @@
 """Label colours: the presets, and the exact colour behind a blurred one.
 
 A label map is a picture in which each class has one colour. JPEG and video codecs blur those
-colours; :meth:`Palette.snap` puts each pixel back on the nearest colour of the palette.
+colours; :meth:`Palette.snap` puts each pixel back on the nearest colour of the palette. What fits
+frames for a generator does more than that, see :mod:`p2p_runtime.repair`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import ConfigError, ContractError
+from .nearest import ID, NEAR, NEAR_LEVELS, ColourTable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,12 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["CAMVID", "CITYSCAPES", "PRESETS", "Palette", "load_palette"]
 
 MAX_CLASSES = 255
-"""Class indices are uint8, and 255 marks a colour that has not been looked up yet."""
-
-NEAR_LEVELS = 31
-"""A pixel belongs to a palette when its nearest colour is at most this far in every channel.
-
-JPEG label maps of Cityscapes hold 92 % of their pixels within 31 levels of the true colour."""
+"""Class indices are uint8, and 255 marks places that are of no class."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,7 +74,7 @@ class Palette:
             (H, W) uint8 class indices. Nearest is the least squared distance in RGB; a tie goes
             to the class that stands first.
         """
-        return _nearest_colour(self).ids(frame)
+        return (_table(self).codes(frame) & ID).astype(np.uint8)
 
     def to_colours(self, ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Paint class indices (H, W) uint8 as (H, W, 3) uint8 BGR.
@@ -94,11 +91,12 @@ class Palette:
 
     def snap(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Put each pixel on its nearest colour: (H, W, 3) uint8 BGR in, the same out."""
-        table = _nearest_colour(self)
-        return np.take(table.colours, table.ids(frame), axis=0)  # thrice as fast as indexing
+        return np.take(self.colours_bgr(), self.to_ids(frame), axis=0)
 
     def coverage(self, frame: NDArray[np.uint8], levels: int = NEAR_LEVELS) -> float:
         """Return the share (0-1) of pixels within ``levels`` of their nearest colour."""
+        if levels == NEAR_LEVELS:
+            return float(((_table(self).codes(frame) & NEAR) != 0).mean())
         distance = np.abs(frame.astype(np.int16) - self.snap(frame).astype(np.int16))
         return float((distance.max(axis=-1) <= levels).mean())
 
@@ -130,39 +128,9 @@ class Palette:
             raise ContractError(f"palette: {_reason(error)}") from error
 
 
-class _NearestColour:
-    """Exact nearest colours, remembered in one byte for each of the 2**24 colours.
-
-    A frame holds few new colours, so a lookup is one gather a pixel once the first frames have
-    filled the table. Two threads may fill the same entry; they write the same value.
-    """
-
-    _UNKNOWN = 255
-
-    def __init__(self, palette: Palette) -> None:
-        self.colours = palette.colours_bgr()
-        self._ids = np.full(1 << 24, self._UNKNOWN, np.uint8)
-
-    def ids(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        packed = frame[..., 0].astype(np.uint32)
-        packed |= frame[..., 1].astype(np.uint32) << 8
-        packed |= frame[..., 2].astype(np.uint32) << 16
-        ids = self._ids[packed]
-        unknown = ids == self._UNKNOWN
-        if unknown.any():
-            self._learn(np.unique(packed[unknown]))
-            ids = self._ids[packed]
-        return ids
-
-    def _learn(self, packed: NDArray[np.uint32]) -> None:
-        channels = np.stack([packed & 255, packed >> 8 & 255, packed >> 16], axis=-1)
-        difference = channels[:, None, :].astype(np.int32) - self.colours[None].astype(np.int32)
-        self._ids[packed] = (difference**2).sum(axis=-1).argmin(axis=-1)  # (colours, classes)
-
-
 @lru_cache(maxsize=4)
-def _nearest_colour(palette: Palette) -> _NearestColour:
-    return _NearestColour(palette)
+def _table(palette: Palette) -> ColourTable:
+    return ColourTable(np.arange(len(palette.classes), dtype=np.uint8), palette.colours_bgr())
 
 
 def load_palette(name_or_file: str) -> Palette:

@@ -158,9 +158,9 @@ def _begin(translator: Translator, picture: _Decoded, side_by_side: bool) -> _Be
     palette, image = translator.contract.palette, picture.frame.image
     left, off_palette = None, None
     if palette is not None:
-        off_palette = 1 - palette.coverage(image[::_EVERY_PX, ::_EVERY_PX])
+        off_palette = translator.contract.off_palette(image[::_EVERY_PX, ::_EVERY_PX])
     if side_by_side:
-        left = palette.snap(image) if palette is not None and translator.snap else image
+        left = translator.contract.repair(image) if translator.snap else image
     checked_s = time.perf_counter()
     return _Begun(
         decoded=picture,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,7 @@ def test_restore_gives_the_source_frames_size() -> None:
     assert LABELS.restore(image, 32, 48) is image
 
 
-@pytest.mark.parametrize("contract", [LABELS, PICTURES])
+@pytest.mark.parametrize("contract", [LABELS, PICTURES, replace(LABELS, used=(0, 3, 28))])
 def test_json_round_trip(contract: PixelContract) -> None:
     """A contract comes back equal from its document."""
     assert PixelContract.from_json(contract.to_json()) == contract
@@ -93,13 +94,27 @@ def test_json_round_trip(contract: PixelContract) -> None:
         ("palette", []),
         ("palette", {}),
         ("direction", 3),
+        ("used", [3, 0]),
+        ("used", []),
+        ("used", [29]),
+        ("used", [True]),
+        ("used", "all"),
     ],
 )
 def test_fault_49_malformed_field_is_named(field: str, value: Any) -> None:
     """A contract with a wrong or missing field is refused, and the field named."""
     with pytest.raises(ContractError, match=field):
         PixelContract.from_json({**LABELS.to_json(), field: value})
+    if field == "used":
+        return
     document = LABELS.to_json()
     del document[field]
     with pytest.raises(ContractError, match=field):
         PixelContract.from_json(document)
+
+
+def test_documents_from_before_used_classes_are_read() -> None:
+    """A document without the field stands for a contract in which all classes may come out."""
+    document = LABELS.to_json()
+    del document["used"]
+    assert PixelContract.from_json(document) == LABELS

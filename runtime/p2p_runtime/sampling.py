@@ -1,0 +1,76 @@
+"""Which pixels of a source frame a nearest-neighbour resize reads, and what lies around them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Sampling", "sample"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a frame is shrunk or enlarged by nearest neighbour when 2x2 px blocks must stay whole.
+
+    Attributes:
+        rows_read, columns_read: the rows and columns of the source to work on, an even number;
+            None for all of them.
+        rows, columns: where, among those, the pixels of the result lie.
+        wanted: (rows read, columns read), true for the pixels of the result; None if all are.
+    """
+
+    rows_read: NDArray[np.intp] | None
+    columns_read: NDArray[np.intp] | None
+    rows: NDArray[np.intp]
+    columns: NDArray[np.intp]
+    wanted: NDArray[np.bool_] | None
+
+    def read(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the part of a (H, W, 3) uint8 BGR frame to work on."""
+        if self.rows_read is not None:
+            frame = frame[self.rows_read]
+        if self.columns_read is not None:
+            frame = frame[:, self.columns_read]
+        return frame
+
+    def pick(self, ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the result's pixels of what :meth:`read` returned, (rows read, columns read)."""
+        return ids if self.wanted is None else ids[self.rows[:, np.newaxis], self.columns]
+
+
+@lru_cache(maxsize=16)
+def sample(height: int, width: int, to_height: int, to_width: int) -> Sampling:
+    """Say what a nearest-neighbour resize to another size needs; sizes in pixels.
+
+    Frames more than twice as large in a direction are read only where the result's pixels and
+    their blocks lie, so the work depends on the result's size.
+    """
+    rows_read, rows = _axis(height, to_height)
+    columns_read, columns = _axis(width, to_width)
+    shape = (
+        height if rows_read is None else len(rows_read),
+        width if columns_read is None else len(columns_read),
+    )
+    wanted = np.zeros(shape, bool)
+    wanted[rows[:, np.newaxis], columns] = True
+    whole = shape == (to_height, to_width) and wanted.all()
+    return Sampling(rows_read, columns_read, rows, columns, None if whole else wanted)
+
+
+def _axis(length: int, to_length: int) -> tuple[NDArray[np.intp] | None, NDArray[np.intp]]:
+    places = np.arange(length, dtype=np.int32)[:, np.newaxis]
+    chosen = cv2.resize(places, (1, to_length), interpolation=cv2.INTER_NEAREST_EXACT)
+    picks = chosen.ravel().astype(np.intp)
+    if length <= 2 * to_length:
+        odd = np.minimum(np.arange(length + 1), length - 1)  # the last row or column twice
+        return (odd if length % 2 else None), picks
+    first = picks & ~1
+    blocks = np.minimum(np.stack([first, first + 1], axis=1).ravel(), length - 1)
+    return blocks, 2 * np.arange(to_length) + (picks & 1)
