@@ -63,21 +63,22 @@ class ColourTable:
         """Look up a frame.
 
         Args:
-            frame: (H, W, 3) uint8 BGR.
+            frame: (..., H, W, 3) uint8 BGR.
 
         Returns:
-            (H, W) uint16: the class of the nearest colour in the bits ``ID``, and the flags
+            (..., H, W) uint16: the class of the nearest colour in the bits ``ID``, and the flags
             ``EXACT`` (it is that colour), ``SURE`` (within 12 levels in luma and chroma) and
             ``NEAR`` (within 31 levels in every channel). Nearest is the least squared distance in
             RGB; a tie goes to the class that stands first.
         """
-        packed = cv2.cvtColor(frame, cv2.COLOR_BGR2BGRA).view(np.uint32)[..., 0] & 0xFFFFFF
+        rows = frame.reshape(-1, *frame.shape[-2:])  # OpenCV takes three axes
+        packed = cv2.cvtColor(rows, cv2.COLOR_BGR2BGRA).view(np.uint32)[..., 0] & 0xFFFFFF
         codes = np.take(self._codes, packed, mode="clip")
         unknown = codes == 0
         if unknown.any():
             self._learn(np.unique(packed[unknown]))
             codes = np.take(self._codes, packed, mode="clip")
-        return codes
+        return codes.reshape(frame.shape[:-1])
 
     def _learn(self, packed: NDArray[np.uint32]) -> None:
         levels = np.stack([packed & 255, packed >> 8 & 255, packed >> 16], axis=-1)  # (M, 3)
