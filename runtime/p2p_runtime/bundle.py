@@ -17,16 +17,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .contract import PixelContract
+from .engines.manifest import source_of
 from .errors import BundleError, ContractError
 from .safety import inspect_onnx
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["METADATA_KEY", "PRECISIONS", "BundleInfo", "GoldenFrame", "ModelBundle"]
+__all__ = ["METADATA_KEY", "PLAN_SUFFIX", "PRECISIONS", "BundleInfo", "GoldenFrame", "ModelBundle"]
 
 METADATA_KEY = "p2p_contract"
 PRECISIONS = ("fp32", "fp16", "int8")
+PLAN_SUFFIX = ".engine"
 INPUT_NAME, OUTPUT_NAME = "frame", "image"
 
 GOLDEN_BLOCK_PX = 8
@@ -196,10 +198,12 @@ class ModelBundle:
     Attributes:
         path: the ONNX file.
         info: what it says of itself.
+        plan: a TensorRT engine that was built from it, to be run in its place; None for none.
     """
 
     path: Path
     info: BundleInfo
+    plan: Path | None = None
 
     @property
     def contract(self) -> PixelContract:
@@ -215,11 +219,19 @@ class ModelBundle:
     def load(cls, path: str | Path) -> ModelBundle:
         """Check a model file, byte by byte, before any inference library sees it.
 
+        Args:
+            path: an ONNX file, or a TensorRT engine (``.engine``) beside the ONNX file that it
+                was built from: the contract and the golden frame lie there.
+
         Raises:
             BundleError: the file is missing, damaged, unsafe (external data, foreign operators),
                 or has no readable contract; the message says which and what to do.
         """
-        path = Path(path)
+        path, plan = Path(path), None
+        if path.suffix == PLAN_SUFFIX:
+            path, plan = source_of(path), path
+            if not plan.is_file():
+                raise BundleError(f"engine {plan} does not exist")
         summary = inspect_onnx(path)
         text = summary.metadata.get(METADATA_KEY)
         if text is None:
@@ -237,7 +249,7 @@ class ModelBundle:
                 f"(sha256 {summary.payload_sha256[:12]}, expected {info.payload_sha256[:12]}); "
                 "copy or export it again"
             )
-        return cls(path=path, info=info)
+        return cls(path=path, info=info, plan=plan)
 
 
 def _block_means(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

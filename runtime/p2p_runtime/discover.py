@@ -6,14 +6,16 @@ import logging
 import re
 from pathlib import Path
 
+from .bundle import PLAN_SUFFIX
 from .errors import BundleError
 
-__all__ = ["find_bundle", "find_bundles"]
+__all__ = ["find_bundle", "find_bundles", "plan_named"]
 
 _NAME = re.compile(r".*-(fp32|fp16|int8)\.onnx")
 _ASSETS = Path(__file__).parent / "assets"
 
-_PREFERRED = {"cpu": ("int8", "fp32", "fp16"), "cuda": ("fp16", "fp32", "int8")}
+_GPU = ("fp16", "fp32", "int8")
+_PREFERRED = {"cpu": ("int8", "fp32", "fp16"), "cuda": _GPU, "tensorrt": _GPU}
 """int8 is what makes a CPU fast, fp16 a GPU; on a CPU fp16 costs time and gains none."""
 
 _log = logging.getLogger(__name__)
@@ -24,7 +26,8 @@ def find_bundle(model: str | None, device: str, *, runs: Path = Path("runs")) ->
 
     Args:
         model: a file, a folder of ``*-<precision>.onnx`` files, or None to search.
-        device: ``cpu`` or ``cuda``; decides which precision of a folder is taken.
+        device: ``cpu``, ``cuda`` or ``tensorrt``; decides which precision of a folder is taken.
+            For ``tensorrt``, an engine for the GPU at hand goes before the file it was built from.
         runs: where training runs lie.
 
     Raises:
@@ -38,9 +41,15 @@ def find_bundle(model: str | None, device: str, *, runs: Path = Path("runs")) ->
         matching = [bundle for bundle in bundles if _precision(bundle) == precision]
         if matching:
             chosen = max(matching, key=_age)
+            chosen = (device == "tensorrt" and _plan_of(chosen)) or chosen
             _log.info("model: %s (%s, the best match for %s)", chosen, precision, device)
             return chosen
     raise BundleError(f"no model for {device} among {', '.join(map(str, bundles))}")
+
+
+def plan_named(model: str | None) -> Path | None:
+    """Return the TensorRT engine that the user named, if he named one."""
+    return Path(model) if model is not None and model.endswith(PLAN_SUFFIX) else None
 
 
 def find_bundles(folder: Path | None = None, *, runs: Path = Path("runs")) -> list[Path]:
@@ -71,6 +80,14 @@ def find_bundles(folder: Path | None = None, *, runs: Path = Path("runs")) -> li
 
 def _in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.onnx") if _NAME.fullmatch(path.name))
+
+
+def _plan_of(bundle: Path) -> Path | None:
+    """Return the engine that was built of a bundle for the GPU at hand, if there is one."""
+    from .engines.gpu import first_gpu
+
+    plan = bundle.with_name(f"{bundle.stem}-{first_gpu().sm}{PLAN_SUFFIX}")
+    return plan if plan.is_file() else None
 
 
 def _precision(bundle: Path) -> str:

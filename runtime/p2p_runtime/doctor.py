@@ -66,7 +66,7 @@ def _onnxruntime() -> Finding:
 
 def _devices(name: str) -> Finding:
     try:
-        from .engines.ort import available_devices
+        from .engines.session import available_devices
     except ImportError as error:
         return Finding(healthy=False, text=f"{name} cannot be imported: {error}")
     devices = available_devices()

@@ -52,15 +52,15 @@ model_flags = _together(
     click.option(
         "--model",
         metavar="FILE|FOLDER",
-        help="Model bundle, or a folder of them (the best precision for the device is taken). "
+        help="Model bundle, TensorRT engine, or folder of them (the best for the device is taken). "
         "[default: the newest export under runs/, else the demo]",
     ),
     click.option(
         "--device",
-        type=click.Choice(["auto", "cpu", "cuda"]),
+        type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]),
         default="auto",
         show_default=True,
-        help="Where to run; a device that is not there is an error.",
+        help="Where to run; a device that is not there, or cannot run all of it, is an error.",
     ),
     click.option(
         "--threads",

@@ -12,7 +12,7 @@ import cv2
 import onnxruntime as ort
 
 from . import __version__
-from .discover import find_bundle
+from .discover import find_bundle, plan_named
 from .engines import resolve_device
 from .errors import ConfigError
 from .files import check_writable_folder
@@ -69,7 +69,7 @@ def translate_video(options: RunOptions, stop: StopRequest) -> RunReport:
     window = Window() if options.show else None
     if options.report is not None:
         check_writable_folder(options.report.parent)
-    device = resolve_device(options.device)
+    device = resolve_device(options.device, plan=plan_named(options.model))
     bundle = find_bundle(options.model, device)
     with (
         Translator.load(

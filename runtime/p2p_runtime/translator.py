@@ -112,8 +112,8 @@ class Translator:
         """Check a model file, open it on a device, and replay its golden frame there.
 
         Args:
-            path: a bundle, ``model-<precision>.onnx``.
-            device: ``auto``, ``cpu`` or ``cuda``.
+            path: a bundle, ``model-<precision>.onnx``, or a TensorRT engine beside one.
+            device: ``auto``, ``cpu``, ``cuda`` or ``tensorrt``.
             threads: CPU threads; None for all cores.
             spinning: let idle threads spin; switch it off for paced streams.
             snap: put label pixels on their nearest palette colour.

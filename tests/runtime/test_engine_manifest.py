@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fake_gpu import FakeDriver
 
 from p2p_runtime.engines import gpu
 from p2p_runtime.engines.manifest import EngineManifest, EngineTarget, check_manifest, manifest_path
@@ -108,28 +109,6 @@ def test_a_manifest_of_another_format_says_which():
     """A newer program's manifest is not guessed at."""
     with pytest.raises(ContractError, match="format 9 is unknown"):
         EngineManifest.from_json('{"format": 9}')
-
-
-class FakeDriver:
-    """libcuda of a Jetson Orin; ``broken`` names the function that fails."""
-
-    def __init__(self, broken: str = "") -> None:
-        self.broken = broken
-
-    def __getattr__(self, name: str):
-        def call(*arguments):
-            if name == self.broken:
-                return 100
-            answers = {"cuDeviceGet": 0, "cuDriverGetVersion": 12060}
-            answers |= {
-                "cuDeviceGetAttribute": {75: 8, 76: 7}.get(arguments[-2:-1] and arguments[-2])
-            }
-            if name != "cuInit":
-                arguments[0]._obj.value = answers[name]
-            return 0
-
-        call.__name__ = name
-        return call
 
 
 def test_the_driver_names_the_gpu(monkeypatch):

@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from p2p_runtime.errors import MissingExtraError
+from p2p_runtime.errors import DeviceUnavailableError, MissingExtraError
 
 from .base import Engine
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from p2p_runtime.bundle import ModelBundle
 
 __all__ = ["DEVICES", "Engine", "open_engine", "resolve_device"]
 
-DEVICES = ("auto", "cpu", "cuda")
+DEVICES = ("auto", "cpu", "cuda", "tensorrt")
 
 _log = logging.getLogger(__name__)
 
@@ -29,30 +31,49 @@ def open_engine(
 
     Args:
         bundle: the checked model file.
-        device: ``cpu``, ``cuda``, or ``auto`` for cuda where onnxruntime offers it, else cpu.
+        device: ``cpu``, ``cuda``, ``tensorrt``, or ``auto``: see :func:`resolve_device`.
         threads: CPU threads; None for all cores.
         spinning: see :class:`p2p_runtime.engines.ort.OrtEngine`.
 
     Raises:
-        DeviceUnavailableError: the device is not there; the message lists what is.
+        DeviceUnavailableError: the device is not there, or cannot run all of the model.
         BundleError: the file cannot be loaded or breaks its contract.
         MissingExtraError: onnxruntime is not installed.
     """
-    device = resolve_device(device)
-    from .ort import OrtEngine
+    device = resolve_device(device, plan=bundle.plan)
+    if bundle.plan is not None:
+        from .plan import PlanEngine
 
-    return OrtEngine(bundle, device=device, threads=threads, spinning=spinning)
+        return PlanEngine(bundle, bundle.plan)
+    if device == "cpu":
+        from .ort import OrtEngine
+
+        return OrtEngine(bundle, threads=threads, spinning=spinning)
+    from .ort_gpu import OrtGpuEngine
+
+    return OrtGpuEngine(bundle, device=device)
 
 
-def resolve_device(device: str) -> str:
-    """Turn ``auto`` into the best device that onnxruntime offers, and say so.
+def resolve_device(device: str, *, plan: Path | None = None) -> str:
+    """Turn ``auto`` into the best device that there is, and say so.
+
+    Args:
+        device: one of :data:`DEVICES`. ``auto`` is cuda where onnxruntime offers it, else cpu;
+            TensorRT, which may take minutes to start, is only taken by name.
+        plan: a TensorRT engine that is to run; it needs no onnxruntime.
 
     Raises:
         DeviceUnavailableError: another device is not there; the message lists what is.
         MissingExtraError: onnxruntime is not installed.
     """
+    if plan is not None:
+        if device not in ("auto", "tensorrt"):
+            raise DeviceUnavailableError(
+                f"{plan} is a TensorRT engine and does not run on {device}; name the .onnx file"
+            )
+        return "tensorrt"
     try:
-        from .ort import available_devices, check_device
+        from .session import available_devices, check_device
     except ModuleNotFoundError as error:
         if error.name != "onnxruntime":
             raise

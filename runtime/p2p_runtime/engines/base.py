@@ -15,7 +15,7 @@ class Engine(Protocol):
     """Runs a generator on one device.
 
     Attributes:
-        device: where it runs, as the user would type it: ``cpu``, ``cuda``.
+        device: where it runs, as the user would type it: ``cpu``, ``cuda``, ``tensorrt``.
     """
 
     @property

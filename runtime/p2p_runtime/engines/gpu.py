@@ -1,4 +1,4 @@
-"""Which GPU this machine has, asked of NVIDIA's driver itself: no CUDA package is needed for it.
+"""NVIDIA's driver, asked by itself: which GPU there is, and memory on it. It needs no CUDA package.
 
 Not tested on hardware.
 """
@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from p2p_runtime.errors import DeviceUnavailableError
+from p2p_runtime.errors import DeviceUnavailableError, EngineError
 
-__all__ = ["Gpu", "first_gpu"]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["Gpu", "GpuMemory", "first_gpu"]
 
 DRIVER = "libcuda.so.1"
 MAJOR, MINOR = 75, 76
@@ -37,15 +41,94 @@ def first_gpu() -> Gpu:
     Raises:
         DeviceUnavailableError: there is no NVIDIA GPU or no driver.
     """
+    cuda = _driver()
+    device = _integer(cuda.cuDeviceGet, 0)
+    major, minor = (_integer(cuda.cuDeviceGetAttribute, key, device) for key in (MAJOR, MINOR))
+    version = _integer(cuda.cuDriverGetVersion)  # 13000 is 13.0
+    return Gpu(sm=f"sm{major}{minor}", driver=f"{version // 1000}.{version % 1000 // 10}")
+
+
+class GpuMemory:
+    """Buffers on the first GPU, and a stream that copies to and from them.
+
+    Every thread that works with it calls :meth:`enter` first.
+    """
+
+    def __init__(self) -> None:
+        """Take the GPU's primary context, which CUDA libraries share.
+
+        Raises:
+            DeviceUnavailableError: there is no NVIDIA GPU or no driver.
+        """
+        self._cuda = _driver()
+        self._device = _integer(self._cuda.cuDeviceGet, 0)
+        self._context = ctypes.c_void_p()
+        retain = self._cuda.cuDevicePrimaryCtxRetain
+        _require(retain(ctypes.byref(self._context), self._device), "cuDevicePrimaryCtxRetain")
+        self._buffers: list[int] = []
+        self._closed = False
+        self.enter()
+        stream = ctypes.c_void_p()
+        self._call("cuStreamCreate", ctypes.byref(stream), 0)
+        self.stream = stream.value or 0
+
+    def enter(self) -> None:
+        """Make the GPU that of the calling thread."""
+        self._call("cuCtxSetCurrent", self._context)
+
+    def allocate(self, size: int) -> int:
+        """Return the address of so many bytes on the GPU."""
+        address = ctypes.c_uint64()
+        self._call("cuMemAlloc_v2", ctypes.byref(address), ctypes.c_size_t(size))
+        self._buffers.append(address.value)
+        return address.value
+
+    def upload(self, address: int, array: NDArray[np.uint8]) -> None:
+        """Queue a copy of a C-contiguous array to the GPU."""
+        self._call("cuMemcpyHtoDAsync_v2", _address(address), _pointer(array), *self._rest(array))
+
+    def download(self, array: NDArray[np.uint8], address: int) -> None:
+        """Queue a copy from the GPU into a C-contiguous array."""
+        self._call("cuMemcpyDtoHAsync_v2", _pointer(array), _address(address), *self._rest(array))
+
+    def wait(self) -> None:
+        """Wait until everything that was queued is done."""
+        self._call("cuStreamSynchronize", ctypes.c_void_p(self.stream))
+
+    def close(self) -> None:
+        """Free buffers, stream and context."""
+        if self._closed:
+            return
+        self._closed = True
+        self.enter()
+        while self._buffers:
+            self._call("cuMemFree_v2", _address(self._buffers.pop()))
+        self._call("cuStreamDestroy_v2", ctypes.c_void_p(self.stream))
+        self._call("cuDevicePrimaryCtxRelease_v2", self._device)
+
+    def _rest(self, array: NDArray[np.uint8]) -> tuple[Any, Any]:
+        return ctypes.c_size_t(array.nbytes), ctypes.c_void_p(self.stream)
+
+    def _call(self, name: str, *arguments: Any) -> None:
+        if status := getattr(self._cuda, name)(*arguments):
+            raise EngineError(f"the GPU failed ({name} answered {status})")
+
+
+def _driver() -> Any:
     try:
         cuda: Any = ctypes.CDLL(DRIVER)
     except OSError as error:
         raise DeviceUnavailableError(f"no NVIDIA driver here ({error})") from error
     _require(cuda.cuInit(0), "cuInit")
-    device = _integer(cuda.cuDeviceGet, 0)
-    major, minor = (_integer(cuda.cuDeviceGetAttribute, key, device) for key in (MAJOR, MINOR))
-    version = _integer(cuda.cuDriverGetVersion)  # 13000 is 13.0
-    return Gpu(sm=f"sm{major}{minor}", driver=f"{version // 1000}.{version % 1000 // 10}")
+    return cuda
+
+
+def _address(address: int) -> ctypes.c_uint64:
+    return ctypes.c_uint64(address)
+
+
+def _pointer(array: NDArray[np.uint8]) -> ctypes.c_void_p:
+    return ctypes.c_void_p(array.ctypes.data)
 
 
 def _integer(function: Any, *arguments: int) -> int:

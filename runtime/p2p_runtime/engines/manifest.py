@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,18 @@ from typing import Any
 from p2p_runtime.errors import BundleError, ContractError
 from p2p_runtime.files import sha256_of_file
 
-__all__ = ["EngineManifest", "EngineTarget", "check_manifest", "manifest_path"]
+__all__ = [
+    "EngineManifest",
+    "EngineTarget",
+    "check_manifest",
+    "manifest_path",
+    "read_manifest",
+    "source_of",
+]
 
 FORMAT = 1
 MAX_MANIFEST_BYTES = 1 << 16
+_SM = re.compile(r"-sm\d+$")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,6 +93,23 @@ class EngineManifest:
 def manifest_path(engine: Path) -> Path:
     """Return the manifest's place: ``model.engine.json`` beside ``model.engine``."""
     return engine.with_name(f"{engine.name}.json")
+
+
+def source_of(engine: Path) -> Path:
+    """Return the ONNX file's place: ``model-fp16.onnx`` for ``model-fp16-sm86.engine``."""
+    return engine.with_name(f"{_SM.sub('', engine.stem)}.onnx")
+
+
+def read_manifest(engine: Path) -> EngineManifest:
+    """Read what lies beside an engine; nothing is compared yet.
+
+    Raises:
+        BundleError: it is missing or not a manifest.
+    """
+    try:
+        return _read(manifest_path(engine))
+    except (OSError, ValueError, ContractError) as error:
+        raise BundleError(f"{engine} has no usable manifest: {error}") from error
 
 
 def check_manifest(engine: Path, onnx: Path, here: EngineTarget) -> bytes:

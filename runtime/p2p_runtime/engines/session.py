@@ -1,0 +1,196 @@
+"""A strict ONNX Runtime session: the one provider that was asked for, or an error.
+
+onnxruntime itself answers an impossible wish with a warning and the CPU. Here exactly one provider
+is asked for, nodes that it cannot run are an error, and what the session got is compared with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import logging
+from typing import TYPE_CHECKING, Any
+
+import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from p2p_runtime.bundle import INPUT_NAME, OUTPUT_NAME
+from p2p_runtime.errors import BundleError, DeviceUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from p2p_runtime.bundle import ModelBundle
+
+__all__ = [
+    "ORT_ERRORS",
+    "PROVIDERS",
+    "SESSION_KEYS",
+    "available_devices",
+    "check_device",
+    "first_line",
+    "open_session",
+    "session_options",
+]
+
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+"""The device names that users type, and onnxruntime's names for them."""
+
+NO_CPU_FALLBACK = "session.disable_cpu_ep_fallback"
+ALLOW_SPINNING = "session.intra_op.allow_spinning"
+SESSION_KEYS = (NO_CPU_FALLBACK, ALLOW_SPINNING)
+"""onnxruntime accepts a misspelt key in silence, so each is written once, and tested."""
+
+_FELL_BACK = "fallback to CPU EP has been explicitly disabled"
+
+# onnxruntime's exceptions have no common base but Exception, and each version adds some.
+ORT_ERRORS: tuple[type[Exception], ...] = (
+    *(
+        kind
+        for kind in vars(ort_errors).values()
+        if isinstance(kind, type) and issubclass(kind, Exception)
+    ),
+    RuntimeError,
+    ValueError,
+)
+
+_HINTS = {
+    "cuda": ' (for CUDA, type: pip uninstall onnxruntime; pip install "pix2pix-edge[gpu]")',
+    "tensorrt": (
+        ' (for TensorRT, type: pip uninstall onnxruntime; pip install "pix2pix-edge[gpu,tensorrt]")'
+    ),
+}
+
+_log = logging.getLogger(__name__)
+
+
+def available_devices() -> list[str]:
+    """Return the devices that this onnxruntime offers, by the names that users type."""
+    offered = ort.get_available_providers()
+    return [device for device, provider in PROVIDERS.items() if provider in offered]
+
+
+def check_device(device: str) -> str:
+    """Return onnxruntime's name for a device.
+
+    Raises:
+        DeviceUnavailableError: it is not there; the message lists what is.
+    """
+    devices = available_devices()
+    if device not in devices:
+        raise DeviceUnavailableError(
+            f"device {device!r} is not available; onnxruntime {ort.__version__} offers "
+            f"{', '.join(devices)}{_HINTS.get(device, '')}"
+        )
+    return PROVIDERS[device]
+
+
+def session_options(device: str) -> Any:
+    """Return options with which a session on a device tells errors, and keeps to that device."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 4  # fatal; everything else comes back as an exception
+    if device != "cpu":
+        options.add_session_config_entry(NO_CPU_FALLBACK, "1")
+    return options
+
+
+def open_session(
+    bundle: ModelBundle,
+    device: str,
+    options: Any,
+    provider_options: Mapping[str, str] | None = None,
+) -> ort.InferenceSession:
+    """Open a bundle on exactly one device.
+
+    Args:
+        bundle: the checked model file.
+        device: a key of :data:`PROVIDERS`.
+        options: from :func:`session_options`.
+        provider_options: for the device's provider, in onnxruntime's words.
+
+    Raises:
+        DeviceUnavailableError: the device is not there, cannot run a part of the model, or the
+            session did not get it.
+        BundleError: onnxruntime cannot load the file, or its inputs and outputs are not the
+            contract's.
+    """
+    provider = check_device(device)
+    _preload(device)
+    try:
+        session = ort.InferenceSession(
+            str(bundle.path), options, providers=[(provider, dict(provider_options or {}))]
+        )
+    except ORT_ERRORS as error:
+        raise _not_opened(bundle, device, error) from error
+    got = session.get_providers()[0]
+    if got != provider:
+        raise DeviceUnavailableError(
+            f"asked onnxruntime for {provider} but got {got}; "
+            "its libraries (CUDA, cuDNN, TensorRT) may be missing: see p2p-run --doctor"
+        )
+    _check_ports(bundle, session)
+    return session
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, or its name when it has none."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _not_opened(bundle: ModelBundle, device: str, error: Exception) -> Exception:
+    if _FELL_BACK in str(error):
+        return DeviceUnavailableError(
+            f"{device} cannot run all of {bundle.path}; onnxruntime would run the rest on the CPU, "
+            "which is refused; use --device cpu, or export another precision"
+        )
+    return BundleError(
+        f"onnxruntime {ort.__version__} cannot load {bundle.path} for {PROVIDERS[device]}: "
+        f"{first_line(error)}"
+    )
+
+
+def _preload(device: str) -> None:
+    """Load the libraries that pip installed; onnxruntime prints what it could not find."""
+    if device == "cpu":
+        return
+    if device == "tensorrt":
+        with contextlib.suppress(ImportError):  # a system-wide TensorRT needs no package
+            importlib.import_module("tensorrt")
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        ort.preload_dlls()
+    for line in printed.getvalue().splitlines():
+        _log.debug("onnxruntime: %s", line)
+
+
+def _check_ports(bundle: ModelBundle, session: ort.InferenceSession) -> None:
+    """Compare the session's inputs and outputs with the contract, before the first frame."""
+    contract = bundle.contract
+    wanted = f"uint8 (batch, {contract.height}, {contract.width}, 3)"
+    for what, name, ports in (
+        ("input", INPUT_NAME, session.get_inputs()),
+        ("output", OUTPUT_NAME, session.get_outputs()),
+    ):
+        found = ", ".join(f"{port.name} {port.type} {port.shape}" for port in ports)
+        if [port.name for port in ports] != [name] or not _is_picture(ports[0], contract):
+            raise BundleError(
+                f"{bundle.path} breaks its contract: its {what} should be {name} {wanted}, "
+                f"but is {found or 'missing'}"
+            )
+
+
+def _is_picture(port: Any, contract: Any) -> bool:
+    """Tell whether a port is (batch, H, W, 3) uint8, with a batch that may be 1."""
+    if port.type != "tensor(uint8)" or len(port.shape) != 4:
+        return False
+    batch, *sides = port.shape
+    return (batch == 1 or not isinstance(batch, int)) and sides == [
+        contract.height,
+        contract.width,
+        3,
+    ]
