@@ -121,6 +121,8 @@ def check_losses(report: RunReport, *, strict: bool) -> None:
         LossesError: ``strict``, and frames are missing or colours are far from the palette.
     """
     complaints = []
+    if report.frames_blank:
+        complaints.append(f"{report.frames_blank} images have a single colour")
     if report.frames_lost:
         complaints.append(f"{report.frames_lost} frames could not be read")
     if report.off_palette_share is not None and report.off_palette_share > OFF_PALETTE_WARN:
@@ -198,7 +200,7 @@ def _write(
     frame = replace(begun.decoded.frame, image=image)
     sink.write(frame)
     end_s = time.perf_counter()
-    recorder.wrote(reused=translation.reused)
+    recorder.wrote(reused=translation.reused, blank=translation.blank)
     recorder.add("decode", begun.decoded.decode_ms)
     recorder.add("wait", result.wait_ms + (start_s - result.until_s) * 1e3)
     recorder.add("check", begun.check_ms)
@@ -214,7 +216,11 @@ def _write(
 
 
 def _facts(translator: Translator) -> dict[str, Any]:
-    facts: dict[str, Any] = {"device": translator.engine.device, "lanes": translator.lanes}
+    facts: dict[str, Any] = {
+        "device": translator.engine.device,
+        "lanes": translator.lanes,
+        "restarts": getattr(translator.engine, "restarts", 0),
+    }
     if translator.bundle is not None:
         facts["model"] = str(translator.bundle.path)
         facts["precision"] = translator.bundle.precision

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from .blank import BlankAlarm
 from .files import write_text
 
 __all__ = ["OFF_PALETTE_WARN", "REPORT_SCHEMA", "STAGES", "Histogram", "Recorder", "RunReport"]
@@ -78,6 +79,7 @@ class RunReport:
         frames_out: frames that the sink took.
         frames_lost: frames that the source should have given and did not.
         frames_reused: frames whose fitted input was translated before, see ``reuse``.
+        frames_blank: images of one colour whose input has several, see ``blank``.
         off_palette_share: share (0-1) of input pixels more than 31 levels from every palette
             colour, from one pixel in 64; None for models without a palette.
         wall_s: seconds from the first request for a frame to the last frame written.
@@ -94,6 +96,7 @@ class RunReport:
     frames_out: int
     frames_lost: int
     frames_reused: int
+    frames_blank: int
     off_palette_share: float | None
     wall_s: float
     fps: float
@@ -148,6 +151,7 @@ class Recorder:
         self.frames_in = 0
         self.frames_out = 0
         self.frames_reused = 0
+        self._blank = BlankAlarm()
 
     def add(self, stage: str, ms: float) -> None:
         """Count a stage's duration in milliseconds."""
@@ -158,12 +162,17 @@ class Recorder:
         self._off_palette += share
         self._looked_at += 1
 
-    def wrote(self, *, reused: bool) -> None:
-        """Count a frame that the sink took, translated for it or reused."""
+    def wrote(self, *, reused: bool, blank: bool) -> None:
+        """Count a frame that the sink took.
+
+        Raises:
+            EngineError: too many in a row were blank.
+        """
         self.frames_out += 1
         self.frames_reused += reused
         if self._first_s is None:
             self._first_s = time.perf_counter() - self._started_s
+        self._blank.look(blank)
 
     def finish(self, *, frames_lost: int, interrupted: bool, run: dict[str, Any]) -> RunReport:
         """Stop the clock and return the report."""
@@ -173,6 +182,7 @@ class Recorder:
             frames_out=self.frames_out,
             frames_lost=frames_lost,
             frames_reused=self.frames_reused,
+            frames_blank=self._blank.count,
             off_palette_share=self._off_palette / self._looked_at if self._looked_at else None,
             wall_s=wall_s,
             fps=self.frames_out / wall_s if wall_s > 0 else 0.0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +15,11 @@ import onnxruntime as ort
 from . import __version__
 from .discover import find_bundle, plan_named
 from .engines import resolve_device
-from .errors import ConfigError
+from .errors import ConfigError, EngineError
 from .files import check_writable_folder
 from .frames import Frame, FrameSink, FrameSource
 from .interrupts import StopRequest
-from .lanes import lanes_for
+from .lanes import keep_to_lanes, lanes_for
 from .palette import Palette
 from .pipeline import run_pipeline
 from .progress import Window, show_progress
@@ -69,6 +70,7 @@ def translate_video(options: RunOptions, stop: StopRequest) -> RunReport:
     window = Window() if options.show else None
     if options.report is not None:
         check_writable_folder(options.report.parent)
+    keep_to_lanes()
     device = resolve_device(options.device, plan=plan_named(options.model))
     bundle = find_bundle(options.model, device)
     with (
@@ -79,6 +81,7 @@ def translate_video(options: RunOptions, stop: StopRequest) -> RunReport:
             snap=options.snap,
             reuse=options.reuse,
             lanes=lanes_for(device, options.threads),  # for files: frames a second before latency
+            stuck=_give_up,
         ) as translator,
         contextlib.closing(
             open_source(options.video, ids_palette=_ids_palette(options, translator))
@@ -151,6 +154,12 @@ def _default_output(video: Path) -> str:
 def _total(source: FrameSource, max_frames: int | None) -> int | None:
     counts = [count for count in (source.info.frame_count, max_frames) if count is not None]
     return min(counts, default=None)
+
+
+def _give_up() -> None:
+    """End the process: a call that no one can interrupt hangs, so nothing can be closed."""
+    _log.error("the model hangs and cannot be stopped; what was written so far can be read")
+    os._exit(EngineError.exit_code)
 
 
 def _versions() -> dict[str, str]:

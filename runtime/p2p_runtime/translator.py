@@ -11,14 +11,17 @@ Example::
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .blank import is_blank
 from .bundle import GoldenFrame, ModelBundle
 from .engines import Engine, open_engine
+from .engines.guard import GuardedEngine
 from .errors import BundleError
 from .lanes import threads_of_a_lane
 from .reuse import Answer, Reuse
@@ -59,6 +62,7 @@ class Translation:
         image: (H, W, 3) uint8 BGR, of the source frame's size.
         fit_ms, infer_ms, restore_ms: time of each stage in milliseconds.
         reused: whether the image is that of an earlier frame with the same input.
+        blank: whether the image has one colour and its input several, see ``blank``.
     """
 
     image: NDArray[np.uint8]
@@ -66,6 +70,7 @@ class Translation:
     infer_ms: float
     restore_ms: float
     reused: bool
+    blank: bool
 
 
 class Translator:
@@ -108,6 +113,7 @@ class Translator:
         verify: bool = True,
         reuse: int | None = 0,
         lanes: int = 1,
+        stuck: Callable[[], None] | None = None,
     ) -> Translator:
         """Check a model file, open it on a device, and replay its golden frame there.
 
@@ -122,6 +128,8 @@ class Translator:
                 many pixels gets that one's image; 0 loses nothing, None translates every frame.
             lanes: how many frames may be in work at the same time, on a CPU. The threads are
                 shared out among them: more frames a second, and each takes longer. For files.
+            stuck: called when an inference hangs that nothing can interrupt, see
+                :class:`p2p_runtime.engines.guard.GuardedEngine`.
 
         Raises:
             BundleError: the file is missing, damaged or unsafe, or this device does not compute
@@ -129,13 +137,15 @@ class Translator:
             DeviceUnavailableError: the device is not there.
         """
         bundle = ModelBundle.load(path)
-        engine = open_engine(bundle, device, threads_of_a_lane(lanes, threads), spinning)
-        translator = cls(
-            bundle.contract, engine, snap=snap, bundle=bundle, reuse=reuse, lanes=lanes
-        )
-        if verify:
-            _replay_golden(bundle, engine)
-        return translator
+
+        def opened() -> Engine:
+            engine = open_engine(bundle, device, threads_of_a_lane(lanes, threads), spinning)
+            if verify:
+                _replay_golden(bundle, engine)
+            return engine
+
+        guarded = GuardedEngine(opened(), opened, stuck=stuck)
+        return cls(bundle.contract, guarded, snap=snap, bundle=bundle, reuse=reuse, lanes=lanes)
 
     def __call__(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Translate a frame: (H, W, 3) uint8 BGR of any size in, the same size and type out.
@@ -169,6 +179,7 @@ class Translator:
         """Run the generator if that is needed, and restore the frame's size; in any thread."""
         start_s = time.perf_counter()
         image = begun.answer.image(self.engine.infer)
+        blank = is_blank(begun.answer.fitted, image)
         inferred_s = time.perf_counter()
         restored = self.contract.restore(image, begun.height, begun.width)
         if restored is image:
@@ -179,6 +190,7 @@ class Translator:
             infer_ms=(inferred_s - start_s) * 1e3,
             restore_ms=(time.perf_counter() - inferred_s) * 1e3,
             reused=begun.reused,
+            blank=blank,
         )
 
     def close(self) -> None:

@@ -212,6 +212,21 @@ def test_fault_59_lost_frames_fail_under_strict(
     assert caught.value.exit_code == 5
 
 
+def test_fault_54_blank_images_are_a_loss_under_strict(
+    frames: list[Image], contract: PixelContract
+) -> None:
+    """A device that answers with black is counted, and --strict fails."""
+
+    class Black(Inverter):
+        def infer(self, frames: Image) -> Image:
+            return frames * 0
+
+    report = run_pipeline(Source(frames), Translator(contract, Black()), Sink())
+    assert report.frames_blank == 20
+    with pytest.raises(LossesError, match="20 images have a single colour"):
+        check_losses(report, strict=True)
+
+
 def test_a_model_without_a_palette_has_no_off_palette_share(
     frames: list[Image], contract: PixelContract
 ) -> None:
