@@ -127,6 +127,7 @@ def _reference(
             "architecture": "unet",
             "ngf": config.ngf,
             "downsamplings": config.downsamplings,
+            "max_width": config.max_width,
             "norm": config.norm,
             "mode": "eval: running statistics, no dropout",
         },

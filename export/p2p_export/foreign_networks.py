@@ -27,17 +27,9 @@ class RectifiedUNet(UNetGenerator):
     the LeakyReLU's small negative values on. The innermost layer differs in the same way.
     """
 
-    def forward(self, signal: torch.Tensor) -> torch.Tensor:
-        """Translate (N, C, H, W) in [-1, 1] into the same shape and range."""
-        skips = []
-        for down in self.downs:
-            signal = down(signal)
-            skips.append(functional.relu(signal))
-        signal = skips.pop()  # the innermost goes straight up
-        for up in self.ups:
-            signal = torch.cat([up(signal), skips.pop()], dim=1)
-        image: torch.Tensor = self.last(signal)
-        return image
+    def skip(self, signal: torch.Tensor) -> torch.Tensor:
+        """Return the positive part."""
+        return functional.relu(signal)
 
 
 class Residual(nn.Module):

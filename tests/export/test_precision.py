@@ -44,6 +44,19 @@ def test_instance_norm_passes_in_every_precision(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("shape", [{"downs": 4}, {"max_width": 8}])
+def test_cheaper_shapes_pass_in_every_precision(shape, tmp_path):
+    """Fewer halvings and capped channels fold, are rewritten and are quantised like any other."""
+    generator, reference = reference_of(toy_config(**shape))
+    graphs = {
+        "fp32": fp32_graph(generator, reference),
+        "fp16": fp16_graph(generator, reference),
+        "int8": int8_graph(generator, reference, reference.frames, "x86", tmp_path),
+    }
+    for precision, graph in graphs.items():
+        measure(graph.content, reference, precision, tmp_path).require()
+
+
 @pytest.mark.parametrize("size", [(256, 256), (64, 128)])
 def test_other_sizes_pass(size, tmp_path):
     """Eight downsamplings to one pixel, and images that are wider than high."""

@@ -25,6 +25,16 @@ def test_norm_and_dropout_stand_where_the_paper_puts_them() -> None:
     assert dropouts == [True] * 3 + [False] * 4
 
 
+def test_fewer_halvings_and_capped_channels_save_weights() -> None:
+    """Six halvings leave 54 % of the weights, a cap of 256 channels 31 %; sizes stay."""
+    sizes = []
+    for shape in ({"downsamplings": 6}, {"max_width": 256}, {"max_width": 4096}):
+        generator = UNetGenerator(**shape)
+        assert generator(torch.zeros(1, 3, 256, 256)).shape == (1, 3, 256, 256)
+        sizes.append(sum(parameter.numel() for parameter in generator.parameters()) / 54_414_531)
+    assert sizes == pytest.approx([0.537, 0.306, 1.0], abs=0.001)
+
+
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 128), (256, 512)])
 def test_generator_keeps_the_size_and_stays_in_range(height: int, width: int) -> None:
     """An image comes out as large as it went in, within [-1, 1]."""

@@ -16,10 +16,10 @@ from p2p_runtime.contract import PixelContract
 from p2p_runtime.errors import CheckpointError, ConfigError, ContractError
 
 from .config import TrainConfig
-from .networks import UNetGenerator
+from .networks import PatchDiscriminator, UNetGenerator
 from .tensorfile import read_tensors, write_tensors
 
-__all__ = ["Checkpoint", "find_checkpoint", "load_weights", "make_generator"]
+__all__ = ["Checkpoint", "find_checkpoint", "load_weights", "make_discriminator", "make_generator"]
 
 CHECKPOINT_SCHEMA = 1
 State = dict[str, Any]
@@ -107,10 +107,16 @@ def make_generator(config: TrainConfig) -> UNetGenerator:
     return UNetGenerator(
         ngf=config.ngf,
         downsamplings=config.downsamplings,
+        max_width=config.max_width,
         norm=config.norm,
         norm_min_px=config.norm_min_px,
         dropout=config.dropout,
     )
+
+
+def make_discriminator(config: TrainConfig) -> PatchDiscriminator:
+    """Build the discriminator that ``config`` describes, with fresh weights."""
+    return PatchDiscriminator(ndf=config.ndf, norm=config.norm, spectral=config.spectral_norm)
 
 
 def load_weights(module: nn.Module, state: State, what: str) -> None:

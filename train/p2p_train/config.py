@@ -10,14 +10,14 @@ from typing import Any, Literal, get_args
 
 from p2p_runtime.errors import ConfigError
 
-from .geometry import Norm, downsamplings_for
+from .geometry import MAX_DOWNSAMPLINGS, Norm, downsamplings_for
 
 __all__ = ["RECIPES", "GanLoss", "InputSide", "Labels", "Precision", "TrainConfig"]
 
 InputSide = Literal["left", "right"]
 Labels = Literal["auto", "colour", "ids"]
 Precision = Literal["fp32", "bf16", "fp16"]
-GanLoss = Literal["bce", "lsgan", "hinge"]
+GanLoss = Literal["bce", "lsgan", "hinge", "none"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,11 +47,19 @@ class TrainConfig:
             authors' own implementation does).
         beta1, beta2: Adam's decay rates.
         gan_loss: ``bce``; ``lsgan`` (Mao et al. 2017, arXiv 1611.04076); ``hinge`` (Lim and Ye
-            2017, arXiv 1705.02894).
+            2017, arXiv 1705.02894); ``none`` trains without a discriminator.
         lambda_l1: weight of the L1 loss against the adversarial loss.
         consistency: weight of the loss that asks for the same picture when the input is shifted
             by a few pixels; it steadies videos. 0 switches it off.
+        teacher: run or checkpoint of a larger generator to learn from; None to learn alone. See
+            :mod:`p2p_train.distillation`.
+        eyes: whose features ``distil_feature`` and ``distil_style`` compare: ``teacher`` for the
+            discriminator of the teacher's run, else the file of a judge.
+        distil_l1, distil_ssim, distil_feature, distil_style, distil_channel, distil_tv: weights of
+            what the generator learns from its teacher, beside the other losses.
         ngf, ndf: width of the generator's and the discriminator's first layer.
+        downs: how often the generator halves the image; None until it is 1 px, 8 times at most.
+        max_width: most channels of a generator's layer; None for 8 * ``ngf``.
         norm: ``batch`` or ``instance``.
         norm_min_px: layers whose output is smaller have no norm; 2 is the paper's network.
         freeze_norm: share of the run after which BatchNorm uses its running statistics in
@@ -92,8 +100,18 @@ class TrainConfig:
     gan_loss: GanLoss = "bce"
     lambda_l1: float = 100.0
     consistency: float = 0.0
+    teacher: str | None = None
+    eyes: str = "teacher"
+    distil_l1: float = 50.0
+    distil_ssim: float = 10.0
+    distil_feature: float = 10.0
+    distil_style: float = 10.0
+    distil_channel: float = 1.0
+    distil_tv: float = 0.0
     ngf: int = 64
     ndf: int = 64
+    downs: int | None = None
+    max_width: int | None = None
     norm: Norm = "batch"
     norm_min_px: int = 2
     freeze_norm: float = 1.0
@@ -124,15 +142,38 @@ class TrainConfig:
                 "estimate-norm is for the averaged weights of a generator with BatchNorm: "
                 "give --ema 0.999 and --norm batch with it"
             )
+        if self.gan_loss == "none" and not self.lambda_l1 and self.teacher is None:
+            raise ConfigError("without adversary, L1 and teacher there is nothing to learn from")
         try:
-            downsamplings_for(self.height, self.width)
+            _ = self.downsamplings
         except ValueError as error:
             raise ConfigError(str(error)) from error
 
     @property
     def downsamplings(self) -> int:
         """How often the generator halves the image."""
-        return downsamplings_for(self.height, self.width)
+        return downsamplings_for(self.height, self.width, self.downs or MAX_DOWNSAMPLINGS)
+
+    @property
+    def distillation(self) -> dict[str, float]:
+        """The losses against the teacher that count, by name, with their weights."""
+        if self.teacher is None:
+            return {}
+        names = [field.name for field in dataclasses.fields(self)]
+        weights = {name: getattr(self, name) for name in names if name.startswith("distil_")}
+        return {name: weight for name, weight in weights.items() if weight}
+
+    @property
+    def generator_weights(self) -> dict[str, float]:
+        """How much each of the generator's losses counts, by name."""
+        own = {"generator_l1": self.lambda_l1, "generator_consistency": self.consistency}
+        return {"generator_adversarial": 1.0, **own, **self.distillation}
+
+    @property
+    def loss_names(self) -> tuple[str, ...]:
+        """The losses that a run logs, in the order in which checkpoints keep their sums."""
+        game = ("generator_adversarial", "generator_l1", "discriminator_real", "discriminator_fake")
+        return (*(("generator_l1",) if self.gan_loss == "none" else game), *self.distillation)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values; :meth:`from_json` reads them back."""
@@ -157,6 +198,7 @@ class TrainConfig:
 
 
 _TINY = 1e-12
+_LESSONS = ("l1", "ssim", "feature", "style", "channel", "tv")
 _BELOW_ONE = math.nextafter(1.0, 0.0)
 _BOUNDS: dict[str, tuple[float, float]] = {
     "epochs": (1, 10**6),
@@ -169,8 +211,11 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "beta2": (0, _BELOW_ONE),
     "lambda_l1": (0, 10**6),
     "consistency": (0, 10**6),
+    **{f"distil_{what}": (0, 10**6) for what in _LESSONS},
     "ngf": (1, 1024),
     "ndf": (1, 1024),
+    "downs": (4, MAX_DOWNSAMPLINGS),
+    "max_width": (1, 8192),
     "norm_min_px": (1, 256),
     "freeze_norm": (0, 1),
     "ema": (0, _BELOW_ONE),

@@ -12,13 +12,13 @@ MAX_DOWNSAMPLINGS = 8
 """256 px -> 1 px, as in the paper."""
 
 
-def downsamplings_for(height: int, width: int) -> int:
-    """Return how often the U-Net halves an image: until its shorter side is 1 px, 8 times at most.
+def downsamplings_for(height: int, width: int, at_most: int = MAX_DOWNSAMPLINGS) -> int:
+    """Return how often the U-Net halves an image: until its shorter side is 1 px, or ``at_most``.
 
     Raises:
         ValueError: a side is not a multiple of two to that power, so that skips would not fit.
     """
-    downsamplings = min(MAX_DOWNSAMPLINGS, max(min(height, width), 1).bit_length() - 1)
+    downsamplings = min(at_most, max(min(height, width), 1).bit_length() - 1)
     step = 2**downsamplings
     if min(height, width) < 32 or height % step or width % step:
         multiple = max(step, 32)

@@ -26,8 +26,9 @@ __all__ = ["Launch", "launch"]
 logger = logging.getLogger(__name__)
 
 RUNS = Path("runs")
-CHANGEABLE = {"epochs", "max_steps", "samples", "data"}
-"""Settings that a resumed run may change without becoming another run."""
+CHANGEABLE = {"epochs", "max_steps", "samples", "data", "teacher", "eyes"}
+"""Settings that a resumed run may change without becoming another run: how long it is, and where
+things lie. That they are the same things is checked."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -21,6 +21,7 @@ from .batches import EpochSampler, named_worker_failures, training_batches
 from .checkpoint import Checkpoint
 from .config import TrainConfig
 from .devices import describe_device
+from .distillation import load_teacher
 from .prepare import TrainingData, check_same_data, prepare_data
 from .progress import TrainProgress
 from .recorder import Recorder, losses_in_words, not_a_number
@@ -106,10 +107,11 @@ def train(
 
     Raises:
         DatasetError: the pairs are missing or broken.
-        CheckpointError: ``resume_from`` belongs to other networks or other pairs.
+        CheckpointError: ``resume_from`` belongs to other networks, other pairs or another teacher;
+            or the teacher cannot be read.
         TrainingError: a loss or a weight is not a number any more, or a worker was killed.
         OutputError: a result cannot be written, or another run holds ``run_dir``.
-        ConfigError: the judge knows other labels.
+        ConfigError: the judge knows other labels, or the teacher reads other inputs.
     """
     with contextlib.ExitStack() as stack:
         # Who trains, on what, and where it goes
@@ -124,7 +126,8 @@ def train(
         # The players
         if judge is not None:
             judge.check_labels(data.contract)
-        state = TrainState(config, machine.device, team)
+        teacher = load_teacher(config, data.contract, machine.device)
+        state = TrainState(config, machine.device, team, teacher)
         if resume_from is not None:
             check_same_data(resume_from, data)
             state.restore(resume_from)
@@ -141,8 +144,7 @@ def train(
         if machine.sync_batchnorm:
             state.synchronise_norms()
         if machine.compile:
-            state.generator.compile()
-            state.discriminator.compile()
+            state.compile()
         if team.is_first:
             write_text(run_dir / "config.json", json.dumps(config.to_json(), indent=2) + "\n")
             _announce(data, state, total)

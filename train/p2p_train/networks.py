@@ -53,6 +53,7 @@ class UNetGenerator(nn.Module):
     Args:
         ngf: channels after the first layer.
         downsamplings: how often the image is halved, see :func:`.geometry.downsamplings_for`.
+        max_width: most channels of a layer; None for 8 * ``ngf``, as in the paper.
         norm: ``batch`` or ``instance``.
         norm_min_px: layers whose output is smaller have no norm, when the innermost is 1 px; the
             innermost and the first never have one.
@@ -69,13 +70,15 @@ class UNetGenerator(nn.Module):
         *,
         ngf: int = 64,
         downsamplings: int = MAX_DOWNSAMPLINGS,
+        max_width: int | None = None,
         norm: Norm = "batch",
         norm_min_px: int = 2,
         dropout: float = 0.5,
         channels: int = 3,
     ) -> None:
         super().__init__()
-        widths = [ngf * min(2**level, 8) for level in range(downsamplings)]
+        widest = min(8 * ngf, max_width or 8 * ngf)
+        widths = [min(ngf * 2**level, widest) for level in range(downsamplings)]
         inputs = [channels, *widths[:-1]]
         self.downs = nn.ModuleList()
         for level, (before, after) in enumerate(zip(inputs, widths, strict=True)):
@@ -89,22 +92,39 @@ class UNetGenerator(nn.Module):
             rate = dropout if level < 3 else 0.0
             self.ups.append(Up(doubled, width, norm if normed else None, rate))
         self.last = nn.Sequential(
-            nn.ConvTranspose2d(2 * ngf, channels, 4, stride=2, padding=1), nn.Tanh()
+            nn.ConvTranspose2d(2 * widths[0], channels, 4, stride=2, padding=1), nn.Tanh()
         )
         self.recompute = False
         self.apply(_initialise)
 
-    def forward(self, signal: torch.Tensor) -> torch.Tensor:
-        """Translate (N, C, H, W) in [-1, 1] into the same shape and range."""
+    def forward(
+        self, signal: torch.Tensor, features: list[torch.Tensor] | None = None
+    ) -> torch.Tensor:
+        """Translate an image.
+
+        Args:
+            signal: (N, C, H, W) in [-1, 1].
+            features: takes, if given, what each down and then each up made.
+
+        Returns:
+            An image of the same shape and range.
+        """
+        made: list[torch.Tensor] = [] if features is None else features
         skips = []
         for down in self.downs:
             signal = self._pass(down, signal)
-            skips.append(signal)
-        skips.pop()  # the innermost goes straight up
+            made.append(signal)
+            skips.append(self.skip(signal))
+        signal = skips.pop()  # the innermost goes straight up
         for up in self.ups:
-            signal = torch.cat([self._pass(up, signal), skips.pop()], dim=1)
+            made.append(self._pass(up, signal))
+            signal = torch.cat([made[-1], skips.pop()], dim=1)
         image: torch.Tensor = self.last(signal)
         return image
+
+    def skip(self, signal: torch.Tensor) -> torch.Tensor:
+        """Return what of a down's result goes up; for relatives of this network."""
+        return signal
 
     def _pass(self, block: nn.Module, signal: torch.Tensor) -> torch.Tensor:
         if self.recompute and self.training and torch.is_grad_enabled():
@@ -168,6 +188,20 @@ class PatchDiscriminator(nn.Sequential):
         """
         logits: torch.Tensor = self(torch.cat([source, image], dim=1))  # (N, 6, H, W)
         return logits
+
+    def features(self, source: torch.Tensor, image: torch.Tensor) -> list[torch.Tensor]:
+        """Return what each layer that halves the image sees, fine to coarse; as :meth:`judge`.
+
+        The layer after those alone costs more than all of them together.
+        """
+        signal, seen = torch.cat([source, image], dim=1), []
+        for layer in self:
+            if isinstance(layer, nn.Conv2d) and layer.stride == (1, 1):
+                break
+            signal = layer(signal)
+            if isinstance(layer, nn.LeakyReLU):
+                seen.append(signal)
+        return seen
 
 
 def _first_and_second_pass(

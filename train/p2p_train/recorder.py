@@ -30,6 +30,15 @@ __all__ = ["Recorder", "losses_in_words", "not_a_number"]
 ESTIMATION_BATCH = 32
 """Larger than in training: the statistics of single pictures should not count."""
 
+IN_WORDS = (
+    ("generator_adversarial", "G", 3),
+    ("generator_l1", "L1", 4),
+    ("discriminator_real", "D real", 3),
+    ("discriminator_fake", "fake", 3),
+    ("distil_l1", "to the teacher", 4),
+)
+"""The losses that people watch: name, words, decimals."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -148,8 +157,7 @@ def not_a_number(step: int, what: str) -> str:
 
 
 def losses_in_words(losses: dict[str, float]) -> str:
-    """Return the four losses in a few words, for progress and log."""
-    return (
-        f"G {losses['generator_adversarial']:.3f}, L1 {losses['generator_l1']:.4f}, "
-        f"D real {losses['discriminator_real']:.3f}, fake {losses['discriminator_fake']:.3f}"
+    """Return the main losses in a few words, for progress and log."""
+    return ", ".join(
+        f"{words} {losses[name]:.{digits}f}" for name, words, digits in IN_WORDS if name in losses
     )

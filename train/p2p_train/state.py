@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,13 +14,14 @@ from torch import nn
 from p2p_runtime.contract import PixelContract
 from p2p_runtime.errors import CheckpointError
 
-from .checkpoint import Checkpoint, load_weights, make_generator
+from .checkpoint import Checkpoint, load_weights, make_discriminator, make_generator
 from .config import TrainConfig
+from .distillation import Distillation, Teacher
 from .networks import PatchDiscriminator, UNetGenerator
 from .norms import batch_norms
 from .team import Team
 
-__all__ = ["LOSS_NAMES", "Player", "StepLosses", "TrainState"]
+__all__ = ["Player", "StepLosses", "TrainState"]
 
 
 logger = logging.getLogger(__name__)
@@ -31,22 +32,14 @@ class StepLosses:
     """The losses of a step, scalars that stay on the device until somebody reads them.
 
     Attributes:
-        generator_adversarial: how far the generator is from fooling the discriminator.
-        generator_l1: mean absolute difference to the target, in [-1, 1] signal units, unweighted.
-        discriminator_real, discriminator_fake: on real and on generated patches.
+        named: the losses by name, unweighted, in the order of :attr:`.TrainConfig.loss_names`.
     """
 
-    generator_adversarial: torch.Tensor
-    generator_l1: torch.Tensor
-    discriminator_real: torch.Tensor
-    discriminator_fake: torch.Tensor
+    named: dict[str, torch.Tensor]
 
     def stacked(self) -> torch.Tensor:
-        """Return the losses as a (4,) float32 tensor, in the order of the attributes."""
-        return torch.stack([getattr(self, name) for name in LOSS_NAMES])
-
-
-LOSS_NAMES = tuple(field.name for field in fields(StepLosses))
+        """Return the losses as a float32 vector, in their order."""
+        return torch.stack(list(self.named.values()))
 
 
 class Player:
@@ -95,36 +88,57 @@ class TrainState:
     Attributes:
         config: the run's settings.
         device: where the networks are.
-        generator, discriminator: the networks, in channels-last memory.
+        generator, discriminator: the networks, in channels-last memory; without an adversarial
+            loss there is no discriminator.
+        distillation: what the generator learns from a teacher, or None.
         average: the moving average of the generator, or None; this, if any, is what ships.
         micro_batch: pairs at a time within a step; halved when memory runs out.
         step: steps taken since the run began.
         best_l1: least validation L1 so far, in [-1, 1] signal units.
     """
 
-    def __init__(self, config: TrainConfig, device: torch.device, team: Team | None = None) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        device: torch.device,
+        team: Team | None = None,
+        teacher: Teacher | None = None,
+    ) -> None:
         """Seed torch and build the players with fresh weights, the same on every process."""
         torch.manual_seed(config.seed)
         self.config = config
         self.device = device
         self.team = team or Team()
         self.generator: UNetGenerator = _on(device, make_generator(config))
-        self.discriminator: PatchDiscriminator = _on(
-            device,
-            PatchDiscriminator(ndf=config.ndf, norm=config.norm, spectral=config.spectral_norm),
-        )
+        self.discriminator: PatchDiscriminator | None = None
+        if config.gan_loss != "none":
+            self.discriminator = _on(device, make_discriminator(config))
+        self.distillation: Distillation | None = None
+        if teacher is not None:
+            self.distillation = Distillation(teacher, self.generator, config.distillation)
         self.average = copy.deepcopy(self.generator).eval() if config.ema else None
-        self.generator_player = Player(self.generator, config.lr, config, self.team)
-        self.discriminator_player = Player(
-            self.discriminator, config.lr_discriminator or config.lr, config, self.team
-        )
+        self.generator_player, self.discriminator_player = self._players()
         self.micro_batch = config.micro_batch or config.batch_size
         torch.manual_seed(config.seed + self.team.rank)  # each process has dropout of its own
         self._randomness: list[torch.Tensor] = []
         self.step = 0
         self.best_l1 = float("inf")
-        self._loss_sums = torch.zeros(len(LOSS_NAMES), device=device)
+        self._loss_sums = torch.zeros(len(config.loss_names), device=device)
         self._loss_steps = 0
+
+    def _players(self) -> tuple[Player, Player | None]:
+        config, learning = self.config, nn.ModuleList([self.generator])
+        if self.distillation is not None:
+            learning.append(_on(self.device, self.distillation.adapters))
+        generator = Player(learning, config.lr, config, self.team)
+        if self.discriminator is None:
+            return generator, None
+        rate = config.lr_discriminator or config.lr
+        return generator, Player(self.discriminator, rate, config, self.team)
+
+    def players(self) -> list[Player]:
+        """Return who learns: the generator and, if there is one, the discriminator."""
+        return [self.generator_player, *filter(None, [self.discriminator_player])]
 
     def shipped(self) -> UNetGenerator:
         """Return the generator that is measured, saved for export and shown in sample grids."""
@@ -134,7 +148,7 @@ class TrainState:
         """Set what depends on how far the run is: step sizes, and whether norms are frozen."""
         done = self.step / total_steps
         if self.config.lr_decay:
-            for player in (self.generator_player, self.discriminator_player):
+            for player in self.players():
                 player.set_rate(min(1.0, 2 * (1 - done)))
         frozen = done >= self.config.freeze_norm
         for norm in batch_norms(self.generator):
@@ -144,15 +158,21 @@ class TrainState:
         """Let BatchNorm see the whole team's batch; GPUs only."""
         convert: Callable[[Any], Any] = nn.SyncBatchNorm.convert_sync_batchnorm
         self.generator = convert(self.generator)
-        self.discriminator = convert(self.discriminator)
+        if self.discriminator is not None:
+            self.discriminator = convert(self.discriminator)
 
-    def loss_scales(self) -> tuple[float, float]:
-        """Return both players' fp16 loss scales, 1 in other precisions; this waits for the device.
+    def compile(self) -> None:
+        """Let torch.compile fuse the networks."""
+        self.generator.compile()
+        if self.discriminator is not None:
+            self.discriminator.compile()
+
+    def loss_scales(self) -> list[float]:
+        """Return each player's fp16 loss scale, 1 in other precisions; this waits for the device.
 
         A scale halves whenever gradients overflow; below 1, nothing finite is left to scale.
         """
-        players = (self.generator_player, self.discriminator_player)
-        return players[0].scaler.get_scale(), players[1].scaler.get_scale()
+        return [player.scaler.get_scale() for player in self.players()]
 
     @torch.no_grad()
     def count(self, losses: StepLosses) -> None:
@@ -174,7 +194,7 @@ class TrainState:
     def mean_losses(self) -> dict[str, float]:
         """Return the mean of each loss since :meth:`forget_losses`; this waits for the device."""
         means = (self._loss_sums / self._loss_steps).tolist()
-        return dict(zip(LOSS_NAMES, means, strict=True))
+        return dict(zip(self.config.loss_names, means, strict=True))
 
     def forget_losses(self) -> None:
         """Begin new means."""
@@ -192,9 +212,12 @@ class TrainState:
             load_weights(self.shipped(), checkpoint.generator, "generator")
             if self.average is not None:
                 load_weights(self.generator, training["generator"], "generator")
-            load_weights(self.discriminator, training["discriminator"], "discriminator")
             self.generator_player.restore(training["generator_player"])
-            self.discriminator_player.restore(training["discriminator_player"])
+            if self.discriminator is not None and self.discriminator_player is not None:
+                load_weights(self.discriminator, training["discriminator"], "discriminator")
+                self.discriminator_player.restore(training["discriminator_player"])
+            if self.distillation is not None:
+                self.distillation.restore(training["distillation"])
             self._set_randomness(training["randomness"])
             self.step = int(progress["step"])
             self.best_l1 = float(progress["best_l1"])
@@ -209,11 +232,14 @@ class TrainState:
     ) -> Checkpoint:
         """Return the state as a checkpoint; its tensors are views, so save it before going on."""
         training: dict[str, Any] = {
-            "discriminator": self.discriminator.state_dict(),
             "generator_player": self.generator_player.training_state(),
-            "discriminator_player": self.discriminator_player.training_state(),
             "randomness": self._randomness or [self._own_randomness()],
         }
+        if self.discriminator is not None and self.discriminator_player is not None:
+            training["discriminator"] = self.discriminator.state_dict()
+            training["discriminator_player"] = self.discriminator_player.training_state()
+        if self.distillation is not None:
+            training["distillation"] = self.distillation.training_state()
         if self.average is not None:
             training["generator"] = self.generator.state_dict()
         batch_size = min(self.config.batch_size, int(dataset["train_pairs"]))
@@ -256,9 +282,9 @@ class TrainState:
             torch.cuda.set_rng_state(state[on_cpu:], self.device)
 
     def weights_are_finite(self) -> bool:
-        """Say whether every weight of both networks is a number."""
-        parameters = [*self.generator.parameters(), *self.discriminator.parameters()]
-        return all(bool(parameter.isfinite().all()) for parameter in parameters)
+        """Say whether every weight that learns is a number."""
+        networks = [player.network for player in self.players()]
+        return all(bool(p.isfinite().all()) for network in networks for p in network.parameters())
 
 
 def _on(device: torch.device, network: Any) -> Any:

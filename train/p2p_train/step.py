@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 
@@ -15,6 +16,7 @@ from .data import PairBatch
 from .losses import adversarial_loss, discriminator_loss, l1_loss, shift_consistency
 from .norms import statistics_kept
 from .pixels import to_signal
+from .precision import autocast
 from .state import StepLosses, TrainState
 
 __all__ = ["train_step"]
@@ -24,8 +26,20 @@ logger = logging.getLogger(__name__)
 SHIFT_PX = 8
 """The consistency loss moves inputs by up to so many pixels: a few frames of driving."""
 
-AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-Losses = tuple[torch.Tensor, torch.Tensor]
+Losses = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drawing:
+    """What the generator made of some inputs.
+
+    Attributes:
+        image: (N, 3, H, W) in [-1, 1].
+        features: what each of its levels made on the way.
+    """
+
+    image: torch.Tensor
+    features: list[torch.Tensor]
 
 
 def train_step(
@@ -48,7 +62,7 @@ def train_step(
             generated = _draw(state, source) if state.micro_batch >= len(source) else None
             if on_patches is None:  # a second try must not teach the discriminator twice
                 on_patches = _discriminator_half(state, source, target, generated)
-            adversarial, l1 = _generator_half(state, source, target, generated)
+            on_images = _generator_half(state, source, target, generated)
         except torch.OutOfMemoryError:
             if not halve_on_out_of_memory or min(state.micro_batch, len(source)) == 1:
                 raise
@@ -56,67 +70,88 @@ def train_step(
             state.micro_batch = (min(state.micro_batch, len(source)) + 1) // 2
             logger.warning("out of memory: going on with micro-batches of %d", state.micro_batch)
             continue
-        return StepLosses(
-            generator_adversarial=adversarial,
-            generator_l1=l1,
-            discriminator_real=on_patches[0],
-            discriminator_fake=on_patches[1],
-        )
+        found = {**on_patches, **on_images}
+        return StepLosses(named={name: found[name] for name in state.config.loss_names})
 
 
 def _discriminator_half(
-    state: TrainState, source: torch.Tensor, target: torch.Tensor, generated: torch.Tensor | None
+    state: TrainState, source: torch.Tensor, target: torch.Tensor, generated: Drawing | None
 ) -> Losses:
-    """Teach the discriminator to tell real from generated; return its two losses."""
-    player, kind = state.discriminator_player, state.config.gan_loss
-    state.discriminator.requires_grad_(True)
+    """Teach the discriminator, if there is one, to tell real from generated."""
+    discriminator, player = state.discriminator, state.discriminator_player
+    if discriminator is None or player is None:
+        return {}
+    discriminator.requires_grad_(True)
     player.adam.zero_grad(set_to_none=True)
-    sums = torch.zeros(2, device=state.device)
+    sums: Losses = {}
     for part, share in _micro_batches(state, len(source)):
         if generated is None:
             with torch.no_grad(), statistics_kept(state.generator):
-                drawn = _draw(state, source[part])
+                drawn = _draw(state, source[part]).image
         else:
-            drawn = generated.detach()
+            drawn = generated.image.detach()
         with _autocast(state):
-            real_logits = state.discriminator.judge(source[part], target[part])
-            fake_logits = state.discriminator.judge(source[part], drawn)
-        real = discriminator_loss(kind, real_logits, real=True)
-        fake = discriminator_loss(kind, fake_logits, real=False)
-        player.scaler.scale(0.5 * share * (real + fake)).backward()  # type: ignore[no-untyped-call]
-        sums += share * torch.stack([real.detach(), fake.detach()])
+            real_logits = discriminator.judge(source[part], target[part])
+            fake_logits = discriminator.judge(source[part], drawn)
+        losses = {
+            "discriminator_real": discriminator_loss(state.config.gan_loss, real_logits, real=True),
+            "discriminator_fake": discriminator_loss(
+                state.config.gan_loss, fake_logits, real=False
+            ),
+        }
+        loss = 0.5 * share * torch.stack(list(losses.values())).sum()
+        player.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        _add(sums, losses, share)
     player.learn()
-    return sums[0], sums[1]
+    return sums
 
 
 def _generator_half(
-    state: TrainState, source: torch.Tensor, target: torch.Tensor, generated: torch.Tensor | None
+    state: TrainState, source: torch.Tensor, target: torch.Tensor, generated: Drawing | None
 ) -> Losses:
-    """Teach the generator to be taken for real and to match the target; return its two losses."""
-    player, config = state.generator_player, state.config
-    state.discriminator.requires_grad_(False)
+    """Teach the generator what its losses say."""
+    player, weights = state.generator_player, state.config.generator_weights
+    if state.discriminator is not None:
+        state.discriminator.requires_grad_(False)
     player.adam.zero_grad(set_to_none=True)
-    sums = torch.zeros(2, device=state.device)
+    sums: Losses = {}
     for part, share in _micro_batches(state, len(source)):
-        drawn = _draw(state, source[part]) if generated is None else generated
-        with _autocast(state):
-            fooled_logits = state.discriminator.judge(source[part], drawn)
-        adversarial = adversarial_loss(config.gan_loss, fooled_logits)
-        l1 = l1_loss(drawn, target[part])
-        loss = adversarial + config.lambda_l1 * l1
-        if config.consistency:
-            loss = loss + config.consistency * _steadiness(state, source[part], drawn)
-        player.scaler.scale(share * loss).backward()  # type: ignore[no-untyped-call]
-        sums += share * torch.stack([adversarial.detach(), l1.detach()])
+        drawing = _draw(state, source[part]) if generated is None else generated
+        losses = _generator_losses(state, source[part], target[part], drawing)
+        loss = share * torch.stack([weights[name] * value for name, value in losses.items()]).sum()
+        player.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        _add(sums, losses, share)
     player.learn()
-    return sums[0], sums[1]
+    return sums
+
+
+def _generator_losses(
+    state: TrainState, source: torch.Tensor, target: torch.Tensor, drawing: Drawing
+) -> Losses:
+    """Return everything that the generator is asked to minimise, unweighted."""
+    losses = {"generator_l1": l1_loss(drawing.image, target)}
+    if state.discriminator is not None:
+        with _autocast(state):
+            fooled_logits = state.discriminator.judge(source, drawing.image)
+        losses["generator_adversarial"] = adversarial_loss(state.config.gan_loss, fooled_logits)
+    if state.config.consistency:
+        losses["generator_consistency"] = _steadiness(state, source, drawing.image)
+    if state.distillation is not None:
+        losses |= state.distillation.compare(source, drawing.image, drawing.features)
+    return losses
+
+
+def _add(sums: Losses, losses: Losses, share: float) -> None:
+    """Add a micro-batch's losses up, for the log."""
+    for name, loss in losses.items():
+        sums[name] = sums.get(name, 0.0) + share * loss.detach()
 
 
 def _steadiness(state: TrainState, source: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
     """Draw the input again, moved by a few pixels, and compare."""
     rows, columns = torch.randint(-SHIFT_PX, SHIFT_PX + 1, (2,)).tolist()
     with statistics_kept(state.generator):
-        moved = _draw(state, source.roll((rows, columns), dims=(2, 3)))
+        moved = _draw(state, source.roll((rows, columns), dims=(2, 3))).image
     return shift_consistency(drawn, moved, rows, columns)
 
 
@@ -131,12 +166,12 @@ def _signal(pixels: torch.Tensor) -> torch.Tensor:
     return to_signal(pixels).contiguous(memory_format=torch.channels_last)
 
 
-def _draw(state: TrainState, source: torch.Tensor) -> torch.Tensor:
+def _draw(state: TrainState, source: torch.Tensor) -> Drawing:
+    features: list[torch.Tensor] = []
     with _autocast(state):
-        image: torch.Tensor = state.generator(source)
-    return image
+        image: torch.Tensor = state.generator(source, features)
+    return Drawing(image=image, features=features)
 
 
 def _autocast(state: TrainState) -> torch.autocast:
-    kind = AUTOCAST[state.config.precision]
-    return torch.autocast(state.device.type, kind or torch.bfloat16, enabled=kind is not None)
+    return autocast(state.config.precision, state.device)

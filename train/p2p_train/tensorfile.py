@@ -19,7 +19,7 @@ import torch
 from p2p_runtime.errors import CheckpointError
 from p2p_runtime.files import atomic_file
 
-__all__ = ["load_tensors", "read_tensors", "write_tensors"]
+__all__ = ["digest", "load_tensors", "read_tensors", "write_tensors"]
 
 
 def write_tensors(
@@ -37,7 +37,7 @@ def write_tensors(
         OutputError: it cannot be written; what stood at ``path`` still does.
     """
     content = {"schema": schema, **content}
-    content["sha256"] = _digest(content)
+    content["sha256"] = digest(content)
     with atomic_file(path) as file:
         torch.save(content, file)
         if keep_previous and path.exists():
@@ -61,7 +61,7 @@ def read_tensors(path: Path, *, schema: int, what: str = "checkpoint") -> dict[s
             f"{path} has {what} schema {content.get('schema')!r}; this version reads {schema}"
         )
     expected = content.pop("sha256", None)
-    if _digest(content) != expected:
+    if digest(content) != expected:
         raise CheckpointError(f"{path} is damaged: its content does not match its sha256")
     return content
 
@@ -107,10 +107,11 @@ def _keep_previous(path: Path) -> None:
         shutil.copyfile(path, previous)
 
 
-def _digest(content: Any) -> str:
-    digest = hashlib.sha256()
-    _feed(digest, content)
-    return digest.hexdigest()
+def digest(content: Any) -> str:
+    """Return the sha256 of tensors, primitives, and dicts and lists of them, as hex."""
+    sha256 = hashlib.sha256()
+    _feed(sha256, content)
+    return sha256.hexdigest()
 
 
 def _feed(digest: Any, value: Any) -> None:

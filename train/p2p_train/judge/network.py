@@ -40,7 +40,7 @@ class JudgeNet(nn.Module):
 
     def forward(self, signal: torch.Tensor) -> torch.Tensor:
         """Turn (N, 3, H, W) in [-1, 1] into logits (N, classes, H / 2, W / 2)."""
-        maps = self._encode(signal)
+        maps = self.maps(signal)
         merged: torch.Tensor = self.laterals[-1](maps[-1])  # (N, width, H / 32, W / 32)
         for lateral, fine in zip(reversed(self.laterals[:-1]), reversed(maps[:-1]), strict=True):
             coarse = functional.interpolate(merged, size=fine.shape[2:], mode="bilinear")
@@ -50,10 +50,11 @@ class JudgeNet(nn.Module):
 
     def features(self, signal: torch.Tensor) -> torch.Tensor:
         """Return texture seen at 1/4 and 1/8, averaged over each image: (N, 3 width)."""
-        maps = self._encode(signal)[:2]
+        maps = self.maps(signal)[:2]
         return torch.cat([m.float().mean(dim=(2, 3)) for m in maps], dim=1)
 
-    def _encode(self, signal: torch.Tensor) -> list[torch.Tensor]:
+    def maps(self, signal: torch.Tensor) -> list[torch.Tensor]:
+        """Return what each stage sees, at 1/4, 1/8, 1/16 and 1/32 of (N, 3, H, W)."""
         maps = []
         for stage in self.stages:
             signal = stage(signal)

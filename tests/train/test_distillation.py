@@ -1,0 +1,269 @@
+"""Distillation: a student learns from a trained generator, and goes on exactly."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from test_loop import assert_equal, last
+from test_loop import run as train_to
+from test_step import batch
+from toy_pairs import SIDE_PX
+
+from p2p_runtime.contract import PixelContract
+from p2p_runtime.errors import CheckpointError, ConfigError
+from p2p_runtime.palette import CITYSCAPES
+from p2p_train.checkpoint import Checkpoint
+from p2p_train.config import TrainConfig
+from p2p_train.distillation import Teacher, load_teacher
+from p2p_train.distillation import losses as lessons
+from p2p_train.judge import Judge
+from p2p_train.state import TrainState
+from p2p_train.step import train_step
+
+MakeConfig = Callable[..., TrainConfig]
+CPU = torch.device("cpu")
+CONTRACT = PixelContract(height=SIDE_PX, width=SIDE_PX, palette=CITYSCAPES)
+ALL = {f"distil_{what}": 1.0 for what in ("l1", "ssim", "feature", "style", "channel", "tv")}
+
+
+@pytest.fixture
+def teacher_run(tiny: MakeConfig, tmp_path: Path) -> Path:
+    """A run of a generator of eight channels, one epoch old."""
+    train_to(tiny(ngf=8, epochs=1), tmp_path / "teacher")
+    return tmp_path / "teacher"
+
+
+@pytest.fixture
+def student(tiny: MakeConfig, teacher_run: Path) -> MakeConfig:
+    """Make a config of a student of four channels that learns everything from the teacher."""
+
+    def make(**changes: object) -> TrainConfig:
+        return tiny(**{"teacher": str(teacher_run), **ALL, **changes})
+
+    return make
+
+
+def taught(config: TrainConfig) -> TrainState:
+    """Return a fresh student with its teacher."""
+    return TrainState(config, CPU, teacher=load_teacher(config, CONTRACT, CPU))
+
+
+def teacher_of(config: TrainConfig) -> Teacher:
+    """Load the teacher that a config names."""
+    teacher = load_teacher(config, CONTRACT, CPU)
+    assert teacher is not None
+    return teacher
+
+
+def test_equal_images_are_no_distance_apart() -> None:
+    """Every distance to the teacher is zero for what is equal, and well above zero for noise."""
+    signal, noise = torch.rand(2, 3, 16, 16) * 2 - 1, torch.rand(2, 3, 16, 16) * 2 - 1
+    for distance in (
+        lessons.feature_distance,
+        lessons.style_distance,
+        lessons.channel_distance,
+    ):
+        assert float(distance([(signal, signal)])) == 0
+        assert float(distance([(signal, noise)])) > 0.01
+    assert float(lessons.dissimilarity(signal, signal)) == pytest.approx(0, abs=1e-5)
+    assert float(lessons.dissimilarity(signal, noise)) > 0.5
+
+
+@pytest.mark.parametrize(
+    "distance", [lessons.feature_distance, lessons.style_distance, lessons.channel_distance]
+)
+def test_distances_do_not_depend_on_the_scale_of_features(
+    distance: Callable[..., torch.Tensor],
+) -> None:
+    """Features a hundred times as large, on both sides, are as far apart as before."""
+    mine, teachers = torch.rand(2, 4, 8, 8), torch.rand(2, 4, 8, 8)
+    small, large = distance([(mine, teachers)]), distance([(100 * mine, 100 * teachers)])
+    torch.testing.assert_close(small, large, rtol=1e-4, atol=0)
+
+
+def test_dissimilarity_has_the_value_of_its_formula() -> None:
+    """Two flat grey images differ by brightness alone: 1 - (2 x y + c) / (x^2 + y^2 + c)."""
+    one, two = torch.full((1, 3, 16, 16), 0.5), torch.full((1, 3, 16, 16), 0.25)
+    c1 = (0.01 * 2) ** 2
+    expected = 1 - (2 * 0.5 * 0.25 + c1) / (0.5**2 + 0.25**2 + c1)
+    assert float(lessons.dissimilarity(one, two)) == pytest.approx(expected, abs=1e-5)
+
+
+def test_style_ignores_where_features_are() -> None:
+    """Features moved about keep their style but not their places."""
+    features = torch.rand(1, 4, 8, 8)
+    moved = features.roll((3, 2), dims=(2, 3))
+    assert float(lessons.style_distance([(features, moved)])) == pytest.approx(0, abs=1e-5)
+    assert float(lessons.feature_distance([(features, moved)])) > 0.1
+
+
+def test_total_variation_counts_steps_between_neighbours() -> None:
+    """One step of 1 in the middle of 4 columns is a third of all neighbours across."""
+    image = torch.zeros(1, 3, 4, 4)
+    image[..., 2:] = 1
+    assert float(lessons.total_variation(image)) == pytest.approx(1 / 3)
+
+
+def test_a_student_comes_nearer_to_its_teacher(student: MakeConfig) -> None:
+    """Twenty steps bring each loss that counts well down; the adapters learn, the teacher not."""
+    state = taught(student(gan_loss="none", lambda_l1=0, lr=2e-3, distil_tv=0))
+    teacher = state.distillation._teacher  # type: ignore[union-attr]
+    before = [p.detach().clone() for p in teacher.generator.state_dict().values()]
+    adapters = [p.detach().clone() for p in state.distillation.adapters.parameters()]  # type: ignore[union-attr]
+    losses = [train_step(state, batch()).named for _ in range(20)]
+    for name in state.config.distillation:
+        assert losses[-1][name] < 0.8 * losses[0][name], name
+    learned = state.distillation.adapters.parameters()  # type: ignore[union-attr]
+    assert not any(torch.equal(a, b) for a, b in zip(adapters, learned, strict=True))
+    after = teacher.generator.state_dict().values()
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_losses_without_weight_are_not_computed(student: MakeConfig) -> None:
+    """Only what counts is measured, logged and given adapters."""
+    state = taught(student(**{**dict.fromkeys(ALL, 0.0), "distil_ssim": 2.0}))
+    assert list(train_step(state, batch()).named)[4:] == ["distil_ssim"]
+    assert not list(state.distillation.adapters)  # type: ignore[union-attr]
+
+
+def test_the_teacher_answers_as_it_ships(student: MakeConfig, teacher_run: Path) -> None:
+    """Eval mode: twice the same answer, and it is the one that an export would give."""
+    teacher = teacher_of(student())
+    source = torch.rand(2, 3, SIDE_PX, SIDE_PX) * 2 - 1
+    one, features = teacher.answer(source)
+    assert torch.equal(one, teacher.answer(source)[0])
+    assert not one.requires_grad
+    assert [f.shape[2] for f in features] == [16, 8, 4, 2, 1, 2, 4, 8, 16]
+
+
+def test_in_bf16_only_convolutions_change_their_type(student: MakeConfig) -> None:
+    """The teacher's convolutions are kept in bf16, its norms are not rounded."""
+    generator = teacher_of(student(precision="bf16")).generator
+    kinds = {type(m): m.weight.dtype for m in generator.modules() if hasattr(m, "weight")}
+    assert kinds == {
+        torch.nn.Conv2d: torch.bfloat16,
+        torch.nn.BatchNorm2d: torch.float32,
+        torch.nn.ConvTranspose2d: torch.bfloat16,
+    }
+    state = taught(student(precision="bf16"))
+    assert train_step(state, batch()).stacked().isfinite().all()
+
+
+@pytest.mark.parametrize("changes", [{}, {"gan_loss": "none"}])
+def test_fault_05_a_distilled_run_resumes_bit_for_bit(
+    student: MakeConfig, tmp_path: Path, changes: dict[str, object]
+) -> None:
+    """Adapters and their Adam go on, too: no bit differs from the uninterrupted run."""
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    train_to(student(**changes), whole)
+    train_to(student(**changes, max_steps=3), broken)
+    train_to(student(**changes), broken, resume_from=last(broken))
+    assert_equal(last(whole).generator, last(broken).generator)
+    assert_equal(last(whole).training, last(broken).training)
+
+
+def test_a_run_without_discriminator_logs_and_keeps_none(
+    student: MakeConfig, tmp_path: Path
+) -> None:
+    """No adversarial numbers in the log, no discriminator in the checkpoint, and curves."""
+    train_to(student(gan_loss="none"), tmp_path / "run")
+    line = json.loads((tmp_path / "run/log.jsonl").read_text().splitlines()[-1])
+    assert not [name for name in line if "adversarial" in name or "discriminator" in name]
+    assert line.keys() >= ALL.keys()
+    training = last(tmp_path / "run").training
+    assert sorted(training) == ["distillation", "generator_player", "randomness"]
+    assert (tmp_path / "run/curves.png").stat().st_size > 1000
+
+
+def test_the_student_ships_alone(student: MakeConfig, tmp_path: Path) -> None:
+    """The generator in the checkpoint is an ordinary one of the student's width."""
+    train_to(student(epochs=1), tmp_path / "run")
+    assert last(tmp_path / "run").generator["downs.0.0.weight"].shape == (4, 3, 4, 4)
+    assert not [name for name in last(tmp_path / "run").generator if "adapter" in name]
+
+
+def test_a_resumed_run_refuses_another_teacher(
+    student: MakeConfig, tiny: MakeConfig, tmp_path: Path
+) -> None:
+    """A teacher that went on learning is not the one that the run began with."""
+    train_to(student(epochs=1), tmp_path / "run")
+    train_to(tiny(ngf=8, epochs=1, seed=1), tmp_path / "other")
+    with pytest.raises(CheckpointError, match="teacher or its eyes have other weights"):
+        train_to(
+            student(teacher=str(tmp_path / "other")),
+            tmp_path / "run",
+            resume_from=last(tmp_path / "run"),
+        )
+
+
+def test_a_teacher_of_another_size_is_refused(student: MakeConfig, tmp_path: Path) -> None:
+    """Both sizes are named before anything is trained."""
+    with pytest.raises(ConfigError, match="32x32 px with palette cityscapes, its student 64x64"):
+        train_to(student(height=64, width=64), tmp_path / "run")
+
+
+def test_a_teacher_without_discriminator_needs_other_eyes(
+    student: MakeConfig, judge: Judge, tmp_path: Path
+) -> None:
+    """The message names the flag; a judge's file serves."""
+    train_to(student(gan_loss="none", epochs=1), tmp_path / "second")
+    grandchild = {"teacher": str(tmp_path / "second")}
+    with pytest.raises(CheckpointError, match=r"--eyes JUDGE.pt"):
+        teacher_of(student(**grandchild))
+    judge.save(tmp_path / "judge.pt")
+    state = taught(student(**grandchild, eyes=str(tmp_path / "judge.pt")))
+    assert train_step(state, batch()).stacked().isfinite().all()
+
+
+def test_eyes_pass_gradients_to_the_image(
+    student: MakeConfig, judge: Judge, tmp_path: Path
+) -> None:
+    """Both kinds of eyes see several scales and let the image learn."""
+    judge.save(tmp_path / "judge.pt")
+    for eyes, scales in (("teacher", 3), (str(tmp_path / "judge.pt"), 4)):
+        teacher = teacher_of(student(eyes=eyes))
+        image = torch.rand(1, 3, SIDE_PX, SIDE_PX, requires_grad=True)
+        seen = teacher.look(torch.zeros_like(image), image)
+        assert len(seen) == scales
+        sum(s.float().sum() for s in seen).backward()  # type: ignore[union-attr]
+        assert image.grad is not None
+        assert image.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("shape", [{"downs": 4}, {"max_width": 6}])
+def test_students_of_other_shapes_learn(student: MakeConfig, shape: dict[str, int]) -> None:
+    """Fewer downsamplings and capped channels still have levels to compare."""
+    state = taught(student(**shape))
+    assert train_step(state, batch()).stacked().isfinite().all()
+
+
+def test_micro_batches_learn_what_the_whole_batch_learns(student: MakeConfig) -> None:
+    """The distances of halves average to those of the whole where they are plain means."""
+    settings = {"norm": "instance", "dropout": 0.0, "distil_tv": 0.0, "distil_style": 0.0}
+    plain = {"distil_feature": 0.0, "distil_channel": 0.0}
+    one = train_step(taught(student(**settings, **plain)), batch())
+    two = train_step(taught(student(**settings, **plain, micro_batch=2)), batch())
+    torch.testing.assert_close(one.stacked(), two.stacked(), rtol=1e-4, atol=1e-5)
+
+
+def test_there_must_be_something_to_learn_from() -> None:
+    """Without adversary, L1 and teacher, the config is refused."""
+    with pytest.raises(ConfigError, match="nothing to learn from"):
+        TrainConfig(gan_loss="none", lambda_l1=0)
+
+
+def test_fault_07_a_damaged_teacher_is_named(
+    student: MakeConfig, teacher_run: Path, tmp_path: Path
+) -> None:
+    """A teacher that cannot be read ends the run at its start."""
+    path = teacher_run / "checkpoints" / "best.pt"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match=r"best\.pt"):
+        train_to(student(), tmp_path / "run")
+    assert not (tmp_path / "run" / "log.jsonl").exists()
+    with pytest.raises(CheckpointError):
+        Checkpoint.load(path)
