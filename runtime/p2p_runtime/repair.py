@@ -27,18 +27,18 @@ __all__ = ["LabelReader"]
 LUMA_WEIGHT = 8.0
 """How much a squared level of luma counts against one of chroma: luma is seen at full size."""
 
-LEVELS_PER_NAT = 2000.0
+LEVELS_PER_NAT = 1200.0
 """Weighted squared levels that outweigh a prior e times as high."""
 
-RARE_SHARE = 5e-4
+RARE_SHARE = 3e-4
 """A class with a smaller share of sure blocks may be a mixture of others; its blocks are judged."""
 
 FRAME_WEIGHT = 0.004
 """What the class's share of the whole frame adds to its share of the neighbourhood."""
 
 LEAST_PRIOR = 1e-5
-OWN_PRIOR = 0.003
-"""Prior of the class of a pixel's own colour, where nothing nearby speaks for it: thin poles."""
+OWN_PRIOR = 0.002
+"""Prior of the class nearest to a pixel's own colour, whatever lies around: small things live."""
 
 _FEATURES_OF_BGR = YCBCR_OF_BGR * np.sqrt(np.array([LUMA_WEIGHT, 1, 1], np.float32))
 _NO_CLASS = 255
@@ -124,22 +124,23 @@ class LabelReader:
         doubts = _find_doubts(codes, blocks, wanted)
         if blocks.common and doubts.size:
             pixels = _look_at(frame, doubts)
-            np.put(ids, doubts, self._decide(pixels, blocks, np.take(codes, doubts)))
+            np.put(ids, doubts, self._decide(pixels, blocks, np.take(ids, doubts)))
         return ids
 
     def _decide(
-        self, pixels: _Pixels, blocks: _Blocks, codes: NDArray[np.uint16]
+        self, pixels: _Pixels, blocks: _Blocks, own: NDArray[np.uint8]
     ) -> NDArray[np.uint8]:
-        """Return the class of least cost of each pixel, (P,) uint8; costs are in nats."""
+        """Return the class of least cost of each pixel, (P,) uint8, as ``own``: the nearest ones.
+
+        Costs are negative logarithms of probabilities, in nats.
+        """
         costs = np.log(_priors(pixels, blocks))  # (C, P)
         np.subtract(_distances(self._features[blocks.common], pixels.around), costs, out=costs)
         best = costs.argmin(axis=0)
         least = np.take_along_axis(costs, best[np.newaxis], axis=0)[0]
-        own = codes.astype(np.uint8)
         away = pixels.own - self._features[own]
         own_cost = np.einsum("pf,pf->p", away, away) / LEVELS_PER_NAT - np.log(OWN_PRIOR)
-        keeps = (own_cost < least) & ((codes & SURE) != 0)
-        return np.where(keeps, own, np.array(blocks.common, np.uint8)[best])
+        return np.where(own_cost < least, own, np.array(blocks.common, np.uint8)[best])
 
 
 def _find_blocks(codes: NDArray[np.uint16]) -> _Blocks:
