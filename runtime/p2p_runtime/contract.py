@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from .drift import NO_DRIFT, Drift
 from .errors import ContractError
 from .palette import Palette
 from .repair import LabelReader
@@ -21,7 +22,7 @@ from .sampling import sample
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["CONTRACT_SCHEMA", "PixelContract"]
+__all__ = ["CONTRACT_SCHEMA", "PixelContract", "check_frame"]
 
 CONTRACT_SCHEMA = 1
 MAX_SIDE_PX = 8192
@@ -35,7 +36,8 @@ class PixelContract:
         height, width: the generator's input and output size in pixels.
         palette: the label colours; None for inputs that are not label maps (grey photos, edges).
         used: the indices of the classes that the training data holds, ascending; None when nobody
-            looked, which stands for all. The generator is never given another class.
+            looked, which stands for all. The generator is never given another class. Means nothing
+            without a palette.
         direction: what is translated into what, for people, for example ``labels to photo``.
     """
 
@@ -49,7 +51,7 @@ class PixelContract:
         for name, side in (("height", self.height), ("width", self.width)):
             if not 1 <= side <= MAX_SIDE_PX:
                 raise ContractError(f"contract {name} is {side} px; 1 to {MAX_SIDE_PX} work")
-        if self.used is not None:
+        if self.palette is not None and self.used is not None:
             _check_used(self.used, self.palette)
 
     def fit(self, frame: NDArray[np.uint8], *, snap: bool = True) -> NDArray[np.uint8]:
@@ -70,32 +72,60 @@ class PixelContract:
         Raises:
             ContractError: the frame is not (h, w, 3) uint8.
         """
-        _check(frame)
-        if self.palette is None or not snap:
-            return np.ascontiguousarray(self._resize(frame))
-        return _paint(self.palette, self._read(frame, self.height, self.width))
+        if self.palette is not None and snap:
+            return self.paint(self.read(frame))
+        check_frame(frame)
+        return np.ascontiguousarray(self._resize(frame))
 
-    def repair(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Repair a label map at its own size: (h, w, 3) uint8 BGR in, the same out.
+    def read(
+        self,
+        frame: NDArray[np.uint8],
+        *,
+        size: tuple[int, int] | None = None,
+        drift: Drift = NO_DRIFT,
+    ) -> NDArray[np.uint8]:
+        """Return the repaired class of each pixel of a resized label map.
+
+        Args:
+            frame: (h, w, 3) uint8 BGR, any size.
+            size: height and width of the result in pixels; None for the contract's.
+            drift: how the frame's colours are off as a whole.
+
+        Returns:
+            (height, width) uint8 class indices.
 
         Raises:
-            ContractError: the frame is not (h, w, 3) uint8.
+            ContractError: the frame is not (h, w, 3) uint8, or the contract has no palette.
         """
-        _check(frame)
+        check_frame(frame)
+        sampling = sample(*frame.shape[:2], *(size or (self.height, self.width)))
+        ids = self._reader(drift).repaired_ids(sampling.read(frame), sampling.wanted)
+        return sampling.pick(ids)
+
+    def paint(self, ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return class indices (h, w) uint8 in the palette's colours, (h, w, 3) uint8 BGR.
+
+        Raises:
+            ContractError: the contract has no palette.
+        """
+        return np.take(self._labels.colours_bgr(), ids, axis=0)  # thrice as fast as indexing
+
+    def off_palette(self, frame: NDArray[np.uint8], drift: Drift = NO_DRIFT) -> float:
+        """Return the share (0-1) of pixels over 31 levels from every colour of the palette.
+
+        Raises:
+            ContractError: the contract has no palette.
+        """
+        return self._reader(drift).off_palette(frame)
+
+    @property
+    def _labels(self) -> Palette:
         if self.palette is None:
-            return frame
-        return _paint(self.palette, self._read(frame, *frame.shape[:2]))
+            raise ContractError("the contract has no palette, so its inputs have no classes")
+        return self.palette
 
-    def off_palette(self, frame: NDArray[np.uint8]) -> float:
-        """Return the share (0-1) of pixels over 31 levels from every colour that may come out."""
-        return 0.0 if self.palette is None else _reader(self.palette, self.used).off_palette(frame)
-
-    def _read(self, frame: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-        """Return the class of each pixel of the resized frame, (height, width) uint8."""
-        assert self.palette is not None
-        sampling = sample(*frame.shape[:2], height, width)
-        reader = _reader(self.palette, self.used)
-        return sampling.pick(reader.repaired_ids(sampling.read(frame), sampling.wanted))
+    def _reader(self, drift: Drift) -> LabelReader:
+        return _reader(self._labels, self.used, drift)
 
     def restore(self, image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
         """Stretch a generated image back to its source frame's size.
@@ -161,7 +191,12 @@ class PixelContract:
         )
 
 
-def _check(frame: NDArray[np.uint8]) -> None:
+def check_frame(frame: NDArray[np.uint8]) -> None:
+    """Make sure that a frame is one.
+
+    Raises:
+        ContractError: it is not (h, w, 3) uint8 BGR.
+    """
     if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape:
         raise ContractError(
             f"a frame must be (height, width, 3) uint8 BGR, this one is {frame.shape} {frame.dtype}"
@@ -177,8 +212,8 @@ def _field(document: dict[str, Any], name: str, kind: Any) -> Any:
     return value
 
 
-def _check_used(used: tuple[int, ...], palette: Palette | None) -> None:
-    count = 0 if palette is None else len(palette.classes)
+def _check_used(used: tuple[int, ...], palette: Palette) -> None:
+    count = len(palette.classes)
     if not used or list(used) != sorted(set(used)) or not 0 <= used[0] <= used[-1] < count:
         raise ContractError(
             f"contract field 'used' is {list(used)}; it must name classes of the palette, "
@@ -196,10 +231,8 @@ def _read_used(value: Any) -> tuple[int, ...] | None:
 
 
 @lru_cache(maxsize=4)
-def _reader(palette: Palette, used: tuple[int, ...] | None) -> LabelReader:
-    classes = np.array(range(len(palette.classes)) if used is None else used, np.uint8)
-    return LabelReader(classes, palette.colours_bgr()[classes])
-
-
-def _paint(palette: Palette, ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.take(palette.colours_bgr(), ids, axis=0)  # thrice as fast as indexing
+def _reader(palette: Palette, used: tuple[int, ...] | None, drift: Drift) -> LabelReader:
+    seen = drift.seen(palette.colours_bgr())
+    others = [index for index in range(len(seen)) if used is not None and index not in used]
+    classes = np.delete(np.arange(len(seen), dtype=np.uint8), others)
+    return LabelReader(classes, seen[classes], seen[others])

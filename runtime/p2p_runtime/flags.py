@@ -72,7 +72,16 @@ model_flags = _together(
         "--snap/--no-snap",
         default=True,
         show_default=True,
-        help="Put every pixel on the palette's nearest colour, undoing the codec's blur.",
+        help="Repair label colours: give every pixel its most likely class's, undoing the codec's "
+        "blur.",
+    ),
+    click.option(
+        "--vote",
+        type=click.IntRange(min=1),
+        metavar="FRAMES",
+        default=1,
+        show_default=True,
+        help="Give each pixel the class that it had most often in so many frames, against flicker.",
     ),
     click.option(
         "--reuse",

@@ -52,11 +52,20 @@ class ColourTable:
     Args:
         classes: (N,) uint8 class indices.
         colours_bgr: (N, 3) uint8 BGR, the colour in which each of them is seen.
+        more_bgr: (M, 3) uint8 BGR, colours that belong to the palette, too, but to no class that
+            may come out; for the flag ``NEAR`` only.
     """
 
-    def __init__(self, classes: NDArray[np.uint8], colours_bgr: NDArray[np.uint8]) -> None:
+    def __init__(
+        self,
+        classes: NDArray[np.uint8],
+        colours_bgr: NDArray[np.uint8],
+        more_bgr: NDArray[np.uint8] | None = None,
+    ) -> None:
         self._classes = classes.astype(np.uint16)
         self._colours = colours_bgr.astype(np.float32)
+        more = colours_bgr[:0] if more_bgr is None else more_bgr
+        self._all_colours = np.concatenate([colours_bgr, more]).astype(np.float32)
         self._codes = np.zeros(1 << 24, np.uint16)  # memory is taken only where it is written
 
     def codes(self, frame: NDArray[np.uint8]) -> NDArray[np.uint16]:
@@ -83,14 +92,19 @@ class ColourTable:
     def _learn(self, packed: NDArray[np.uint32]) -> None:
         levels = np.stack([packed & 255, packed >> 8 & 255, packed >> 16], axis=-1)  # (M, 3)
         levels = levels.astype(np.float32)
-        # |x - c|^2 without |x|^2; float32 is exact for these whole numbers
-        squares = (self._colours**2).sum(axis=-1) - 2 * (levels @ self._colours.T)  # (M, N)
-        nearest = squares.argmin(axis=-1)
+        nearest = _nearest(levels, self._colours)
         away = levels - self._colours[nearest]
-        largest = np.abs(away).max(axis=-1)
         sure = np.abs(away @ YCBCR_OF_BGR).max(axis=-1) <= SURE_LEVELS
+        far = np.abs(levels - self._all_colours[_nearest(levels, self._all_colours)])
         codes = self._classes[nearest] | np.uint16(_KNOWN)
-        codes[largest == 0] |= np.uint16(EXACT)
-        codes[largest <= NEAR_LEVELS] |= np.uint16(NEAR)
+        codes[(away == 0).all(axis=-1)] |= np.uint16(EXACT)
+        codes[far.max(axis=-1) <= NEAR_LEVELS] |= np.uint16(NEAR)
         codes[sure] |= np.uint16(SURE)
         self._codes[packed] = codes
+
+
+def _nearest(levels: NDArray[np.float32], colours: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Return the index of the nearest colour: (M, 3) and (N, 3) in, (M,) out."""
+    # |x - c|^2 without |x|^2; float32 is exact for these whole numbers
+    squares = (colours**2).sum(axis=-1) - 2 * (levels @ colours.T)  # (M, N)
+    return np.asarray(squares.argmin(axis=-1), np.intp)

@@ -157,21 +157,20 @@ def _jobs(
 def _begin(translator: Translator, picture: _Decoded, side_by_side: bool) -> _Begun:
     """Do what has to be done in order."""
     start_s = time.perf_counter()
-    palette, image = translator.contract.palette, picture.frame.image
-    left, off_palette = None, None
-    if palette is not None:
-        off_palette = translator.contract.off_palette(image[::_EVERY_PX, ::_EVERY_PX])
-    if side_by_side:
-        left = translator.contract.repair(image) if translator.snap else image
-    checked_s = time.perf_counter()
+    image, fitter = picture.frame.image, translator.fitter
+    begun = translator.begin(image)
+    begun_s = time.perf_counter()
+    off_palette = fitter.off_palette(image[::_EVERY_PX, ::_EVERY_PX])
+    left = fitter.repair(image) if side_by_side else None
+    end_s = time.perf_counter()
     return _Begun(
         decoded=picture,
-        begun=translator.begin(image),
+        begun=begun,
         left=left,
         off_palette=off_palette,
         wait_ms=(start_s - picture.decoded_s) * 1e3,
-        check_ms=(checked_s - start_s) * 1e3,
-        until_s=time.perf_counter(),
+        check_ms=(end_s - begun_s) * 1e3,
+        until_s=end_s,
     )
 
 

@@ -82,24 +82,22 @@ class LabelReader:
     Args:
         classes: (N,) uint8, the class indices that may come out.
         seen_bgr: (N, 3) uint8 BGR, the colour in which each of them is seen.
+        more_bgr: (M, 3) uint8 BGR, the palette's other colours; they are not off the palette.
     """
 
-    def __init__(self, classes: NDArray[np.uint8], seen_bgr: NDArray[np.uint8]) -> None:
-        self._table = ColourTable(classes, seen_bgr)
+    def __init__(
+        self,
+        classes: NDArray[np.uint8],
+        seen_bgr: NDArray[np.uint8],
+        more_bgr: NDArray[np.uint8] | None = None,
+    ) -> None:
+        self._table = ColourTable(classes, seen_bgr, more_bgr)
         self._features = np.zeros((256, 3), np.float32)  # by class
         self._features[classes] = seen_bgr.astype(np.float32) @ _FEATURES_OF_BGR
-
-    def nearest_ids(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return each pixel's nearest class: (H, W, 3) uint8 BGR in, (H, W) uint8 out."""
-        return (self._table.codes(frame) & ID).astype(np.uint8)
 
     def off_palette(self, frame: NDArray[np.uint8]) -> float:
         """Return the share (0-1) of pixels further than 31 levels from every colour."""
         return float(((self._table.codes(frame) & NEAR) == 0).mean())
-
-    def sure(self, frame: NDArray[np.uint8]) -> float:
-        """Return the share (0-1) of pixels within 12 levels of luma and chroma of a colour."""
-        return float(((self._table.codes(frame) & SURE) != 0).mean())
 
     def repaired_ids(
         self, frame: NDArray[np.uint8], wanted: NDArray[np.bool_] | None = None

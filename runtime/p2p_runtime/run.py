@@ -50,6 +50,7 @@ class RunOptions:
     show: bool
     labels: str
     snap: bool
+    vote: int
     reuse: int
     max_frames: int | None
     report: Path | None
@@ -79,6 +80,7 @@ def translate_video(options: RunOptions, stop: StopRequest) -> RunReport:
             device=device,
             threads=options.threads,
             snap=options.snap,
+            vote=options.vote,
             reuse=options.reuse,
             lanes=lanes_for(device, options.threads),  # for files: frames a second before latency
             stuck=_give_up,

@@ -23,6 +23,7 @@ from .bundle import GoldenFrame, ModelBundle
 from .engines import Engine, open_engine
 from .engines.guard import GuardedEngine
 from .errors import BundleError
+from .fitting import Fitter
 from .lanes import threads_of_a_lane
 from .reuse import Answer, Reuse
 
@@ -80,7 +81,7 @@ class Translator:
         contract: how frames become the generator's input.
         engine: what runs the generator.
         bundle: the model file; None for a translator that was put together by hand.
-        snap: whether label pixels are put on their nearest palette colour.
+        fitter: what fits frames to the contract.
         lanes: how many frames may be in work at the same time; see :meth:`load`.
     """
 
@@ -91,12 +92,13 @@ class Translator:
         *,
         snap: bool = True,
         bundle: ModelBundle | None = None,
+        vote: int = 1,
         reuse: int | None = 0,
         lanes: int = 1,
     ) -> None:
         self.contract = contract
         self.engine = engine
-        self.snap = snap
+        self.fitter = Fitter(contract, snap=snap, vote=vote)
         self.bundle = bundle
         self.lanes = lanes
         self._reuse = Reuse(reuse)
@@ -110,6 +112,7 @@ class Translator:
         threads: int | None = None,
         spinning: bool = True,
         snap: bool = True,
+        vote: int = 1,
         verify: bool = True,
         reuse: int | None = 0,
         lanes: int = 1,
@@ -122,7 +125,8 @@ class Translator:
             device: ``auto``, ``cpu``, ``cuda`` or ``tensorrt``.
             threads: CPU threads; None for all cores.
             spinning: let idle threads spin; switch it off for paced streams.
-            snap: put label pixels on their nearest palette colour.
+            snap: repair label maps, see :mod:`p2p_runtime.repair`.
+            vote: of how many label frames the most frequent class of each pixel is taken.
             verify: replay the golden frame. This is the warm-up, too.
             reuse: a frame whose fitted input differs from the last translated one in at most so
                 many pixels gets that one's image; 0 loses nothing, None translates every frame.
@@ -145,7 +149,9 @@ class Translator:
             return engine
 
         guarded = GuardedEngine(opened(), opened, stuck=stuck)
-        return cls(bundle.contract, guarded, snap=snap, bundle=bundle, reuse=reuse, lanes=lanes)
+        return cls(
+            bundle.contract, guarded, snap=snap, vote=vote, bundle=bundle, reuse=reuse, lanes=lanes
+        )
 
     def __call__(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Translate a frame: (H, W, 3) uint8 BGR of any size in, the same size and type out.
@@ -163,10 +169,7 @@ class Translator:
     def begin(self, frame: NDArray[np.uint8]) -> Begun:
         """Fit a frame, and see whether it is the last one again; frames come in order here."""
         start_s = time.perf_counter()
-        fitted = self.contract.fit(frame, snap=self.snap)
-        if np.may_share_memory(fitted, frame):
-            fitted = fitted.copy()  # the caller may reuse his buffer
-        answer, reused = self._reuse.answer(fitted)
+        answer, reused = self._reuse.answer(self.fitter(frame))
         return Begun(
             answer=answer,
             height=frame.shape[0],

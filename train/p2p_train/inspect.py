@@ -23,6 +23,7 @@ from .decode import read_pair
 from .labels import PALETTE_SHARE, Source, open_source
 from .pairs import Pair
 from .sheet import LegendEntry, contact_sheet
+from .used import find_used
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -92,7 +93,12 @@ def look_at(config: TrainConfig) -> Inspection:
     """
     source = open_source(config)
     palette = source.palette
-    contract = PixelContract(height=config.height, width=config.width, palette=palette)
+    contract = PixelContract(
+        height=config.height,
+        width=config.width,
+        palette=palette,
+        used=find_used(source.pairs.train, palette) if palette else None,
+    )
     plain = PixelContract(height=config.height, width=config.width, palette=None)
     pairs = _spread([*source.pairs.train, *source.pairs.val], MOST_PAIRS)
     shown = {id(pair) for pair in _spread(pairs, SHEET_ROWS)}
@@ -197,7 +203,7 @@ def _report(seen: Inspection) -> str:
         sizes = f"input {width}x{height}, target {target_width}x{target_height}"
         facts.add_row("size", f"{sizes} ({count} pairs)")
     if seen.exact is not None and seen.near is not None:
-        near = f"{seen.exact:.1%} exact, {seen.near:.1%} within 31 levels; all snapped by the fit"
+        near = f"{seen.exact:.1%} exact, {seen.near:.1%} within 31 levels; the fit repairs them"
         facts.add_row("colours", near)
     for suspicion in seen.suspicions or ("nothing",):
         facts.add_row("suspicious", suspicion)
@@ -228,7 +234,7 @@ def _sheet(seen: Inspection) -> NDArray[np.uint8]:
         )
         for index, share in sorted(enumerate(seen.class_shares), key=lambda entry: -entry[1])
     ]
-    return contact_sheet({"input": inputs, "snapped input": fitted, "target": targets}, legend)
+    return contact_sheet({"input": inputs, "repaired input": fitted, "target": targets}, legend)
 
 
 def _spread(pairs: Sequence[Pair], count: int) -> list[Pair]:

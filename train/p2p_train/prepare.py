@@ -17,6 +17,7 @@ from .config import TrainConfig
 from .data import PairBatch, PairDataset
 from .labels import open_source
 from .metrics import mean_image_l1
+from .used import find_used
 
 __all__ = ["VALIDATION_BATCH", "TrainingData", "check_same_data", "prepare_data"]
 
@@ -61,6 +62,7 @@ def prepare_data(config: TrainConfig) -> TrainingData:
         width=config.width,
         palette=source.palette,
         direction=pairs.direction,
+        used=find_used(pairs.train, source.palette) if source.palette else None,
     )
     val = PairDataset(pairs.val, contract)
     plain = validation_batches(PairDataset(pairs.train, contract), VALIDATION_BATCH)

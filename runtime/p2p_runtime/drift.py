@@ -1,0 +1,146 @@
+"""Colours that are off as a whole: undone by looking for the palette's colours where they went.
+
+A video does not always say by which matrix (BT.601, BT.709) and in which range (16-235, 0-255) its
+colours were stored, and whoever guesses wrong shifts all of them in the same way. Rather than
+change every frame back, the palette is looked for in its shifted colours.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .nearest import YCBCR_OF_BGR
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .palette import Palette
+
+__all__ = ["DRIFTS", "NO_DRIFT", "Drift", "DriftWatch", "find_drift"]
+
+WITHIN_LEVELS = 6
+"""Decoded label colours are mostly this near to the right ones, and the drifts further apart."""
+
+LEAST_SHARE = 0.5
+LEAST_GAIN = 0.2
+"""To be believed, a drift explains half of the pixels, and a fifth more than the one before."""
+
+FIRST_FRAMES = 8
+EVERY_FRAMES = 64
+_SAMPLES = 64  # rows and columns looked at
+
+_log = logging.getLogger(__name__)
+
+# Luma weights of (blue, green, red): ITU-R BT.601-7, BT.709-6.
+_LUMA = {"BT.601": (0.114, 0.587, 0.299), "BT.709": (0.0722, 0.7152, 0.2126)}
+# Scale of luma, offset of luma, scale of chroma.
+_RANGE = {"limited": (219 / 255, 16.0, 224 / 255), "full": (1.0, 0.0, 1.0)}
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """What a wrong guess does to colours: ``seen = true @ matrix + offset``, in BGR levels.
+
+    Attributes:
+        name: what was taken for what; empty when nothing was.
+        matrix: three rows of three.
+        offset: three.
+    """
+
+    name: str
+    matrix: tuple[tuple[float, ...], ...]
+    offset: tuple[float, ...]
+
+    def seen(self, colours_bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the colours in which true ones appear: (N, 3) uint8 BGR in and out."""
+        levels = colours_bgr @ np.array(self.matrix) + np.array(self.offset)
+        return np.asarray(np.clip(np.rint(levels), 0, 255), np.uint8)
+
+
+NO_DRIFT = Drift("", ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)), (0.0, 0.0, 0.0))
+
+
+class DriftWatch:
+    """Keeps an eye on a stream's colours: on its first frames, and then now and again."""
+
+    def __init__(self, palette: Palette | None) -> None:
+        self._palette = palette
+        self._frames = 0
+        self.drift = NO_DRIFT
+
+    def look(self, frame: NDArray[np.uint8]) -> Drift:
+        """Return the drift of a stream whose next frame this is; say so in the log if it is new."""
+        due = self._frames < FIRST_FRAMES or self._frames % EVERY_FRAMES == 0
+        self._frames += 1
+        if due and self._palette is not None:
+            found = find_drift(frame, self._palette, self.drift)
+            if found != self.drift:
+                said = found.name or "as they should be"
+                _log.info("the colours of the video are %s; they are read accordingly", said)
+            self.drift = found
+        return self.drift
+
+
+def find_drift(frame: NDArray[np.uint8], palette: Palette, believed: Drift = NO_DRIFT) -> Drift:
+    """Return the drift that puts most pixels on palette colours.
+
+    Args:
+        frame: (H, W, 3) uint8 BGR.
+        palette: the colours that a label map should have.
+        believed: what to stay with unless another one explains many more pixels.
+    """
+    rows, columns = (max(1, length // _SAMPLES) for length in frame.shape[:2])
+    pixels = frame[::rows, ::columns].reshape(-1, 3)
+    colours = palette.colours_bgr()
+    shares = {drift: _share(pixels, drift.seen(colours)) for drift in (believed, *DRIFTS)}
+    best = max(shares, key=lambda drift: shares[drift])
+    gain = shares[best] - shares[believed]
+    return best if shares[best] >= LEAST_SHARE and gain >= LEAST_GAIN else believed
+
+
+def _share(pixels: NDArray[np.uint8], seen: NDArray[np.uint8]) -> float:
+    """Return the share (0-1) of pixels that are near a colour: (P, 3) and (N, 3) uint8 BGR."""
+    away = (pixels @ YCBCR_OF_BGR)[:, np.newaxis] - seen @ YCBCR_OF_BGR  # (P, N, 3)
+    return float((np.abs(away).max(axis=-1).min(axis=-1) <= WITHIN_LEVELS).mean())
+
+
+def _affine(matrix: str, levels: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return how BGR becomes (luma, Cb, Cr) when stored: ``ycc = bgr @ matrix + offset``."""
+    luma = np.array(_LUMA[matrix])
+    blue, red = (np.eye(3)[place] - luma for place in (0, 2))
+    scale, offset, chroma_scale = _RANGE[levels]
+    columns = [
+        scale * luma,
+        chroma_scale * blue / (2 * (1 - luma[0])),
+        chroma_scale * red / (2 * (1 - luma[2])),
+    ]
+    return np.stack(columns, axis=1), np.array([offset, 128.0, 128.0])
+
+
+def _drift(stored: tuple[str, str], taken_for: tuple[str, str]) -> Drift:
+    encode, encode_offset = _affine(*stored)
+    decode, decode_offset = _affine(*taken_for)
+    back = np.linalg.inv(decode)
+    matrix, offset = encode @ back, (encode_offset - decode_offset) @ back
+    names = [f"{a} taken for {b}" for a, b in zip(stored, taken_for, strict=True) if a != b]
+    rows = tuple(tuple(row) for row in matrix.tolist())
+    return Drift(" and ".join(names), rows, tuple(offset.tolist()))
+
+
+DRIFTS = (
+    NO_DRIFT,
+    *(
+        _drift((matrices[0], ranges[0]), (matrices[1], ranges[1]))
+        for matrices, ranges in product(
+            (("BT.601", "BT.601"), ("BT.601", "BT.709"), ("BT.709", "BT.601")),
+            (("limited", "limited"), ("limited", "full"), ("full", "limited")),
+        )
+        if matrices[0] != matrices[1] or ranges[0] != ranges[1]
+    ),
+)
+"""No drift, and every way in which one guess or both can be wrong."""

@@ -1,0 +1,60 @@
+"""From a stream's frames to the generator's inputs: the contract, and what only a stream tells."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .contract import check_frame
+from .drift import DriftWatch
+from .vote import Vote
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .contract import PixelContract
+
+__all__ = ["Fitter"]
+
+
+class Fitter:
+    """Fits the frames of one stream, in their order.
+
+    Args:
+        contract: how a frame becomes the generator's input.
+        snap: repair label maps; without it they are only resized.
+        vote: give each pixel of a label map the class that it had most often in so many frames.
+    """
+
+    def __init__(self, contract: PixelContract, *, snap: bool = True, vote: int = 1) -> None:
+        self._contract = contract
+        self._snap = snap and contract.palette is not None
+        self._watch = DriftWatch(contract.palette if snap else None)
+        self._vote = Vote(vote) if vote > 1 else None
+
+    def __call__(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the generator's input, (height, width, 3) uint8 BGR, in memory of its own.
+
+        Raises:
+            ContractError: the frame is not (h, w, 3) uint8.
+        """
+        if not self._snap:
+            fitted = self._contract.fit(frame, snap=False)
+            return fitted.copy() if np.may_share_memory(fitted, frame) else fitted
+        check_frame(frame)
+        ids = self._contract.read(frame, drift=self._watch.look(frame))
+        return self._contract.paint(ids if self._vote is None else self._vote(ids))
+
+    def off_palette(self, frame: NDArray[np.uint8]) -> float | None:
+        """Return the share (0-1) of pixels far from every palette colour; None if there is none."""
+        if self._contract.palette is None:
+            return None
+        return self._contract.off_palette(frame, self._watch.drift)
+
+    def repair(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return a frame at its own size, in the colours that the generator is given."""
+        if not self._snap:
+            return frame
+        ids = self._contract.read(frame, size=frame.shape[:2], drift=self._watch.drift)
+        return self._contract.paint(ids)
