@@ -111,6 +111,13 @@ report_flags = _together(
     click.option(
         "--report", type=_FILE, metavar="FILE.json", help="Write the run's figures there."
     ),
+    click.option(
+        "--status",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        show_default=True,
+        help="json adds a line of JSON to stderr every five seconds.",
+    ),
     click.option("--strict", is_flag=True, help="Exit with 5 if frames or colours were lost."),
     click.option("--doctor", is_flag=True, help="Say what is installed here and what is wrong."),
     click.option("-v", "--verbose", is_flag=True, help="Log more."),

@@ -18,6 +18,7 @@ from .engines import resolve_device
 from .errors import ConfigError, EngineError
 from .files import check_writable_folder
 from .frames import Frame, FrameSink, FrameSource
+from .heartbeat import Heartbeat, status_stream
 from .interrupts import StopRequest
 from .lanes import keep_to_lanes, lanes_for
 from .palette import Palette
@@ -54,6 +55,7 @@ class RunOptions:
     reuse: int
     max_frames: int | None
     report: Path | None
+    status: str
     overwrite: bool
     started_s: float
 
@@ -107,12 +109,23 @@ def _run(
     sink: FrameSink,
     outputs: tuple[str, ...],
 ) -> RunReport:
-    with show_progress(_total(source, options.max_frames)) as advance:
+    heart = Heartbeat(status_stream(options.status))
+    with (
+        show_progress(_total(source, options.max_frames)) as advance,
+        contextlib.ExitStack() as ending,
+    ):
+        ending.callback(heart.end)
+        heart.ready()
 
         def on_frame(frame: Frame) -> None:
+            heart.frame(frame)
             advance(frame)
             if window is not None:
                 window(frame)
+
+        def stopping() -> bool:  # asked many times a second, whatever happens
+            heart.beat()
+            return stop.requested or (window is not None and window.closed)
 
         return run_pipeline(
             source,
@@ -121,7 +134,7 @@ def _run(
             max_frames=options.max_frames,
             side_by_side=options.side_by_side,
             on_frame=on_frame,
-            stopping=lambda: stop.requested or (window is not None and window.closed),
+            stopping=stopping,
             started_s=options.started_s,
             run={"source": options.video, "outputs": list(outputs), **_versions()},
         )
