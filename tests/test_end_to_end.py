@@ -59,10 +59,11 @@ def test_the_python_api_translates_a_frame(workplace: Path):
 def test_bench_compares_what_was_exported_with_torch(workplace: Path, command, tmp_path: Path):
     """The benchmark finds bundles and checkpoint, and its backends agree on the images."""
     (tmp_path / "runs").symlink_to(workplace / "runs")
-    said = command("p2p-bench", "--frames", 2, "--threads", 1, folder=tmp_path).stdout
+    few = ("--backends", "eager,fp32,fp16", "--frames", 2, "--threads", 1)
+    said = command("p2p-bench", *few, folder=tmp_path).stdout
     rows = {row["name"]: row for row in json.loads((tmp_path / "bench.json").read_text())["rows"]}
     assert set(rows) == {"eager", "fp32", "fp16"}
-    assert rows["fp32"]["psnr_db"] is None or rows["fp32"]["psnr_db"] > 50
+    assert rows["fp32"]["psnr_db"] == "inf" or rows["fp32"]["psnr_db"] > 50
     assert all(name in said for name in rows)
     assert (tmp_path / "bench.png").stat().st_size > 0
 

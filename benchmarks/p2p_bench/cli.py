@@ -5,27 +5,25 @@ from __future__ import annotations
 import importlib.util
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from p2p_runtime.console import P2PCommand, require_extra, setup_logging
-
-if TYPE_CHECKING:
-    from .report import BenchReport
 
 __all__ = ["main"]
 
 EPILOG = """\b
 Examples:
   p2p-bench                               newest export under runs/, against its checkpoint
-  p2p-bench --model runs/city-1/export --threads 2
-  p2p-bench --backends fp32,int8 --frames 200
-  p2p-bench --json bench.json --plot bench.png
+  p2p-bench --model runs/city-1/export --threads 2 --inputs seg.mp4
+  p2p-bench --backends eager,fp32,int8 --frames 200
+  p2p-bench --inputs seg.mp4 --judge judge.pt --json bench.json --plot bench.png
 
 \b
 Every backend gets the same frames in host memory and gives images back there.
-The backends take turns, so that whatever else the machine does hits all alike.
+Each has a process of its own; they take turns, and whoever waits is stopped.
+What cannot run here gets a line that says why.
 """
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -49,7 +47,12 @@ _log = logging.getLogger(__name__)
 @click.option(
     "--backends",
     metavar="NAME,...",
-    help="Among eager, fp32, fp16, int8.  [default: all that are there]",
+    help="Which rows: eager, compile-bf16, fp32, int8, ...  [default: all that can run here]",
+)
+@click.option(
+    "--inputs",
+    metavar="VIDEO|FOLDER",
+    help="Label maps to translate.  [default: those in the checkpoint, else drawn ones]",
 )
 @click.option(
     "--frames",
@@ -57,7 +60,15 @@ _log = logging.getLogger(__name__)
     type=click.IntRange(min=1),
     default=50,
     show_default=True,
-    help="Timed frames a backend.",
+    help="Timed calls a backend.",
+)
+@click.option(
+    "--batch",
+    metavar="N",
+    type=click.IntRange(1, 8),
+    default=1,
+    show_default=True,
+    help="Frames a call.",
 )
 @click.option(
     "--threads",
@@ -66,48 +77,36 @@ _log = logging.getLogger(__name__)
     help="CPU threads of each backend.  [default: all cores]",
 )
 @click.option(
+    "--judge",
+    metavar="FILE.pt",
+    type=_FILE,
+    help="From p2p-train judge: adds label fidelity.",
+)
+@click.option(
     "--json", "json_file", metavar="FILE", type=_FILE, default="bench.json", show_default=True
 )
 @click.option(
     "--plot", "plot_file", metavar="FILE", type=_FILE, default="bench.png", show_default=True
 )
 @click.option("-v", "--verbose", is_flag=True, help="Log more.")
-def main(*, verbose: bool, json_file: Path, plot_file: Path, **flags: Any) -> None:
-    """Time a generator in torch and in every exported precision, on the same frames."""
+def main(
+    *, verbose: bool, json_file: Path, plot_file: Path, backends: str | None, **flags: Any
+) -> None:
+    """Time a generator in torch, in every exported precision and in other runtimes."""
     setup_logging(verbose)
     require_extra("onnxruntime", "cpu")
-    report = _bench(**flags)
+    from .run import BenchRequest, bench
+
+    names = None if backends is None else tuple(name.strip() for name in backends.split(","))
+    report = bench(BenchRequest(names=names, **flags))
     click.echo(report.to_table())
     report.save_json(json_file)
     if importlib.util.find_spec("matplotlib") is None:
         _log.info('no chart: for one, type: pip install "pix2pix-edge[train]"')
-    else:
-        report.save_chart(plot_file)
+        return
+    from .charts import latency_chart
 
-
-def _bench(
-    model: Path | None,
-    checkpoint: Path | None,
-    backends: str | None,
-    frames: int,
-    threads: int | None,
-) -> BenchReport:
-    from .backends import open_backends
-    from .measure import make_frames, measure
-    from .report import BenchReport, describe_machine
-
-    machine = describe_machine(threads)
-    names = None if backends is None else [name.strip() for name in backends.split(",")]
-    opened = open_backends(model, checkpoint, names, threads)
-    contract, inputs = opened[0].contract, opened[0].inputs
-    engines = {backend.name: backend.engine for backend in opened}
-    return BenchReport(
-        rows=tuple(measure(engines, make_frames(contract, inputs, frames))),
-        inputs="drawn inputs" if inputs is None else "validation inputs",
-        height=contract.height,
-        width=contract.width,
-        machine=machine,
-    )
+    latency_chart(report, plot_file)
 
 
 if __name__ == "__main__":

@@ -2,51 +2,59 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-
-from p2p_runtime.bundle import GoldenFrame
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from p2p_runtime.contract import PixelContract
-    from p2p_runtime.engines import Engine
+    from .process import Turn
 
-__all__ = ["Row", "make_frames", "measure"]
+__all__ = ["Latency", "Runner", "agreement_db", "measure"]
 
 ROUNDS = 5
 WARM_UP = 2
-"""Untimed frames before each turn: the backend before it may still spin its threads."""
-COMPARED = 4
-"""Frames whose images are compared with the reference's."""
+"""Untimed frames before each turn: caches and threads are as the backend before left them."""
 
-Clock = Callable[[], float]
+
+class Runner(Protocol):
+    """Who takes turns."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+    def take_turn(self, numbers: Sequence[int], warm_up: int) -> Turn:
+        """Translate the batches of these numbers, after some untimed ones."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
-    """What one backend took for a frame, from host memory to host memory.
+class Latency:
+    """What one backend took for a batch, from host memory to host memory. Nothing is trimmed.
 
     Attributes:
         name: the backend's.
         frames: how many were timed.
-        median_ms, p95_ms, fastest_ms: of the latencies in milliseconds.
-        speedup: the reference's median over this one's.
-        psnr_db: of its images to the reference's, the mean of a few frames; inf when equal.
+        median_ms, p90_ms, p99_ms, fastest_ms: of the latencies in milliseconds.
+        cpu_ms: CPU time of a frame, all threads together.
+        speedup: median, over the frames, of the reference's latency over this one's for the same
+            frame in the same round.
+        slowest_round, fastest_round: least and greatest such ratio of a round's medians.
     """
 
     name: str
     frames: int
     median_ms: float
-    p95_ms: float
+    p90_ms: float
+    p99_ms: float
     fastest_ms: float
+    cpu_ms: float
     speedup: float
-    psnr_db: float
+    slowest_round: float
+    fastest_round: float
 
     @property
     def frames_per_s(self) -> float:
@@ -54,88 +62,59 @@ class Row:
         return 1e3 / self.median_ms
 
 
-def measure(
-    engines: Mapping[str, Engine],
-    frames: Sequence[NDArray[np.uint8]],
-    *,
-    rounds: int = ROUNDS,
-    clock: Clock = time.perf_counter,
-) -> list[Row]:
-    """Time every engine on every frame.
+def measure(runners: Sequence[Runner], frames: int, *, rounds: int = ROUNDS) -> list[Latency]:
+    """Time every runner on every frame.
 
-    Each round takes its share of the frames through all engines, and every round another engine
+    Each round takes its share of the frames through all runners, and every round another runner
     goes first.
 
     Args:
-        engines: by name; the first is the reference.
-        frames: (1, H, W, 3) uint8 BGR each; every engine translates all of them.
-        rounds: how often the engines take turns.
-        clock: tells the time in seconds.
+        runners: the first is the reference.
+        frames: how many; runners know them by number.
+        rounds: how often the runners take turns.
     """
-    names = list(engines)
-    latencies_ms: dict[str, list[float]] = {name: [] for name in names}
-    rounds = min(rounds, len(frames))
-    for turn in range(rounds):
-        first = turn % len(names)
-        for name in names[first:] + names[:first]:
-            latencies_ms[name] += _take_turn(engines[name], frames[turn::rounds], clock)
-    reference, *_ = names
-    expected = _translate(engines[reference], frames)
-    return [
-        _row(
-            name,
-            np.array(latencies_ms[name]),
-            float(np.median(latencies_ms[reference])),
-            _psnr_db(_translate(engines[name], frames), expected),
-        )
-        for name in names
-    ]
+    turns: dict[str, list[Turn]] = {runner.name: [] for runner in runners}
+    rounds = min(rounds, frames)
+    for number in range(rounds):
+        first = number % len(runners)
+        for runner in [*runners[first:], *runners[:first]]:
+            turns[runner.name].append(runner.take_turn(range(number, frames, rounds), WARM_UP))
+    reference = turns[runners[0].name]
+    return [_latency(runner.name, turns[runner.name], reference) for runner in runners]
 
 
-def make_frames(
-    contract: PixelContract, inputs: NDArray[np.uint8] | None, count: int
-) -> list[NDArray[np.uint8]]:
-    """Return frames to time with, each (1, H, W, 3) uint8 BGR.
+def agreement_db(images: NDArray[np.uint8], expected: NDArray[np.uint8]) -> float:
+    """Return the mean over frames of the PSNR to what was expected; inf when all are equal.
 
     Args:
-        contract: the size and the palette.
-        inputs: (N, H, W, 3) uint8 BGR, real inputs to repeat; None for drawn ones.
-        count: how many.
+        images, expected: (N, H, W, 3) uint8 BGR. A frame without any difference counts as if one
+            value in it were off by one.
     """
-    if inputs is not None and len(inputs):
-        return [np.ascontiguousarray(inputs[[index % len(inputs)]]) for index in range(count)]
-    return [GoldenFrame.draw(contract, seed)[np.newaxis] for seed in range(count)]
+    difference = images.astype(np.float64) - expected.astype(np.float64)
+    squares = (difference**2).mean(axis=(1, 2, 3))  # (N,)
+    if not squares.any():
+        return float("inf")
+    least = 1 / images[0].size
+    return float((10 * np.log10(255.0**2 / np.maximum(squares, least))).mean())
 
 
-def _take_turn(engine: Engine, frames: Sequence[NDArray[np.uint8]], clock: Clock) -> list[float]:
-    for _ in range(WARM_UP):
-        engine.infer(frames[0])
-    latencies_ms = []
-    for frame in frames:
-        start_s = clock()
-        engine.infer(frame)
-        latencies_ms.append((clock() - start_s) * 1e3)
-    return latencies_ms
-
-
-def _translate(engine: Engine, frames: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    return np.concatenate([engine.infer(frame) for frame in frames[:COMPARED]])
-
-
-def _row(name: str, latencies_ms: NDArray[np.float64], reference_ms: float, psnr_db: float) -> Row:
-    median_ms = float(np.median(latencies_ms))
-    return Row(
+def _latency(name: str, turns: list[Turn], reference: list[Turn]) -> Latency:
+    rounds = [np.array(turn.latencies_ms) for turn in turns]
+    references = [np.array(turn.latencies_ms) for turn in reference]
+    latencies_ms = np.concatenate(rounds)
+    by_round = [
+        float(np.median(other) / np.median(own))
+        for own, other in zip(rounds, references, strict=True)
+    ]
+    return Latency(
         name=name,
         frames=len(latencies_ms),
-        median_ms=median_ms,
-        p95_ms=float(np.percentile(latencies_ms, 95)),
+        median_ms=float(np.median(latencies_ms)),
+        p90_ms=float(np.percentile(latencies_ms, 90)),
+        p99_ms=float(np.percentile(latencies_ms, 99)),
         fastest_ms=float(latencies_ms.min()),
-        speedup=reference_ms / median_ms,
-        psnr_db=psnr_db,
+        cpu_ms=sum(turn.cpu_ms for turn in turns) / len(latencies_ms),
+        speedup=float(np.median(np.concatenate(references) / latencies_ms)),
+        slowest_round=min(by_round),
+        fastest_round=max(by_round),
     )
-
-
-def _psnr_db(images: NDArray[np.uint8], expected: NDArray[np.uint8]) -> float:
-    difference = images.astype(np.float64) - expected.astype(np.float64)
-    mean_square = float((difference**2).mean())
-    return float("inf") if mean_square == 0 else 10 * float(np.log10(255.0**2 / mean_square))

@@ -147,7 +147,7 @@ def main(
 
     from p2p_runtime.files import write_bytes, write_text
 
-    from .report import describe_machine
+    from .machine import describe_machine
 
     chosen = {name: flags for name, flags in VARIANTS.items() if not only or name in only}
     size = ("--epochs", epochs, "--image-size", image_size, "--ngf", width, "--ndf", width)

@@ -258,7 +258,7 @@ def main(
     setup_logging()
     from p2p_runtime.files import write_text
 
-    from .report import describe_machine
+    from .machine import describe_machine
 
     machine = describe_machine(threads)
     with tempfile.TemporaryDirectory() as scratch:

@@ -1,26 +1,58 @@
-"""A benchmark as a table, as JSON, and as a chart, always with the machine that it ran on."""
+"""A benchmark as a table and as JSON, always with the machine that it ran on."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
-import platform
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from p2p_runtime.files import write_bytes, write_text
+from p2p_runtime.errors import ConfigError
+from p2p_runtime.files import write_text
 
-if TYPE_CHECKING:
-    from .measure import Row
+from .measure import Latency
 
-__all__ = ["BENCH_SCHEMA", "BenchReport", "describe_machine"]
+__all__ = ["BENCH_SCHEMA", "BenchReport", "Row"]
 
-BENCH_SCHEMA = 1
-PACKAGES = ("pix2pix-edge", "numpy", "onnxruntime", "onnxruntime-gpu", "opencv-python", "torch")
+BENCH_SCHEMA = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One backend: what it took, or why it took no part.
+
+    Attributes:
+        name, what: the backend's, for commands and for readers.
+        latency: None when it took no part.
+        absent: why not; or None.
+        size_mib: of the file that it runs.
+        start_ms: from the start of a Python process until the model is loaded.
+        first_ms: of the first frame.
+        peak_rss_mib: most memory of its process, libraries included.
+        psnr_db: of its images to the reference's; None for the reference, inf when all are equal.
+        fidelity: pixel accuracy and mean IoU that a judge gave its images.
+    """
+
+    name: str
+    what: str
+    latency: Latency | None = None
+    absent: str | None = None
+    size_mib: float | None = None
+    start_ms: float | None = None
+    first_ms: float | None = None
+    peak_rss_mib: float | None = None
+    psnr_db: float | None = None
+    fidelity: dict[str, float] | None = None
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Row:
+        """Read what :meth:`BenchReport.to_json` wrote."""
+        latency = document["latency"]
+        values = {**document, "latency": None if latency is None else Latency(**latency)}
+        if values["psnr_db"] == "inf":
+            values["psnr_db"] = math.inf
+        return cls(**values)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,48 +60,78 @@ class BenchReport:
     """What was measured, and on what.
 
     Attributes:
-        rows: one a backend; the first is what the speed-ups refer to.
+        rows: one a backend; the first that took part is what the ratios refer to.
         height, width: the frames' size in pixels.
+        batch: frames a call.
         inputs: where the frames come from.
-        machine: see :func:`describe_machine`.
+        generator: what the model says of its architecture.
+        gmac: multiply-accumulates of a frame, in thousands of millions; None for other networks.
+        ceilings: GMAC/s of the machine's matrix products by type.
+        machine: see :func:`.machine.describe_machine`.
     """
 
     rows: tuple[Row, ...]
     height: int
     width: int
+    batch: int
     inputs: str
+    generator: dict[str, Any]
+    gmac: float | None
+    ceilings: dict[str, float]
     machine: dict[str, Any]
 
+    @property
+    def timed(self) -> tuple[tuple[Row, Latency], ...]:
+        """The rows that took part, with their latencies."""
+        return tuple((row, row.latency) for row in self.rows if row.latency is not None)
+
+    def gmac_per_s(self, latency: Latency) -> float | None:
+        """Return what a backend achieves; None where the network's work is not known."""
+        return None if self.gmac is None else self.gmac * self.batch * 1e3 / latency.median_ms
+
     def to_table(self) -> str:
-        """Return the report as a few lines for people."""
+        """Return the report as lines for people."""
         machine = self.machine
+        (_, first), *_ = self.timed
         lines = [
-            f"{self.width}x{self.height}, batch 1, {self.rows[0].frames} frames a backend "
+            f"{self.width}x{self.height}, batch {self.batch}, {first.frames} frames a backend "
             f"({self.inputs}), host memory to host memory",
             f"{machine['cpu']}, {machine['threads']} threads, load {machine['load']} at the start",
-            f"{'backend':<10}{'median ms':>11}{'p95 ms':>10}{'frames/s':>10}{'speed-up':>10}"
-            f"{'PSNR dB':>10}",
+            f"{'backend':<18}{'median ms':>11}{'p90':>8}{'p99':>8}{'frames/s':>10}{'ratio':>9}"
+            f"{'CPU ms':>9}{'RSS MiB':>9}{'PSNR dB':>9}",
         ]
-        lines += [
-            f"{row.name:<10}{row.median_ms:>11.2f}{row.p95_ms:>10.2f}{row.frames_per_s:>10.1f}"
-            f"{row.speedup:>9.2f}x{row.psnr_db:>10.1f}"
-            for row in self.rows
-        ]
+        lines += [self._line(row, latency) for row, latency in self.timed]
+        lines += [f"{row.name:<18} not measured: {row.absent}" for row in self.rows if row.absent]
         return "\n".join(lines)
 
+    def _line(self, row: Row, latency: Latency) -> str:
+        rss = "" if row.peak_rss_mib is None else f"{row.peak_rss_mib:.0f}"
+        psnr = "" if row.psnr_db is None else f"{row.psnr_db:.1f}"
+        return (
+            f"{row.name:<18}{latency.median_ms:>11.2f}{latency.p90_ms:>8.1f}{latency.p99_ms:>8.1f}"
+            f"{latency.frames_per_s:>10.1f}{latency.speedup:>8.2f}x{latency.cpu_ms:>9.1f}"
+            f"{rss:>9}{psnr:>9}"
+        )
+
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values; an infinite PSNR becomes null."""
-        rows = [asdict(row) for row in self.rows]
-        for row in rows:
-            row["psnr_db"] = row["psnr_db"] if math.isfinite(row["psnr_db"]) else None
-        return {
-            "schema": BENCH_SCHEMA,
-            "height": self.height,
-            "width": self.width,
-            "inputs": self.inputs,
-            "machine": self.machine,
-            "rows": rows,
-        }
+        """Return plain JSON values, rounded to what was measured; :meth:`from_json` reads them."""
+        document = {field.name: getattr(self, field.name) for field in fields(self)}
+        document["rows"] = [_rounded(asdict(row)) for row in self.rows]
+        return {"schema": BENCH_SCHEMA, **document}
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> BenchReport:
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            ConfigError: another version of the project wrote it.
+        """
+        if document.get("schema") != BENCH_SCHEMA:
+            raise ConfigError(
+                f"a benchmark of schema {document.get('schema')}; this version reads {BENCH_SCHEMA}"
+            )
+        values = {field.name: document[field.name] for field in fields(cls)}
+        return cls(**{**values, "rows": tuple(map(Row.from_json, document["rows"]))})
 
     def save_json(self, path: Path) -> None:
         """Write the report as JSON.
@@ -79,64 +141,11 @@ class BenchReport:
         """
         write_text(path, json.dumps(self.to_json(), indent=2, allow_nan=False) + "\n")
 
-    def save_chart(self, path: Path) -> None:
-        """Draw medians as bars, with whiskers up to the 95th percentile, as a PNG.
 
-        Raises:
-            OutputError: it cannot be written.
-        """
-        import io
-
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(7, 1.6 + 0.5 * len(self.rows)), layout="constrained")
-        axes = figure.subplots()
-        names = [row.name for row in self.rows]
-        medians = [row.median_ms for row in self.rows]
-        tails = [max(row.p95_ms - row.median_ms, 0.0) for row in self.rows]
-        bars = axes.barh(names, medians, xerr=([0.0] * len(tails), tails), capsize=3)
-        labels = [f" {row.median_ms:.1f} ms, {row.speedup:.2f}x" for row in self.rows]
-        axes.bar_label(bars, labels, label_type="center")
-        axes.invert_yaxis()
-        axes.set_xlabel("ms a frame: median, whisker to the 95th percentile")
-        machine = f"{self.machine['cpu']}, {self.machine['threads']} threads"
-        axes.set_title(f"{self.width}x{self.height}, batch 1\n{machine}", fontsize=10)
-        png = io.BytesIO()
-        figure.savefig(png, format="png", dpi=120)
-        write_bytes(path, png.getvalue())
-
-
-def describe_machine(threads: int | None) -> dict[str, Any]:
-    """Say what the figures were measured on, without naming the machine or its user.
-
-    Args:
-        threads: CPU threads that were asked for; None for all cores.
-    """
-    return {
-        "cpu": _cpu_name(),
-        "cores": os.cpu_count(),
-        "threads": threads or os.cpu_count(),
-        "load": round(os.getloadavg()[0], 2),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "versions": _versions(PACKAGES),
-    }
-
-
-def _cpu_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _versions(packages: Sequence[str]) -> dict[str, str]:
-    found = {}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue  # not installed, so it took no part
-    return found
+def _rounded(value: Any) -> Any:
+    """Round every number to a thousandth; an infinite PSNR becomes the word ``inf``."""
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, float):
+        return round(value, 3) if math.isfinite(value) else "inf"
+    return value

@@ -152,8 +152,8 @@ def main(frames: int, ngf: int, output: Path | None) -> None:
     setup_logging()
     from p2p_runtime.files import write_text
 
+    from .machine import describe_machine
     from .random_model import write_random_model
-    from .report import describe_machine
 
     machine = describe_machine(None)
     with tempfile.TemporaryDirectory() as scratch:

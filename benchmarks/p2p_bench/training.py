@@ -127,7 +127,7 @@ def main(data: str, ngf: int, ndf: int, batch_size: int, rounds: int, output: Pa
     from p2p_runtime.files import write_text
     from p2p_train.config import TrainConfig
 
-    from .report import describe_machine
+    from .machine import describe_machine
 
     warm_up = 3
     fast = TrainConfig(data=data, ngf=ngf, ndf=ndf, batch_size=batch_size, precision="bf16")

@@ -9,7 +9,7 @@ import click
 
 from . import __version__
 from .console import P2PCommand, require_extra, setup_logging
-from .errors import ConfigError, StoppedError
+from .errors import ConfigError
 from .flags import model_flags, report_flags, sink_flags, source_flags
 from .interrupts import StopRequest
 
@@ -20,8 +20,7 @@ Examples:
   p2p-run --video seg.mp4
   p2p-run --video seg.mp4 --model runs/city-1/export --side-by-side
   p2p-run --video labels/ --labels ids --output photos/
-  p2p-run --video rtsp://camera/labels --output city.mp4 --output rtsp://server/city
-  segmenter | p2p-run --video - --size 640x360 --labels ids --output city.mp4
+  p2p-run --video seg.mp4 --output a.mp4 --output pngs/
   p2p-run --video seg.mp4 --device cuda --report run.json --strict
   p2p-run --doctor
 """
@@ -35,7 +34,7 @@ Examples:
 @click.version_option(__version__, prog_name="p2p-run")
 @click.pass_context
 def main(
-    context: click.Context, /, *, verbose: bool, doctor: bool, strict: bool, **flags: Any
+    context: click.Context, /, *, verbose: bool, doctor: bool, strict: bool, drop: str, **flags: Any
 ) -> None:
     """Translate a label video into photos, frame by frame, with an exported generator.
 
@@ -46,18 +45,17 @@ def main(
     if doctor:
         context.exit(_doctor())
     if flags["video"] is None:
-        raise ConfigError("name a video, a folder, a camera or a stream with --video")
+        raise ConfigError("name a video or a folder of pictures with --video")
+    if drop == "latest":
+        raise ConfigError("--drop latest needs a live source; files wait, so nothing is dropped")
+
     require_extra("onnxruntime", "cpu")
     with StopRequest() as stop:
         from .pipeline import check_losses
         from .run import RunOptions, translate_video
-        from .sinks import STDOUT
 
-        try:
-            report = translate_video(RunOptions(**flags, started_s=started_s), stop)
-        except StoppedError:
-            context.exit(stop.exit_code)
-        click.echo(report.to_table(), err=STDOUT in flags["output"])  # frames own stdout
+        report = translate_video(RunOptions(**flags, started_s=started_s), stop)
+        click.echo(report.to_table())
         if stop.requested:
             context.exit(stop.exit_code)
         check_losses(report, strict=strict)

@@ -1,18 +1,20 @@
-"""Which backends a benchmark finds."""
+"""Which backends a benchmark finds, and that each computes the same generator."""
 
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
+import sys
+from importlib.metadata import distributions
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from p2p_bench import backends
-from p2p_bench.backends import open_backends
-from p2p_runtime.errors import CheckpointError, ConfigError
-from p2p_runtime.translator import Translator
+from p2p_bench.backends import BACKENDS, CHECKPOINT
+from p2p_bench.backends.opening import choose, find_files
+from p2p_bench.inputs import bench_frames
+from p2p_bench.measure import agreement_db
+from p2p_runtime.errors import BundleError, CheckpointError, ConfigError, SourceError
 
 
 @pytest.fixture
@@ -27,52 +29,53 @@ def lone(bundles: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(bundles / "model-fp32.onnx", tmp_path / "away-fp32.onnx"))
 
 
-def test_a_runs_bundles_bring_its_checkpoint(bundles: Path):
-    """Torch comes first, then each precision; all take and give the same pictures."""
-    opened = open_backends(bundles, None, None, threads=1)
-    assert [backend.name for backend in opened] == ["eager", "fp32", "fp16"]
-    frame = opened[0].inputs[:1]
-    images = [backend.engine.infer(frame) for backend in opened]
-    assert {image.shape for image in images} == {frame.shape}
-    assert {image.dtype for image in images} == {np.dtype(np.uint8)}
-    np.testing.assert_allclose(images[0].astype(int), images[1].astype(int), atol=1)
+def test_names_pick_rows_in_the_tables_order():
+    """--backends picks; the first row, which the others are compared with, stays first."""
+    assert [backend.name for backend in choose(["int8", "eager"])] == ["eager", "int8"]
+    assert [backend.name for backend in choose(None)] == list(BACKENDS)
 
 
-def test_a_bundle_without_its_run_is_timed_alone(lone: Path, caplog):
-    """A device has bundles and no checkpoint: that is said, and no error."""
-    caplog.set_level("INFO")
-    assert [backend.name for backend in open_backends(lone, None, None, 1)] == ["fp32"]
-    assert "no eager backend" in caplog.text
-
-
-def test_eager_that_was_asked_for_must_be_there(lone: Path):
-    """What a user names is never left out."""
-    with pytest.raises(CheckpointError):
-        open_backends(lone, None, ["eager", "fp32"], 1)
-
-
-def test_only_the_named_backends_are_opened(bundles: Path):
-    """--backends picks."""
-    assert [backend.name for backend in open_backends(bundles, None, ["fp32"], 1)] == ["fp32"]
-
-
-def test_an_unknown_backend_lists_those_that_are_there(bundles: Path):
+def test_an_unknown_backend_lists_those_that_there_are():
     """A typing error says what could have been typed."""
-    with pytest.raises(ConfigError, match=r"no backend int4 here; there are eager, fp32, fp16"):
-        open_backends(bundles, None, ["int4"], 1)
+    with pytest.raises(ConfigError, match=r"no backend int4; there are eager, torch-bf16"):
+        choose(["int4"])
 
 
-def test_models_of_different_sizes_cannot_be_compared(bundles: Path, monkeypatch):
-    """The same frames must fit all backends."""
-    eager = backends._eager
+def test_a_runs_bundles_bring_its_checkpoint(bundles: Path):
+    """Everything that was exported is found, and what it was exported from."""
+    files = find_files(bundles, None)
+    assert set(files.bundles) == {"fp32", "fp16"}
+    assert files.find(CHECKPOINT) == bundles.parent / "checkpoints" / "best.pt"
+    assert files.find("int8") is None
+    assert files.generator["ngf"] == 8
 
-    def larger(*arguments):
-        backend = eager(*arguments)
-        return replace(backend, contract=replace(backend.contract, height=512))
 
-    monkeypatch.setattr(backends, "_eager", larger)
-    with pytest.raises(ConfigError, match="different sizes: eager 512x64, fp32 64x64"):
-        open_backends(bundles, None, None, 1)
+def test_tensorrt_engines_are_found_by_what_they_were_built_of(bundles: Path, tmp_path: Path):
+    """A plan belongs to the ONNX file whose name it carries."""
+    shutil.copytree(bundles.parent, tmp_path / "run")
+    plan = tmp_path / "run" / "export" / "model-int8-tensorrt-sm86.engine"
+    plan.touch()
+    assert find_files(plan.parent, None).find(BACKENDS["plan-int8"].needs) == plan
+
+
+def test_a_bundle_without_its_run_has_no_checkpoint(lone: Path):
+    """A device has bundles and nothing else; that is no error."""
+    files = find_files(lone, None)
+    assert (files.checkpoint, set(files.bundles)) == (None, {"fp32"})
+
+
+def test_a_checkpoint_that_was_named_must_be_there(lone: Path, tmp_path: Path):
+    """What a user names is never left out."""
+    with pytest.raises(CheckpointError, match="holds no checkpoints"):
+        find_files(lone, tmp_path)
+    with pytest.raises(CheckpointError, match="does not exist"):
+        find_files(lone, tmp_path / "last.pt")
+
+
+def test_no_bundles_is_an_error(tmp_path: Path):
+    """A folder without models says which names it looked for."""
+    with pytest.raises(BundleError, match=r"model-fp32\.onnx"):
+        find_files(tmp_path, None)
 
 
 def test_another_checkpoint_is_named(bundles: Path, tmp_path: Path, caplog):
@@ -80,15 +83,67 @@ def test_another_checkpoint_is_named(bundles: Path, tmp_path: Path, caplog):
     shutil.copytree(bundles.parent, tmp_path / "run")
     best = tmp_path / "run" / "checkpoints" / "best.pt"
     best.write_bytes(best.read_bytes() + b"\0")
-    open_backends(tmp_path / "run" / "export", None, None, 1)
+    find_files(tmp_path / "run" / "export", None)
     assert "was not exported from" in caplog.text
 
 
-def test_eager_computes_what_the_bundle_does(bundles: Path):
-    """Both are the generator in eval mode, to the rounding of a pixel."""
-    eager, *_ = open_backends(bundles, None, ["eager"], 1)
-    with Translator.load(bundles / "model-fp32.onnx", threads=1) as translate:
-        difference = eager.engine.infer(eager.inputs[:1])[0].astype(int) - translate(
-            eager.inputs[0]
-        )
-    assert abs(difference).max() <= 1
+@pytest.mark.parametrize("backend", BACKENDS.values(), ids=lambda backend: backend.name)
+def test_every_row_runs_here_or_says_why_not(backend):
+    """No row needs a GPU, a peer or a driver to find out that it is not there."""
+    reason = backend.missing()
+    assert reason is None or len(reason) > 10
+    assert backend.what.partition(",")[0] != backend.what
+
+
+SAME = {"eager": 99, "fp32": 50, "fp16": 50, "torch-bf16": 30, "openvino-fp32": 50,
+        "openvino-bf16": 30, "ncnn-fp32": 50, "ncnn-bf16": 30}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_every_row_computes_the_same_generator(name: str, bundles: Path):
+    """uint8 BGR in and out, and the same picture to what its arithmetic allows."""
+    backend = BACKENDS[name]
+    if reason := backend.missing():
+        pytest.skip(reason)
+    files = find_files(bundles, None)
+    frames, _ = bench_frames(files, None, 2, batch=2)
+    expected = BACKENDS["eager"].open(files.checkpoint, 1).infer(frames[0])
+    engine = backend.open(files.find(backend.needs), 1)
+    images = engine.infer(frames[0]).copy()
+    engine.close()
+    assert (images.shape, images.dtype) == (frames[0].shape, np.dtype(np.uint8))
+    assert agreement_db(images, expected) > SAME[name]
+
+
+def test_openvino_is_loaded_without_its_telemetry(bundles: Path, monkeypatch):
+    """`import openvino` sends an event, unless its telemetry package cannot be imported."""
+    if not {"openvino", "openvino-telemetry"} <= {one.name for one in distributions()}:
+        pytest.skip("openvino and its telemetry package are not installed")
+    monkeypatch.delitem(sys.modules, "openvino_telemetry", raising=False)
+    BACKENDS["openvino-fp32"].open(bundles / "model-fp32.onnx", 1).close()
+    assert sys.modules["openvino_telemetry"] is None
+
+
+def test_frames_are_the_checkpoints_own_where_it_has_any(bundles: Path):
+    """Validation inputs are repeated until there are enough."""
+    frames, said = bench_frames(find_files(bundles, None), None, 3, batch=4)
+    assert frames.shape == (3, 4, 64, 64, 3)
+    assert "validation inputs" in said
+
+
+def test_frames_are_drawn_on_a_device(lone: Path):
+    """Without inputs, frames in the contract's size and colours stand in."""
+    files = find_files(lone, None)
+    frames, said = bench_frames(files, None, 2, batch=1)
+    np.testing.assert_array_equal(files.contract.palette.snap(frames[0, 0]), frames[0, 0])
+    assert (frames[0] != frames[1]).any()
+    assert said == "2 drawn inputs"
+
+
+def test_frames_come_from_the_video_that_was_named(lone: Path, workplace: Path, tmp_path: Path):
+    """Its frames are spread evenly and brought to the contract's size; no video is an error."""
+    files = find_files(lone, None)
+    frames, said = bench_frames(files, str(workplace / "seg.mp4"), 3, batch=1)
+    assert (frames.shape, said) == ((3, 1, 64, 64, 3), "3 given inputs")
+    with pytest.raises(SourceError):
+        bench_frames(files, str(tmp_path / "no.mp4"), 3, batch=1)

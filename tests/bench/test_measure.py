@@ -2,105 +2,97 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import pytest
 
-from p2p_bench.measure import WARM_UP, make_frames, measure
-from p2p_runtime.contract import PixelContract
-from p2p_runtime.palette import CITYSCAPES
-
-CONTRACT = PixelContract(height=32, width=64, palette=CITYSCAPES)
+from p2p_bench.measure import WARM_UP, agreement_db, measure
+from p2p_bench.process import Turn
 
 
-class Clock:
-    """A clock that only the engines move."""
+class FakeRunner:
+    """A runner whose frames take what a function of their number says."""
 
-    def __init__(self) -> None:
-        self.now_s = 0.0
+    def __init__(self, name: str, turns: list[str], ms: Callable[[int], float]) -> None:
+        self.name, self.turns, self.ms = name, turns, ms
+        self.numbers: list[int] = []
+        self.warm_ups: list[int] = []
 
-    def __call__(self) -> float:
-        return self.now_s
-
-
-class FakeEngine:
-    """An engine that takes a given time and adds a given amount to every pixel."""
-
-    device = "cpu"
-
-    def __init__(self, clock: Clock, turns: list[str], name: str, ms: float, add: int = 0) -> None:
-        self.clock, self.turns, self.name, self.ms, self.add = clock, turns, name, ms, add
-
-    def infer(self, frames: np.ndarray) -> np.ndarray:
-        self.clock.now_s += self.ms / 1e3
+    def take_turn(self, numbers: Sequence[int], warm_up: int) -> Turn:
         self.turns.append(self.name)
-        return np.clip(frames.astype(int) + self.add, 0, 255).astype(np.uint8)
-
-    def close(self) -> None:
-        """Nothing to free."""
+        self.numbers += numbers
+        self.warm_ups.append(warm_up)
+        latencies_ms = tuple(self.ms(number) for number in numbers)
+        return Turn(latencies_ms=latencies_ms, cpu_ms=2 * sum(latencies_ms))
 
 
 @pytest.fixture
 def bench():
-    """Return a function that measures fakes given as name -> (ms, add), and the turns taken."""
+    """Return a function that measures fakes given as name -> ms, and the runners."""
 
-    def run(fakes: dict[str, tuple[float, int]], frames: int = 10, rounds: int = 5):
-        clock, turns = Clock(), []
-        engines = {
-            name: FakeEngine(clock, turns, name, ms, add) for name, (ms, add) in fakes.items()
-        }
-        frames_made = make_frames(CONTRACT, None, frames)
-        return measure(engines, frames_made, rounds=rounds, clock=clock), turns
+    def run(frames: int = 10, rounds: int = 5, **fakes: Callable[[int], float]):
+        turns: list[str] = []
+        runners = [FakeRunner(name, turns, ms) for name, ms in fakes.items()]
+        return measure(runners, frames, rounds=rounds), runners
 
     return run
 
 
-def test_median_p95_and_speedup_come_from_the_clock(bench):
-    """The figures are those of the frames, and speed-ups refer to the first backend."""
-    (slow, fast), _ = bench({"eager": (10.0, 0), "fp32": (4.0, 0)})
-    assert slow.median_ms == pytest.approx(10.0)
-    assert slow.speedup == pytest.approx(1.0)
-    assert (fast.median_ms, fast.p95_ms, fast.fastest_ms) == pytest.approx((4.0, 4.0, 4.0))
+def test_medians_and_ratios_refer_to_the_first(bench):
+    """The figures are those of the frames; every ratio is against the first runner."""
+    (slow, fast), _ = bench(eager=lambda n: 10.0, fp32=lambda n: 4.0)
+    assert (slow.median_ms, slow.speedup) == (10.0, 1.0)
+    assert (fast.median_ms, fast.p90_ms, fast.p99_ms, fast.fastest_ms) == (4.0, 4.0, 4.0, 4.0)
     assert fast.speedup == pytest.approx(2.5)
     assert fast.frames_per_s == pytest.approx(250)
+    assert fast.cpu_ms == pytest.approx(8.0)  # all threads together
+
+
+def test_nothing_is_trimmed(bench):
+    """One slow frame in a hundred stands in the tail."""
+    (row,), _ = bench(frames=100, eager=lambda n: 500.0 if n == 42 else 5.0)
+    assert row.frames == 100
+    assert row.p90_ms == 5.0
+    assert row.p99_ms > 5.0
+
+
+def test_ratios_pair_the_same_frame_of_the_same_round(bench):
+    """Where each frame is twice as fast, so is the backend, however frames differ."""
+    rows, _ = bench(eager=lambda n: 10.0 * 2**n, fp32=lambda n: 5.0 * 2**n)
+    assert rows[1].speedup == rows[1].slowest_round == rows[1].fastest_round == 2.0
+
+
+def test_rounds_show_how_far_ratios_spread(bench):
+    """A round in which a backend was disturbed shows."""
+    rows, _ = bench(eager=lambda n: 10.0, fp32=lambda n: 10.0 if n % 5 == 0 else 5.0)
+    assert (rows[1].slowest_round, rows[1].speedup, rows[1].fastest_round) == (1.0, 2.0, 2.0)
 
 
 def test_every_backend_gets_every_frame_once_timed(bench):
     """No frame is left out when the rounds do not divide the frames."""
-    rows, _ = bench({"eager": (1.0, 0), "int8": (1.0, 0)}, frames=7, rounds=5)
-    assert [row.frames for row in rows] == [7, 7]
+    _, runners = bench(frames=7, eager=lambda n: 1.0, int8=lambda n: 1.0)
+    assert [sorted(runner.numbers) for runner in runners] == [list(range(7))] * 2
 
 
 def test_fewer_frames_than_rounds_still_work(bench):
     """One frame makes one round."""
-    rows, _ = bench({"eager": (1.0, 0)}, frames=1)
-    assert rows[0].frames == 1
+    (row,), _ = bench(frames=1, eager=lambda n: 1.0)
+    assert row.frames == 1
 
 
 def test_backends_take_turns_and_each_goes_first_in_some_round(bench):
     """A slow minute hits all backends alike, and none always follows the same one."""
-    _, turns = bench({"a": (1.0, 0), "b": (1.0, 0)}, frames=4, rounds=2)
-    turn = WARM_UP + 2
-    assert turns[: 4 * turn] == ["a"] * turn + ["b"] * turn + ["b"] * turn + ["a"] * turn
+    _, (a, b) = bench(frames=4, rounds=2, a=lambda n: 1.0, b=lambda n: 1.0)
+    assert a.turns == ["a", "b", "b", "a"]
+    assert a.warm_ups == b.warm_ups == [WARM_UP] * 2
 
 
-def test_images_are_compared_with_the_first_backends(bench):
-    """A backend that computes something else shows a low PSNR."""
-    rows, _ = bench({"eager": (1.0, 0), "same": (1.0, 0), "other": (1.0, 40)})
-    assert rows[0].psnr_db == rows[1].psnr_db == float("inf")
-    assert 10 < rows[2].psnr_db < 25
-
-
-def test_frames_are_the_models_own_inputs_where_there_are_any():
-    """Real inputs are repeated until there are enough."""
-    inputs = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
-    frames = make_frames(CONTRACT, inputs, 3)
-    assert [frame.shape for frame in frames] == [(1, 4, 4, 3)] * 3
-    np.testing.assert_array_equal(frames[2][0], inputs[0])
-
-
-def test_frames_are_drawn_otherwise():
-    """Without real inputs, frames in the contract's size and colours stand in."""
-    first, second = make_frames(CONTRACT, None, 2)
-    assert first.shape == (1, 32, 64, 3)
-    np.testing.assert_array_equal(CITYSCAPES.snap(first), first)
-    assert (first != second).any()
+def test_agreement_is_the_mean_over_frames():
+    """A frame that is right does not hide one that is wrong, and the other way round."""
+    expected = np.zeros((2, 8, 8, 3), np.uint8)
+    assert agreement_db(expected, expected) == float("inf")
+    off = expected + np.array([255, 0], np.uint8)[:, None, None, None]
+    # 0 dB for the frame that is all wrong, and the most that such a frame can show for the other.
+    most = 10 * np.log10(255**2 * 8 * 8 * 3)
+    assert agreement_db(off, expected) == pytest.approx(most / 2)

@@ -9,7 +9,7 @@ def test_each_form_of_a_random_generator_is_timed() -> None:
     """All forms of one width run the same frames; the first is the reference."""
     rows = time_width(4, side_px=32, frames=3, threads=1)
     names = ["eager", "fp32", "int8", "int8, DepthToSpace"]
-    assert [(row.name, row.frames) for row in rows] == [(name, 3) for name in names]
-    assert rows[0].speedup == 1
+    assert [(row.name, row.latency.frames) for row in rows] == [(name, 3) for name in names]
+    assert rows[0].latency.speedup == 1
     assert rows[1].psnr_db > 50  # the same function, gates or not
     assert rows[3].psnr_db == rows[2].psnr_db  # two ways to say one shuffle

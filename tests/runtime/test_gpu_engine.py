@@ -99,6 +99,15 @@ def test_without_a_cuda_graph_it_runs_and_says_so(
     assert (engine.infer(np.zeros((1, 64, 64, 3), np.uint8)) == 255).all()
 
 
+def test_a_cuda_graph_that_was_asked_for_stays(bundle: Path, gpu: SimpleNamespace) -> None:
+    """A benchmark's row is what its name says: with a graph, or without, and nothing else."""
+    OrtGpuEngine(ModelBundle.load(bundle), device="cuda", graph=False)
+    assert [options["enable_cuda_graph"] for options in gpu.asked] == ["0"]
+    gpu.fails_with_graph = True
+    with pytest.raises(EngineError):
+        OrtGpuEngine(ModelBundle.load(bundle), device="cuda", graph=True)
+
+
 @pytest.fixture
 def tensorrt(monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
     """A GPU and a TensorRT 10.3."""

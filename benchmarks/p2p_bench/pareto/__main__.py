@@ -42,7 +42,7 @@ def main(
     setup_logging()
     import torch
 
-    from p2p_bench.report import describe_machine
+    from p2p_bench.machine import describe_machine
     from p2p_runtime.files import write_bytes, write_text
     from p2p_train.judge import Judge
 

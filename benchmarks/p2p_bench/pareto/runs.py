@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
-from p2p_bench.measure import make_frames, measure
+from p2p_bench.backends import Files
+from p2p_bench.backends.runtime_backend import RuntimeBackend
+from p2p_bench.inputs import bench_frames
+from p2p_bench.run import compare
 from p2p_export.exporting import export
 from p2p_export.inspecting import cost_of
 from p2p_export.request import ExportRequest
@@ -125,17 +128,15 @@ def _scores(run: Path, checkpoint: Path, bundle: Path, judge: Judge, data: Path)
 
 def _latencies_ms(bundles: dict[Path, Path], frames: int, threads: int) -> dict[Path, float]:
     """Time all int8 files in turns; return medians."""
-    loaded = {str(run): ModelBundle.load(path) for run, path in bundles.items()}
-    contracts = [bundle.contract for bundle in loaded.values()]
+    contracts = [ModelBundle.load(path).contract for path in bundles.values()]
     if len({(contract.height, contract.width) for contract in contracts}) > 1:
         raise ConfigError("the runs have different image sizes; compare those of one size")
-    engines = {name: open_engine(bundle, "cpu", threads) for name, bundle in loaded.items()}
-    try:
-        rows = measure(engines, make_frames(contracts[0], None, frames))
-    finally:
-        for engine in engines.values():
-            engine.close()
-    return {Path(row.name): row.median_ms for row in rows}
+    paths = {str(run): path for run, path in bundles.items()}
+    files = Files(bundles=paths, checkpoint=None, contract=contracts[0])
+    backends = [RuntimeBackend(name=name, what=name, needs=name) for name in paths]
+    inputs, _ = bench_frames(files, None, frames, batch=1)
+    rows, _ = compare(backends, files, inputs, threads)
+    return {Path(row.name): row.latency.median_ms for row in rows if row.latency is not None}
 
 
 def _point(

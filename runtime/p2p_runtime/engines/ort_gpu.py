@@ -36,13 +36,15 @@ class OrtGpuEngine:
     a frame then costs one launch instead of one an operator.
     """
 
-    def __init__(self, bundle: ModelBundle, *, device: str) -> None:
+    def __init__(self, bundle: ModelBundle, *, device: str, graph: bool | None = None) -> None:
         """Load a bundle onto a GPU, and run it once.
 
         Args:
             bundle: the checked model file.
             device: ``cuda`` or ``tensorrt``. TensorRT builds its engine now, which may take
                 minutes, and keeps it for the next time.
+            graph: with a CUDA graph or without; None takes one where the network can be captured,
+                and says so where it cannot.
 
         Raises:
             DeviceUnavailableError: the device is not there, or cannot run all of the model.
@@ -54,8 +56,13 @@ class OrtGpuEngine:
         self._lock = threading.Lock()
         cache = TrtCache(bundle) if device == "tensorrt" else None
         try:
-            self._buffers = self._open(bundle, _provider_options(bundle, device, cache, graph=True))
+            first = graph is not False
+            self._buffers = self._open(
+                bundle, _provider_options(bundle, device, cache, graph=first)
+            )
         except EngineError as error:
+            if graph is not None:
+                raise
             _log.warning("%s: without a CUDA graph, which is slower: %s", device, error)
             self._buffers = self._open(
                 bundle, _provider_options(bundle, device, cache, graph=False)

@@ -1,0 +1,81 @@
+"""OpenVINO, a peer: the same ONNX files in Intel's runtime."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from p2p_runtime.errors import DeviceUnavailableError, EngineError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from p2p_runtime.engines import Engine
+
+__all__ = ["OpenVinoBackend"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpenVinoBackend:
+    """A bundle in OpenVINO's CPU plugin; see :class:`.base.Backend`.
+
+    Attributes:
+        computes: ``f32`` or ``bf16``, what layers without integers compute in.
+    """
+
+    name: str
+    what: str
+    needs: str
+    computes: str = "f32"
+
+    def missing(self) -> str | None:
+        """Say what is not installed."""
+        if importlib.util.find_spec("openvino") is None:
+            return 'openvino is not installed: pip install "pix2pix-edge[peers]"'
+        return None
+
+    def open(self, path: Path, threads: int) -> Engine:
+        """Compile a bundle for the CPU, for one request at a time."""
+        return _OpenVinoEngine(path, threads, self.computes)
+
+
+class _OpenVinoEngine:
+    device = "cpu"
+
+    def __init__(self, path: Path, threads: int, computes: str) -> None:
+        # `import openvino` sends an event over the network; where its telemetry package cannot be
+        # imported, a stub of its own takes its place.
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+        import openvino
+
+        wanted = {
+            "INFERENCE_PRECISION_HINT": computes,
+            "INFERENCE_NUM_THREADS": threads,
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        compiled = openvino.Core().compile_model(str(path), "CPU", wanted)
+        _check("the device", compiled.get_property("EXECUTION_DEVICES"), ["CPU"])
+        got = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        _check("the precision", got, computes)
+        self._request: Any = compiled.create_infer_request()
+
+    def infer(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Translate (N, H, W, 3) uint8 BGR into the same shape and type."""
+        if self._request is None:
+            raise EngineError("the engine is closed")
+        results = self._request.infer({0: frames}, share_inputs=True)
+        images: NDArray[np.uint8] = results[0]
+        return images
+
+    def close(self) -> None:
+        """Free the model."""
+        self._request = None
+
+
+def _check(what: str, got: object, wanted: object) -> None:
+    if got != wanted:
+        raise DeviceUnavailableError(f"asked OpenVINO for {wanted} as {what}, but got {got}")

@@ -1,0 +1,54 @@
+"""Torch rows: as trained, in fewer bits, and compiled."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from .base import CHECKPOINT
+
+if TYPE_CHECKING:
+    from p2p_runtime.engines import Engine
+
+__all__ = ["DType", "TorchBackend"]
+
+DType = Literal["float32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TorchBackend:
+    """A checkpoint in torch; see :class:`.base.Backend`.
+
+    Attributes:
+        dtype: what the generator computes in.
+        compiled: through ``torch.compile``, the whole graph from pixels to pixels.
+        device: ``cpu`` or ``cuda``.
+    """
+
+    name: str
+    what: str
+    dtype: DType = "float32"
+    compiled: bool = False
+    device: str = "cpu"
+    needs: str = CHECKPOINT
+
+    def missing(self) -> str | None:
+        """Say what is not installed, or that there is no GPU."""
+        for module in ("torch", "onnx"):
+            if importlib.util.find_spec(module) is None:
+                return f'{module} is not installed: pip install "pix2pix-edge[export]"'
+        if self.device == "cpu":
+            return None
+        import torch
+
+        return None if torch.cuda.is_available() else "torch finds no CUDA device"
+
+    def open(self, path: Path, threads: int) -> Engine:
+        """Load a checkpoint's generator in eval mode."""
+        from .torch_engine import TorchEngine
+
+        return TorchEngine(
+            path, threads, dtype=self.dtype, compiled=self.compiled, device=self.device
+        )

@@ -1,0 +1,89 @@
+"""A checkpoint in torch: where a trained generator starts from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from p2p_export.graph import PixelGenerator
+from p2p_train.checkpoint import Checkpoint, load_weights, make_generator
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from .torch_backend import DType
+
+__all__ = ["TorchEngine"]
+
+
+class TorchEngine:
+    """An engine, see :class:`p2p_runtime.engines.base.Engine`, that needs torch.
+
+    In float32 the generator runs as it was trained, NCHW; in fewer bits channels lie last, as
+    torch's guides advise.
+
+    Attributes:
+        device: ``cpu`` or ``cuda``.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        threads: int | None = None,
+        *,
+        dtype: DType = "float32",
+        compiled: bool = False,
+        device: str = "cpu",
+    ) -> None:
+        """Load a checkpoint's generator in eval mode.
+
+        Args:
+            path: the checkpoint.
+            threads: CPU threads of torch, for the whole process; None leaves them.
+            dtype: what the generator computes in.
+            compiled: through ``torch.compile``, in one graph: a break in it is an error.
+            device: ``cpu`` or ``cuda``.
+
+        Raises:
+            CheckpointError: it is missing or broken.
+        """
+        checkpoint = Checkpoint.load(path)
+        generator: nn.Module = make_generator(checkpoint.config)
+        load_weights(generator, checkpoint.generator, "generator")
+        if dtype != "float32":
+            generator = _Narrow(generator, getattr(torch, dtype))
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self.device = device
+        self._generator = PixelGenerator(generator).to(device)
+        if compiled:
+            self._generator.compile(fullgraph=True)
+
+    @torch.inference_mode()
+    def infer(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Translate a batch, (N, H, W, 3) uint8 BGR in and out, both in host memory."""
+        pixels = torch.from_numpy(frames).to(self.device)
+        images: NDArray[np.uint8] = self._generator(pixels).cpu().numpy()
+        return images
+
+    def close(self) -> None:
+        """Do nothing: the garbage collector frees the weights."""
+
+
+class _Narrow(nn.Module):
+    """A generator that computes in fewer bits with channels last, between float32 signals."""
+
+    def __init__(self, generator: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.generator = generator.to(dtype).to(memory_format=torch.channels_last)
+        self.dtype = dtype
+
+    def forward(self, signal: torch.Tensor) -> torch.Tensor:
+        """Translate (N, 3, H, W) in [-1, 1] into the same shape and range."""
+        narrow = signal.to(self.dtype).contiguous(memory_format=torch.channels_last)
+        image: torch.Tensor = self.generator(narrow)
+        return image

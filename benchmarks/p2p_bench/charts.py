@@ -1,0 +1,127 @@
+"""Charts of a benchmark, as PNG files; the only module of the benchmarks that draws."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from matplotlib.figure import Figure
+
+from p2p_runtime.files import write_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from .report import BenchReport
+
+__all__ = ["COLOURS", "family", "latency_chart", "quality_chart", "save"]
+
+COLOURS = {
+    "torch": "#888888",
+    "torch.compile": "#555555",
+    "OpenVINO": "#4477aa",
+    "ncnn": "#aa7744",
+    "ONNX Runtime": "#228833",
+}
+"""A colour for each library, so that a row keeps its colour from chart to chart."""
+
+PERFECT_DB = 99.0
+"""Where a chart puts an infinite PSNR."""
+
+
+def latency_chart(report: BenchReport, path: Path) -> None:
+    """Draw medians as bars, with whiskers up to the 99th percentile.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    rows = sorted(report.timed, key=lambda pair: pair[1].median_ms)
+    figure = Figure(figsize=(8, 1.5 + 0.42 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    medians = [latency.median_ms for _, latency in rows]
+    tails = [max(latency.p99_ms - latency.median_ms, 0.0) for _, latency in rows]
+    bars = axes.barh(
+        [row.what for row, _ in rows],
+        medians,
+        xerr=([0.0] * len(tails), tails),
+        capsize=3,
+        color=[COLOURS.get(family(row.what), "#888888") for row, _ in rows],
+    )
+    longest = max(latency.p99_ms for _, latency in rows)
+    for bar, (_, latency) in zip(bars, rows, strict=True):
+        axes.annotate(
+            f"{latency.median_ms:.1f} ms, {latency.speedup:.2f}x",
+            (latency.p99_ms + 0.015 * longest, bar.get_y() + bar.get_height() / 2),
+            va="center",
+            fontsize=9,
+        )
+    axes.set_xlim(0, 1.28 * longest)
+    axes.invert_yaxis()
+    axes.set_xlabel("ms a frame: median, whisker to the 99th percentile; x: against torch eager")
+    axes.set_title(_title(report), fontsize=10)
+    save(figure, path)
+
+
+def quality_chart(report: BenchReport, path: Path) -> None:
+    """Draw each backend's latency against how close its images are to the reference's.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    for row, latency in report.timed:
+        if row.psnr_db is None:
+            axes.axvline(latency.median_ms, linestyle=":", color=COLOURS["torch"])
+            axes.annotate(
+                f" {row.what} (the reference)",
+                (latency.median_ms, 1),
+                xycoords=("data", "axes fraction"),
+                rotation=90,
+                va="top",
+                ha="right",
+                fontsize=8,
+            )
+            continue
+        quality = min(row.psnr_db, PERFECT_DB)
+        colour = COLOURS.get(family(row.what), "#888888")
+        axes.scatter(latency.median_ms, quality, color=colour, zorder=3)
+        _label(axes, row.what, latency.median_ms, quality)
+    axes.set_xscale("log")
+    axes.grid(which="both", alpha=0.25)
+    axes.set_xlabel("ms a frame, median (logarithmic); further left is faster")
+    axes.set_ylabel("PSNR to torch eager, dB; higher is closer")
+    axes.set_title(_title(report), fontsize=10)
+    save(figure, path)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=110, metadata={"Software": None})
+    write_bytes(path, png.getvalue())
+
+
+def family(what: str) -> str:
+    """Return the library of a row, from its description."""
+    first = what.partition(",")[0]
+    return first.removesuffix(" on CUDA").replace("torch eager", "torch")
+
+
+def _label(axes: Axes, text: str, x: float, y: float) -> None:
+    axes.annotate(text, (x, y), textcoords="offset points", xytext=(6, 4), fontsize=8)
+
+
+def _title(report: BenchReport) -> str:
+    machine = report.machine
+    batch = "" if report.batch == 1 else f", batch {report.batch}"
+    width = f"ngf {report.generator['ngf']}, " if "ngf" in report.generator else ""
+    return (
+        f"{width}{report.width}x{report.height}{batch}, uint8 in host memory to uint8 there\n"
+        f"{machine['cpu']}, {machine['threads']} threads"
+    )

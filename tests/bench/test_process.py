@@ -1,0 +1,97 @@
+"""A process for each backend."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toy_backends import ToyBackend
+
+from p2p_bench.process import Birth, Contender, Missing, peak_rss_mib
+from p2p_runtime.errors import DeviceUnavailableError, EngineError
+
+FRAMES = np.arange(3, dtype=np.uint8)[:, None, None, None, None] * np.ones((2, 4, 4, 3), np.uint8)
+"""Three batches of two frames, filled with their number."""
+
+NOWHERE = Path("nowhere.onnx")
+
+
+def contender(**settings) -> Contender:
+    """Return a toy that is not started yet."""
+    return Contender(ToyBackend(name="toy", **settings), NOWHERE, FRAMES, threads=1)
+
+
+def state_of(process: Contender) -> str:
+    """Return Linux's letter for what a process does."""
+    stat = Path(f"/proc/{process._pid()}/stat").read_text()
+    return stat.rpartition(")")[2].split()[0]
+
+
+def test_a_backend_is_born_and_takes_turns(capfd):
+    """The parent learns latencies, CPU time, memory and images; libraries cannot touch stdout."""
+    with contender(add=5) as toy:
+        birth = toy.start()
+        assert isinstance(birth, Birth)
+        assert birth.start_ms > 0
+        turn = toy.take_turn([0, 2], 1)
+        assert len(turn.latencies_ms) == 2
+        assert turn.cpu_ms >= 0
+        assert toy.peak_rss_mib() > 1
+    assert capfd.readouterr().out == ""
+
+
+def test_images_come_in_the_order_of_their_numbers():
+    """What is compared is a copy, though an engine may use its memory again."""
+    with contender(add=5) as toy:
+        toy.start()
+        images = toy.images([2, 0])
+    assert images.shape == (4, 4, 4, 3)
+    assert [image.max() for image in images] == [7, 7, 5, 5]
+
+
+def test_whoever_waits_is_stopped():
+    """Between turns a process gets no CPU, whatever its threads want."""
+    with contender() as toy:
+        toy.start()
+        toy.take_turn([0], 0)
+        assert state_of(toy) == "T"
+
+
+def test_a_process_ends_with_its_contender():
+    """A stopped process is not left behind."""
+    with contender() as toy:
+        toy.start()
+        toy.take_turn([0], 0)
+        pid = toy._pid()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_what_is_missing_is_a_reason_not_an_error():
+    """A backend that this machine cannot run says why."""
+    with contender(reason="no such chip") as toy:
+        assert toy.start() == Missing(reason="no such chip")
+
+
+def test_a_fall_back_is_an_error_that_names_the_backend():
+    """Figures of something else than the row says never get into a table."""
+    with (
+        contender(fails="fallback") as toy,
+        pytest.raises(DeviceUnavailableError, match="toy: asked for a GPU but got a CPU"),
+    ):
+        toy.start()
+
+
+def test_a_process_that_dies_is_an_error():
+    """A library that crashes is told with its exit code; the benchmark does not hang."""
+    with contender(fails="death") as toy, pytest.raises(EngineError, match=r"toy.*exit code 7"):
+        toy.start()
+
+
+def test_peak_memory_knows_what_was_freed():
+    """The peak stays when the memory goes."""
+    before = peak_rss_mib()
+    np.ones(int(before + 64) << 17)  # 8 bytes each: as many MiB, touched and freed at once
+    assert peak_rss_mib() > before + 32
