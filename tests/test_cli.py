@@ -70,7 +70,7 @@ def test_an_unknown_flag_exits_with_2_and_names_it(name: str, command, tmp_path:
     [
         (("p2p-train",), "data"),
         (("p2p-export",), "p2p-train"),
-        (("p2p-run", "--video", "missing.mp4", "--model", "missing.onnx"), "missing.onnx"),
+        (("p2p-run", "--video", "missing.mp4", "--model", "missing.onnx"), "missing.mp4"),
         (("p2p-bench", "--model", "missing.onnx"), "missing.onnx"),
     ],
 )

@@ -9,7 +9,7 @@ import click
 
 from . import __version__
 from .console import P2PCommand, require_extra, setup_logging
-from .errors import ConfigError
+from .errors import ConfigError, StoppedError
 from .flags import model_flags, report_flags, sink_flags, source_flags
 from .interrupts import StopRequest
 
@@ -20,7 +20,8 @@ Examples:
   p2p-run --video seg.mp4
   p2p-run --video seg.mp4 --model runs/city-1/export --side-by-side
   p2p-run --video labels/ --labels ids --output photos/
-  p2p-run --video seg.mp4 --output a.mp4 --output pngs/
+  p2p-run --video rtsp://camera/labels --output city.mp4 --output rtsp://server/city
+  segmenter | p2p-run --video - --size 640x360 --labels ids --output city.mp4
   p2p-run --video seg.mp4 --device cuda --report run.json --strict
   p2p-run --doctor
 """
@@ -34,7 +35,7 @@ Examples:
 @click.version_option(__version__, prog_name="p2p-run")
 @click.pass_context
 def main(
-    context: click.Context, /, *, verbose: bool, doctor: bool, strict: bool, drop: str, **flags: Any
+    context: click.Context, /, *, verbose: bool, doctor: bool, strict: bool, **flags: Any
 ) -> None:
     """Translate a label video into photos, frame by frame, with an exported generator.
 
@@ -45,17 +46,18 @@ def main(
     if doctor:
         context.exit(_doctor())
     if flags["video"] is None:
-        raise ConfigError("name a video or a folder of pictures with --video")
-    if drop == "latest":
-        raise ConfigError("--drop latest needs a live source; files wait, so nothing is dropped")
-
+        raise ConfigError("name a video, a folder, a camera or a stream with --video")
     require_extra("onnxruntime", "cpu")
     with StopRequest() as stop:
         from .pipeline import check_losses
         from .run import RunOptions, translate_video
+        from .sinks import STDOUT
 
-        report = translate_video(RunOptions(**flags, started_s=started_s), stop)
-        click.echo(report.to_table())
+        try:
+            report = translate_video(RunOptions(**flags, started_s=started_s), stop)
+        except StoppedError:
+            context.exit(stop.exit_code)
+        click.echo(report.to_table(), err=STDOUT in flags["output"])  # frames own stdout
         if stop.requested:
             context.exit(stop.exit_code)
         check_losses(report, strict=strict)

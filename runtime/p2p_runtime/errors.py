@@ -18,7 +18,8 @@
     │   └── EngineBuildError        2
     ├── VideoError                  2
     │   ├── SourceError             2       a video or a folder cannot be read
-    │   │   └── SourceLostError     6       a source ended before it should have
+    │   │   ├── SourceLostError     6       a live source is not there, or went away for good
+    │   │   └── StoppedError      130       the user ended the run before it had begun
     │   └── SinkError               3       a video or a folder cannot be written
     └── LossesError                 5       finished, but with losses, under ``--strict``
 
@@ -47,6 +48,7 @@ __all__ = [
     "SinkError",
     "SourceError",
     "SourceLostError",
+    "StoppedError",
     "TrainingError",
     "VideoError",
 ]
@@ -139,9 +141,15 @@ class SourceError(VideoError):
 
 
 class SourceLostError(SourceError):
-    """A source that was being read went away."""
+    """A live source does not answer, or went away and did not come back."""
 
     exit_code = 6
+
+
+class StoppedError(SourceError):
+    """The user ended the run while a live source was waited for."""
+
+    exit_code = 130
 
 
 class SinkError(VideoError):

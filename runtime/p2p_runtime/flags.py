@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,34 @@ def _together(*options: Flags) -> Flags:
     return decorate
 
 
+def _to_size(
+    context: click.Context, option: click.Parameter, value: str | None
+) -> tuple[int, int] | None:
+    """Read WxH, in pixels."""
+    if value is None:
+        return None
+    match = re.fullmatch(r"([1-9]\d{0,4})[xX]([1-9]\d{0,4})", value)
+    if match is None:
+        raise click.BadParameter(f"{value!r} is not a size; write it like 640x360")
+    return int(match[1]), int(match[2])
+
+
 source_flags = _together(
-    click.option("--video", metavar="FILE|FOLDER", help="Video file, or folder of pictures."),
+    click.option(
+        "--video",
+        metavar="SOURCE",
+        help="Video file, folder or glob of pictures, camera number, URL (rtsp, http, udp, ...), "
+        "or - for raw frames on stdin.",
+    ),
+    click.option(
+        "--size", callback=_to_size, metavar="WxH", help="Size in pixels of raw frames on stdin."
+    ),
+    click.option(
+        "--fps",
+        type=click.FloatRange(min=0, max=240, min_open=True),
+        metavar="FPS",
+        help="Frames a second of raw frames on stdin. [default: 25]",
+    ),
     click.option(
         "--labels",
         type=click.Choice(["colour", "ids"]),
@@ -36,9 +63,24 @@ source_flags = _together(
     click.option(
         "--drop",
         type=click.Choice(["none", "latest"]),
-        default="none",
+        help="What to do when the model is slow: let the source wait, or take the newest frame and "
+        "count the others. [default: latest for cameras and streams, none for the rest]",
+    ),
+    click.option(
+        "--timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="SECONDS",
+        default=10,
         show_default=True,
-        help="Frames to drop when the model is slow; latest is for live sources.",
+        help="Reconnect a camera or a stream that gives no frame for so long.",
+    ),
+    click.option(
+        "--patience",
+        type=click.FloatRange(min=0),
+        metavar="SECONDS",
+        default=300,
+        show_default=True,
+        help="Give a lost camera or stream up after so long, with exit code 6.",
     ),
     click.option(
         "--max-frames",
@@ -98,12 +140,16 @@ sink_flags = _together(
     click.option(
         "--output",
         multiple=True,
-        metavar="FILE|FOLDER|null:",
-        help="Video (.mp4, .mov, .mkv), folder of PNGs, or nowhere; may be given several times. "
+        metavar="FILE|FOLDER|URL|-|null:",
+        help="Video (.mp4, .mov, .mkv), folder of PNGs, server to push to (rtsp, rtmp, ...), raw "
+        "frames on stdout, or nowhere; may be given several times. "
         "[default: <name>-translated here]",
     ),
     click.option("--overwrite", is_flag=True, help="Replace an existing output."),
     click.option("--side-by-side", is_flag=True, help="Put the input left of the output."),
+    click.option(
+        "--overlay", is_flag=True, help="Draw frames a second and latency onto the frames."
+    ),
     click.option("--show", is_flag=True, help="Show frames in a window, too; Q ends the run."),
 )
 

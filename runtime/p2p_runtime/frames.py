@@ -10,27 +10,43 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["DEFAULT_FPS", "Frame", "FrameSink", "FrameSource", "VideoInfo"]
+__all__ = ["DEFAULT_FPS", "Arrival", "Frame", "FrameSink", "FrameSource", "VideoInfo"]
 
 DEFAULT_FPS = 25.0
 """For folders, and for videos that do not say, or say something impossible."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Arrival:
+    """When a live frame came, for its latency.
+
+    Attributes:
+        decoded_s: ``time.perf_counter()`` when its pixels were there.
+        decode_ms: what decoding it took, without the wait for its bytes.
+    """
+
+    decoded_s: float
+    decode_ms: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Frame:
-    """One picture of a video or a folder.
+    """One picture of a video, a folder or a live source.
 
     Attributes:
         image: (H, W, 3) uint8 BGR.
         index: its place, from 0.
-        timestamp_s: when it is shown, in seconds from the start of the video.
+        timestamp_s: when it is shown, in seconds from the start of the video; of a live source,
+            from its first frame, by the clock of this machine.
         name: the stem of its file, for pictures of a folder; empty otherwise.
+        arrival: when it came, if it is live; otherwise it came when it was asked for.
     """
 
     image: NDArray[np.uint8]
     index: int
     timestamp_s: float
     name: str = ""
+    arrival: Arrival | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

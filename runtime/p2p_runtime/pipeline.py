@@ -1,19 +1,26 @@
-"""The run itself: decode, translate and encode overlap, in order, and nothing is dropped."""
+"""The run itself: decode, translate and encode overlap, in order.
+
+Nothing is dropped here. A file is decoded ahead and waits for the translator; a live source has a
+capturing thread of its own, which decides what becomes of frames that nobody takes yet.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import LossesError
+from .errors import LossesError, SourceLostError
+from .frames import Arrival
 from .lanes import in_lanes
+from .live import LiveSource
 from .prefetch import Prefetch
 from .report import OFF_PALETTE_WARN, Recorder, RunReport
 
@@ -27,6 +34,9 @@ __all__ = ["check_losses", "run_pipeline"]
 
 _AHEAD = 4
 """Frames that wait between two stages; enough to even out key frames, little memory."""
+
+_AHEAD_LIVE = 1
+"""Of a live source: a frame that waits grows old."""
 
 _EVERY_PX = 8
 """Off-palette pixels are counted on every eighth row and column."""
@@ -67,6 +77,7 @@ def run_pipeline(
     *,
     max_frames: int | None = None,
     side_by_side: bool = False,
+    draw: Callable[[NDArray[np.uint8], float], NDArray[np.uint8]] | None = None,
     on_frame: Callable[[Frame], None] | None = None,
     stopping: Callable[[], bool] | None = None,
     started_s: float | None = None,
@@ -75,7 +86,8 @@ def run_pipeline(
     """Translate a source into a sink.
 
     The source is decoded in one thread, fitted in a second, translated there or in as many threads
-    as the translator has lanes; the calling thread encodes.
+    as the translator has lanes; the calling thread encodes, and never waits for the source
+    longer than it takes to ask ``stopping``.
     The sink is closed (and so checked) in every case, the source is left open.
 
     Args:
@@ -84,31 +96,49 @@ def run_pipeline(
         sink: where they go; twice as wide as the source for ``side_by_side``.
         max_frames: stop after so many; None for all.
         side_by_side: write the input, as the generator sees its colours, left of the output.
+        draw: gets each image and ``time.perf_counter()`` of its arrival, and returns what to
+            write instead.
         on_frame: called in the calling thread with each frame that was written.
         stopping: asked all the time; once true, no more frames are taken and the sink is finished.
         started_s: ``time.perf_counter()`` when the command began, for the time to first frame.
         run: more facts for the report.
 
     Raises:
-        SourceError: the source broke; what came before is in the sink, which is finished.
+        SourceError: the source broke; what came before is in the sink, which is finished. That a
+            live source was lost is no error here: it stands in the report.
         EngineError: the model failed.
         SinkError: a frame could not be written, or not be read back.
     """
     recorder = Recorder(started_s)
     stop = stopping or (lambda: False)
+    live = source if isinstance(source, LiveSource) else None
+    source_lost: str | None = None
     decoded = _timed(itertools.islice(source, max_frames), recorder)
     try:
-        with Prefetch(decoded, size=_AHEAD, stopping=stop) as pictures:
-            jobs = _jobs(pictures, translator, side_by_side)
-            with in_lanes(jobs, translator.lanes, ahead=_AHEAD, stopping=stop) as results:
-                for result in results:
-                    _write(result, sink, recorder, on_frame)
+        with contextlib.ExitStack() as stack:
+            pictures: Iterable[_Decoded] = decoded
+            if not live:
+                pictures = stack.enter_context(Prefetch(decoded, size=_AHEAD, stopping=stop))
+            jobs = _jobs(pictures, translator, side_by_side, recorder)
+            ahead = _AHEAD_LIVE if live else _AHEAD
+            lanes = in_lanes(jobs, translator.lanes, ahead=ahead, stopping=stop)
+            results = stack.enter_context(lanes)
+            if live:
+                stack.callback(live.interrupt)  # first of all: a silent source must not hold us
+            for result in results:
+                _write(result, sink, recorder, draw, on_frame)
+    except SourceLostError as error:
+        source_lost = str(error)
     except BaseException:
         sink.abort()
         raise
     sink.close()
     return recorder.finish(
         frames_lost=source.frames_lost,
+        frames_dropped=live.dropped if live else 0,
+        reconnects=live.reconnects if live else 0,
+        stalls=live.stalls if live else 0,
+        source_lost=source_lost,
         interrupted=stop(),
         run={**_facts(translator), **(run or {})},
     )
@@ -118,13 +148,18 @@ def check_losses(report: RunReport, *, strict: bool) -> None:
     """Warn of what was lost, or fail.
 
     Raises:
+        SourceLostError: the source was lost for good.
         LossesError: ``strict``, and frames are missing or colours are far from the palette.
     """
+    if report.source_lost is not None:
+        raise SourceLostError(report.source_lost)
     complaints = []
     if report.frames_blank:
         complaints.append(f"{report.frames_blank} images have a single colour")
     if report.frames_lost:
         complaints.append(f"{report.frames_lost} frames could not be read")
+    if report.reconnects:
+        complaints.append(f"the source was lost and came back {report.reconnects} times")
     if report.off_palette_share is not None and report.off_palette_share > OFF_PALETTE_WARN:
         complaints.append(
             f"{report.off_palette_share:.0%} of the pixels are far from every palette colour; "
@@ -143,15 +178,17 @@ def _timed(frames: Iterator[Frame], recorder: Recorder) -> Iterator[_Decoded]:
         if frame is None:
             return
         recorder.frames_in += 1
-        decoded_s = time.perf_counter()
-        yield _Decoded(frame, (decoded_s - start_s) * 1e3, decoded_s)
+        now_s = time.perf_counter()
+        arrival = frame.arrival or Arrival(decoded_s=now_s, decode_ms=(now_s - start_s) * 1e3)
+        yield _Decoded(frame, arrival.decode_ms, arrival.decoded_s)
 
 
 def _jobs(
-    pictures: Prefetch[_Decoded], translator: Translator, side_by_side: bool
+    pictures: Iterable[_Decoded], translator: Translator, side_by_side: bool, recorder: Recorder
 ) -> Iterator[Callable[[], _Translated]]:
     for picture in pictures:
-        yield functools.partial(_finish, translator, _begin(translator, picture, side_by_side))
+        begun = _begin(translator, picture, side_by_side)
+        yield functools.partial(_finish, translator, begun, recorder)
 
 
 def _begin(translator: Translator, picture: _Decoded, side_by_side: bool) -> _Begun:
@@ -174,12 +211,14 @@ def _begin(translator: Translator, picture: _Decoded, side_by_side: bool) -> _Be
     )
 
 
-def _finish(translator: Translator, begun: _Begun) -> _Translated:
+def _finish(translator: Translator, begun: _Begun, recorder: Recorder) -> _Translated:
     """Do what can be done for several frames at the same time."""
     start_s = time.perf_counter()
+    translation = translator.finish(begun.begun)
+    recorder.translated()
     return _Translated(
         begun=begun,
-        translation=translator.finish(begun.begun),
+        translation=translation,
         wait_ms=begun.wait_ms + (start_s - begun.until_s) * 1e3,
         until_s=time.perf_counter(),
     )
@@ -189,6 +228,7 @@ def _write(
     result: _Translated,
     sink: FrameSink,
     recorder: Recorder,
+    draw: Callable[[NDArray[np.uint8], float], NDArray[np.uint8]] | None,
     on_frame: Callable[[Frame], None] | None,
 ) -> None:
     start_s = time.perf_counter()
@@ -196,6 +236,8 @@ def _write(
     image = translation.image
     if begun.left is not None:
         image = np.concatenate([begun.left, image], axis=1)  # (H, 2 W, 3)
+    if draw is not None:
+        image = draw(image, begun.decoded.decoded_s)
     frame = replace(begun.decoded.frame, image=image)
     sink.write(frame)
     end_s = time.perf_counter()

@@ -7,6 +7,7 @@ import math
 import platform
 import resource
 import sys
+import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -75,11 +76,16 @@ class RunReport:
     """A finished run.
 
     Attributes:
-        frames_in: frames that the source gave.
+        frames_in: frames that the source gave, dropped ones included.
+        frames_dropped: frames that a newer one replaced, because the translator was busy.
+        frames_translated: frames that the translator answered, reused ones included.
         frames_out: frames that the sink took.
         frames_lost: frames that the source should have given and did not.
         frames_reused: frames whose fitted input was translated before, see ``reuse``.
         frames_blank: images of one colour whose input has several, see ``blank``.
+        reconnects: how often a live source was lost and came back.
+        stalls: how often a live source was connected and gave no frame.
+        source_lost: why a live source was given up; None when it was not.
         off_palette_share: share (0-1) of input pixels more than 31 levels from every palette
             colour, from one pixel in 64; None for models without a palette.
         wall_s: seconds from the first request for a frame to the last frame written.
@@ -93,10 +99,15 @@ class RunReport:
     """
 
     frames_in: int
+    frames_dropped: int
+    frames_translated: int
     frames_out: int
     frames_lost: int
     frames_reused: int
     frames_blank: int
+    reconnects: int
+    stalls: int
+    source_lost: str | None
     off_palette_share: float | None
     wall_s: float
     fps: float
@@ -118,6 +129,7 @@ class RunReport:
     def to_table(self) -> str:
         """Return the report as a few lines for people."""
         lost = f", {self.frames_lost} lost" if self.frames_lost else ""
+        lost += f", {self.frames_dropped} dropped" if self.frames_dropped else ""
         lost += f", {self.frames_reused} reused" if self.frames_reused else ""
         first = "" if self.first_frame_s is None else f", first after {self.first_frame_s:.2f} s"
         lines = [
@@ -129,6 +141,8 @@ class RunReport:
             f"{stage:<8}{row['p50_ms']:>10.2f}{row['p95_ms']:>10.2f}{row['p99_ms']:>10.2f}"
             for stage, row in self.stages.items()
         ]
+        if self.reconnects or self.stalls:
+            lines.append(f"{self.reconnects} reconnects, {self.stalls} stalls")
         if self.off_palette_share is not None:
             lines.append(f"{self.off_palette_share:.1%} of the pixels are far from the palette")
         return "\n".join(lines)
@@ -148,6 +162,7 @@ class Recorder:
         self._stages = {stage: Histogram() for stage in STAGES}
         self._first_s: float | None = None
         self._off_palette, self._looked_at = 0.0, 0
+        self._translated, self._lock = 0, threading.Lock()
         self.frames_in = 0
         self.frames_out = 0
         self.frames_reused = 0
@@ -162,6 +177,11 @@ class Recorder:
         self._off_palette += share
         self._looked_at += 1
 
+    def translated(self) -> None:
+        """Count a frame that the translator answered; from any thread."""
+        with self._lock:
+            self._translated += 1
+
     def wrote(self, *, reused: bool, blank: bool) -> None:
         """Count a frame that the sink took.
 
@@ -174,15 +194,30 @@ class Recorder:
             self._first_s = time.perf_counter() - self._started_s
         self._blank.look(blank)
 
-    def finish(self, *, frames_lost: int, interrupted: bool, run: dict[str, Any]) -> RunReport:
+    def finish(
+        self,
+        *,
+        frames_lost: int,
+        interrupted: bool,
+        run: dict[str, Any],
+        frames_dropped: int = 0,
+        reconnects: int = 0,
+        stalls: int = 0,
+        source_lost: str | None = None,
+    ) -> RunReport:
         """Stop the clock and return the report."""
         wall_s = time.perf_counter() - self._began_s
         return RunReport(
-            frames_in=self.frames_in,
+            frames_in=self.frames_in + frames_dropped,
+            frames_dropped=frames_dropped,
+            frames_translated=self._translated,
             frames_out=self.frames_out,
             frames_lost=frames_lost,
             frames_reused=self.frames_reused,
             frames_blank=self._blank.count,
+            reconnects=reconnects,
+            stalls=stalls,
+            source_lost=source_lost,
             off_palette_share=self._off_palette / self._looked_at if self._looked_at else None,
             wall_s=wall_s,
             fps=self.frames_out / wall_s if wall_s > 0 else 0.0,

@@ -17,16 +17,19 @@ from .discover import find_bundle, plan_named
 from .engines import resolve_device
 from .errors import ConfigError, EngineError
 from .files import check_writable_folder
-from .frames import Frame, FrameSink, FrameSource
+from .frames import DEFAULT_FPS, Frame, FrameSink, FrameSource
 from .heartbeat import Heartbeat, status_stream
 from .interrupts import StopRequest
 from .lanes import keep_to_lanes, lanes_for
+from .live import LivePolicy
+from .overlay import Overlay
 from .palette import Palette
 from .pipeline import run_pipeline
 from .progress import Window, show_progress
 from .report import RunReport
+from .safety import redact
 from .sinks import open_sinks
-from .sources import open_source
+from .sources import RawFormat, SourceKind, SourceSpec, open_source, parse_source
 from .translator import Translator
 
 __all__ = ["RunOptions", "translate_video"]
@@ -43,11 +46,17 @@ class RunOptions:
     """
 
     video: str
+    size: tuple[int, int] | None
+    fps: float | None
+    drop: str | None
+    timeout: float
+    patience: float
     model: str | None
     output: tuple[str, ...]
     device: str
     threads: int | None
     side_by_side: bool
+    overlay: bool
     show: bool
     labels: str
     snap: bool
@@ -61,7 +70,7 @@ class RunOptions:
 
 
 def translate_video(options: RunOptions, stop: StopRequest) -> RunReport:
-    """Translate a video or a folder; whatever can fail before the first frame does so.
+    """Translate a source; whatever can fail before the first frame does so.
 
     Args:
         options: what the user asked for.
@@ -70,6 +79,7 @@ def translate_video(options: RunOptions, stop: StopRequest) -> RunReport:
     Raises:
         P2PError: as the errors' names say; what was written until then can be read.
     """
+    spec = parse_source(options.video)
     window = Window() if options.show else None
     if options.report is not None:
         check_writable_folder(options.report.parent)
@@ -84,24 +94,45 @@ def translate_video(options: RunOptions, stop: StopRequest) -> RunReport:
             snap=options.snap,
             vote=options.vote,
             reuse=options.reuse,
-            lanes=lanes_for(device, options.threads),  # for files: frames a second before latency
             stuck=_give_up,
+            # Files are worth frames a second; live frames, to be early and to leave cores idle.
+            lanes=1 if spec.kind.live else lanes_for(device, options.threads),
+            spinning=not spec.kind.live,
         ) as translator,
-        contextlib.closing(
-            open_source(options.video, ids_palette=_ids_palette(options, translator))
-        ) as source,
+        contextlib.closing(_open_source(options, spec, translator, stop)) as source,
     ):
-        outputs = options.output or (_default_output(Path(options.video)),)
-        sink = _open_sinks(options, source, outputs)
-        report = _run(options, stop, window, source, translator, sink, outputs)
+        outputs = options.output or (_default_output(spec),)
+        sink = _open_sinks(options, spec, source, outputs)
+        report = _run(options, spec, stop, window, source, translator, sink, outputs)
     if options.report is not None:
         report.save(options.report)
     _log.info("written: %s", ", ".join(outputs))
     return report
 
 
+def _open_source(
+    options: RunOptions, spec: SourceSpec, translator: Translator, stop: StopRequest
+) -> FrameSource:
+    raw = None
+    if options.size is not None:
+        width, height = options.size
+        raw = RawFormat(width=width, height=height, fps=options.fps or DEFAULT_FPS)
+    elif options.fps is not None:
+        raise ConfigError("--fps is for raw frames on stdin (-), and needs --size")
+    return open_source(
+        spec,
+        ids_palette=_ids_palette(options, translator),
+        policy=LivePolicy(
+            drop=options.drop, timeout_s=options.timeout, patience_s=options.patience
+        ),
+        raw=raw,
+        stopping=lambda: stop.requested,
+    )
+
+
 def _run(
     options: RunOptions,
+    spec: SourceSpec,
     stop: StopRequest,
     window: Window | None,
     source: FrameSource,
@@ -133,20 +164,23 @@ def _run(
             sink,
             max_frames=options.max_frames,
             side_by_side=options.side_by_side,
+            draw=Overlay() if options.overlay else None,
             on_frame=on_frame,
             stopping=stopping,
             started_s=options.started_s,
-            run={"source": options.video, "outputs": list(outputs), **_versions()},
+            run={"source": spec.name, "outputs": list(map(redact, outputs)), **_versions()},
         )
 
 
-def _open_sinks(options: RunOptions, source: FrameSource, outputs: tuple[str, ...]) -> FrameSink:
+def _open_sinks(
+    options: RunOptions, spec: SourceSpec, source: FrameSource, outputs: tuple[str, ...]
+) -> FrameSink:
     return open_sinks(
         outputs,
         width=source.info.width * (2 if options.side_by_side else 1),
         height=source.info.height,
         fps=source.info.fps,
-        source=Path(options.video),
+        source=spec.path,
         overwrite=options.overwrite,
     )
 
@@ -159,11 +193,10 @@ def _ids_palette(options: RunOptions, translator: Translator) -> Palette | None:
     return translator.contract.palette
 
 
-def _default_output(video: Path) -> str:
-    """Return a name in the working directory; folders stay folders, every video becomes MP4."""
-    video = video.resolve()
-    suffix = "" if video.is_dir() else ".mp4"
-    return f"{video.name if video.is_dir() else video.stem}-translated{suffix}"
+def _default_output(spec: SourceSpec) -> str:
+    """Return a name in the working directory; pictures stay pictures, all else becomes MP4."""
+    pictures = spec.kind in (SourceKind.FOLDER, SourceKind.GLOB)
+    return f"{spec.stem}-translated{'' if pictures else '.mp4'}"
 
 
 def _total(source: FrameSource, max_frames: int | None) -> int | None:

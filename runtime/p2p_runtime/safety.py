@@ -93,10 +93,13 @@ def payload_sha256(model_bytes: bytes) -> str:
 
 
 def redact(text: str) -> str:
-    """Hide user names and passwords in the URLs of a text: ``rtsp://***@camera/``."""
-    return _CREDENTIALS.sub(r"\1***@", text)
+    """Hide what opens doors in the URLs of a text: ``rtsp://***@camera/?token=***``."""
+    return _SECRETS.sub(r"\1***", _CREDENTIALS.sub(r"\1***@", text))
 
 
+_SECRETS = re.compile(
+    r"([?&](?:[\w-]*(?:pass\w*|token|key|secret)|pwd|auth|sig|signature)=)[^&\s'\"]*", re.IGNORECASE
+)
 _CREDENTIALS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s]*@")
 
 

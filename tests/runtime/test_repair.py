@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from p2p_runtime.contract import PixelContract
 from p2p_runtime.palette import CITYSCAPES
 from p2p_runtime.sampling import sample
-from p2p_runtime.videofile import VideoFileSource
+from p2p_runtime.sources.videofile import VideoFileSource
 
 Image = NDArray[np.uint8]
 USED = (0, 3, 7, 13, 16, 18, 21)

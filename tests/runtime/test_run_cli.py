@@ -84,10 +84,18 @@ def test_side_by_side_is_twice_as_wide(
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "message"),
     [
-        ([], 2, "name a video or a folder of pictures with --video"),
+        ([], 2, "name a video, a folder, a camera or a stream with --video"),
         (["--video", "seg.mp4", "--drop", "latest"], 2, "needs a live source"),
         (["--video", "no.mp4"], 2, "'no.mp4' does not exist"),
-        (["--video", "rtsp://me:pw@cam/"], 2, "rtsp://***@cam/: live sources"),
+        (
+            ["--video", "rtsp://me:pw@127.0.0.1:9/"],
+            6,
+            "rtsp://***@127.0.0.1:9/: Connection refused",
+        ),
+        (["--video", "-"], 2, "raw frames on stdin need --size WxH"),
+        (["--video", "seg.mp4", "--size", "64x48"], 2, "not for a video file"),
+        (["--video", "seg.mp4", "--fps", "9"], 2, "--fps is for raw frames on stdin"),
+        (["--video", "seg.mp4", "--output", "ftp://me:pw@x/"], 3, "ftp://***@x/: ftp is not known"),
         (["--video", "seg.mp4", "--model", "no.onnx"], 2, "no.onnx does not exist"),
         (["--video", "seg.mp4", "--output", "seg.mp4"], 3, "is the input"),
         (["--video", "seg.mp4", "--output", "no/out.mp4"], 3, "No such file or directory"),

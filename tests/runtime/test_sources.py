@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from p2p_runtime import videofile
-from p2p_runtime.errors import SourceError
+from p2p_runtime.errors import ConfigError, SourceError
+from p2p_runtime.live import LivePolicy
 from p2p_runtime.palette import CAMVID, CITYSCAPES
-from p2p_runtime.sources import open_source
+from p2p_runtime.sources import SourceKind, open_source, parse_source, videofile
 
 Image = NDArray[np.uint8]
 
@@ -133,9 +133,15 @@ def test_fault_60_impossible_speeds_become_the_default(
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("0", "live sources are not supported yet"),
-        ("rtsp://user:secret@cam/1", r"rtsp://\*\*\*@cam/1: live sources"),
-        ("https://host/live.m3u8", "live sources"),
+        (
+            "ftp://user:secret@cam/1",
+            r"'ftp://\*\*\*@cam/1' names a protocol \(ftp\) that is not read",
+        ),
+        ("https://host/live.m3u8", "playlist"),
+        ("http:///secret.mp4", "not a URL"),
+        ("rtsp://[::1", "not a URL"),
+        ("rtsp://cam/a b", "not a URL"),
+        ("no*match.png", "no picture matches"),
         ("concat:a.mp4|b.mp4", "protocol"),
         ("subfile,,start,0,end,9,,:a.mp4", "protocol"),
         ("data:text/plain,x", "protocol"),
@@ -151,7 +157,7 @@ def test_fault_71_orders_to_the_decoder_are_refused(spec: str, message: str) -> 
     """What is not a file's name is sorted out before any decoder sees it."""
     with pytest.raises(SourceError, match=message) as caught:
         open_source(spec)
-    assert "secret" not in str(caught.value)
+    assert "user:secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -204,6 +210,50 @@ def test_pictures_come_in_natural_order(pictures: Path, frames: list[Image]) -> 
     read = list(open_source(str(pictures)))
     assert [frame.name for frame in read] == [f"frame{index}" for index in range(20)]
     np.testing.assert_array_equal([frame.image for frame in read], frames)
+
+
+def test_a_glob_takes_what_matches(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pattern, absolute or not, gives the matching pictures of any folder in natural order."""
+    (pictures / "frame1.txt").write_text("no picture")
+    monkeypatch.chdir(pictures.parent)
+    for pattern in (f"{pictures}/frame1*", "labels/frame1*.png", "**/frame1*.png"):
+        names = [frame.name for frame in open_source(pattern)]
+        assert names == ["frame1", *(f"frame{index}" for index in range(10, 20))]
+    (pictures.parent / "again").mkdir()
+    (pictures.parent / "again" / "frame1.png").write_bytes((pictures / "frame1.png").read_bytes())
+    with pytest.raises(SourceError, match="the same name"):
+        open_source("*/frame1.png")
+
+
+def test_files_have_nothing_to_drop(video: Path) -> None:
+    """A file waits; to drop its frames is refused."""
+    with pytest.raises(ConfigError, match="--drop latest needs a live source"):
+        open_source(str(video), policy=LivePolicy(drop="latest"))
+    assert len(list(open_source(str(video), policy=LivePolicy(drop="none")))) == 20
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "name", "stem"),
+    [
+        ("0", SourceKind.CAMERA, "camera 0", "camera-0"),
+        ("-", SourceKind.PIPE, "stdin", "stdin"),
+        (
+            "rtsp://me:pw@cam:554/1?key=k",
+            SourceKind.URL,
+            "rtsp://***@cam:554/1?key=***",
+            "rtsp-stream",
+        ),
+        ("HTTPS://cam/a.mp4", SourceKind.URL, "HTTPS://cam/a.mp4", "https-stream"),
+        ("udp://:5000", SourceKind.URL, "udp://:5000", "udp-stream"),
+        ("udp://@239.0.0.1:5000", SourceKind.URL, "udp://***@239.0.0.1:5000", "udp-stream"),
+    ],
+)
+def test_live_sources_are_known_by_their_names(
+    text: str, kind: SourceKind, name: str, stem: str
+) -> None:
+    """A number is a camera, - is stdin, an allowed scheme a stream; no name shows a password."""
+    spec = parse_source(text)
+    assert (spec.kind, spec.name, spec.stem, spec.kind.live) == (kind, name, stem, True)
 
 
 def test_a_truncated_jpeg_is_named(pictures: Path, frames: list[Image]) -> None:

@@ -1,28 +1,43 @@
 """Where frames go. Whatever can be known to fail is checked before the first frame.
 
-An output is sorted into a kind by how it is written: ``null:`` is nowhere, a name that ends like
-a video is a video file, a name without a suffix is a folder of PNGs.
+An output is sorted into a kind by how it is written: ``null:`` is nowhere, ``-`` is stdout, a URL
+is a server to push to, a name that ends like a video is a video file, a name without a suffix is a
+folder of PNGs.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from p2p_runtime.errors import SinkError
+from p2p_runtime.safety import redact
 
 from .folder import ImageFolderSink
 from .null import NullSink
+from .pipe import PipeSink
+from .push import PUSH_FORMATS, PushSink
 from .several import SeveralSinks
 from .videofile import VIDEO_FORMATS, VideoFileSink
 
 if TYPE_CHECKING:
     from p2p_runtime.frames import FrameSink
 
-__all__ = ["NULL", "ImageFolderSink", "NullSink", "VideoFileSink", "open_sink", "open_sinks"]
+__all__ = [
+    "NULL",
+    "STDOUT",
+    "ImageFolderSink",
+    "NullSink",
+    "VideoFileSink",
+    "open_sink",
+    "open_sinks",
+]
 
 NULL = "null:"
+STDOUT = "-"
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
 def open_sinks(
@@ -41,7 +56,7 @@ def open_sinks(
     """
     for output in outputs:
         if outputs.count(output) > 1:
-            raise SinkError(f"output {output} is named twice")
+            raise SinkError(f"output {redact(output)} is named twice")
     sinks: list[FrameSink] = []
     try:
         for output in outputs:
@@ -66,7 +81,7 @@ def open_sink(
     source: Path | None = None,
     overwrite: bool = False,
 ) -> FrameSink:
-    """Open a video file, a folder of PNGs, or nowhere.
+    """Open a video file, a folder of PNGs, a connection to a server, stdout, or nowhere.
 
     Args:
         output: where to write.
@@ -80,6 +95,11 @@ def open_sink(
     """
     if output == NULL:
         return NullSink()
+    if output == STDOUT:
+        return PipeSink(width=width, height=height)
+    if match := _URL.match(str(output)):
+        _check_scheme(match[1], str(output))
+        return PushSink(str(output), width=width, height=height, fps=fps)
     path = Path(output)
     if path.suffix.lower() in VIDEO_FORMATS:
         return VideoFileSink(
@@ -91,3 +111,10 @@ def open_sink(
             f"{', '.join(VIDEO_FORMATS)}, or a name without a suffix for a folder of PNGs"
         )
     return ImageFolderSink(path, source=source, overwrite=overwrite)
+
+
+def _check_scheme(scheme: str, output: str) -> None:
+    if scheme.lower() not in PUSH_FORMATS:
+        raise SinkError(
+            f"cannot push to {redact(output)}: {scheme} is not known; use {', '.join(PUSH_FORMATS)}"
+        )

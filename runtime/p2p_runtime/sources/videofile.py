@@ -10,40 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import av
-import cv2
-import numpy as np
-from av.video.reformatter import VideoReformatter
 
-from .errors import SourceError
-from .frames import DEFAULT_FPS, Frame, VideoInfo
+from p2p_runtime.errors import SourceError
+from p2p_runtime.frames import Frame, VideoInfo
+from p2p_runtime.resize import SizeGuard
+
+from .decode import CONTAINERS, PixelReader, believable_count, believable_fps
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from .palette import Palette
+    from p2p_runtime.palette import Palette
 
 __all__ = ["VideoFileSource"]
-
-MAX_FPS = 240.0
-MAX_FRAMES = 1 << 31
-
-# Containers that hold their own frames. Playlists (hls, concat) and numbered pictures (image2)
-# are left out: they open other files.
-_CONTAINERS = (
-    "mov,matroska,avi,mpegts,mpeg,mpegvideo,h264,hevc,m4v,av1,ivf,obu,flv,ogg,asf,gif,"
-    "yuv4mpegpipe,nut,mxf"
-)
-
-# PyAV's conversion to BGR is left at its default (bicubic, without full chroma interpolation).
-# Pixels of the CamVid label video (H.264, crf 23; every fifth frame, 21 in all) that are exact
-# against its lossless twin:
-#   default, bilinear, point or area   1.0 % before, 98.09 % after snapping to the palette
-#   bicubic, full chroma, rounding    29.2 % before, 98.04 % after
-#   lanczos, full chroma, rounding    29.0 % before, 98.08 % after
-#   bilinear, full chroma, rounding   29.2 % before, 97.88 % after
-#   point, full chroma, rounding      29.4 % before, 97.67 % after
-# OpenCV's own decoder gives 98.08 % after. The full-chroma variants also take several times as
-# long; these times were taken on a busy machine, so no figure.
 
 _log = logging.getLogger(__name__)
 
@@ -66,8 +43,7 @@ class VideoFileSource:
             SourceError: it is empty, not a video, damaged, or has no video stream.
         """
         self._path = path
-        self._ids_palette = ids_palette
-        self._reformatter = VideoReformatter()  # a frame's own would be set up for each frame
+        self._to_bgr = PixelReader(str(path), ids_palette)
         self._container = _open(path)
         try:
             self._stream = self._container.streams.video[0]
@@ -94,15 +70,10 @@ class VideoFileSource:
         Raises:
             SourceError: not a single frame could be decoded.
         """
-        index, end_s, resized = 0, 0.0, False
+        index, end_s = 0, 0.0
+        guard = SizeGuard(str(self._path), width=self._info.width, height=self._info.height)
         for decoded in self._decode():
-            image = self._to_bgr(decoded)
-            if image.shape[:2] != (self._info.height, self._info.width):
-                if not resized:
-                    _log.warning("%s: the size changes at frame %d", self._path, index)
-                resized = True
-                size = (self._info.width, self._info.height)
-                image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_NEAREST_EXACT))
+            image = guard(self._to_bgr(decoded), index)
             timestamp_s = index / self._info.fps if decoded.time is None else decoded.time
             yield Frame(image=image, index=index, timestamp_s=timestamp_s)
             index += 1
@@ -133,18 +104,6 @@ class VideoFileSource:
                 continue
             yield from frames
 
-    def _to_bgr(self, decoded: Any) -> NDArray[np.uint8]:
-        if self._ids_palette is None:
-            return np.ascontiguousarray(
-                self._reformatter.reformat(decoded, format="bgr24").to_ndarray()
-            )
-        if decoded.format.name != "gray":
-            raise SourceError(
-                f"{self._path} is {decoded.format.name}, not 8-bit grey: it holds colours, not "
-                "class ids; leave --labels ids out"
-            )
-        return self._ids_palette.to_colours(np.asarray(decoded.to_ndarray(), np.uint8))
-
     def _count_lost(self, got: int, end_s: float) -> None:
         expected = self._info.frame_count
         if expected is None:
@@ -159,7 +118,7 @@ class VideoFileSource:
 def _open(path: Path) -> Any:
     if path.stat().st_size == 0:
         raise SourceError(f"{path} is empty")
-    options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
+    options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
     try:
         # An absolute path cannot be taken for a protocol.
         container = av.open(str(path.absolute()), options=options, metadata_errors="replace")
@@ -203,12 +162,12 @@ def _info(path: Path, stream: Any) -> VideoInfo:
     width, height = stream.codec_context.width, stream.codec_context.height
     if not width or not height:
         raise SourceError(f"{path}: the video has no size; not a single frame can be decoded")
-    fps = float(stream.average_rate or stream.guessed_rate or 0)
-    if not (math.isfinite(fps) and 0 < fps <= MAX_FPS):
-        _log.warning("%s says %g frames a second; taken as %g", path, fps, DEFAULT_FPS)
-        fps = DEFAULT_FPS
-    count = stream.frames if 0 < stream.frames < MAX_FRAMES else None
-    return VideoInfo(width=width, height=height, fps=fps, frame_count=count)
+    return VideoInfo(
+        width=width,
+        height=height,
+        fps=believable_fps(str(path), stream.average_rate or stream.guessed_rate),
+        frame_count=believable_count(stream.frames),
+    )
 
 
 def _duration_s(container: Any, stream: Any) -> float:

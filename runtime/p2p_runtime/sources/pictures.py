@@ -1,42 +1,42 @@
-"""A folder of pictures as a source. Every picture is checked to be whole."""
+"""Pictures as a source: those of a folder, or of a glob. Each is checked to be whole."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from .errors import ContractError, SourceError
-from .frames import DEFAULT_FPS, Frame, VideoInfo
+from p2p_runtime.errors import ContractError, SourceError
+from p2p_runtime.frames import DEFAULT_FPS, Frame, VideoInfo
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .palette import Palette
+    from p2p_runtime.palette import Palette
 
-__all__ = ["PictureFolderSource", "read_ids", "read_picture"]
+__all__ = ["PictureSource", "list_folder", "list_matches", "read_ids", "read_picture"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 
-class PictureFolderSource:
-    """The pictures of a folder in natural order: ``frame2`` comes before ``frame10``."""
+class PictureSource:
+    """Pictures, one after the other."""
 
-    def __init__(self, folder: Path, *, ids_palette: Palette | None = None) -> None:
-        """List the folder and read its first picture.
+    def __init__(self, paths: Sequence[Path], *, ids_palette: Palette | None = None) -> None:
+        """Read the first picture.
 
         Args:
-            folder: an existing folder; its subfolders are not searched.
+            paths: at least one, in their order.
             ids_palette: paint the pictures' class ids with these colours.
 
         Raises:
-            SourceError: it holds no pictures, two with the same stem, or the first is unreadable.
+            SourceError: the first picture is unreadable.
         """
-        self._paths = _list(folder)
+        self._paths = paths
         self._ids_palette = ids_palette
         height, width = self._read(self._paths[0]).shape[:2]
         self._info = VideoInfo(
@@ -77,6 +77,46 @@ class PictureFolderSource:
             return self._ids_palette.to_colours(read_ids(path))
         except ContractError as error:
             raise SourceError(f"{path}: {error}") from error
+
+
+def list_folder(folder: Path) -> list[Path]:
+    """Return a folder's pictures in natural order: ``frame2`` comes before ``frame10``.
+
+    Subfolders and hidden files are left out.
+
+    Raises:
+        SourceError: there are none, or two with the same stem.
+    """
+    try:
+        paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    except OSError as error:
+        raise SourceError(f"cannot list {folder}: {error.strerror}") from error
+    return _in_order(paths, f"{folder} holds no pictures ({', '.join(SUFFIXES)})")
+
+
+def list_matches(pattern: str) -> list[Path]:
+    """Return the pictures that match a glob, in natural order; ``**`` searches subfolders.
+
+    Raises:
+        SourceError: there are none, or two with the same stem.
+    """
+    path = Path(pattern)
+    paths = Path(path.anchor).glob(str(path.relative_to(path.anchor)))
+    return _in_order(paths, f"no picture matches {pattern} ({', '.join(SUFFIXES)})")
+
+
+def _in_order(paths: Iterable[Path], none: str) -> list[Path]:
+    pictures = [path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file()]
+    if not pictures:
+        raise SourceError(none)
+    stems: dict[str, Path] = {}
+    for path in pictures:
+        if (other := stems.setdefault(path.stem, path)) is not path:
+            raise SourceError(
+                f"{other} and {path.name} are two pictures whose translations would have the "
+                "same name"
+            )
+    return sorted(pictures, key=_natural)
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
@@ -143,27 +183,6 @@ def _jpeg_is_whole(content: bytes) -> bool:
     return False
 
 
-def _list(folder: Path) -> list[Path]:
-    try:
-        paths = [
-            path
-            for path in folder.iterdir()
-            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-        ]
-    except OSError as error:
-        raise SourceError(f"cannot list {folder}: {error.strerror}") from error
-    if not paths:
-        raise SourceError(f"{folder} holds no pictures ({', '.join(SUFFIXES)})")
-    stems: dict[str, Path] = {}
-    for path in paths:
-        if (other := stems.setdefault(path.stem, path)) is not path:
-            raise SourceError(
-                f"{folder} holds {other.name} and {path.name}: "
-                "their translations would have the same name"
-            )
-    return sorted(paths, key=_natural)
-
-
 def _natural(path: Path) -> list[tuple[int, str]]:
-    parts = re.split(r"(\d+)", path.name)  # text and digits take turns
+    parts = re.split(r"(\d+)", str(path))  # text and digits take turns
     return [(int(part), "") if part.isdecimal() else (0, part.lower()) for part in parts]
