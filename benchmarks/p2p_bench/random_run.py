@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-__all__ = ["DEPTH_TO_SPACE", "write_random_run"]
+    from p2p_train.networks import UNetGenerator
+
+__all__ = ["DEPTH_TO_SPACE", "write_random_int8", "write_random_run"]
 
 CALIBRATION_FRAMES = 8
 GOLDEN_SEED = 1
@@ -48,10 +50,7 @@ def write_random_run(folder: Path, *, ngf: int, height: int, width: int) -> File
         height, width: of its frames in pixels.
     """
     config = TrainConfig(ngf=ngf, height=height, width=width)
-    contract = PixelContract(height=height, width=width, palette=CITYSCAPES)
-    scenes = np.stack([draw_scene(n, height, width)[0] for n in range(CALIBRATION_FRAMES)])
-    torch.manual_seed(0)
-    generator = make_generator(config)
+    contract, scenes, generator = _drawn(config)
     checkpoint = folder / "random.pt"
     Checkpoint(
         config=config,
@@ -64,35 +63,60 @@ def write_random_run(folder: Path, *, ngf: int, height: int, width: int) -> File
     shape = {"architecture": "unet", "ngf": ngf, "downsamplings": config.downsamplings}
     bundles = {}
     for name, graph in _graphs(generator, contract, scenes, folder).items():
-        info = BundleInfo(
-            contract=contract,
-            precision=name.partition(",")[0],
-            golden=GoldenFrame.record(scenes[0], GOLDEN_SEED),
-            payload_sha256=payload_sha256(graph),
-            generator=shape,
-        )
-        bundles[name] = _write_bundle(folder / f"model-{name}.onnx", graph, info)
+        precision = name.partition(",")[0]
+        path = folder / f"model-{name}.onnx"
+        bundles[name] = _write_bundle(path, graph, precision, contract, shape)
     return Files(bundles=bundles, checkpoint=checkpoint, contract=contract, generator=shape)
+
+
+def write_random_int8(path: Path, config: TrainConfig) -> Files:
+    """Write the int8 graph of a generator of any shape to ``path``."""
+    contract, scenes, generator = _drawn(config)
+    integer_ups = with_integer_ups(swap_channels(fold(generator)))
+    graph = _quantised(integer_ups, contract, scenes, path.parent)
+    bundle = _write_bundle(path, graph, "int8", contract, {})
+    return Files(bundles={"int8": bundle}, checkpoint=None, contract=contract)
+
+
+def _drawn(config: TrainConfig) -> tuple[PixelContract, NDArray[np.uint8], UNetGenerator]:
+    """Return a contract, drawn scenes (N, H, W, 3) uint8 BGR, and a generator by chance."""
+    contract = PixelContract(height=config.height, width=config.width, palette=CITYSCAPES)
+    seeds = range(CALIBRATION_FRAMES)
+    scenes = np.stack([draw_scene(n, config.height, config.width)[0] for n in seeds])
+    torch.manual_seed(0)
+    return contract, scenes, make_generator(config)
 
 
 def _graphs(
     generator: nn.Module, contract: PixelContract, scenes: NDArray[np.uint8], scratch: Path
 ) -> dict[str, bytes]:
-    def quantise(module: nn.Module) -> bytes:
-        graph = to_onnx(PixelGenerator(module, order="bgr"), contract)
-        return Quantiser(graph, scenes, PROFILES["x86"], scratch).quantise([])
-
     folded = swap_channels(fold(generator))
     integer_ups = with_integer_ups(folded)
     return {
         "fp32": to_onnx(PixelGenerator(folded, order="bgr"), contract),
-        "int8": quantise(integer_ups),
-        DEPTH_TO_SPACE: quantise(with_depth_to_space(integer_ups)),
+        "int8": _quantised(integer_ups, contract, scenes, scratch),
+        DEPTH_TO_SPACE: _quantised(with_depth_to_space(integer_ups), contract, scenes, scratch),
     }
 
 
-def _write_bundle(path: Path, graph: bytes, info: BundleInfo) -> Path:
+def _quantised(
+    module: nn.Module, contract: PixelContract, scenes: NDArray[np.uint8], scratch: Path
+) -> bytes:
+    graph = to_onnx(PixelGenerator(module, order="bgr"), contract)
+    return Quantiser(graph, scenes, PROFILES["x86"], scratch).quantise([])
+
+
+def _write_bundle(
+    path: Path, graph: bytes, precision: str, contract: PixelContract, shape: dict[str, Any]
+) -> Path:
     """Write a bundle whose golden frame is what this very graph makes of it."""
+    info = BundleInfo(
+        contract=contract,
+        precision=precision,
+        golden=GoldenFrame.record(GoldenFrame.draw(contract, 0), GOLDEN_SEED),
+        payload_sha256=payload_sha256(graph),
+        generator=shape,
+    )
     write_bytes(path, graph)
     engine = open_engine(ModelBundle(path=path, info=info), device="cpu")
     (image,) = engine.infer(GoldenFrame.draw(info.contract, GOLDEN_SEED)[np.newaxis])

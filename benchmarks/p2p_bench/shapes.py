@@ -16,15 +16,9 @@ import click
 from p2p_runtime.console import P2PCommand, setup_logging
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from p2p_runtime.bundle import ModelBundle
     from p2p_train.config import TrainConfig
 
 __all__ = ["ShapeRow", "main", "measure_shapes", "shapes_of"]
-
-CALIBRATION_FRAMES = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,68 +57,39 @@ def measure_shapes(configs: dict[str, TrainConfig], *, frames: int, threads: int
         frames: timed frames a shape.
         threads: CPU threads of each model.
     """
-    import numpy as np
     import onnx
 
     from p2p_export.inspecting import cost_of
-    from p2p_runtime.engines import open_engine
-    from p2p_train.scenes import draw_scene
 
-    from .measure import measure
+    from .backends import Files
+    from .backends.runtime_backend import RuntimeBackend
+    from .inputs import bench_frames
+    from .random_run import write_random_int8
+    from .run import compare
 
-    first = next(iter(configs.values()))
-    seeds = range(CALIBRATION_FRAMES)
-    inputs = np.stack([draw_scene(seed, first.height, first.width)[0] for seed in seeds])
     with tempfile.TemporaryDirectory() as scratch:
-        bundles = {
-            name: _bundle(config, inputs, Path(scratch) / f"{number}.onnx")
+        written = {
+            name: write_random_int8(Path(scratch) / f"{number}.onnx", config)
             for number, (name, config) in enumerate(configs.items())
         }
-        engines = {name: open_engine(b, "cpu", threads) for name, b in bundles.items()}
-        try:
-            rows = measure(engines, [inputs[[n % len(inputs)]] for n in range(frames)])
-        finally:
-            for engine in engines.values():
-                engine.close()
-        costs = {name: cost_of(onnx.load(bundle.path)) for name, bundle in bundles.items()}
+        bundles = {name: files.bundles["int8"] for name, files in written.items()}
+        contract = next(iter(written.values())).contract
+        files = Files(bundles=bundles, checkpoint=None, contract=contract)
+        backends = [RuntimeBackend(name=name, what=name, needs=name) for name in bundles]
+        inputs, _ = bench_frames(files, None, frames, batch=1)
+        rows, _ = compare(backends, files, inputs, threads)
+        costs = {name: cost_of(onnx.load(path)) for name, path in bundles.items()}
         return [
             ShapeRow(
                 name=row.name,
                 parameters_m=costs[row.name].parameters / 1e6,
                 gmac=costs[row.name].macs / 1e9,
-                file_mb=bundles[row.name].path.stat().st_size / 1e6,
-                median_ms=row.median_ms,
+                file_mb=bundles[row.name].stat().st_size / 1e6,
+                median_ms=row.latency.median_ms,
             )
             for row in rows
+            if row.latency is not None
         ]
-
-
-def _bundle(config: TrainConfig, inputs: NDArray[np.uint8], path: Path) -> ModelBundle:
-    """Write a generator with random weights in int8; its golden frame is not replayed here."""
-    import torch
-
-    from p2p_export.graph import PixelGenerator, fold, swap_channels, with_integer_ups
-    from p2p_export.int8 import PROFILES, Quantiser
-    from p2p_export.to_onnx import to_onnx
-    from p2p_runtime.bundle import BundleInfo, GoldenFrame, ModelBundle
-    from p2p_runtime.contract import PixelContract
-    from p2p_runtime.palette import CITYSCAPES
-    from p2p_runtime.safety import payload_sha256
-    from p2p_train.checkpoint import make_generator
-
-    contract = PixelContract(height=config.height, width=config.width, palette=CITYSCAPES)
-    torch.manual_seed(0)
-    generator = with_integer_ups(swap_channels(fold(make_generator(config))))
-    floating = to_onnx(PixelGenerator(generator, order="bgr"), contract)
-    graph = Quantiser(floating, inputs, PROFILES["x86"], path.parent).quantise([])
-    path.write_bytes(graph)
-    info = BundleInfo(
-        contract=contract,
-        precision="int8",
-        golden=GoldenFrame.record(inputs[0], 0),
-        payload_sha256=payload_sha256(graph),
-    )
-    return ModelBundle(path=path, info=info)
 
 
 @click.command(cls=P2PCommand)
@@ -138,7 +103,7 @@ def main(ngf: int, frames: int, threads: int, output: Path | None) -> None:
     from p2p_runtime.files import write_text
     from p2p_train.config import TrainConfig
 
-    from .report import describe_machine
+    from .machine import describe_machine
 
     machine = describe_machine(threads)
     configs = {name: TrainConfig(ngf=ngf, **shape) for name, shape in shapes_of(ngf).items()}
