@@ -1,8 +1,8 @@
 """``python -m p2p_bench.training``: what the trainer costs beyond its networks.
 
-Three ways to take a step take turns: the trainer, its batches decoded and augmented by a worker; a
-bare loop of the same networks on one batch that is already there; and that loop as pix2pix
-repositories write it, in float32 and NCHW.
+Ways to take a step that take turns: the trainer, its batches decoded and augmented between the
+steps, or meanwhile by a process; a bare loop of the same networks on one batch that is already
+there; and that loop as pix2pix repositories write it, in float32 and NCHW.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ if TYPE_CHECKING:
 __all__ = ["bare_step", "main", "take_turns"]
 
 Step = Callable[[], None]
+OWN = "trainer, bf16"
+"""As ``p2p-train`` runs on a CPU."""
 
 
-def trainer_step(config: TrainConfig, steps: int) -> Step:
+def trainer_step(config: TrainConfig, steps: int, *, workers: int) -> Step:
     """Return one step of the trainer: next batch, both updates, count, rates, norms."""
     import torch
 
@@ -47,7 +49,7 @@ def trainer_step(config: TrainConfig, steps: int) -> Step:
         last_step=steps,
     )
     batches: Iterator[PairBatch] = iter(
-        training_batches(data.train, sampler, workers=1, pin_memory=False)
+        training_batches(data.train, sampler, workers=workers, pin_memory=False)
     )
 
     def step() -> None:
@@ -132,16 +134,17 @@ def main(data: str, ngf: int, ndf: int, batch_size: int, rounds: int, output: Pa
     warm_up = 3
     fast = TrainConfig(data=data, ngf=ngf, ndf=ndf, batch_size=batch_size, precision="bf16")
     contenders = {
-        "trainer, bf16": trainer_step(fast, rounds + warm_up),
+        OWN: trainer_step(fast, rounds + warm_up, workers=0),
+        "trainer, bf16, a process decodes": trainer_step(fast, rounds + warm_up, workers=1),
         "bare loop, bf16, channels last": bare_step(fast, channels_last=True),
         "bare loop, fp32, NCHW": bare_step(replace(fast, precision="fp32"), channels_last=False),
     }
     seconds = take_turns(contenders, rounds=rounds, warm_up=warm_up)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
-    own = medians["trainer, bf16"]
+    own = medians[OWN]
     for name, median in medians.items():
         click.echo(
-            f"{name:32s} {1000 * median:8.1f} ms a step  {median / own:5.2f} of the trainer's"
+            f"{name:34s} {1000 * median:8.1f} ms a step  {median / own:5.2f} of the trainer's"
         )
     if output is not None:
         document = {

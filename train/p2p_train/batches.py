@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import os
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -89,14 +91,26 @@ class EpochSampler(Sampler[list[Draw]]):
 def training_batches(
     dataset: PairDataset, sampler: EpochSampler, *, workers: int, pin_memory: bool
 ) -> Iterator[PairBatch]:
-    """Yield the batches of ``sampler``, decoded ahead in ``workers`` processes (0: in this one).
+    """Yield the batches of ``sampler``, decoded ahead in ``workers`` processes.
+
+    Without workers, a batch is decoded between two steps, by as many threads as there are cores.
+    Where the networks run on those cores, too, that is cheaper: a process that decodes meanwhile
+    takes a core from a computation that waits for both, and its pixels must be copied over.
 
     Raises:
         DatasetError: a file is unreadable, or too many have gone since the run began.
         TrainingError: a worker was killed.
     """
-    loader = DataLoader(
-        _Guarded(dataset),
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
+        guarded = _Guarded(dataset, None if workers else threads)
+        yield from _counted(dataset, _loader(guarded, sampler, workers, pin_memory))
+
+
+def _loader(
+    dataset: _Guarded, sampler: EpochSampler, workers: int, pin_memory: bool
+) -> DataLoader[PairBatch | DatasetError]:
+    return DataLoader(
+        dataset,
         batch_sampler=sampler,
         num_workers=workers,
         collate_fn=_join_or_error,
@@ -104,6 +118,11 @@ def training_batches(
         prefetch_factor=4 if workers else None,
         generator=torch.Generator(),  # its own: torch's must move only with the networks
     )
+
+
+def _counted(
+    dataset: PairDataset, loader: DataLoader[PairBatch | DatasetError]
+) -> Iterator[PairBatch]:
     tally = _LostPairs(len(dataset))
     for batch in _received(loader):
         if isinstance(batch, DatasetError):
@@ -178,10 +197,21 @@ def _received(
 
 
 class _Guarded(Dataset["PairBatch | DatasetError"]):
-    """Hands errors on as values, since torch would wrap them in a page of traceback."""
+    """Hands errors on as values, since torch would wrap them in a page of traceback.
 
-    def __init__(self, dataset: PairDataset) -> None:
+    Args:
+        dataset: what is read.
+        threads: read the pairs of a batch side by side; None for one after the other.
+    """
+
+    def __init__(self, dataset: PairDataset, threads: Executor | None) -> None:
         self._dataset = dataset
+        self._threads = threads
+
+    def __getitems__(self, draws: list[Draw]) -> list[PairBatch | DatasetError]:
+        """Return a batch's items; torch calls this in the place of ``__getitem__``."""
+        read = map if self._threads is None else self._threads.map
+        return list(read(self.__getitem__, draws))
 
     def __getitem__(self, draw: Draw) -> PairBatch | DatasetError:
         try:
