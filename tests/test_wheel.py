@@ -44,7 +44,8 @@ def test_wheel_holds_the_packages_and_nothing_else(wheel: Path):
     assert metadata.endswith(".dist-info")
     assert {f"{package}/py.typed" for package in packages} <= set(names)
     assert f"{metadata}/licenses/LICENSE" in names
-    assert not [name for name in names if name.endswith((".pyc", ".pt", ".mp4"))]
+    films = [name for name in names if name.endswith((".pyc", ".pt", ".mp4"))]
+    assert films == ["p2p_runtime/assets/demo.mp4"]
 
 
 @pytest.mark.parametrize("module", MISSING)
@@ -66,6 +67,12 @@ def test_the_device_has_a_model_from_the_start(device, workplace, command, tmp_p
     """Where nothing was trained or named, p2p-run takes the model that the wheel brings."""
     command("p2p-run", "--video", workplace / "seg.mp4", folder=tmp_path, bin_folder=device)
     assert count_frames(tmp_path / "seg-translated.mp4") == 12
+
+
+def test_the_device_shows_a_demo_at_once(device, command, tmp_path: Path):
+    """The wheel brings a model and a clip: one word after the installation, there is a film."""
+    command("p2p-run", "--demo", folder=tmp_path, bin_folder=device)
+    assert count_frames(tmp_path / "demo-translated.mp4") == 75
 
 
 def test_the_device_translates_a_real_video(device, workplace, shared_data, command, tmp_path):

@@ -57,6 +57,7 @@ class Plan:
         last = ["--checkpoint", "run/checkpoints/last.pt"]
         show = ["--side-by-side", "--overwrite"]
         return [
+            ["run", "--demo"],  # a first look, with the model and the clip of the package
             ["train", "--data", "pairs", "--run-dir", "run", *size, *pace, *haste],
             # The least L1 is an early, blurred epoch's: texture that is not the photo's own costs.
             ["export", "run/checkpoints/last.pt", "--int8", "--calibration", "pairs/train"],
@@ -83,7 +84,8 @@ def run_demo(folder: Path, plan: Plan) -> None:
         _run(words, folder)
     _write_contact_sheet(folder, plan)
     click.echo(
-        f"\nthe video, labels beside pictures: {folder}/seg-translated.mp4\n"
+        f"\na first look, the shipped model:    {folder}/demo-translated.mp4\n"
+        f"the video, labels beside pictures: {folder}/seg-translated.mp4\n"
         f"some of its frames, and the truth:  {folder}/contact-sheet.png\n"
         f"the losses:                         {folder}/run/curves.png\n"
         f"held-out streets:                   {folder}/run/samples/latest.png\n"

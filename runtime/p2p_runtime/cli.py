@@ -17,6 +17,7 @@ __all__ = ["main"]
 
 _EXAMPLES = """\b
 Examples:
+  p2p-run --demo
   p2p-run --video seg.mp4
   p2p-run --video seg.mp4 --model runs/city-1/export --side-by-side
   p2p-run --video labels/ --labels ids --output photos/
@@ -35,7 +36,14 @@ Examples:
 @click.version_option(__version__, prog_name="p2p-run")
 @click.pass_context
 def main(
-    context: click.Context, /, *, verbose: bool, doctor: bool, strict: bool, **flags: Any
+    context: click.Context,
+    /,
+    *,
+    verbose: bool,
+    doctor: bool,
+    demo: bool,
+    strict: bool,
+    **flags: Any,
 ) -> None:
     """Translate a label video into photos, frame by frame, with an exported generator.
 
@@ -45,8 +53,12 @@ def main(
     setup_logging(verbose)
     if doctor:
         context.exit(_doctor())
+    if demo:
+        _fill_in_demo(flags)
     if flags["video"] is None:
-        raise ConfigError("name a video, a folder, a camera or a stream with --video")
+        raise ConfigError(
+            "name a video, a folder, a camera or a stream with --video, or try --demo"
+        )
     require_extra("onnxruntime", "cpu")
     with StopRequest() as stop:
         from .pipeline import check_losses
@@ -63,7 +75,19 @@ def main(
         check_losses(report, strict=strict)
 
 
+def _fill_in_demo(flags: dict[str, Any]) -> None:
+    """Set what a first look needs: the package's video and model, and both sides of the frames."""
+    from .discover import DEMO_MODELS, DEMO_VIDEO
+
+    if flags["video"] is not None:
+        raise ConfigError("--demo brings its own video; leave one of --demo and --video out")
+    flags.update(video=str(DEMO_VIDEO), side_by_side=True)
+    if flags["model"] is None:
+        flags["model"] = str(DEMO_MODELS)
+
+
 def _doctor() -> int:
+
     from .doctor import examine
 
     findings = examine()

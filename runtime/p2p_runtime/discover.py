@@ -9,10 +9,12 @@ from pathlib import Path
 from .bundle import PLAN_SUFFIX
 from .errors import BundleError
 
-__all__ = ["find_bundle", "find_bundles", "plan_named"]
+__all__ = ["DEMO_MODELS", "DEMO_VIDEO", "find_bundle", "find_bundles", "plan_named"]
 
 _NAME = re.compile(r".*-(fp32|fp16|int8)\.onnx")
-_ASSETS = Path(__file__).parent / "assets"
+DEMO_MODELS = Path(__file__).parent / "assets"
+DEMO_VIDEO = DEMO_MODELS / "demo.mp4"
+"""A drive along a drawn street as a label video, see ``assets/README.md``."""
 
 _GPU = ("fp16", "fp32", "int8")
 _PREFERRED = {"cpu": ("int8", "fp32", "fp16"), "cuda": _GPU, "tensorrt": _GPU}
@@ -69,7 +71,7 @@ def find_bundles(folder: Path | None = None, *, runs: Path = Path("runs")) -> li
     exports = [bundles for export in runs.glob("*/export") if (bundles := _in(export))]
     if exports:
         return max(exports, key=lambda bundles: max(map(_age, bundles)))
-    if demo := _in(_ASSETS):
+    if demo := _in(DEMO_MODELS):
         _log.info("nothing is exported under %s/: taking the demo model of the package", runs)
         return demo
     raise BundleError(

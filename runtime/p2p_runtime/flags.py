@@ -45,6 +45,9 @@ source_flags = _together(
         "or - for raw frames on stdin.",
     ),
     click.option(
+        "--demo", is_flag=True, help="Translate the clip that the package ships, side by side."
+    ),
+    click.option(
         "--size", callback=_to_size, metavar="WxH", help="Size in pixels of raw frames on stdin."
     ),
     click.option(

@@ -65,6 +65,16 @@ def test_a_video_is_translated_next_to_the_user(
     assert {"onnxruntime", "opencv", "av", "p2p_runtime"} <= set(run)
 
 
+def test_the_demo_needs_nothing_but_the_package(p2p_run: Callable[..., Result]) -> None:
+    """Labels and pictures side by side, from the clip and the model of the package."""
+    result = p2p_run("--demo", "--max-frames", "3")
+    assert result.exit_code == 0, result.output
+    with av.open("demo-translated.mp4") as film:
+        stream = film.streams.video[0]
+        assert (stream.width, stream.height) == (1024, 256)
+        assert sum(1 for _ in film.decode(stream)) == 3
+
+
 def test_side_by_side_is_twice_as_wide(
     p2p_run: Callable[..., Result],
     bundle: Path,
@@ -85,6 +95,7 @@ def test_side_by_side_is_twice_as_wide(
     ("arguments", "exit_code", "message"),
     [
         ([], 2, "name a video, a folder, a camera or a stream with --video"),
+        (["--demo", "--video", "seg.mp4"], 2, "brings its own video"),
         (["--video", "seg.mp4", "--drop", "latest"], 2, "needs a live source"),
         (["--video", "no.mp4"], 2, "'no.mp4' does not exist"),
         (
