@@ -9,7 +9,7 @@ from pathlib import Path
 from .bundle import PLAN_SUFFIX
 from .errors import BundleError
 
-__all__ = ["DEMO_MODELS", "DEMO_VIDEO", "find_bundle", "find_bundles", "plan_named"]
+__all__ = ["DEMO_MODELS", "DEMO_VIDEO", "demo_bundle", "find_bundle", "find_bundles", "plan_named"]
 
 _NAME = re.compile(r".*-(fp32|fp16|int8)\.onnx")
 DEMO_MODELS = Path(__file__).parent / "assets"
@@ -78,6 +78,11 @@ def find_bundles(folder: Path | None = None, *, runs: Path = Path("runs")) -> li
         f"no exported model under {runs}/*/export/; name one with --model, "
         "or make one: p2p-train, then p2p-export"
     )
+
+
+def demo_bundle() -> Path | None:
+    """Return the model that the package ships, if it does."""
+    return next(iter(_in(DEMO_MODELS)), None)
 
 
 def _in(folder: Path) -> list[Path]:

@@ -1,0 +1,105 @@
+"""The doctor: what is there, why something is not, and an exit code for scripts."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+import cv2
+import onnxruntime as ort
+import pytest
+from fake_gpu import FakeDriver
+
+from p2p_runtime import discover, doctor
+from p2p_runtime.engines import gpu, trt_cache
+
+
+def lines(start: str) -> list[str]:
+    """Return the findings that begin so, after their mark."""
+    return [str(one) for one in doctor.examine() if one.text.startswith(start)]
+
+
+@pytest.fixture(autouse=True)
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test depends on this machine's GPU."""
+    monkeypatch.setattr(gpu, "DRIVER", "libcuda-that-is-not-there.so")
+
+
+def test_what_need_not_be_there_does_not_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a GPU the CPU can run; why there is no CUDA is said."""
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    findings = doctor.examine()
+    assert all(finding.healthy for finding in findings)
+    (cuda,) = lines("device cuda")
+    assert cuda.startswith("no  ")
+    assert "pix2pix-edge[gpu]" in cuda
+    assert lines("GPU")[0].startswith("no  GPU: no NVIDIA driver here")
+
+
+def test_the_cpu_is_tried_and_not_only_asked() -> None:
+    """The shipped model's golden frame is replayed."""
+    (cpu,) = lines("device cpu")
+    assert cpu.startswith("ok  ")
+    assert "computes here what it did" in cpu
+
+
+def test_a_cpu_that_computes_something_else_is_bad(
+    wrong_golden: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the exporter's machine computed must come out."""
+    monkeypatch.setattr(discover, "DEMO_MODELS", wrong_golden.parent)
+    (cpu,) = lines("device cpu")
+    assert cpu.startswith("BAD ")
+    assert "does not compute" in cpu
+
+
+def test_a_gpu_wheel_without_a_gpu_says_which_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The provider is offered by the wheel, the driver is not there."""
+    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(ort, "get_available_providers", lambda: providers)
+    assert lines("device cuda")[0].startswith("no  device cuda: no NVIDIA driver")
+
+
+def test_a_gpu_and_tensorrt_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Architecture, driver and TensorRT's version; a TensorRT that does not load is named."""
+    driver = FakeDriver()
+    driver.getInferLibVersion = lambda: 100300  # type: ignore[method-assign]
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: driver)
+    providers = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(ort, "get_available_providers", lambda: providers)
+    assert lines("GPU") == ["ok  GPU: sm87, driver for CUDA 12.6"]
+    assert "TensorRT 100300" in lines("device tensorrt")[0]
+
+    def refuse(name: str) -> FakeDriver:
+        if name == trt_cache.LIBRARY:
+            raise OSError("no such library")
+        return driver
+
+    monkeypatch.setattr(ctypes, "CDLL", refuse)
+    assert lines("device tensorrt")[0].startswith("no  device tensorrt: TensorRT 10 cannot be")
+
+
+def test_a_jetson_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its device tree and its release file."""
+    model, release = tmp_path / "model", tmp_path / "release"
+    model.write_bytes(b"NVIDIA Jetson Orin Nano\0")
+    release.write_text("# R36 (release), REVISION: 4.3\nmore\n")
+    monkeypatch.setattr(doctor, "JETSON_MODEL", model)
+    monkeypatch.setattr(doctor, "JETSON_RELEASE", release)
+    assert lines("NVIDIA Jetson") == ["ok  NVIDIA Jetson Orin Nano, # R36 (release), REVISION: 4.3"]
+
+
+def test_fault_72_an_encoder_that_is_missing_is_bad(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it no video can be written; decoders that lack are told."""
+    real = doctor._has_codec
+    monkeypatch.setattr(
+        doctor, "_has_codec", lambda name, mode: mode == "r" and name != "av1" and real(name, mode)
+    )
+    assert lines("av has no libx264")[0].startswith("BAD ")
+    assert "no  video decoders: av1" in lines("video decoders")
+
+
+def test_an_opencv_without_windows_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Headless wheels translate, but cannot show."""
+    monkeypatch.setattr(cv2, "getBuildInformation", lambda: "  GUI:   NONE\n")
+    assert lines("OpenCV windows")[0].startswith("no  OpenCV windows: none")
