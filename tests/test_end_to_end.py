@@ -46,6 +46,15 @@ def test_export_leaves_both_precisions_and_their_figures(workplace: Path):
     assert set(figures) == {"model-fp32.onnx", "model-fp16.onnx"}
 
 
+def test_the_export_says_which_classes_were_trained(workplace: Path, command, tmp_path: Path):
+    """The classes of the training data travel from the pairs into the bundle."""
+    model = workplace / "runs" / "data-1" / "export" / "model-fp32.onnx"
+    said = command("p2p-export", "--inspect", model, folder=tmp_path).stdout
+    (line,) = (line for line in said.splitlines() if "classes in use" in line)
+    assert "road" in line
+    assert "tunnel" not in line
+
+
 def test_the_python_api_translates_a_frame(workplace: Path):
     """Three lines of Python do what p2p-run does, to a frame of any size."""
     label, _ = draw_scene(7, 50, 70)

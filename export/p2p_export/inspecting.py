@@ -81,10 +81,13 @@ def _contract_rows(info: BundleInfo) -> list[tuple[str, str]]:
         if palette
         else "pictures, no palette"
     )
-    return [
+    rows = [
         ("input", f"{contract.height}x{contract.width} px, {labels}"),
         ("direction", contract.direction),
     ]
+    if palette and contract.used:
+        rows.append(("classes in use", ", ".join(palette.classes[k] for k in contract.used)))
+    return rows
 
 
 def _mapping_rows(title: str, values: dict[str, object]) -> list[tuple[str, str]]:

@@ -32,7 +32,7 @@ LEAST_GAIN = 0.2
 
 FIRST_FRAMES = 8
 EVERY_FRAMES = 64
-_SAMPLES = 64  # rows and columns looked at
+_SAMPLES = 32  # rows and columns looked at, or a few more
 
 _log = logging.getLogger(__name__)
 
@@ -96,17 +96,27 @@ def find_drift(frame: NDArray[np.uint8], palette: Palette, believed: Drift = NO_
     """
     rows, columns = (max(1, length // _SAMPLES) for length in frame.shape[:2])
     pixels = frame[::rows, ::columns].reshape(-1, 3)
+    packed = pixels @ np.array([1, 1 << 8, 1 << 16], np.uint32)
+    _, first, counts = np.unique(packed, return_index=True, return_counts=True)
+    pixels, weights = pixels[first], counts / len(packed)
     colours = palette.colours_bgr()
-    shares = {drift: _share(pixels, drift.seen(colours)) for drift in (believed, *DRIFTS)}
+
+    def share(drift: Drift) -> float:
+        return float(weights @ _near(pixels, drift.seen(colours)))
+
+    before = share(believed)
+    if before > 1 - LEAST_GAIN:
+        return believed
+    shares = {drift: share(drift) for drift in DRIFTS}
     best = max(shares, key=lambda drift: shares[drift])
-    gain = shares[best] - shares[believed]
-    return best if shares[best] >= LEAST_SHARE and gain >= LEAST_GAIN else believed
+    believable = shares[best] >= LEAST_SHARE and shares[best] - before >= LEAST_GAIN
+    return best if believable else believed
 
 
-def _share(pixels: NDArray[np.uint8], seen: NDArray[np.uint8]) -> float:
-    """Return the share (0-1) of pixels that are near a colour: (P, 3) and (N, 3) uint8 BGR."""
+def _near(pixels: NDArray[np.uint8], seen: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Say which pixels are near a colour: (P, 3) and (N, 3) uint8 BGR in, (P,) out."""
     away = (pixels @ YCBCR_OF_BGR)[:, np.newaxis] - seen @ YCBCR_OF_BGR  # (P, N, 3)
-    return float((np.abs(away).max(axis=-1).min(axis=-1) <= WITHIN_LEVELS).mean())
+    return np.asarray(np.abs(away).max(axis=-1).min(axis=-1) <= WITHIN_LEVELS)
 
 
 def _affine(matrix: str, levels: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

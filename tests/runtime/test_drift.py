@@ -103,3 +103,20 @@ def test_no_snap_leaves_even_drifted_colours_alone() -> None:
     fitted = Fitter(CONTRACT, snap=False)(frame)
     np.testing.assert_array_equal(fitted, frame)
     assert not np.may_share_memory(fitted, frame)
+
+
+def test_a_little_more_is_not_enough() -> None:
+    """Mostly black, a drift that explains a sixth more pixels than none is not believed."""
+    drift = next(d for d in DRIFTS if d.name == "BT.709 taken for BT.601")
+    frame = np.zeros((48, 64, 3), np.uint8)
+    frame[:8] = drift.seen(CITYSCAPES.colours_bgr()[16:17])
+    assert find_drift(frame[:8], CITYSCAPES) == drift
+    assert find_drift(frame, CITYSCAPES) == NO_DRIFT
+
+
+def test_a_part_of_the_picture_is_not_enough() -> None:
+    """A drift that explains a third of the pixels, where none explains any, is not believed."""
+    drift = next(d for d in DRIFTS if d.name == "limited taken for full")
+    frame = np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8)
+    frame[:16] = drifted(label_map(), drift)[:16]
+    assert find_drift(frame, CITYSCAPES) == NO_DRIFT
