@@ -27,6 +27,7 @@ from p2p_train.batches import (
 )
 from p2p_train.config import TrainConfig
 from p2p_train.data import PairBatch, PairDataset
+from p2p_train.labelmemory import LabelMemory
 from p2p_train.labels import choose_palette
 from p2p_train.pairs import find_pairs
 
@@ -228,3 +229,49 @@ def test_pairs_from_all_over_come_in_full_batches(data: Path) -> None:
         torch.cat([batch.source for batch in batches]),
         torch.cat([pairs[0, index].source for index in chosen]),
     )
+
+
+def test_labels_are_fitted_once_and_come_back_bit_for_bit(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second epoch sees what the first one repaired, in crops and mirrorings of its own."""
+    seen: list[tuple[int, ...]] = []
+    fit = PixelContract.fit
+
+    def counted(contract: PixelContract, frame: np.ndarray, **options: bool) -> np.ndarray:
+        if contract.palette is not None:
+            seen.append(frame.shape)
+        return fit(contract, frame, **options)
+
+    monkeypatch.setattr(PixelContract, "fit", counted)
+    pairs = dataset(data, jitter_px=4, flip=True)
+    for index in range(len(pairs)):
+        pairs[0, index]
+    assert len(seen) == len(pairs)
+    for index in range(len(pairs)):
+        fresh = dataset(data, jitter_px=4, flip=True)[1, index]
+        assert torch.equal(pairs[1, index].source, fresh.source)
+    assert len(seen) == 2 * len(pairs)  # each fresh one, none of the others
+
+
+def test_the_label_of_a_stand_in_is_not_kept(data: Path) -> None:
+    """When the missing file comes back, its photo gets its own label again."""
+    pairs = dataset(data)
+    (first, second) = (pairs._pairs[index].input.path for index in (0, 1))
+    whole, content = pairs[0, 0], first.read_bytes()
+    pairs = dataset(data)
+    first.unlink()
+    assert torch.equal(pairs[0, 0].source, pairs[0, 1].source)
+    assert second.exists()
+    first.write_bytes(content)
+    assert torch.equal(pairs[0, 0].source, whole.source)
+
+
+def test_a_full_memory_takes_no_more() -> None:
+    """What fits stays; the rest is fitted anew each time."""
+    label = CITYSCAPES.to_colours(np.arange(29, dtype=np.uint8).repeat(64).reshape(29, 64))
+    memory = LabelMemory(CITYSCAPES, most_bytes=150)
+    for index in range(3):
+        memory.keep(index, label)
+    assert np.array_equal(memory.recall(0), label)
+    assert memory.recall(2) is None

@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 from p2p_runtime.contract import PixelContract
 
 from .decode import ImageGoneError, read_pair
+from .labelmemory import LabelMemory
 from .pairs import Pair
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ class PairDataset(Dataset[PairBatch]):
         )
         self._fit_input = enlarged.fit
         self._fit_target = replace(enlarged, palette=None).fit
+        self._labels = None if contract.palette is None else LabelMemory(contract.palette)
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -113,7 +115,8 @@ class PairDataset(Dataset[PairBatch]):
         """
         epoch, index = draw
         source, target, lost = self._read(index)
-        source, target = self._fit_input(source), self._fit_target(target)
+        source = self._fit_label(index, source, keep=not lost)
+        target = self._fit_target(target)
         chance = np.random.default_rng([self._seed, epoch, index])
         top, left = chance.integers(0, self._jitter_px, size=2, endpoint=True)
         window = np.s_[top : top + self._contract.height, left : left + self._contract.width]
@@ -121,6 +124,16 @@ class PairDataset(Dataset[PairBatch]):
         if self._flip and chance.random() < 0.5:
             source, target = source[:, ::-1], target[:, ::-1]
         return PairBatch(source=_batch_of_one(source), target=_batch_of_one(target), lost=lost)
+
+    def _fit_label(self, index: int, label: NDArray[np.uint8], *, keep: bool) -> NDArray[np.uint8]:
+        """Fit an input; one whose own files were there is fitted only the first time."""
+        if self._labels is None or not keep:
+            return self._fit_input(label)
+        fitted = self._labels.recall(index)
+        if fitted is None:
+            fitted = self._fit_input(label)
+            self._labels.keep(index, fitted)
+        return fitted
 
     def _read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], tuple[str, ...]]:
         try:
