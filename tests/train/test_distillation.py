@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 from test_loop import assert_equal, last
 from test_loop import run as train_to
 from test_step import batch
@@ -17,6 +18,7 @@ from p2p_runtime.contract import PixelContract
 from p2p_runtime.errors import CheckpointError, ConfigError
 from p2p_runtime.palette import CITYSCAPES
 from p2p_train.checkpoint import Checkpoint
+from p2p_train.cli import main
 from p2p_train.config import TrainConfig
 from p2p_train.distillation import Teacher, load_teacher
 from p2p_train.distillation import losses as lessons
@@ -254,6 +256,22 @@ def test_there_must_be_something_to_learn_from() -> None:
     """Without adversary, L1 and teacher, the config is refused."""
     with pytest.raises(ConfigError, match="nothing to learn from"):
         TrainConfig(gan_loss="none", lambda_l1=0)
+
+
+def test_the_recipe_and_its_flags_as_people_type_them(
+    teacher_run: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--recipe student learns from --teacher alone; without a teacher it says what is missing."""
+    monkeypatch.chdir(tmp_path)
+    common = f"--data {data} --image-size 32 --batch-size 4 --ngf 4 --device cpu --workers 0"
+    line = f"--recipe student --max-steps 1 --run-dir run {common}".split()
+    refused = CliRunner().invoke(main, line)
+    assert refused.exit_code == 2
+    assert "nothing to learn from" in refused.stderr
+    done = CliRunner().invoke(main, [*line, "--teacher", str(teacher_run)], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    config = last(Path("run")).config
+    assert (config.teacher, config.gan_loss, config.lambda_l1) == (str(teacher_run), "none", 0)
 
 
 def test_fault_07_a_damaged_teacher_is_named(

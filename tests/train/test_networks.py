@@ -16,6 +16,13 @@ def test_seed_generator_has_the_papers_widths_and_size() -> None:
     assert [down[0].out_channels for down in generator.downs] == [64, 128, 256] + [512] * 5
 
 
+def test_multiplications_are_those_of_the_paper() -> None:
+    """6.05 GMAC at 256x256; two images' worth of pixels take twice that."""
+    generator = UNetGenerator()
+    assert generator.multiplications(256, 256) / 1e9 == pytest.approx(6.05, abs=0.005)
+    assert generator.multiplications(256, 512) == 2 * generator.multiplications(256, 256)
+
+
 def test_norm_and_dropout_stand_where_the_paper_puts_them() -> None:
     """The first and the innermost down have no norm; only the first three ups have dropout."""
     generator = UNetGenerator(ngf=2)

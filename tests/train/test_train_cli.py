@@ -107,6 +107,7 @@ def test_dry_run_prints_the_settings_and_trains_nothing(data: Path) -> None:
     settings = json.loads(result.stdout[: result.stdout.rindex("}") + 1])
     assert (settings["height"], settings["ngf"]) == (32, 4)
     assert "10 training and 3 validation pairs" in result.stdout
+    assert "generator: 0.07 M parameters, 0.00 GMAC" in result.stdout
     assert not Path("runs").exists()
 
 

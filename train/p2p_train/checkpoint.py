@@ -19,7 +19,14 @@ from .config import TrainConfig
 from .networks import PatchDiscriminator, UNetGenerator
 from .tensorfile import read_tensors, write_tensors
 
-__all__ = ["Checkpoint", "find_checkpoint", "load_weights", "make_discriminator", "make_generator"]
+__all__ = [
+    "Checkpoint",
+    "find_checkpoint",
+    "generator_in_words",
+    "load_weights",
+    "make_discriminator",
+    "make_generator",
+]
 
 CHECKPOINT_SCHEMA = 1
 State = dict[str, Any]
@@ -112,6 +119,15 @@ def make_generator(config: TrainConfig) -> UNetGenerator:
         norm_min_px=config.norm_min_px,
         dropout=config.dropout,
     )
+
+
+def generator_in_words(config: TrainConfig) -> str:
+    """Return the size of the generator that ``config`` describes, for people."""
+    with torch.device("meta"):  # no memory, no random numbers
+        generator = make_generator(config)
+    parameters = sum(parameter.numel() for parameter in generator.parameters())
+    macs = generator.multiplications(config.height, config.width)
+    return f"generator: {parameters / 1e6:.2f} M parameters, {macs / 1e9:.2f} GMAC an image"
 
 
 def make_discriminator(config: TrainConfig) -> PatchDiscriminator:

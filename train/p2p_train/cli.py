@@ -20,6 +20,7 @@ EPILOG = """\b
 Examples:
   p2p-train --data photos --image-size 256
   p2p-train --data photos --recipe edge --ngf 32 --batch-size 4
+  p2p-train --data photos --recipe student --teacher runs/photos-1 --ngf 16 --batch-size 4
   p2p-train --resume                      go on with the newest run
   p2p-train --data photos --inspect       look at the data: a report and a contact sheet
   p2p-train --data photos --dry-run       check everything, train nothing
@@ -52,7 +53,8 @@ MACHINE = (
     type=click.Choice(list(RECIPES)),
     default="seed",
     show_default=True,
-    help="seed: pix2pix as published; edge: what measured best here. Flags still win.",
+    help="seed: pix2pix as published; edge: what measured best here; student: to learn from "
+    "--teacher alone. Flags still win.",
 )
 @click.option(
     "--run-dir",

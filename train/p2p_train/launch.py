@@ -14,7 +14,7 @@ import torch
 
 from p2p_runtime.errors import CheckpointError, ConfigError
 
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, generator_in_words
 from .config import RECIPES, TrainConfig
 from .devices import find_device
 from .judge import Judge
@@ -181,5 +181,6 @@ def _report_dry_run(config: TrainConfig, run_dir: Path, device: torch.device) ->
     click.echo(json.dumps(config.to_json(), indent=2))
     click.echo(
         f"{len(data.train)} training and {len(data.val)} validation pairs; {data.palette_note}\n"
+        f"{generator_in_words(config)}\n"
         f"would train on {device} and write to {run_dir}"
     )

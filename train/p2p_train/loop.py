@@ -18,7 +18,7 @@ from p2p_runtime.files import check_writable_folder, exclusive_lock, write_text
 from p2p_runtime.interrupts import StopRequest
 
 from .batches import EpochSampler, named_worker_failures, training_batches
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, generator_in_words
 from .config import TrainConfig
 from .devices import describe_device
 from .distillation import load_teacher
@@ -224,6 +224,7 @@ def _announce(data: TrainingData, state: TrainState, total: int) -> None:
     logger.info(
         "%d training and %d validation pairs; %s", len(data.train), len(data.val), data.palette_note
     )
+    logger.info(generator_in_words(state.config))
     logger.info(
         "training on %s in %s, steps %d to %d",
         describe_device(state.device),

@@ -122,6 +122,17 @@ class UNetGenerator(nn.Module):
         image: torch.Tensor = self.last(signal)
         return image
 
+    def multiplications(self, height: int, width: int) -> int:
+        """Return how many multiply-accumulate operations an image of this size takes.
+
+        A transposed convolution's kernel is applied once per pixel of its *input*.
+        """
+        total = 0
+        for blocks in (self.downs, [*self.ups, self.last][::-1]):
+            for level, block in enumerate(blocks, start=1):
+                total += block[0].weight.numel() * (height * width // 4**level)
+        return total
+
     def skip(self, signal: torch.Tensor) -> torch.Tensor:
         """Return what of a down's result goes up; for relatives of this network."""
         return signal
