@@ -50,3 +50,15 @@ def test_two_processes_learn_what_one_learns(data: Path, tmp_path: Path) -> None
     lines = (tmp_path / "two/log.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [2, 4]
     assert len(two.training["randomness"]) == 2
+
+
+def test_two_processes_learn_from_a_teacher_what_one_learns(data: Path, tmp_path: Path) -> None:
+    """Each process has the teacher answer its own share; plain means average to the whole's."""
+    p2p_train(data, tmp_path / "teacher", 1)
+    parts = " ".join(f"--distil-{what} 0" for what in ("feature", "style", "channel"))
+    flags = f"{FLAGS} --gan-loss none --lambda-l1 0 --teacher {tmp_path / 'teacher'} {parts}"
+    p2p_train(data, tmp_path / "one", 1, flags)
+    p2p_train(data, tmp_path / "two", 2, flags)
+    one, two = (Checkpoint.load(tmp_path / name / "checkpoints/last.pt") for name in ("one", "two"))
+    for name, weights in one.generator.items():
+        torch.testing.assert_close(weights, two.generator[name], rtol=0, atol=2e-4)
