@@ -42,6 +42,8 @@ EXIT_INTERRUPTED = 130
 EXIT_PIPE_CLOSED = 141
 EXIT_TERMINATED = 143
 
+_NO_MEMORY = "error: not enough memory; try a smaller batch or size"
+
 _PACKAGES = ("p2p_runtime", "p2p_train", "p2p_export", "p2p_bench")
 
 
@@ -77,7 +79,11 @@ class P2PCommand(click.Command):
         except P2PError as error:
             _fail(ctx, f"error: {redact(str(error))}", error.exit_code)
         except MemoryError:
-            _fail(ctx, "error: not enough memory; try a smaller batch or size", EXIT_UNEXPECTED)
+            _fail(ctx, _NO_MEMORY, EXIT_UNEXPECTED)
+        except RuntimeError as error:
+            if str(error) != "can't start new thread":  # its stack found no memory
+                raise
+            _fail(ctx, _NO_MEMORY, EXIT_UNEXPECTED)
         except KeyboardInterrupt:
             _fail(ctx, "interrupted", EXIT_INTERRUPTED)
         except BrokenPipeError:

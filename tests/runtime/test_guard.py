@@ -208,3 +208,19 @@ def test_a_translator_has_a_guard_that_replays_the_golden_frame(bundle: Path) ->
         translate.engine._engine.close()  # type: ignore[attr-defined]  # fails from now on
         assert (translate(np.zeros((64, 64, 3), np.uint8)) == 255).all()
         assert translate.engine.restarts == 1  # type: ignore[attr-defined]  # the guard's
+
+
+def test_fault_82_a_watchdog_that_cannot_start_can_be_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The error that is told is the one that happened."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    engine, _ = guard(0)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start"):
+            engine.infer(FRAMES)
+    engine.close()

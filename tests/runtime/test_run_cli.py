@@ -432,9 +432,13 @@ def test_fault_53_the_doctor_names_clashing_wheels(
     [
         (OutputError("disk\nfull at rtsp://a:b@c/"), 3, "error: disk full at rtsp://***@c/"),
         (MemoryError(), 1, "error: not enough memory; try a smaller batch or size"),
+        (
+            RuntimeError("can't start new thread"), 1,
+            "error: not enough memory; try a smaller batch or size",
+        ),
         (KeyboardInterrupt(), 130, "interrupted"),
     ],
-)
+)  # fmt: skip
 def test_errors_become_one_line_and_a_code(
     raised: BaseException, exit_code: int, line: str
 ) -> None:
@@ -463,3 +467,24 @@ def test_a_real_label_video_is_translated_whole(
     result = p2p_run("--video", DATA / "seg.mp4", "--model", bundle, "--strict")
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("101 of 101 frames translated")
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the CamVid clip is not on this machine")
+@pytest.mark.parametrize("limit_mib", [640, 900])
+def test_fault_82_too_little_memory_is_one_line(
+    bundle: Path, tmp_path: Path, limit_mib: int
+) -> None:
+    """Wherever the memory ends, in a thread's stack or in a frame, there is no traceback."""
+    result = subprocess.run(
+        ["bash", "-c", f'ulimit -v {limit_mib * 1024}; exec "$@"', "p2p-run", *COMMAND,
+         "--video", DATA / "seg.mp4", "--model", bundle, "--output", "null:"],
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert "Traceback" not in result.stderr
+    if result.returncode:
+        assert "error: " in result.stderr or "annot allocate memory" in result.stderr

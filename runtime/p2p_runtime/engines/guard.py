@@ -152,8 +152,9 @@ class Watchdog:
     def _start(self) -> None:
         with self._starting:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._look, name="watchdog", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._look, name="watchdog", daemon=True)
+                thread.start()  # may fail for want of memory; there is then nothing to end
+                self._thread = thread
 
     def _look(self) -> None:
         told: set[float] = set()

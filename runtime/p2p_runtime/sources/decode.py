@@ -61,11 +61,14 @@ class PixelReader:
 
         Raises:
             SourceError: it should hold class ids, and does not.
+            MemoryError: there is not enough memory to convert it.
         """
         if self._ids_palette is None:
-            return np.ascontiguousarray(
-                self._reformatter.reformat(decoded, format="bgr24").to_ndarray()
-            )
+            try:
+                picture = self._reformatter.reformat(decoded, format="bgr24")
+            except BlockingIOError as error:  # FFmpeg's word for "no memory for another thread"
+                raise MemoryError from error
+            return np.ascontiguousarray(picture.to_ndarray())
         if decoded.format.name != "gray":
             raise SourceError(
                 f"{self._name} is {decoded.format.name}, not 8-bit grey: it holds colours, not "
