@@ -273,6 +273,39 @@ def test_fault_84_no_home_and_locale_c(bundle: Path, video: Path) -> None:
     assert result.returncode == 0, result.stderr
 
 
+def test_fault_84_a_home_that_cannot_be_written(bundle: Path, video: Path) -> None:
+    """Nothing is kept in HOME, and no temporary folder is needed."""
+    nowhere = {"HOME": "/proc", "TMPDIR": "/no/such/folder", "XDG_CACHE_HOME": "/proc/cache"}
+    result = subprocess.run(
+        [*COMMAND, "--video", video, "--model", bundle],
+        env={"PATH": "/usr/bin:/bin", **nowhere},
+        capture_output=True,
+        text=True,
+        cwd=video.parent,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("unshare") is None, reason="unshare needs root"
+)
+def test_fault_56_no_network_is_needed(bundle: Path, video: Path) -> None:
+    """Where there is not even a loopback, a file is translated like anywhere else."""
+    result = subprocess.run(
+        ["unshare", "-n", *COMMAND, "--video", video, "--model", bundle],
+        capture_output=True,
+        text=True,
+        cwd=video.parent,
+        timeout=60,
+        check=False,
+    )
+    if "unshare failed" in result.stderr:
+        pytest.skip("this machine gives no network namespace")
+    assert result.returncode == 0, result.stderr
+
+
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 def test_fault_56_no_network_socket_is_opened(bundle: Path, video: Path, tmp_path: Path) -> None:
     """A whole run under strace opens no internet socket."""
