@@ -24,6 +24,7 @@ class FakeRTSP:
 
     Attributes:
         port: where it listens.
+        clients: how many connections there were.
         plays: how often a client was answered PLAY.
     """
 
@@ -48,7 +49,8 @@ class FakeRTSP:
             stall_after, close_after: after so many bytes, send nothing more, or hang up.
         """
         self.stream, self.status, self.silent, self.duration_s = stream, status, silent, duration_s
-        self.stall_after, self.close_after, self.plays = stall_after, close_after, 0
+        self.stall_after, self.close_after = stall_after, close_after
+        self.clients = self.plays = 0
         self.stopped = threading.Event()
         self._server = _Server(("127.0.0.1", port), _Handler)
         self._server.fake = self
@@ -87,6 +89,7 @@ class _Handler(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         fake = self.server.fake
+        fake.clients += 1
         self.request.settimeout(0.05)
         buffer = b""
         while not fake.stopped.is_set():

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["LiveSource"]
 
 _POLL_S = 0.1
-_GOODBYE_S = 1.0
+_GOODBYE_S = 0.5
 _AHEAD = 4
 """Frames that wait when nothing is dropped."""
 

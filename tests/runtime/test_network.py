@@ -1,0 +1,368 @@
+"""Network streams, against a server on the loopback with the faults of real cameras."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from fake_rtsp import FakeRTSP
+from numpy.typing import NDArray
+
+from conftest import label_frame, write_video
+from p2p_runtime.errors import SourceError, SourceLostError
+from p2p_runtime.frames import FrameSource
+from p2p_runtime.live import LivePolicy
+from p2p_runtime.palette import CAMVID
+from p2p_runtime.sources import camera, open_source
+
+Image = NDArray[np.uint8]
+COMMAND = [sys.executable, "-m", "p2p_runtime.cli"]
+WAITING = LivePolicy(
+    drop="none", timeout_s=10, patience_s=60, first_delay_s=0.05, longest_delay_s=0.1
+)
+HASTY = replace(WAITING, timeout_s=0.5)
+
+
+@pytest.fixture(scope="module")
+def stream(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """An MPEG-TS of 100 label maps of 128 x 96 px, four seconds."""
+    frames = [label_frame(index, 96, 128) for index in range(100)]
+    path = write_video(tmp_path_factory.mktemp("stream") / "live.ts", frames, fps=25)
+    return path.read_bytes()
+
+
+def wait_for(what: Callable[[], bool]) -> None:
+    """Wait until something holds."""
+    end_s = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < end_s
+        time.sleep(0.01)
+
+
+def shapes(source: FrameSource, count: int) -> list[tuple[int, ...]]:
+    """Return the shapes of the next frames, and close the source."""
+    read = [frame.image.shape for frame in itertools.islice(source, count)]
+    source.close()
+    return read
+
+
+def test_a_stream_is_read_with_size_and_rate(stream: bytes) -> None:
+    """Frames, size and rate are those that the server sends."""
+    with FakeRTSP(stream) as server:
+        source = open_source(server.url, policy=WAITING)
+        info = source.info
+        assert (info.width, info.height, info.fps, info.frame_count) == (128, 96, 25.0, None)
+        frames = list(itertools.islice(source, 50))
+        source.close()
+    assert [frame.index for frame in frames] == list(range(50))
+    assert all(frame.arrival is not None for frame in frames)
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [(401, "401 Unauthorized"), (404, "404 Not Found"), (500, "5XX Server Error")],
+)
+def test_fault_64_a_server_that_refuses_is_quoted(status: int, message: str) -> None:
+    """The server's reason is told, the password is not, and the exit code is 6."""
+    with FakeRTSP(status=status) as server, pytest.raises(SourceLostError) as caught:
+        open_source(server.url, policy=WAITING)
+    assert message in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert "rtsp://***@127.0.0.1" in str(caught.value)
+    assert caught.value.exit_code == 6
+
+
+def test_fault_64_nobody_listens() -> None:
+    """A closed port is refused at once."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"rtsp://user:secret@127.0.0.1:{taken.getsockname()[1]}/live"
+        with pytest.raises(SourceLostError, match="Connection refused"):
+            open_source(url, policy=WAITING)
+
+
+@pytest.mark.parametrize("silent", [True, False], ids=["silent", "half-open"])
+def test_fault_64_a_silent_server_is_given_up(stream: bytes, silent: bool) -> None:
+    """A server that answers nothing, or plays nothing, ends in an error after the time-out."""
+    with (
+        FakeRTSP(stream, silent=silent, stall_after=0) as server,
+        pytest.raises(SourceLostError, match=r"silent for 0\.5 s|no frame for 0\.5 s"),
+    ):
+        open_source(server.url, policy=HASTY)
+
+
+def test_fault_65_a_stream_that_dies_is_fetched_back(
+    stream: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server hangs up, is gone for a while, and comes back on its port: frames go on."""
+    with FakeRTSP(stream, close_after=len(stream) // 2) as server:
+        source = open_source(server.url, policy=WAITING)
+        frames = iter(source)
+        before = [next(frames) for _ in range(30)]
+    with caplog.at_level(logging.WARNING):
+        came: list[object] = []
+        thread = threading.Thread(target=lambda: came.extend(itertools.islice(frames, 60)))
+        thread.start()
+        wait_for(lambda: "Connection refused" in caplog.text)
+        with FakeRTSP(stream, port=server.port, duration_s=1):
+            thread.join(60)
+    source.close()
+    assert len(before + came) == 90
+    assert source.reconnects >= 1  # type: ignore[attr-defined]
+    assert "lost (the stream ended)" in caplog.text
+    assert "back after" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_fault_66_a_stream_that_stalls_is_fetched_back(stream: bytes) -> None:
+    """An open connection without frames is replaced, as often as it takes, and counted."""
+    with FakeRTSP(stream, stall_after=len(stream) // 2) as server:
+        source = open_source(server.url, policy=HASTY)
+        assert len(shapes(source, 120)) == 120
+    assert source.stalls >= 2  # type: ignore[attr-defined]
+    assert server.plays >= 3
+
+
+@pytest.mark.parametrize("content", ["random", "text", "audio"])
+def test_fault_67_what_is_no_video_is_an_error(content: str, tmp_path: Path) -> None:
+    """Random bytes, text and sound without pictures end in one clean error."""
+    data = {
+        "random": np.random.default_rng(0).bytes(200_000),
+        "text": b"hello\n" * 40_000,
+        "audio": _audio(tmp_path / "a.ts"),
+    }[content]
+    with FakeRTSP(data) as server, pytest.raises(SourceError) as caught:
+        open_source(server.url, policy=WAITING)
+    assert "secret" not in str(caught.value)
+
+
+def _audio(path: Path) -> bytes:
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mp2", rate=44100)
+        for index in range(100):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 2304), np.int16), layout="stereo")
+            frame.sample_rate, frame.pts = 44100, index * 1152
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path.read_bytes()
+
+
+def test_fault_67_garbage_within_a_stream_does_not_end_it(stream: bytes) -> None:
+    """Behind damaged bytes frames go on, in the same connection."""
+    middle = len(stream) // 2 // 188 * 188
+    damaged = bytearray(stream * 2)
+    damaged[middle : middle + 20 * 188] = np.random.default_rng(0).bytes(20 * 188)
+    with FakeRTSP(bytes(damaged)) as server:
+        source = open_source(server.url, policy=WAITING)
+        assert len(shapes(source, 150)) == 150
+    assert server.plays == 1
+
+
+def test_fault_61_a_size_that_changes_in_mid_stream(
+    stream: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Frames of another size come in the first one by nearest neighbour, and that is told."""
+    large = [label_frame(index, 192, 256) for index in range(50)]
+    second = write_video(tmp_path / "large.ts", large, fps=25).read_bytes()
+    with FakeRTSP(stream + second) as server:
+        source = open_source(server.url, policy=WAITING)
+        assert set(shapes(source, 140)) == {(96, 128, 3)}
+    assert "the size changes at frame" in caplog.text
+    assert "to 256x192" in caplog.text
+
+
+class _Web(BaseHTTPRequestHandler):
+    content = b""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.content)))
+        self.end_headers()
+        self.wfile.write(self.content)
+
+    def log_message(self, *arguments: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def web() -> Iterator[Callable[[bytes], str]]:
+    """Return a function that puts a file on a web server and returns its URL."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Web)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+
+    def put(content: bytes) -> str:
+        _Web.content = content
+        return f"http://127.0.0.1:{server.server_address[1]}/file"
+
+    yield put
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_recording_on_a_web_server_loses_nothing(
+    web: Callable[[bytes], str], lossless: Path, frames: list[Image]
+) -> None:
+    """What has a length is read like a file: every frame, its own time, a regular end."""
+    source = open_source(web(lossless.read_bytes()))
+    read = list(source)
+    source.close()
+    np.testing.assert_array_equal([frame.image for frame in read], frames)
+    assert [frame.timestamp_s for frame in read] == pytest.approx([i / 10 for i in range(20)])
+    assert source.frames_lost == 0
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile://{video}\n#EXT-X-ENDLIST\n",
+        "ffconcat version 1.0\nfile {video}\n",
+    ],
+    ids=["hls", "concat"],
+)
+def test_fault_71_a_server_cannot_send_the_decoder_elsewhere(
+    web: Callable[[bytes], str], content: str, video: Path
+) -> None:
+    """Playlists that name a local video, under an innocent name, are refused."""
+    with pytest.raises(SourceError, match=r"http://127\.0\.0\.1"):
+        open_source(web(content.format(video=video).encode()), policy=WAITING)
+
+
+def test_a_colour_stream_holds_no_ids(stream: bytes) -> None:
+    """`--labels ids` on a colour stream is refused before anything is written."""
+    with FakeRTSP(stream) as server, pytest.raises(SourceError, match="not 8-bit grey"):
+        open_source(server.url, policy=WAITING, ids_palette=CAMVID)
+
+
+def test_fault_68_a_camera_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error lists what is there, and the exit code is 6."""
+    with pytest.raises(SourceLostError, match="camera 99 cannot be opened") as caught:
+        open_source("99")
+    assert caught.value.exit_code == 6
+    assert "in /dev" in str(caught.value) or "no camera" in str(caught.value)
+
+
+class _Camera:
+    """Three frames, then a pulled plug; stands in for cv2.VideoCapture."""
+
+    def __init__(self, index: int, backend: int) -> None:
+        self.left, self.released = 3, False
+
+    def isOpened(self) -> bool:  # noqa: N802  # OpenCV's name
+        return True
+
+    def set(self, key: int, value: float) -> bool:
+        return True
+
+    def get(self, key: int) -> float:
+        return 0.0 if key == cv2.CAP_PROP_FPS else 1.0
+
+    def grab(self) -> bool:
+        self.left -= 1
+        return self.left >= 0
+
+    def retrieve(self) -> tuple[bool, Image]:
+        return True, np.full((48, 64, 3), self.left, np.uint8)
+
+    def release(self) -> None:
+        self.released = True
+
+
+def test_a_camera_that_fails_is_opened_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames go on after the plug was pulled; an impossible rate becomes the default."""
+    monkeypatch.setattr(camera.cv2, "VideoCapture", _Camera)
+    source = open_source("0", policy=WAITING)
+    assert source.info.fps == 25
+    assert [int(frame.image[0, 0, 0]) for frame in itertools.islice(source, 5)] == [2, 1, 0, 2, 1]
+    assert source.reconnects == 1  # type: ignore[attr-defined]
+    source.close()
+
+
+def run_command(url: str, bundle: Path, *more: object) -> subprocess.Popen[str]:
+    """Start p2p-run on a URL, writing out.mp4 and run.json beside the bundle."""
+    arguments = ["--model", bundle, "--output", "out.mp4", "--report", "run.json", "--threads", 1]
+    return subprocess.Popen(
+        [*COMMAND, "--video", url, *map(str, [*arguments, *more])],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=bundle.parent,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def test_fault_65_the_file_stays_one_valid_file_across_gaps(
+    stream: bytes, bundle: Path, read_frames: Callable[[Path], list[Image]]
+) -> None:
+    """After two lost connections one file holds all frames, and the report counts the gaps."""
+    with FakeRTSP(stream, close_after=len(stream) // 2) as server:
+        process = run_command(server.url, bundle, "--drop", "none", "--max-frames", 120)
+        _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr
+    assert len(read_frames(bundle.parent / "out.mp4")) == 120
+    report = json.loads((bundle.parent / "run.json").read_text())
+    assert report["reconnects"] == 2
+    assert (report["frames_in"], report["frames_dropped"], report["frames_out"]) == (120, 0, 120)
+    assert stderr.count("next attempt in") == 2
+    assert "secret" not in stderr + json.dumps(report)
+
+
+def test_fault_66_a_source_that_stays_away_ends_in_a_report_and_exit_6(
+    stream: bytes, bundle: Path, read_frames: Callable[[Path], list[Image]]
+) -> None:
+    """The file is finished and the report printed before the exit code tells of the loss."""
+    with FakeRTSP(stream, close_after=len(stream) // 2) as server:
+        process = run_command(server.url, bundle, "--patience", 0, "--drop", "none")
+        stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 6, stderr
+    count = int(stdout.split()[0])
+    assert len(read_frames(bundle.parent / "out.mp4")) == count > 20
+    report = json.loads((bundle.parent / "run.json").read_text())
+    assert "did not come back: the stream ended" in report["source_lost"]
+    assert "secret" not in stdout + stderr + json.dumps(report)
+
+
+@pytest.mark.parametrize(
+    ("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["INT", "TERM"]
+)
+@pytest.mark.parametrize("silent", [True, False], ids=["opening", "stalled"])
+def test_fault_78_a_signal_ends_a_run_whose_source_blocks(
+    stream: bytes,
+    bundle: Path,
+    read_frames: Callable[[Path], list[Image]],
+    silent: bool,
+    number: signal.Signals,
+    exit_code: int,
+) -> None:
+    """Long before any time-out the file is finished and the exit code tells of the signal."""
+    output = bundle.parent / "out.mp4"
+    with FakeRTSP(stream, silent=silent, stall_after=len(stream) // 2) as server:
+        process = run_command(server.url, bundle, "--timeout", 600)
+        if silent:
+            wait_for(lambda: server.clients > 0)
+        else:
+            wait_for(lambda: output.exists() and output.stat().st_size > 0)
+        process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == exit_code, stderr
+    assert "Traceback" not in stderr
+    if not silent:
+        assert len(read_frames(output)) == int(stdout.split()[0]) > 0
