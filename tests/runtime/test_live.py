@@ -155,10 +155,9 @@ def test_what_ends_waits_and_what_does_not_drops(finite: bool, dropped: int) -> 
         yield hold
 
     source = LiveSource("fake", connecting(Script(steps(), finite)), policy=FAST)
-    first = 0 if finite else 9
-    if not finite:
-        assert given.wait(10)
-    assert levels(source, 1) == [first]
+    while not given.is_set() and not (finite and source.received >= 4):
+        threading.Event().wait(0.001)
+    assert levels(source, 1) == [0 if finite else 9]
     assert source.dropped == dropped
     hold.set()
     source.close()
@@ -193,15 +192,19 @@ def test_fault_65_a_lost_source_comes_back(caplog: pytest.LogCaptureFixture) -> 
 def test_fault_66_a_silent_connection_is_replaced() -> None:
     """A connection that gives nothing any more is abandoned; what it brings late is not taken."""
     silence, hold = threading.Event(), threading.Event()
-    connect = connecting(Script([image(1), silence, image(99)]), Script([image(2), hold]))
-    source = LiveSource("cam", connect, policy=replace(FAST, drop="none"))
+    stalled = Script([image(1), silence, image(99)])
+    source = LiveSource(
+        "cam", connecting(stalled, Script([image(2), hold])), policy=replace(FAST, drop="none")
+    )
     frames = iter(source)
     assert [int(next(frames).image[0, 0, 0]) for _ in range(2)] == [1, 2]
     assert (source.stalls, source.reconnects) == (1, 1)
     silence.set()
+    while not stalled.closed:
+        threading.Event().wait(0.001)
+    assert source.received == 2
     hold.set()
     source.close()
-    assert source.received == 2
 
 
 def test_a_source_that_stays_away_is_given_up() -> None:
@@ -323,7 +326,8 @@ def test_fault_61_another_size_after_a_reconnect_keeps_size_and_colours(
     frames = list(itertools.islice(source, 3))
     assert {frame.image.shape for frame in frames} == {(48, 64, 3)}
     assert set(np.unique(frames[2].image)) <= {0, 200}
-    assert caplog.text.count("the size changes at frame 1, to 128x96") == 1
+    assert "the size changes at frame 1, to 128x96" in caplog.text
+    assert caplog.text.count("the size changes") == 1
     hold.set()
     source.close()
 

@@ -16,7 +16,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -29,6 +31,7 @@ from p2p_runtime.frames import FrameSource
 from p2p_runtime.live import LivePolicy
 from p2p_runtime.palette import CAMVID
 from p2p_runtime.sources import camera, open_source
+from p2p_runtime.sources.network import NetworkCapture
 
 Image = NDArray[np.uint8]
 COMMAND = [sys.executable, "-m", "p2p_runtime.cli"]
@@ -96,6 +99,15 @@ def test_fault_64_nobody_listens() -> None:
             open_source(url, policy=WAITING)
 
 
+def test_a_time_out_is_called_one() -> None:
+    """FFmpeg has several names for a time-out; we have one."""
+    with (
+        FakeRTSP(silent=True) as server,
+        pytest.raises(SourceLostError, match=r"was silent for 0\.2 s"),
+    ):
+        NetworkCapture(server.url, 0.2, None)
+
+
 @pytest.mark.parametrize("silent", [True, False], ids=["silent", "half-open"])
 def test_fault_64_a_silent_server_is_given_up(stream: bytes, silent: bool) -> None:
     """A server that answers nothing, or plays nothing, ends in an error after the time-out."""
@@ -152,8 +164,6 @@ def test_fault_67_what_is_no_video_is_an_error(content: str, tmp_path: Path) -> 
 
 
 def _audio(path: Path) -> bytes:
-    import av
-
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mp2", rate=44100)
         for index in range(100):
@@ -162,6 +172,23 @@ def _audio(path: Path) -> bytes:
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path.read_bytes()
+
+
+def test_fault_67_a_damaged_packet_costs_only_its_frames(
+    web: Callable[..., str], save_video: Callable[..., Path], frames: list[Image]
+) -> None:
+    """What the decoder refuses is skipped; the stream goes on behind it."""
+    path = save_video("a.mkv", frames)
+    with av.open(str(path)) as container:
+        packet = next(itertools.islice(container.demux(), 10, None))
+    content = bytearray(path.read_bytes())
+    start = content.index(bytes(packet))
+    content[start : start + packet.size] = bytes(packet.size)
+    source = open_source(web(bytes(content)))
+    read = list(source)
+    source.close()
+    assert 10 <= len(read) < 20
+    assert read[-1].image.shape == (48, 64, 3)
 
 
 def test_fault_67_garbage_within_a_stream_does_not_end_it(stream: bytes) -> None:
@@ -189,28 +216,31 @@ def test_fault_61_a_size_that_changes_in_mid_stream(
 
 
 class _Web(BaseHTTPRequestHandler):
-    content = b""
+    files: ClassVar[dict[str, bytes]] = {}
 
     def do_GET(self) -> None:
+        content = self.files[self.path]
         self.send_response(200)
-        self.send_header("Content-Length", str(len(self.content)))
+        self.send_header("Content-Length", str(len(content)))
+        if content.startswith(b"#EXTM3U"):
+            self.send_header("Content-Type", "application/x-mpegURL")
         self.end_headers()
-        self.wfile.write(self.content)
+        self.wfile.write(content)
 
     def log_message(self, *arguments: object) -> None:
         """Say nothing."""
 
 
 @pytest.fixture
-def web() -> Iterator[Callable[[bytes], str]]:
+def web() -> Iterator[Callable[..., str]]:
     """Return a function that puts a file on a web server and returns its URL."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Web)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
 
-    def put(content: bytes) -> str:
-        _Web.content = content
-        return f"http://127.0.0.1:{server.server_address[1]}/file"
+    def put(content: bytes, name: str = "/file") -> str:
+        _Web.files[name] = content
+        return f"http://127.0.0.1:{server.server_address[1]}{name}"
 
     yield put
     server.shutdown()
@@ -234,16 +264,18 @@ def test_a_recording_on_a_web_server_loses_nothing(
     "content",
     [
         "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile://{video}\n#EXT-X-ENDLIST\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{elsewhere}\n#EXT-X-ENDLIST\n",
         "ffconcat version 1.0\nfile {video}\n",
     ],
-    ids=["hls", "concat"],
+    ids=["hls", "hls-http", "concat"],
 )
 def test_fault_71_a_server_cannot_send_the_decoder_elsewhere(
-    web: Callable[[bytes], str], content: str, video: Path
+    web: Callable[..., str], stream: bytes, content: str, video: Path
 ) -> None:
-    """Playlists that name a local video, under an innocent name, are refused."""
+    """Playlists that name a local video or another URL, under an innocent name, are refused."""
+    text = content.format(video=video, elsewhere=web(stream, "/live.ts"))
     with pytest.raises(SourceError, match=r"http://127\.0\.0\.1"):
-        open_source(web(content.format(video=video).encode()), policy=WAITING)
+        open_source(web(text.encode()), policy=WAITING)
 
 
 def test_a_colour_stream_holds_no_ids(stream: bytes) -> None:
