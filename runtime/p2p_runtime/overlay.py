@@ -36,8 +36,8 @@ class Overlay:
         drawn, text = image.copy(), self._text(now_s, (now_s - decoded_s) * 1e3)
         scale = max(0.35, image.shape[0] / 720)
         place = (round(12 * scale), round(30 * scale))
-        for colour, thickness in ((_BLACK, 4), (_WHITE, 1)):  # readable on any picture
-            width_px = max(1, round(thickness * scale))
+        stroke_px = max(1, round(scale))
+        for colour, width_px in ((_BLACK, stroke_px + 2), (_WHITE, stroke_px)):  # on any picture
             cv2.putText(
                 drawn, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, width_px, cv2.LINE_AA
             )

@@ -26,6 +26,7 @@ class FakeRTSP:
         port: where it listens.
         clients: how many connections there were.
         plays: how often a client was answered PLAY.
+        recording, recorded: whether a client pushes, and how many bytes it has pushed.
     """
 
     def __init__(
@@ -50,7 +51,8 @@ class FakeRTSP:
         """
         self.stream, self.status, self.silent, self.duration_s = stream, status, silent, duration_s
         self.stall_after, self.close_after = stall_after, close_after
-        self.clients = self.plays = 0
+        self.clients = self.plays = self.recorded = 0
+        self.recording = False
         self.stopped = threading.Event()
         self._server = _Server(("127.0.0.1", port), _Handler)
         self._server.fake = self
@@ -99,10 +101,21 @@ class _Handler(socketserver.StreamRequestHandler):
                 continue
             if not data:
                 return
+            if fake.recording:
+                fake.recorded += len(data)
+                if b"TEARDOWN" in data:
+                    return
+                continue
             buffer += data
             while not fake.silent and b"\r\n\r\n" in buffer:
-                head, _, buffer = buffer.partition(b"\r\n\r\n")
-                if self._answer(head.decode()) == "PLAY":
+                head, _, rest = buffer.partition(b"\r\n\r\n")
+                length = re.search(rb"Content-Length: *(\d+)", head)
+                if len(rest) < (body := int(length[1]) if length else 0):
+                    break  # what a client announces is not all there yet
+                buffer = rest[body:]
+                method = self._answer(head.decode())
+                fake.recording = fake.recording or method == "RECORD"
+                if method == "PLAY":
                     return self._play(fake)
 
     def _answer(self, head: str) -> str:
@@ -110,7 +123,7 @@ class _Handler(socketserver.StreamRequestHandler):
         sequence = re.search(r"CSeq: *(\d+)", head, re.IGNORECASE)
         status, extra, body = 200, "", ""
         if method == "OPTIONS":
-            extra = "Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN\r\n"
+            extra = "Public: OPTIONS, DESCRIBE, ANNOUNCE, SETUP, PLAY, RECORD, TEARDOWN\r\n"
         elif method == "DESCRIBE":
             status, body = self.server.fake.status, _SDP
             extra = "Content-Type: application/sdp\r\n"
@@ -118,7 +131,7 @@ class _Handler(socketserver.StreamRequestHandler):
                 extra += 'WWW-Authenticate: Basic realm="fake"\r\n'
         elif method == "SETUP":
             extra = "Session: 1\r\nTransport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n"
-        elif method == "PLAY":
+        elif method in ("PLAY", "RECORD"):
             extra = "Session: 1\r\n"
         reply = f"RTSP/1.0 {status} OK\r\nCSeq: {sequence[1] if sequence else 0}\r\n{extra}"
         self.request.sendall(f"{reply}Content-Length: {len(body)}\r\n\r\n{body}".encode())

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import threading
-from typing import Any
+import socket
 from urllib.parse import urlsplit
 
 import av
@@ -29,7 +28,13 @@ PUSH_FORMATS = {
 }
 """The schemes that can be pushed to, and the container of each."""
 
-_CONNECT_S = 10.0
+_ANSWER_S = 10.0
+_PORTS = {"rtsp": 554, "rtsps": 322, "rtmp": 1935, "rtmps": 443}
+_HELLOS = {
+    "rtsp": b"OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n",
+    "rtmp": b"\x03" + bytes(1536),  # version and the first part of the handshake
+}
+"""What a server answers before anything is pushed; the encrypted schemes only have to connect."""
 
 
 class PushSink:
@@ -48,12 +53,14 @@ class PushSink:
         """
         self._name = redact(url)
         scheme = urlsplit(url).scheme.lower()
+        if scheme in _PORTS:
+            _check_answer(url, scheme, self._name)
         try:
             container = av.open(url, "w", format=PUSH_FORMATS[scheme], options=_options(scheme))
             self._encoder = H264Encoder(container, self._name, width=width, height=height, fps=fps)
+            container.start_encoding()
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise SinkError(f"cannot push to {self._name}: {reason(error)}") from error
-        self._connect(container)
 
     def write(self, frame: Frame) -> None:
         """Encode and send one frame; wait while the server is busy.
@@ -76,23 +83,27 @@ class PushSink:
         with contextlib.suppress(SinkError):  # the error that led here is the one to tell
             self.close()
 
-    def _connect(self, container: Any) -> None:
-        """Send the header in a thread of its own: FFmpeg waits for a silent server for ever."""
-        errors: list[Exception] = []
 
-        def connect() -> None:
-            try:
-                container.start_encoding()
-            except (av.error.FFmpegError, OSError) as error:
-                errors.append(error)
+def _check_answer(url: str, scheme: str, name: str) -> None:
+    """Ask the server for a sign of life.
 
-        thread = threading.Thread(target=connect, name="push", daemon=True)
-        thread.start()
-        thread.join(_CONNECT_S)
-        if thread.is_alive():
-            raise SinkError(f"cannot push to {self._name}: no answer for {_CONNECT_S:g} s")
-        if errors:
-            raise SinkError(f"cannot push to {self._name}: {reason(errors[0])}") from errors[0]
+    PyAV holds Python's lock while it connects, and FFmpeg waits for a silent server for ever: the
+    whole process would freeze, signals included.
+
+    Raises:
+        SinkError: nobody listens there, or nobody answers.
+    """
+    parts = urlsplit(url)
+    address = (parts.hostname or "", parts.port or _PORTS[scheme])
+    try:
+        with socket.create_connection(address, _ANSWER_S) as probe:
+            if hello := _HELLOS.get(scheme):
+                probe.sendall(hello)
+                probe.recv(1)
+    except TimeoutError as error:
+        raise SinkError(f"cannot push to {name}: no answer for {_ANSWER_S:g} s") from error
+    except OSError as error:
+        raise SinkError(f"cannot push to {name}: {reason(error)}") from error
 
 
 def _options(scheme: str) -> dict[str, str]:
