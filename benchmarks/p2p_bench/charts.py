@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from .report import BenchReport
 
-__all__ = ["COLOURS", "family", "latency_chart", "quality_chart", "save"]
+__all__ = ["COLOURS", "family", "latency_chart", "quality_chart", "save", "scaling_chart"]
 
 COLOURS = {
     "torch": "#888888",
@@ -25,6 +26,19 @@ COLOURS = {
     "ONNX Runtime": "#228833",
 }
 """A colour for each library, so that a row keeps its colour from chart to chart."""
+
+_LINES = {
+    "eager": ("#555555", "s"),
+    "torch-bf16": ("#999999", "D"),
+    "fp32": ("#4477aa", "^"),
+    "int8": ("#228833", "o"),
+}
+_AXIS_TITLES = {
+    "size": "frame, height x width (dotted: as the pixels)",
+    "ngf": "ngf (dotted: as its square, as the work)",
+    "batch": "frames a call (dotted: no gain)",
+    "threads": "threads (dotted: half the time on twice as many)",
+}
 
 PERFECT_DB = 99.0
 """Where a chart puts an infinite PSNR."""
@@ -94,6 +108,52 @@ def quality_chart(report: BenchReport, path: Path) -> None:
     axes.set_ylabel("PSNR to torch eager, dB; higher is closer")
     axes.set_title(_title(report), fontsize=10)
     save(figure, path)
+
+
+def scaling_chart(axes: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+    """Draw a panel an axis, both scales logarithmic, with a dotted line of proportional growth.
+
+    Args:
+        axes: what :mod:`.scaling` wrote of each: points with their figures.
+        path: where to.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    figure = Figure(figsize=(11, 3.6 * ((len(axes) + 1) // 2)), layout="constrained")
+    panels = figure.subplots((len(axes) + 1) // 2, 2, squeeze=False).flat
+    for panel, (axis, measured) in zip(panels, axes.items(), strict=False):
+        points = measured["points"]
+        grown = [float(_growth(axis, point)) for point in points]
+        for name in points[0]["median_ms"]:
+            colour, marker = _LINES.get(name, ("#888888", "o"))
+            medians = [point["median_ms"][name] for point in points]
+            panel.plot(grown, medians, marker=marker, color=colour, label=name)
+            _guide(panel, axis, grown, medians[0], colour)
+        panel.set_xscale("log", base=2)
+        panel.set_yscale("log")
+        panel.set_xticks(grown, [_tick(axis, point) for point in points])
+        panel.minorticks_off()
+        panel.grid(alpha=0.25)
+        panel.set_xlabel(_AXIS_TITLES[axis])
+        panel.set_ylabel("ms a frame, median")
+    figure.axes[0].legend(fontsize=8)
+    save(figure, path)
+
+
+def _growth(axis: str, point: Mapping[str, Any]) -> float:
+    return float(point["height"] * point["width"] if axis == "size" else point[axis])
+
+
+def _tick(axis: str, point: Mapping[str, Any]) -> str:
+    return f"{point['height']}x{point['width']}" if axis == "size" else str(point[axis])
+
+
+def _guide(panel: Axes, axis: str, grown: list[float], first_ms: float, colour: str) -> None:
+    """Draw what work alone would cost: times pixels, times width squared, over threads."""
+    power = {"size": 1, "ngf": 2, "threads": -1, "batch": 0}[axis]
+    expected = [first_ms * (value / grown[0]) ** power for value in grown]
+    panel.plot(grown, expected, linestyle=":", linewidth=1, color=colour)
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -47,7 +47,7 @@ _log = logging.getLogger(__name__)
 @click.option(
     "--backends",
     metavar="NAME,...",
-    help="Which rows: eager, compile-bf16, fp32, int8, ...  [default: all that can run here]",
+    help="Which rows: eager,int8,... or which not: -torch-fp16,...  [default: all]",
 )
 @click.option(
     "--inputs",

@@ -18,7 +18,7 @@ from p2p_export.to_onnx import attach, to_onnx
 from p2p_runtime.bundle import BundleInfo, GoldenFrame, ModelBundle
 from p2p_runtime.contract import PixelContract
 from p2p_runtime.engines import open_engine
-from p2p_runtime.files import write_bytes
+from p2p_runtime.files import sha256_of_file, write_bytes
 from p2p_runtime.palette import CITYSCAPES
 from p2p_runtime.safety import payload_sha256
 from p2p_train.checkpoint import Checkpoint, make_generator
@@ -34,10 +34,11 @@ if TYPE_CHECKING:
 
     from p2p_train.networks import UNetGenerator
 
-__all__ = ["DEPTH_TO_SPACE", "write_random_int8", "write_random_run"]
+__all__ = ["CHECKPOINT_NAME", "DEPTH_TO_SPACE", "write_random_int8", "write_random_run"]
 
 CALIBRATION_FRAMES = 8
 GOLDEN_SEED = 1
+CHECKPOINT_NAME = "random.pt"
 DEPTH_TO_SPACE = "int8, DepthToSpace"
 
 
@@ -51,7 +52,7 @@ def write_random_run(folder: Path, *, ngf: int, height: int, width: int) -> File
     """
     config = TrainConfig(ngf=ngf, height=height, width=width)
     contract, scenes, generator = _drawn(config)
-    checkpoint = folder / "random.pt"
+    checkpoint = folder / CHECKPOINT_NAME
     Checkpoint(
         config=config,
         contract=contract,
@@ -61,11 +62,12 @@ def write_random_run(folder: Path, *, ngf: int, height: int, width: int) -> File
         dataset={},
     ).save(checkpoint)
     shape = {"architecture": "unet", "ngf": ngf, "downsamplings": config.downsamplings}
-    bundles = {}
+    bundles, provenance = {}, {"checkpoint_sha256": sha256_of_file(checkpoint)}
     for name, graph in _graphs(generator, contract, scenes, folder).items():
         precision = name.partition(",")[0]
         path = folder / f"model-{name}.onnx"
-        bundles[name] = _write_bundle(path, graph, precision, contract, shape)
+        info = _info(graph, precision, contract, shape, provenance)
+        bundles[name] = _write_bundle(path, graph, info)
     return Files(bundles=bundles, checkpoint=checkpoint, contract=contract, generator=shape)
 
 
@@ -74,7 +76,7 @@ def write_random_int8(path: Path, config: TrainConfig) -> Files:
     contract, scenes, generator = _drawn(config)
     integer_ups = with_integer_ups(swap_channels(fold(generator)))
     graph = _quantised(integer_ups, contract, scenes, path.parent)
-    bundle = _write_bundle(path, graph, "int8", contract, {})
+    bundle = _write_bundle(path, graph, _info(graph, "int8", contract, {}, {}))
     return Files(bundles={"int8": bundle}, checkpoint=None, contract=contract)
 
 
@@ -106,17 +108,25 @@ def _quantised(
     return Quantiser(graph, scenes, PROFILES["x86"], scratch).quantise([])
 
 
-def _write_bundle(
-    path: Path, graph: bytes, precision: str, contract: PixelContract, shape: dict[str, Any]
-) -> Path:
-    """Write a bundle whose golden frame is what this very graph makes of it."""
-    info = BundleInfo(
+def _info(
+    graph: bytes,
+    precision: str,
+    contract: PixelContract,
+    shape: dict[str, Any],
+    provenance: dict[str, Any],
+) -> BundleInfo:
+    return BundleInfo(
         contract=contract,
         precision=precision,
         golden=GoldenFrame.record(GoldenFrame.draw(contract, 0), GOLDEN_SEED),
         payload_sha256=payload_sha256(graph),
         generator=shape,
+        provenance=provenance,
     )
+
+
+def _write_bundle(path: Path, graph: bytes, info: BundleInfo) -> Path:
+    """Write a bundle whose golden frame is what this very graph makes of it."""
     write_bytes(path, graph)
     engine = open_engine(ModelBundle(path=path, info=info), device="cpu")
     (image,) = engine.infer(GoldenFrame.draw(info.contract, GOLDEN_SEED)[np.newaxis])

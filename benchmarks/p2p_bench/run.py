@@ -44,7 +44,7 @@ class BenchRequest:
     Attributes:
         model: a bundle, a folder of bundles, or None to search as ``p2p-run`` does.
         checkpoint: for torch; None for the one that lies in the bundles' run.
-        names: which backends; None for all.
+        names: which backends, or which not, see :func:`.backends.opening.choose`; None for all.
         inputs: a label video or a folder of label maps; None for the checkpoint's own.
         frames: timed frames a backend.
         batch: frames a call.

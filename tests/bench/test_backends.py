@@ -35,6 +35,14 @@ def test_names_pick_rows_in_the_tables_order():
     assert [backend.name for backend in choose(None)] == list(BACKENDS)
 
 
+def test_a_minus_leaves_rows_out():
+    """What takes too long here can be left out of all the others."""
+    names = [backend.name for backend in choose(["-torch-fp16", "-compile"])]
+    assert names == [name for name in BACKENDS if name not in ("torch-fp16", "compile")]
+    with pytest.raises(ConfigError, match="not both"):
+        choose(["eager", "-compile"])
+
+
 def test_an_unknown_backend_lists_those_that_there_are():
     """A typing error says what could have been typed."""
     with pytest.raises(ConfigError, match=r"no backend int4; there are eager, torch-bf16"):

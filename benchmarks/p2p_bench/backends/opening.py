@@ -21,13 +21,21 @@ _log = logging.getLogger(__name__)
 def choose(names: Sequence[str] | None) -> list[Backend]:
     """Return the backends of some names, in the table's order; all of them without names.
 
+    Args:
+        names: which, or, with a minus before each, which not.
+
     Raises:
-        ConfigError: a name is unknown; the message lists those that are not.
+        ConfigError: a name is unknown, the message lists those that are not; or some have a minus
+            and some have none.
     """
-    unknown = [name for name in names or () if name not in BACKENDS]
-    if unknown:
+    bare = {name.removeprefix("-") for name in names or ()}
+    if unknown := [name for name in bare if name not in BACKENDS]:
         raise ConfigError(f"no backend {', '.join(unknown)}; there are {', '.join(BACKENDS)}")
-    return [backend for name, backend in BACKENDS.items() if names is None or name in names]
+    left_out = [name for name in names or () if name.startswith("-")]
+    if left_out and len(left_out) < len(names or ()):
+        raise ConfigError("name the backends that you want, or those that you don't, not both")
+    wanted = set(BACKENDS) - bare if names is None or left_out else bare
+    return [backend for name, backend in BACKENDS.items() if name in wanted]
 
 
 def find_files(model: Path | None, checkpoint: Path | None) -> Files:

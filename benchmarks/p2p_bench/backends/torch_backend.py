@@ -41,6 +41,13 @@ class TorchBackend:
                 return f'{module} is not installed: pip install "pix2pix-edge[export]"'
         if self.device == "cpu":
             return None
+        from p2p_runtime.engines.gpu import first_gpu
+        from p2p_runtime.errors import DeviceUnavailableError
+
+        try:
+            first_gpu()  # without a driver there is no need to load torch
+        except DeviceUnavailableError as error:
+            return str(error)
         import torch
 
         return None if torch.cuda.is_available() else "torch finds no CUDA device"
