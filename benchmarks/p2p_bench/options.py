@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["VARIANTS", "main", "table"]
 
-COMMON = ("--batch-size", "4", "--precision", "bf16", "--samples", "4")
+COMMON = ("--batch-size", "4", "--precision", "auto", "--samples", "4")
 FREEZE = ("--freeze-norm", "0.75")
 
 VARIANTS: dict[str, tuple[str, ...]] = {

@@ -84,19 +84,21 @@ def main(
     threads: int,
     output: Path | None,
 ) -> None:
-    """Time a student's step alone and with a teacher, on the CPU in bf16."""
+    """Time a student's step alone and with a teacher, on the CPU."""
     setup_logging()
     import torch
 
     from p2p_runtime.files import write_text
     from p2p_train.batches import validation_batches
     from p2p_train.config import TrainConfig
+    from p2p_train.precision import choose_precision
     from p2p_train.prepare import prepare_data
 
     from .machine import describe_machine
 
     torch.set_num_threads(threads)
-    alone = TrainConfig(data=data, ngf=ngf, ndf=ndf, batch_size=batch_size, precision="bf16")
+    precision = choose_precision("auto", torch.device("cpu"))
+    alone = TrainConfig(data=data, ngf=ngf, ndf=ndf, batch_size=batch_size, precision=precision)
     pairs = prepare_data(alone)
     batch = next(validation_batches(pairs.val, batch_size))
     steps = {
@@ -111,7 +113,13 @@ def main(
     if output is not None:
         document = {
             "machine": describe_machine(threads),
-            "settings": {"ngf": ngf, "ndf": ndf, "batch_size": batch_size, "side_px": alone.height},
+            "settings": {
+                "ngf": ngf,
+                "ndf": ndf,
+                "batch_size": batch_size,
+                "side_px": alone.height,
+                "precision": precision,
+            },
             "rounds": rounds,
             "median_ms": {name: round(median_ms, 1) for name, median_ms in medians_ms.items()},
         }

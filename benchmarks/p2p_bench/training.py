@@ -22,12 +22,11 @@ from p2p_runtime.console import P2PCommand, setup_logging
 if TYPE_CHECKING:
     from p2p_train.config import TrainConfig
     from p2p_train.data import PairBatch
+    from p2p_train.precision import PrecisionWish
 
 __all__ = ["bare_step", "main", "take_turns"]
 
 Step = Callable[[], None]
-OWN = "trainer, bf16"
-"""As ``p2p-train`` runs on a CPU."""
 
 
 def trainer_step(config: TrainConfig, steps: int, *, workers: int) -> Step:
@@ -121,27 +120,41 @@ def take_turns(steps: dict[str, Step], *, rounds: int, warm_up: int) -> dict[str
 @click.option("--ngf", metavar="N", type=int, default=32, show_default=True)
 @click.option("--ndf", metavar="N", type=int, default=32, show_default=True)
 @click.option("--batch-size", metavar="N", type=int, default=4, show_default=True)
+@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto")
 @click.option("--rounds", metavar="N", type=click.IntRange(3), default=30, show_default=True)
 @click.option("--json", "output", metavar="FILE", type=click.Path(path_type=Path), default=None)
-def main(data: str, ngf: int, ndf: int, batch_size: int, rounds: int, output: Path | None) -> None:
+def main(
+    data: str,
+    ngf: int,
+    ndf: int,
+    batch_size: int,
+    precision: PrecisionWish,
+    rounds: int,
+    output: Path | None,
+) -> None:
     """Time the trainer's step against a bare loop, on the CPU."""
     setup_logging()
+    import torch
+
     from p2p_runtime.files import write_text
     from p2p_train.config import TrainConfig
+    from p2p_train.precision import choose_precision
 
     from .machine import describe_machine
 
     warm_up = 3
-    fast = TrainConfig(data=data, ngf=ngf, ndf=ndf, batch_size=batch_size, precision="bf16")
+    chosen = choose_precision(precision, torch.device("cpu"))
+    fast = TrainConfig(data=data, ngf=ngf, ndf=ndf, batch_size=batch_size, precision=chosen)
+    plain = replace(fast, precision="fp32")
     contenders = {
-        OWN: trainer_step(fast, rounds + warm_up, workers=0),
-        "trainer, bf16, a process decodes": trainer_step(fast, rounds + warm_up, workers=1),
-        "bare loop, bf16, channels last": bare_step(fast, channels_last=True),
-        "bare loop, fp32, NCHW": bare_step(replace(fast, precision="fp32"), channels_last=False),
+        f"trainer, {chosen}": trainer_step(fast, rounds + warm_up, workers=0),
+        f"trainer, {chosen}, a process decodes": trainer_step(fast, rounds + warm_up, workers=1),
+        f"bare loop, {chosen}, channels last": bare_step(fast, channels_last=True),
+        "bare loop, fp32, NCHW": bare_step(plain, channels_last=False),
     }
     seconds = take_turns(contenders, rounds=rounds, warm_up=warm_up)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
-    own = medians[OWN]
+    own = next(iter(medians.values()))
     for name, median in medians.items():
         click.echo(
             f"{name:34s} {1000 * median:8.1f} ms a step  {median / own:5.2f} of the trainer's"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +24,18 @@ from p2p_runtime.safety import payload_sha256
 SIDE_PX = 64
 Image = NDArray[np.uint8]
 MakeBundle = Callable[..., Path]
+
+
+@pytest.fixture
+def no_thread_is_left() -> Iterator[None]:
+    """Every thread that begins in a test also ends; what others left running does not count."""
+    before = set(threading.enumerate())
+    yield
+    for _ in range(500):  # one that was told to stop may need a moment
+        if not set(threading.enumerate()) - before:
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"still running: {set(threading.enumerate()) - before}")
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from p2p_runtime.sinks import NullSink
 from p2p_runtime.translator import Translator
 
 Image = NDArray[np.uint8]
+pytestmark = pytest.mark.usefixtures("no_thread_is_left")
 Step = Image | Exception | threading.Event | None
 FAST = LivePolicy(timeout_s=0.3, patience_s=20, first_delay_s=0.01, longest_delay_s=0.02)
 """Reconnects at once, and gives up late."""
@@ -72,18 +73,6 @@ def connecting(*connections: Script | Exception) -> Callable[[], Script]:
 def levels(source: LiveSource, count: int | None = None) -> list[int]:
     """Return the grey levels of the frames that a source gives."""
     return [int(frame.image[0, 0, 0]) for frame in itertools.islice(source, count)]
-
-
-@pytest.fixture(autouse=True)
-def no_thread_is_left() -> Iterator[None]:
-    """Sources end with the threads they began with."""
-    before = threading.active_count()
-    yield
-    for _ in range(500):  # a thread that was left behind ends when the test lets it go
-        if threading.active_count() == before:
-            return
-        threading.Event().wait(0.01)
-    raise AssertionError(threading.enumerate())
 
 
 class Busy:

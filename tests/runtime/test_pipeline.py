@@ -22,6 +22,8 @@ from p2p_runtime.pipeline import check_losses, run_pipeline
 from p2p_runtime.report import STAGES, Histogram, Recorder, RunReport
 from p2p_runtime.translator import Translator
 
+pytestmark = pytest.mark.usefixtures("no_thread_is_left")
+
 Image = NDArray[np.uint8]
 
 
@@ -89,14 +91,6 @@ class Inverter:
 def translator(contract: PixelContract) -> Translator:
     """A translator around the fake engine."""
     return Translator(contract, Inverter())
-
-
-@pytest.fixture(autouse=True)
-def no_thread_is_left() -> Iterator[None]:
-    """Runs end with the threads they began with, however they end."""
-    before = threading.active_count()
-    yield
-    assert threading.active_count() == before
 
 
 def test_every_frame_equals_the_translators(frames: list[Image], translator: Translator) -> None:

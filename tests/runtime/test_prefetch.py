@@ -10,13 +10,7 @@ import pytest
 
 from p2p_runtime.prefetch import Prefetch
 
-
-@pytest.fixture(autouse=True)
-def no_thread_is_left() -> Iterator[None]:
-    """Every test here ends with the threads that it began with."""
-    before = threading.active_count()
-    yield
-    assert threading.active_count() == before
+pytestmark = pytest.mark.usefixtures("no_thread_is_left")
 
 
 def test_items_come_in_order() -> None:

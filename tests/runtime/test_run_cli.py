@@ -414,7 +414,7 @@ def test_without_any_model_the_user_is_told_what_to_type(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No export and no demo is an error with the commands; the demo is found where it exists."""
-    monkeypatch.setattr(discover, "_ASSETS", tmp_path / "assets")
+    monkeypatch.setattr(discover, "DEMO_MODELS", tmp_path / "assets")
     with pytest.raises(BundleError, match="p2p-train, then p2p-export"):
         discover.find_bundle(None, "cpu", runs=tmp_path / "runs")
     with pytest.raises(BundleError, match=r"holds no model-fp32\.onnx"):

@@ -57,6 +57,5 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
         batch_size=5,
         lr=1e-2,
         width=8,
-        bf16=False,
     )
     return train_judge(config, torch.device("cpu"))

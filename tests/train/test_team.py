@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from p2p_train.checkpoint import Checkpoint
+from p2p_train.checkpoint import Checkpoint, make_generator
 
 FLAGS = (
     "--image-size 32 --batch-size 4 --ngf 4 --ndf 4 --device cpu --workers 0 --max-steps 4 "
@@ -38,13 +38,27 @@ def p2p_train(data: Path, run_dir: Path, processes: int, flags: str = FLAGS) -> 
     return done.stdout + done.stderr
 
 
+def assert_learned_alike(one: Checkpoint, two: Checkpoint) -> None:
+    """Two runs went the same way: apart by a hundredth of the way at most.
+
+    Weight by weight would be too strict: where a gradient is nearly zero, rounding decides its
+    sign, and Adam steps as far for a small gradient as for a large one.
+    """
+    torch.manual_seed(one.config.seed)
+    begun = dict(make_generator(one.config).state_dict())
+    names = [name for name, weights in begun.items() if weights.is_floating_point()]
+    way = sum(float((one.generator[name] - begun[name]).square().sum()) for name in names)
+    apart = sum(float((one.generator[name] - two.generator[name]).square().sum()) for name in names)
+    assert way > 0
+    assert apart < 1e-4 * way  # of squares
+
+
 def test_two_processes_learn_what_one_learns(data: Path, tmp_path: Path) -> None:
     """The same global batch gives the same weights, up to rounding; one process logs and saves."""
     p2p_train(data, tmp_path / "one", 1)
     log = p2p_train(data, tmp_path / "two", 2)
     one, two = (Checkpoint.load(tmp_path / name / "checkpoints/last.pt") for name in ("one", "two"))
-    for name, weights in one.generator.items():
-        torch.testing.assert_close(weights, two.generator[name], rtol=0, atol=2e-4)
+    assert_learned_alike(one, two)
     assert log.count("steps 0 to 4") == 1
     assert log.count("4 steps done") == 1
     lines = (tmp_path / "two/log.jsonl").read_text().splitlines()
@@ -60,5 +74,4 @@ def test_two_processes_learn_from_a_teacher_what_one_learns(data: Path, tmp_path
     p2p_train(data, tmp_path / "one", 1, flags)
     p2p_train(data, tmp_path / "two", 2, flags)
     one, two = (Checkpoint.load(tmp_path / name / "checkpoints/last.pt") for name in ("one", "two"))
-    for name, weights in one.generator.items():
-        torch.testing.assert_close(weights, two.generator[name], rtol=0, atol=2e-4)
+    assert_learned_alike(one, two)

@@ -144,7 +144,8 @@ def main(ctx: click.Context, /, **flags: Any) -> None:
     if flags.pop("inspect"):
         from .inspect import inspect_data
 
-        settings = {name: value for name, value in flags.items() if name not in MACHINE}
+        other = (*MACHINE, "precision")
+        settings = {name: value for name, value in flags.items() if name not in other}
         click.echo(inspect_data(TrainConfig(**settings), flags["run_dir"] or Path()))
         return
     from .launch import Launch, launch

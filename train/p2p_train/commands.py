@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from .metrics.published import PublishedMetrics
+    from .precision import PrecisionWish
 
 __all__ = ["judge", "score"]
 
@@ -53,10 +54,14 @@ DEVICE = click.option(
     help="Side that photos are brought to; a multiple of 32.",
 )
 @click.option(
-    "--bf16/--fp32", default=True, show_default=True, help="bf16 autocast is twice as fast."
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16"]),
+    default="auto",
+    show_default=True,
+    help="auto: bf16 where the device has it, else fp32.",
 )
 @DEVICE
-def judge(output: Path, device: str, **flags: Any) -> None:
+def judge(output: Path, device: str, precision: PrecisionWish, **flags: Any) -> None:
     """Train a small network that finds the labels in real photos.
 
     It is trained once per data set, offline; score and training then ask it whether generated
@@ -68,10 +73,16 @@ def judge(output: Path, device: str, **flags: Any) -> None:
     from .config import TrainConfig
     from .devices import find_device
     from .judge import JudgeConfig, train_judge
+    from .precision import choose_precision
 
     check_writable_folder(output.parent)
-    pairs = {name: flags.pop(name) for name in DATA_SETTINGS}
-    trained = train_judge(JudgeConfig(data=TrainConfig(**pairs), **flags), find_device(device))
+    where = find_device(device)
+    config = JudgeConfig(
+        data=TrainConfig(**{name: flags.pop(name) for name in DATA_SETTINGS}),
+        precision=choose_precision(precision, where),
+        **flags,
+    )
+    trained = train_judge(config, where)
     trained.save(output)
     ceiling = trained.ceiling
     click.echo(

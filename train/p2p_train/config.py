@@ -243,7 +243,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "str | None": (str, type(None)),
 }
 
-_EDGE = {"precision": "bf16", "freeze_norm": 0.89}
+_EDGE = {"precision": "auto", "freeze_norm": 0.89}
 RECIPES: dict[str, dict[str, Any]] = {
     "seed": {},
     "edge": {**_EDGE, "ema": 0.999},
@@ -253,7 +253,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 ``edge``: on cityscapes_pairs at width 16, 2229 steps of batch 4, averaged weights and frozen norms
 took mean IoU from 0.17 to 0.28 and the validation L1 from 0.288 to 0.253 (docs/training.md has the
-share of each); bf16 halves a step.
+share of each). Its precision is bf16 where the device has it, which halves a step.
 
 ``student``: no average; a generator that learns from its teacher alone, as in arXiv 2108.06908.
 """

@@ -56,7 +56,7 @@ HELP: dict[str, tuple[str, str]] = {
     "dropout": ("P", "In the generator's first three ups; training only."),
     "jitter_px": ("N", "Random crop out of an image enlarged by N px; 0: off."),
     "flip": ("", "Mirror half of the pairs."),
-    "precision": ("", "Autocast to bf16 is about twice as fast."),
+    "precision": ("", "auto: bf16 where the device has it, about twice as fast; else fp32."),
     "seed": ("N", "Decides weights, split, order and augmentation."),
     "samples": ("N", "Validation pairs in the sample grid."),
 }
@@ -84,7 +84,8 @@ def setting_flags(
         if kind is bool:
             option = click.option(f"{flag}/--no-{flag[2:]}", **shown)
         elif typing.get_origin(kind) is Literal:
-            option = click.option(flag, type=click.Choice(typing.get_args(kind)), **shown)
+            choices = (*(["auto"] if name == "precision" else []), *typing.get_args(kind))
+            option = click.option(flag, type=click.Choice(choices), **shown)
         else:
             option = click.option(flag, metavar=metavar, type=_plain(kind), **shown)
         command = option(command)

@@ -19,6 +19,7 @@ from .config import RECIPES, TrainConfig
 from .devices import find_device
 from .judge import Judge
 from .loop import Machine, train
+from .precision import choose_precision
 from .prepare import prepare_data
 
 __all__ = ["Launch", "launch"]
@@ -69,7 +70,7 @@ def launch(wish: Launch) -> int:
     if wish.sync_batchnorm and device.type != "cuda":
         raise ConfigError("--sync-batchnorm works on GPUs only; on the CPU use --norm instance")
     if wish.resume is None:
-        config, run_dir, checkpoint = _new_run(wish)
+        config, run_dir, checkpoint = _new_run(wish, device)
     else:
         config, run_dir, checkpoint = _resumed_run(wish)
     if wish.dry_run:
@@ -106,9 +107,11 @@ def launch(wish: Launch) -> int:
     return finish.exit_code
 
 
-def _new_run(wish: Launch) -> tuple[TrainConfig, Path, None]:
+def _new_run(wish: Launch, device: torch.device) -> tuple[TrainConfig, Path, None]:
     bundle = {name: value for name, value in RECIPES[wish.recipe].items() if name not in wish.given}
-    config = TrainConfig(**{**wish.settings, **bundle})
+    settings = {**wish.settings, **bundle}
+    settings["precision"] = choose_precision(settings["precision"], device)
+    config = TrainConfig(**settings)
     run_dir = wish.run_dir or _free_run_dir(Path(config.data))
     if (run_dir / "checkpoints" / "last.pt").exists():
         raise ConfigError(
@@ -135,6 +138,8 @@ def _resumed_run(wish: Launch) -> tuple[TrainConfig, Path, Checkpoint]:
         for name, value in wish.settings.items()
         if name in wish.given and value != settings[name]
     }
+    if changed.get("precision") == "auto":
+        del changed["precision"]  # it was chosen when the run began
     refused = [
         f"{name.replace('_', '-')} {settings[name]} -> {changed[name]}"
         for name in sorted(changed.keys() - CHANGEABLE)

@@ -14,13 +14,14 @@ from torch.nn import functional
 from p2p_runtime.contract import PixelContract
 from p2p_runtime.errors import ConfigError
 from p2p_runtime.palette import Palette
-from p2p_train.config import TrainConfig
+from p2p_train.config import Precision, TrainConfig
 from p2p_train.data import PairDataset
 from p2p_train.labels import open_source
 from p2p_train.metrics.frechet import FeatureStatistics, frechet_distance
 from p2p_train.metrics.labels import IGNORED, LabelFidelity
 from p2p_train.pairs import Pair
 from p2p_train.pixels import to_signal
+from p2p_train.precision import autocast
 
 from .model import Judge, label_ids, void_classes
 from .network import JudgeNet
@@ -56,7 +57,7 @@ class JudgeConfig:
         batch_size: pairs a step.
         lr: the highest step size of AdamW in its one cycle.
         width: channels of the network's first layer.
-        bf16: train under bfloat16 autocast.
+        precision: ``fp32``, or autocast to ``bf16``.
     """
 
     data: TrainConfig
@@ -65,11 +66,13 @@ class JudgeConfig:
     batch_size: int = 8
     lr: float = 3e-3
     width: int = 32
-    bf16: bool = True
+    precision: Precision = "fp32"
 
     def __post_init__(self) -> None:
         if self.size_px < 32 or self.size_px % 32:
             raise ConfigError(f"a judge's size is a multiple of 32 px, not {self.size_px}")
+        if self.precision == "fp16":  # its gradients would need scaling
+            raise ConfigError("a judge is trained in fp32 or bf16")
         if self.epochs < 1 or self.batch_size < 1:
             raise ConfigError("epochs and batch-size of a judge must be at least 1")
 
@@ -113,7 +116,7 @@ def train_judge(config: JudgeConfig, device: torch.device) -> Judge:
     for step, chosen in enumerate(_batches(len(ids), config, chance), start=1):
         # Every step
         signal, true = _augment(train.photos[chosen], ids[torch.from_numpy(chosen)], chance)
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
+        with autocast(config.precision, device):
             logits = network(signal.to(device))
         loss = functional.cross_entropy(
             logits.float(), true.long().to(device), weights, ignore_index=IGNORED
