@@ -19,7 +19,11 @@ from p2p_export.request import ExportRequest
 from p2p_runtime.files import write_bytes
 from p2p_train.networks import UNetGenerator
 
-torch.set_num_threads(1)  # tiny tensors: a second thread only waits, badly so on a busy machine
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """Tiny tensors: a second thread only waits, badly so on a busy machine."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

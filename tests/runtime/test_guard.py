@@ -19,6 +19,8 @@ from p2p_runtime.engines.ort import OrtEngine
 from p2p_runtime.errors import BundleError, EngineError
 from p2p_runtime.translator import Translator
 
+pytestmark = pytest.mark.usefixtures("no_thread_is_left")
+
 Image = NDArray[np.uint8]
 FRAMES = np.zeros((1, 4, 4, 3), np.uint8)
 
@@ -69,6 +71,7 @@ def test_fault_55_what_keeps_failing_ends_the_run() -> None:
     with pytest.raises(EngineError, match=r"hiccup \(after 5 restarts in 60 s\)"):
         engine.infer(FRAMES)
     assert len(opened) == 1 + RESTARTS
+    engine.close()
 
 
 def test_fault_55_failures_that_are_far_apart_never_end_it() -> None:
@@ -82,6 +85,7 @@ def test_fault_55_failures_that_are_far_apart_never_end_it() -> None:
     engine, _ = guard(50, clock=clock)
     assert (engine.infer(FRAMES) == 255).all()
     assert engine.restarts == 50
+    engine.close()
 
 
 def test_lanes_that_fail_together_open_it_once() -> None:
@@ -109,8 +113,10 @@ def test_what_cannot_be_opened_again_says_both() -> None:
     def reopen() -> Flaky:
         raise BundleError("gone")
 
+    engine = GuardedEngine(Flaky([1]), reopen)
     with pytest.raises(EngineError, match="hiccup; and it cannot be opened again: gone"):
-        GuardedEngine(Flaky([1]), reopen).infer(FRAMES)
+        engine.infer(FRAMES)
+    engine.close()
 
 
 def test_a_closed_engine_is_not_opened_again() -> None:

@@ -67,16 +67,19 @@ def test_an_error_comes_in_its_place(count: int) -> None:
 @pytest.mark.parametrize("count", [1, 2])
 def test_leaving_early_begins_no_more_jobs(count: int) -> None:
     """What is in work is finished; what waits for a lane is not begun."""
-    begun = []
+    begun, release = [], threading.Event()
 
     def work(number: int) -> int:
         begun.append(number)
-        time.sleep(0.2 if number else 0)
+        if number:
+            release.wait()
         return number
 
     with in_lanes(jobs_of(1000, work), count, ahead=4) as results:
         assert next(results) == 0
-        time.sleep(0.1)  # time for the queues to fill
+        while len(begun) <= count:
+            time.sleep(0.01)
+        threading.Timer(1, release.set).start()  # when the block has long been left
     assert begun == [0, 1, 2][: count + 1]
 
 

@@ -12,7 +12,11 @@ from toy_pairs import SIDE_PX, write_pairs
 from p2p_train.config import TrainConfig
 from p2p_train.judge import Judge, JudgeConfig, train_judge
 
-torch.set_num_threads(1)  # tiny tensors: a second thread only waits, badly so on a busy machine
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> None:
+    """Tiny tensors: a second thread only waits; and after a fork, OpenMP waits for it forever."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture
