@@ -30,8 +30,8 @@ def compose(folder: Path) -> str:
 
     Args:
         folder: ``published.json`` of ``p2p-bench`` and, as far as they are there, ``street.json``,
-            ``scaling.json``, ``crosscheck.json`` and ``pipeline.json``: what is not there is left
-            out of the page.
+            ``scaling.json``, ``crosscheck.json``, ``pipeline.json`` and ``live.json``: what is not
+            there is left out of the page.
 
     Raises:
         ConfigError: the first is missing, or one is of another version.
@@ -45,6 +45,7 @@ def compose(folder: Path) -> str:
         *_street(folder / "street.json"),
         *_scaling(folder / "scaling.json"),
         *_pipeline(folder / "pipeline.json"),
+        *_live(folder / "live.json"),
         *_crosscheck(folder / "crosscheck.json"),
         REPEAT,
         ELSEWHERE,
@@ -156,4 +157,20 @@ def _pipeline(path: Path) -> list[str]:
         "`python -m p2p_bench.pipeline`: what each stage takes, and the bare engine beside it "
         "([figures](benchmarks/pipeline.json)).",
         tables.pipeline_table(_read(path)["models"]),
+        "All that `p2p-run` takes, against the engine on the same frames. *Alone* translates frame "
+        "after frame on all threads, *in lanes* as many at a time as `p2p-run` does.",
+        tables.overhead_table(_read(path)["models"]),
+    ]
+
+
+def _live(path: Path) -> list[str]:
+    if not path.is_file():
+        return []
+    document = _read(path)
+    return [
+        "## A source that outruns the model",
+        f"`python -m p2p_bench.live`: label frames piped into `p2p-run --drop latest`, "
+        f"{document['speed']:g} times as fast as the engine; latency is from a frame's arrival "
+        "until it is written ([figures](benchmarks/live.json)).",
+        tables.live_table(document["models"]),
     ]

@@ -14,7 +14,9 @@ __all__ = [
     "absent_table",
     "crosscheck_table",
     "latency_table",
+    "live_table",
     "machine_table",
+    "overhead_table",
     "pipeline_table",
     "resources_table",
     "scaling_tables",
@@ -148,6 +150,47 @@ def pipeline_table(models: Iterable[Mapping[str, Any]]) -> str:
         for stage, figures in stages.items()
     ]  # fmt: skip
     return _table(["model", "into", "stage", "p50 ms", "p95 ms", "engine alone ms"], rows)
+
+
+def overhead_table(models: Iterable[Mapping[str, Any]]) -> str:
+    """Return what the whole of `p2p-run` takes against the engine, a row a model and sink."""
+    titles = ["model", "into", "a frame", "engine alone / whole", "engine in lanes / whole"]
+    return _table(
+        [*titles, "CPU time outside the engine", "of the latency, stages leave out"],
+        [
+            [
+                model["model"],
+                sink,
+                f"{model['run_ms'][sink]:.2f} ms",
+                f"{model['share'][sink]:.2f}",
+                f"{model['share_lanes'][sink]:.2f}",
+                f"{model['outside_cpu_ms'][sink]:.2f} ms",
+                f"{model['unaccounted'][sink]:.1%}",
+            ]
+            for model in models
+            for sink in model["run_ms"]
+        ],
+    )
+
+
+def live_table(models: Mapping[str, Any]) -> str:
+    """Return what became of a source that is faster than each model."""
+    return _table(
+        ["model", "engine", "offered", "dropped", "written", "unaccounted for", "p50", "p95"],
+        [
+            [
+                name,
+                f"{row['engine_ms']:.1f} ms",
+                f"{row['sent']} at {row['sent_fps']:.0f} a second",
+                row["dropped"],
+                row["written"],
+                row["unaccounted"],
+                f"{row['p50_ms']:.1f} ms",
+                f"{row['p95_ms']:.1f} ms, {row['p95_in_engine_frames']:.2f} engine frames",
+            ]
+            for name, row in models.items()
+        ],
+    )
 
 
 def _table(titles: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

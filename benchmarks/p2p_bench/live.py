@@ -1,0 +1,197 @@
+"""``python -m p2p_bench.live``: how late is a frame when the source is faster than the model?
+
+Real label frames are fed to ``p2p-run`` through a pipe, several times as fast as its engine, as a
+segmenter would. What arrives while a frame is in work is dropped, so a frame should be out before
+the engine could have made two. All that were sent are counted, and compared with the report.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from p2p_runtime.console import P2PCommand, setup_logging
+from p2p_runtime.errors import P2PError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["LiveFigures", "main", "measure_live"]
+
+LIVE_SCHEMA = 1
+WARM_UP = 5
+ENGINE_FRAMES = 40
+PAGE = 4096
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LiveFigures:
+    """What became of a source that is faster than the model.
+
+    Attributes:
+        engine_ms: median time of a frame in the bare engine, set up as for live sources.
+        sent_fps: frames a second that were offered.
+        sent: frames that were offered.
+        received, dropped, written: as ``p2p-run`` counted them.
+        p50_ms, p95_ms: from a frame's arrival in ``p2p-run`` until it is written.
+    """
+
+    engine_ms: float
+    sent_fps: float
+    sent: int
+    received: int
+    dropped: int
+    written: int
+    p50_ms: float
+    p95_ms: float
+
+    @property
+    def p95_in_engine_frames(self) -> float:
+        """The 95th percentile of the latency, in times of the engine."""
+        return self.p95_ms / self.engine_ms
+
+    @property
+    def unaccounted(self) -> int:
+        """Frames that were offered, but neither dropped nor written."""
+        return self.sent - self.dropped - self.written
+
+
+def measure_live(
+    model: Path, frames: Sequence[NDArray[np.uint8]], *, speed: float, seconds: float, threads: int
+) -> LiveFigures:
+    """Feed ``p2p-run`` with frames, ``speed`` times as fast as its engine alone.
+
+    Args:
+        model: the bundle.
+        frames: (H, W, 3) uint8 BGR each, all of one size; they are sent again and again.
+        speed: frames offered in the time that the engine needs for one.
+        seconds: how long.
+        threads: CPU threads of the model.
+
+    Raises:
+        P2PError: ``p2p-run`` did not end well.
+    """
+    engine_s = _engine_s(model, frames, threads)
+    every_s = engine_s / speed
+    height, width = frames[0].shape[:2]
+    with tempfile.TemporaryDirectory() as scratch:
+        report = Path(scratch) / "report.json"
+        command = [
+            *(sys.executable, "-m", "p2p_runtime.cli"),
+            *("--video", "-", "--size", f"{width}x{height}", "--drop", "latest"),
+            *("--model", str(model), "--device", "cpu", "--threads", str(threads)),
+            *("--output", "null:", "--report", str(report)),
+        ]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        assert process.stdin is not None
+        sent = _feed(process.stdin, frames, every_s, seconds)
+        if code := process.wait():
+            raise P2PError(f"p2p-run ended with exit code {code}")
+        said: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
+    return LiveFigures(
+        engine_ms=round(engine_s * 1e3, 3),
+        sent_fps=round(1 / every_s, 2),
+        sent=sent,
+        received=said["frames_in"],
+        dropped=said["frames_dropped"],
+        written=said["frames_out"],
+        p50_ms=said["stages"]["latency"]["p50_ms"],
+        p95_ms=said["stages"]["latency"]["p95_ms"],
+    )
+
+
+def _engine_s(model: Path, frames: Sequence[NDArray[np.uint8]], threads: int) -> float:
+    """Return the median of the engine's times, as ``p2p-run`` opens it for live sources."""
+    from p2p_runtime.translator import Translator
+
+    with Translator.load(model, device="cpu", threads=threads, spinning=False) as translator:
+        seconds = []
+        for number in range(WARM_UP + ENGINE_FRAMES):
+            fitted = translator.contract.fit(frames[number % len(frames)])[None]
+            started_s = time.perf_counter()
+            translator.engine.infer(fitted)
+            seconds.append(time.perf_counter() - started_s)
+    return statistics.median(seconds[WARM_UP:])
+
+
+def _feed(
+    pipe: IO[bytes], frames: Sequence[NDArray[np.uint8]], every_s: float, seconds: float
+) -> int:
+    """Write a frame whenever it is due; return how many were written."""
+    raw = [frame.tobytes() for frame in frames]
+    sent, begun_s = 0, 0.0
+    with contextlib.suppress(BrokenPipeError), pipe:  # the exit code tells why it broke
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PAGE)  # less than a frame fits into it
+        pipe.write(raw[0])
+        pipe.flush()  # returns when the model is loaded: what follows is paced
+        sent, begun_s = 1, time.perf_counter()
+        while (now_s := time.perf_counter() - begun_s) < seconds:
+            if now_s < sent * every_s:
+                time.sleep(sent * every_s - now_s)
+            pipe.write(raw[sent % len(raw)])
+            pipe.flush()
+            sent += 1
+    return sent
+
+
+@click.command(cls=P2PCommand)
+@click.option("--video", type=_FILE, required=True, help="Label video whose frames are sent.")
+@click.option("--model", "models", multiple=True, type=_FILE, required=True, help="Bundles.")
+@click.option("--speed", metavar="X", type=click.FloatRange(min=0.1), default=3, show_default=True)
+@click.option("--seconds", metavar="S", type=click.FloatRange(min=1), default=20, show_default=True)
+@click.option("--threads", metavar="N", type=click.IntRange(1), default=2, show_default=True)
+@click.option("--json", "output", metavar="FILE", type=click.Path(path_type=Path), default=None)
+def main(
+    video: Path,
+    models: tuple[Path, ...],
+    speed: float,
+    seconds: float,
+    threads: int,
+    output: Path | None,
+) -> None:
+    """Say how late frames are, and how many are dropped, when the source outruns the model."""
+    setup_logging()
+    from p2p_runtime.files import write_text
+    from p2p_runtime.sources import open_source
+
+    from .machine import describe_machine
+
+    machine = describe_machine(threads)
+    with contextlib.closing(open_source(str(video))) as source:
+        frames = [frame.image.copy() for frame in source]
+    rows: dict[str, Any] = {}
+    for model in models:
+        figures = measure_live(model, frames, speed=speed, seconds=seconds, threads=threads)
+        rows[model.stem] = {
+            **asdict(figures),
+            "p95_in_engine_frames": round(figures.p95_in_engine_frames, 3),
+            "unaccounted": figures.unaccounted,
+        }
+        click.echo(
+            f"{model.stem}: engine {figures.engine_ms:.1f} ms; {figures.sent} frames sent at "
+            f"{figures.sent_fps:.0f} a second, {figures.dropped} dropped, {figures.written} "
+            f"written, {figures.unaccounted} unaccounted for; latency p50 {figures.p50_ms:.1f} ms, "
+            f"p95 {figures.p95_ms:.1f} ms = {figures.p95_in_engine_frames:.2f} engine frames"
+        )
+    if output is not None:
+        document = {"schema": LIVE_SCHEMA, "machine": machine, "speed": speed, "models": rows}
+        write_text(output, json.dumps(document, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
