@@ -45,10 +45,10 @@ _FOLDER = click.Path(path_type=Path)
 @click.option("--int8", is_flag=True, help="Also write model-int8.onnx, for CPUs.")
 @click.option(
     "--int8-profile",
-    type=click.Choice(["x86", "arm", "tensorrt"]),
+    type=click.Choice(["x86", "x86-avx2", "arm", "tensorrt"]),
     default="x86",
     show_default=True,
-    help="Whose integer kernels model-int8.onnx is for.",
+    help="Whose integer kernels model-int8.onnx is for; x86-avx2: without VNNI.",
 )
 @click.option(
     "--calibration",

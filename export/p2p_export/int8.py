@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantType
-from onnxruntime.quantization.calibrate import TensorsData, create_calibrator
+from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData, create_calibrator
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.quant_utils import add_infer_metadata
 
@@ -36,12 +36,13 @@ if TYPE_CHECKING:
 
     from .parity import ParityReport
 
-__all__ = ["PROFILES", "Int8Profile", "Quantiser", "calibration_frames"]
+__all__ = ["CALIBRATIONS", "PROFILES", "Int8Profile", "Quantiser", "calibration_frames"]
 
 CALIBRATION_FRAMES = 100
 """Measured on Cityscapes: with 50, single frames leave the ranges (28 dB); with 100, none does."""
 
 FEWEST_CALIBRATION_FRAMES = 8
+AT_ONCE = 10
 MOST_IN_FLOAT = 8
 OPERATORS = ["Conv", "LeakyRelu", "Relu", "Concat"]
 
@@ -54,15 +55,19 @@ class Int8Profile:
 
     Attributes:
         activations: signed or unsigned.
+        reduce_range: weights of seven bits.
         options: of onnxruntime's quantiser.
     """
 
     activations: QuantType
+    reduce_range: bool = False
     options: dict[str, Any] = field(default_factory=dict)
 
 
 PROFILES = {
     "x86": Int8Profile(activations=QuantType.QUInt8),
+    # Without VNNI, two products are added up in 16 bits, which eight bits by eight can overflow.
+    "x86-avx2": Int8Profile(activations=QuantType.QUInt8, reduce_range=True),
     # With zero points: a ReLU is then the end of its convolution's range, and both are one kernel.
     "arm": Int8Profile(activations=QuantType.QInt8),
     # TensorRT's parser takes neither zero points nor integer biases.
@@ -73,6 +78,16 @@ PROFILES = {
 }
 
 
+CALIBRATIONS: dict[str, tuple[CalibrationMethod, dict[str, Any]]] = {
+    "minmax": (CalibrationMethod.MinMax, {}),
+    "percentile 99.999": (CalibrationMethod.Percentile, {"percentile": 99.999}),
+    "percentile 99.99": (CalibrationMethod.Percentile, {"percentile": 99.99}),
+    "entropy": (CalibrationMethod.Entropy, {}),
+}
+"""How ranges can be taken from real inputs. Exports take the first; ``p2p_bench.calibration``
+compares them."""
+
+
 class Quantiser:
     """Makes integer graphs of one float graph.
 
@@ -81,13 +96,19 @@ class Quantiser:
         frames: calibration inputs, (N, H, W, 3) uint8 BGR.
         profile: the target.
         scratch: a folder for temporary files.
+        calibration: a key of :data:`CALIBRATIONS`.
     """
 
     def __init__(
-        self, graph: bytes, frames: NDArray[np.uint8], profile: Int8Profile, scratch: Path
+        self,
+        graph: bytes,
+        frames: NDArray[np.uint8],
+        profile: Int8Profile,
+        scratch: Path,
+        calibration: str = "minmax",
     ) -> None:
         self._profile = profile
-        self._ranges = _ranges(graph, frames, scratch)
+        self._ranges = _ranges(graph, frames, scratch, calibration)
         self._model = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(graph))
         add_infer_metadata(self._model)  # else the quantiser writes and reads the model once more
         self.layers = _layers(self._model)
@@ -131,7 +152,7 @@ class Quantiser:
         quantiser = QDQQuantizer(
             model,
             per_channel=True,
-            reduce_range=False,
+            reduce_range=self._profile.reduce_range,
             weight_qType=QuantType.QInt8,
             activation_qType=self._profile.activations,
             tensors_range=self._ranges,
@@ -181,15 +202,23 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
         return None if frame is None else {INPUT_NAME: frame[None]}
 
 
-def _ranges(graph: bytes, frames: NDArray[np.uint8], scratch: Path) -> TensorsData:
-    """Return the least and greatest value of each tensor over the frames."""
+def _ranges(
+    graph: bytes, frames: NDArray[np.uint8], scratch: Path, calibration: str
+) -> TensorsData:
+    """Return the range of each tensor over the frames."""
+    method, options = CALIBRATIONS[calibration]
     with tempfile.TemporaryDirectory(prefix=".p2p-export-", dir=scratch) as folder:
         model = Path(folder) / "float.onnx"
         write_bytes(model, graph)
         calibrator = create_calibrator(
-            model, OPERATORS, augmented_model_path=str(Path(folder) / "ranges.onnx")
+            model,
+            OPERATORS,
+            augmented_model_path=str(Path(folder) / "ranges.onnx"),
+            calibrate_method=method,
+            extra_options=options,
         )
-        calibrator.collect_data(_Reader(frames))
+        for first in range(0, len(frames), AT_ONCE):  # a histogram keeps all tensors till its end
+            calibrator.collect_data(_Reader(frames[first : first + AT_ONCE]))
         return calibrator.compute_data()
 
 

@@ -102,6 +102,19 @@ def test_tensorrt_gets_symmetric_signed_bytes(quantiser, monkeypatch):
     assert onnx.TensorProto.INT32 not in kinds
 
 
+def test_without_vnni_weights_have_seven_bits(quantiser, monkeypatch):
+    """Two products of 8-bit weights would overflow 16 bits; of 7-bit weights they do not."""
+
+    def largest(profile: str) -> int:
+        monkeypatch.setattr(quantiser, "_profile", PROFILES[profile])
+        graph = onnx.load_model_from_string(quantiser.quantise([])).graph
+        integers = [t for t in graph.initializer if t.data_type == onnx.TensorProto.INT8]
+        return max(int(np.abs(onnx.numpy_helper.to_array(t).astype(int)).max()) for t in integers)
+
+    assert largest("x86") == 127
+    assert largest("x86-avx2") == 64
+
+
 @pytest.mark.parametrize("profile", ["x86", "arm"])
 def test_all_layers_but_the_last_run_in_integers_to_their_end(
     profile, quantiser, monkeypatch, tmp_path

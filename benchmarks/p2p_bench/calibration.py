@@ -1,0 +1,110 @@
+"""``python -m p2p_bench.calibration``: which ranges keep an int8 generator nearest to its own fp32.
+
+One trained generator, one set of calibration inputs, every way of ONNX Runtime to make ranges of
+them; the integer graphs are compared with the float one on validation inputs that no range saw.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+
+from p2p_runtime.console import P2PCommand, setup_logging
+
+__all__ = ["CalibrationRow", "main", "measure_calibrations"]
+
+VALIDATION_FRAMES = 64
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CalibrationRow:
+    """What one kind of ranges is worth.
+
+    Attributes:
+        calibration: a key of :data:`p2p_export.int8.CALIBRATIONS`.
+        psnr_db, worst_psnr_db: mean and least PSNR to the float graph over the validation frames.
+        mean_levels: mean difference of a value, in levels of 0-255.
+    """
+
+    calibration: str
+    psnr_db: float
+    worst_psnr_db: float
+    mean_levels: float
+
+
+def measure_calibrations(checkpoint: Path, data: Path, folder: Path) -> list[CalibrationRow]:
+    """Quantise a trained generator with each kind of ranges and compare it with float32.
+
+    Args:
+        checkpoint: of the generator.
+        data: the pairs; ``train/`` gives the ranges, ``val/`` is compared.
+        folder: for temporary files.
+    """
+    from p2p_export.artefact import Reference, measure
+    from p2p_export.frames import read_inputs
+    from p2p_export.graph import PixelGenerator, fold, swap_channels, with_integer_ups
+    from p2p_export.int8 import CALIBRATIONS, PROFILES, Quantiser, calibration_frames
+    from p2p_export.parity import run_torch
+    from p2p_export.to_onnx import to_onnx
+    from p2p_train.checkpoint import Checkpoint, load_weights, make_generator
+
+    loaded = Checkpoint.load(checkpoint)
+    generator, contract = make_generator(loaded.config).eval(), loaded.contract
+    load_weights(generator, loaded.generator, "generator")
+    seen, _ = calibration_frames(data, loaded.config, contract)
+    unseen = read_inputs(data, loaded.config, contract, limit=VALIDATION_FRAMES, part="val")
+    reference = Reference(
+        contract=contract,
+        generator={},
+        provenance={},
+        frames=unseen,
+        images=run_torch(PixelGenerator(generator), unseen),
+        made_up=0,
+    )
+    rewritten = PixelGenerator(with_integer_ups(swap_channels(fold(generator))), order="bgr")
+    graph = to_onnx(rewritten, contract)
+    rows = []
+    for name in CALIBRATIONS:
+        integers = Quantiser(graph, seen, PROFILES["x86"], folder, name).quantise([])
+        report = measure(integers, reference, "int8", folder)
+        rows.append(
+            CalibrationRow(
+                calibration=name,
+                psnr_db=round(report.psnr_db, 2),
+                worst_psnr_db=round(report.worst_psnr_db, 2),
+                mean_levels=round(report.mean_levels, 3),
+            )
+        )
+    return rows
+
+
+@click.command(cls=P2PCommand)
+@click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--data", metavar="DIR", type=click.Path(path_type=Path), default=Path("data"))
+@click.option("--json", "output", metavar="FILE", type=click.Path(path_type=Path), default=None)
+def main(checkpoint: Path, data: Path, output: Path | None) -> None:
+    """Compare ways to calibrate int8 on a trained checkpoint."""
+    setup_logging()
+    from p2p_runtime.files import write_text
+
+    from .machine import describe_machine
+
+    with tempfile.TemporaryDirectory() as folder:
+        rows = measure_calibrations(checkpoint, data, Path(folder))
+    click.echo("| ranges | PSNR to fp32 | worst frame | mean difference |\n|---|---|---|---|")
+    for row in rows:
+        click.echo(
+            f"| {row.calibration} | {row.psnr_db:.1f} dB | {row.worst_psnr_db:.1f} dB "
+            f"| {row.mean_levels:.2f} levels |"
+        )
+    if output is not None:
+        document = {"machine": describe_machine(None), "rows": [asdict(row) for row in rows]}
+        write_text(output, json.dumps(document, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
