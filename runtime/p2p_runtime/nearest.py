@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import mmap
 from typing import TYPE_CHECKING
 
 import cv2
@@ -66,7 +68,7 @@ class ColourTable:
         self._colours = colours_bgr.astype(np.float32)
         more = colours_bgr[:0] if more_bgr is None else more_bgr
         self._all_colours = np.concatenate([colours_bgr, more]).astype(np.float32)
-        self._codes = np.zeros(1 << 24, np.uint16)  # memory is taken only where it is written
+        self._codes = _sparse_zeros(1 << 24)
 
     def codes(self, frame: NDArray[np.uint8]) -> NDArray[np.uint16]:
         """Look up a frame.
@@ -101,6 +103,19 @@ class ColourTable:
         codes[far.max(axis=-1) <= NEAR_LEVELS] |= np.uint16(NEAR)
         codes[sure] |= np.uint16(SURE)
         self._codes[packed] = codes
+
+
+def _sparse_zeros(count: int) -> NDArray[np.uint16]:
+    """Return zeros that take memory only where they are written, 4 KiB at a time.
+
+    NumPy would have Linux take huge pages: 32 MiB at once for the colours of a label video, which
+    touch 20.
+    """
+    memory = mmap.mmap(-1, 2 * count, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+        with contextlib.suppress(OSError):  # a kernel without huge pages takes none
+            memory.madvise(mmap.MADV_NOHUGEPAGE)
+    return np.frombuffer(memory, np.uint16)
 
 
 def _nearest(levels: NDArray[np.float32], colours: NDArray[np.float32]) -> NDArray[np.intp]:

@@ -10,7 +10,15 @@ import onnxruntime as ort
 from p2p_runtime.bundle import INPUT_NAME, OUTPUT_NAME, ModelBundle
 from p2p_runtime.errors import EngineError
 
-from .session import ALLOW_SPINNING, ORT_ERRORS, first_line, open_session, session_options
+from .session import (
+    ALLOW_SPINNING,
+    ORT_ERRORS,
+    SHARED_ARENA,
+    first_line,
+    make_arena,
+    open_session,
+    session_options,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,7 +40,6 @@ class OrtEngine:
         *,
         threads: int | None = None,
         spinning: bool = True,
-        memory_arena: bool = True,
     ) -> None:
         """Load a bundle.
 
@@ -41,7 +48,6 @@ class OrtEngine:
             threads: CPU threads inside an operator; None lets onnxruntime take all cores.
             spinning: let idle threads spin. Faster flat out; for a paced stream it doubles the
                 CPU time.
-            memory_arena: keep freed memory for the next frame; off saves about a fifth.
 
         Raises:
             BundleError: onnxruntime cannot load the file, or its inputs and outputs are not the
@@ -49,7 +55,9 @@ class OrtEngine:
         """
         options = session_options(self.device)
         options.intra_op_num_threads = threads or 0
-        options.enable_cpu_mem_arena = memory_arena
+        make_arena()
+        options.enable_mem_pattern = False  # a plan of its own for each lane
+        options.add_session_config_entry(SHARED_ARENA, "1")
         options.add_session_config_entry(ALLOW_SPINNING, "1" if spinning else "0")
         self._session: ort.InferenceSession | None = open_session(bundle, self.device, options)
         self._shape = (bundle.contract.height, bundle.contract.width, 3)

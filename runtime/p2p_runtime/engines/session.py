@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import importlib
 import io
 import logging
@@ -28,9 +29,11 @@ __all__ = [
     "ORT_ERRORS",
     "PROVIDERS",
     "SESSION_KEYS",
+    "SHARED_ARENA",
     "available_devices",
     "check_device",
     "first_line",
+    "make_arena",
     "open_session",
     "session_options",
 ]
@@ -44,7 +47,8 @@ PROVIDERS = {
 
 NO_CPU_FALLBACK = "session.disable_cpu_ep_fallback"
 ALLOW_SPINNING = "session.intra_op.allow_spinning"
-SESSION_KEYS = (NO_CPU_FALLBACK, ALLOW_SPINNING)
+SHARED_ARENA = "session.use_env_allocators"
+SESSION_KEYS = (NO_CPU_FALLBACK, ALLOW_SPINNING, SHARED_ARENA)
 """onnxruntime accepts a misspelt key in silence, so each is written once, and tested."""
 
 _FELL_BACK = "fallback to CPU EP has been explicitly disabled"
@@ -98,6 +102,21 @@ def session_options(device: str) -> Any:
     if device != "cpu":
         options.add_session_config_entry(NO_CPU_FALLBACK, "1")
     return options
+
+
+@functools.cache
+def make_arena() -> None:
+    """Set up the arena of sessions with :data:`SHARED_ARENA`: it grows by what is asked for.
+
+    A session's own doubles each time. For the int8 seed generator in two lanes that, and a plan
+    of every tensor's place, were 22 MiB more, at the same speed.
+    """
+    memory = ort.OrtMemoryInfo(
+        "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
+    )
+    as_requested = {"arena_extend_strategy": 1, "max_mem": 0}
+    unset = {"initial_chunk_size_bytes": -1, "max_dead_bytes_per_chunk": -1}
+    ort.create_and_register_allocator(memory, ort.OrtArenaCfg({**as_requested, **unset}))
 
 
 def open_session(
