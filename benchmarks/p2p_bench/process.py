@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Birth", "Contender", "Missing", "Turn"]
 
 PR_SET_PDEATHSIG = 1
+FAREWELL_S = 10.0
 PATIENCE_S = 900.0
 """A backend that says nothing for so long is taken for dead."""
 
@@ -112,7 +113,10 @@ class Contender:
     ) -> None:
         self._pipe.close()
         if self._process.pid is not None:
-            self._process.kill()  # it may be stopped, and then hears nothing else
+            if self._process.is_alive():
+                os.kill(self._process.pid, signal.SIGCONT)  # a stopped process hears nothing
+            self._process.join(FAREWELL_S)  # libraries clean up when they are let end by themselves
+            self._process.kill()
             self._process.join()
 
     def start(self) -> Birth | Missing:

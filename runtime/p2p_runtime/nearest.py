@@ -1,9 +1,7 @@
-"""The palette colour behind each of the 2**24 colours, remembered in two bytes each."""
+"""The palette colour behind each of the 2**24 colours, looked up and remembered."""
 
 from __future__ import annotations
 
-import contextlib
-import mmap
 from typing import TYPE_CHECKING
 
 import cv2
@@ -12,16 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = [
-    "EXACT",
-    "ID",
-    "NEAR",
-    "NEAR_LEVELS",
-    "SURE",
-    "SURE_LEVELS",
-    "YCBCR_OF_BGR",
-    "ColourTable",
-]
+__all__ = ["ID", "NEAR", "NEAR_LEVELS", "SURE", "SURE_LEVELS", "YCBCR_OF_BGR", "ColourTable"]
 
 NEAR_LEVELS = 31
 """A pixel belongs to a palette when its nearest colour is at most this far in every channel.
@@ -42,33 +31,33 @@ YCBCR_OF_BGR = np.array(
 ID = 0x00FF
 """Bits of a code that hold the class; the others are flags."""
 
-SURE, EXACT, NEAR, _KNOWN = 0x0100, 0x0200, 0x0400, 0x8000
+SURE, NEAR, _MIXED, _KNOWN = 0x0100, 0x0200, 0x4000, 0x8000
+
+_REACH = np.array([3.5, 1.5, 3.5], np.float32)
+"""How far the colours of a cell of OpenCV's BGR565, 8x4x8 levels, lie from its middle."""
+
+_ROUNDING = 1e-2
+"""In levels, and more than float32 errs by here: cells that come so near a limit are mixed."""
 
 
 class ColourTable:
     """Exact nearest colours, looked up once for each colour that comes along.
 
-    A frame holds few new colours, so a lookup is one gather a pixel once the first frames have
-    filled the table. Two threads may fill the same entry; they write the same value.
+    Most colours of a label map lie near one of the palette's, where all the colours of a cell of
+    8x4x8 levels have the same code. So a pixel is looked up in a table of 2**16 cells first, which
+    a processor's cache holds, and only in mixed cells in one of all 2**24 colours. Two threads may
+    fill the same entry; they write the same value.
 
     Args:
         classes: (N,) uint8 class indices.
         colours_bgr: (N, 3) uint8 BGR, the colour in which each of them is seen.
-        more_bgr: (M, 3) uint8 BGR, colours that belong to the palette, too, but to no class that
-            may come out; for the flag ``NEAR`` only.
     """
 
-    def __init__(
-        self,
-        classes: NDArray[np.uint8],
-        colours_bgr: NDArray[np.uint8],
-        more_bgr: NDArray[np.uint8] | None = None,
-    ) -> None:
+    def __init__(self, classes: NDArray[np.uint8], colours_bgr: NDArray[np.uint8]) -> None:
         self._classes = classes.astype(np.uint16)
         self._colours = colours_bgr.astype(np.float32)
-        more = colours_bgr[:0] if more_bgr is None else more_bgr
-        self._all_colours = np.concatenate([colours_bgr, more]).astype(np.float32)
-        self._codes = _sparse_zeros(1 << 24)
+        self._of_cells = np.zeros(1 << 16, np.uint16)
+        self._of_colours = np.zeros(1 << 24, np.uint16)  # takes memory where it is written
 
     def codes(self, frame: NDArray[np.uint8]) -> NDArray[np.uint16]:
         """Look up a frame.
@@ -78,48 +67,98 @@ class ColourTable:
 
         Returns:
             (..., H, W) uint16: the class of the nearest colour in the bits ``ID``, and the flags
-            ``EXACT`` (it is that colour), ``SURE`` (within 12 levels in luma and chroma) and
-            ``NEAR`` (within 31 levels in every channel). Nearest is the least squared distance in
-            RGB; a tie goes to the class that stands first.
+            ``SURE`` (within 12 levels in luma and chroma) and ``NEAR`` (within 31 levels in every
+            channel). Nearest is the least squared distance in RGB; a tie goes to the class that
+            stands first.
         """
-        rows = frame.reshape(-1, *frame.shape[-2:])  # OpenCV takes three axes
-        packed = cv2.cvtColor(rows, cv2.COLOR_BGR2BGRA).view(np.uint32)[..., 0] & 0xFFFFFF
-        codes = np.take(self._codes, packed, mode="clip")
-        unknown = codes == 0
-        if unknown.any():
-            self._learn(np.unique(packed[unknown]))
-            codes = np.take(self._codes, packed, mode="clip")
+        rows = np.ascontiguousarray(frame).reshape(-1, *frame.shape[-2:])  # OpenCV takes three axes
+        cells = cv2.cvtColor(rows, cv2.COLOR_BGR2BGR565).view(np.uint16).ravel()
+        codes = np.take(self._of_cells, cells, mode="clip")
+        open_ = np.flatnonzero(codes < _KNOWN)
+        if open_.size:
+            found = np.take(codes, open_)
+            if not found.all():
+                self._learn_cells(np.unique(cells[open_[found == 0]]))
+                found = np.take(self._of_cells, np.take(cells, open_), mode="clip")
+            if (mixed := found < _KNOWN).any():
+                found[mixed] = self._of_pixels(rows.reshape(-1, 3)[open_[mixed]])
+            np.put(codes, open_, found)
         return codes.reshape(frame.shape[:-1])
 
-    def _learn(self, packed: NDArray[np.uint32]) -> None:
-        levels = np.stack([packed & 255, packed >> 8 & 255, packed >> 16], axis=-1)  # (M, 3)
-        levels = levels.astype(np.float32)
-        nearest = _nearest(levels, self._colours)
-        away = levels - self._colours[nearest]
-        sure = np.abs(away @ YCBCR_OF_BGR).max(axis=-1) <= SURE_LEVELS
-        far = np.abs(levels - self._all_colours[_nearest(levels, self._all_colours)])
+    def _of_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint16]:
+        """Look up pixels one by one: (P, 3) uint8 BGR in, (P,) codes out."""
+        wide = cv2.cvtColor(pixels[np.newaxis], cv2.COLOR_BGR2BGRA)
+        packed = wide.view(np.uint32).ravel() & 0xFFFFFF
+        codes = np.take(self._of_colours, packed, mode="clip")
+        if not codes.all():
+            new = np.unique(packed[codes == 0])
+            levels = np.stack([new & 255, new >> 8 & 255, new >> 16], axis=-1)  # (M, 3)
+            self._of_colours[new] = self._judge(levels.astype(np.float32), np.zeros(3, np.float32))
+            codes = np.take(self._of_colours, packed, mode="clip")
+        return codes
+
+    def _learn_cells(self, cells: NDArray[np.uint16]) -> None:
+        low = np.stack([cells << 3 & 0xF8, cells >> 3 & 0xFC, cells >> 8 & 0xF8], axis=-1)  # (M, 3)
+        middles = np.add(low, _REACH, dtype=np.float32)
+        self._of_cells[cells] = self._judge(middles, _REACH)
+
+    def _judge(
+        self, middles: NDArray[np.float32], reach: NDArray[np.float32]
+    ) -> NDArray[np.uint16]:
+        """Return the code that all colours around some middles share, or ``_MIXED``.
+
+        Args:
+            middles: (M, 3) BGR levels.
+            reach: (3,) how far around them, in levels; 0 for colours that stand for themselves.
+        """
+        nearest, alone = _nearest(middles, self._colours, reach)
+        away = middles - self._colours[nearest]
+        near, partly_near = _within(np.abs(away), reach, NEAR_LEVELS)
+        away, its_reach = away @ YCBCR_OF_BGR, reach @ np.abs(YCBCR_OF_BGR)
+        sure, partly_sure = _within(np.abs(away), its_reach, SURE_LEVELS)
         codes = self._classes[nearest] | np.uint16(_KNOWN)
-        codes[(away == 0).all(axis=-1)] |= np.uint16(EXACT)
-        codes[far.max(axis=-1) <= NEAR_LEVELS] |= np.uint16(NEAR)
+        codes[near] |= np.uint16(NEAR)
         codes[sure] |= np.uint16(SURE)
-        self._codes[packed] = codes
+        if reach.any():
+            codes[~alone | partly_sure | partly_near] = _MIXED
+        return codes
 
 
-def _sparse_zeros(count: int) -> NDArray[np.uint16]:
-    """Return zeros that take memory only where they are written, 4 KiB at a time.
+def _nearest(
+    levels: NDArray[np.float32], colours: NDArray[np.float32], reach: NDArray[np.float32]
+) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Return the index of the nearest colour, and whether it is nearest for all around it.
 
-    NumPy would have Linux take huge pages: 32 MiB at once for the colours of a label video, which
-    touch 20.
+    The squared distances to two colours differ by a linear function of the place, which changes
+    by twice the reach times the way from one to the other.
+
+    Args:
+        levels: (M, 3).
+        colours: (N, 3).
+        reach: (3,) how far around.
+
+    Returns:
+        (M,) and (M,).
     """
-    memory = mmap.mmap(-1, 2 * count, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if hasattr(mmap, "MADV_NOHUGEPAGE"):
-        with contextlib.suppress(OSError):  # a kernel without huge pages takes none
-            memory.madvise(mmap.MADV_NOHUGEPAGE)
-    return np.frombuffer(memory, np.uint16)
-
-
-def _nearest(levels: NDArray[np.float32], colours: NDArray[np.float32]) -> NDArray[np.intp]:
-    """Return the index of the nearest colour: (M, 3) and (N, 3) in, (M,) out."""
-    # |x - c|^2 without |x|^2; float32 is exact for these whole numbers
+    # |x - c|^2 without |x|^2; float32 is exact for whole numbers of this size, and their halves
     squares = (colours**2).sum(axis=-1) - 2 * (levels @ colours.T)  # (M, N)
-    return np.asarray(squares.argmin(axis=-1), np.intp)
+    nearest = np.asarray(squares.argmin(axis=-1), np.intp)
+    if not reach.any():
+        return nearest, np.ones(len(levels), bool)
+    changes = 2 * (np.abs(colours[:, np.newaxis] - colours) @ reach)  # (N, N)
+    lead = squares - np.take_along_axis(squares, nearest[:, np.newaxis], axis=-1)
+    clear = lead > changes[nearest] + _ROUNDING  # (M, N)
+    np.put_along_axis(clear, nearest[:, np.newaxis], values=True, axis=-1)
+    return nearest, clear.all(axis=-1)
+
+
+def _within(
+    away: NDArray[np.float32], reach: NDArray[np.float32], limit: float
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Say which of (M, 3) distances are within a limit in each part, and which are so in part."""
+    if not reach.any():
+        inside = away.max(axis=-1) <= limit
+        return inside, np.zeros_like(inside)
+    inside = (away + reach).max(axis=-1) <= limit - _ROUNDING
+    outside = (away - reach).max(axis=-1) > limit + _ROUNDING
+    return inside, ~inside & ~outside

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from .nearest import EXACT, ID, NEAR, SURE, YCBCR_OF_BGR, ColourTable
+from .nearest import ID, NEAR, SURE, YCBCR_OF_BGR, ColourTable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,6 +42,7 @@ OWN_PRIOR = 0.002
 
 _FEATURES_OF_BGR = YCBCR_OF_BGR * np.sqrt(np.array([LUMA_WEIGHT, 1, 1], np.float32))
 _NO_CLASS = 255
+_GLANCE_PX = 31
 _REMAP_PX = 1024
 _WINDOW_PX = 9 * 9  # two 3x3 windows, one after the other
 
@@ -91,13 +92,18 @@ class LabelReader:
         seen_bgr: NDArray[np.uint8],
         more_bgr: NDArray[np.uint8] | None = None,
     ) -> None:
-        self._table = ColourTable(classes, seen_bgr, more_bgr)
-        self._features = np.zeros((256, 3), np.float32)  # by class
+        self._table = self._whole_palette = ColourTable(classes, seen_bgr)
+        if more_bgr is not None and len(more_bgr):
+            whole = np.concatenate([seen_bgr, more_bgr])
+            self._whole_palette = ColourTable(np.zeros(len(whole), np.uint8), whole)
+        self._seen = np.zeros((256, 3), np.uint8)  # by class, as are the features
+        self._seen[classes] = seen_bgr
+        self._features = np.zeros((256, 3), np.float32)
         self._features[classes] = seen_bgr.astype(np.float32) @ _FEATURES_OF_BGR
 
     def off_palette(self, frame: NDArray[np.uint8]) -> float:
         """Return the share (0-1) of pixels further than 31 levels from every colour."""
-        return float(((self._table.codes(frame) & NEAR) == 0).mean())
+        return float(((self._whole_palette.codes(frame) & NEAR) == 0).mean())
 
     def repaired_ids(
         self, frame: NDArray[np.uint8], wanted: NDArray[np.bool_] | None = None
@@ -116,14 +122,23 @@ class LabelReader:
         """
         codes = self._table.codes(frame)
         ids = codes.astype(np.uint8)
-        if np.bitwise_and.reduce(codes, axis=None) & EXACT:
+        if self._are_exact(frame, ids):
             return ids
         blocks = _find_blocks(codes)
-        doubts = _find_doubts(codes, blocks, wanted)
+        doubts = _find_doubts(blocks, wanted, codes.shape)
+        own = frame.reshape(-1, 3)[doubts]
+        doubts = doubts[(own != np.take(self._seen, np.take(ids, doubts), axis=0)).any(axis=-1)]
         if blocks.common and doubts.size:
             pixels = _look_at(frame, doubts)
             np.put(ids, doubts, self._decide(pixels, blocks, np.take(ids, doubts)))
         return ids
+
+    def _are_exact(self, frame: NDArray[np.uint8], ids: NDArray[np.uint8]) -> bool:
+        """Say whether every pixel has its class's very colour; a few tell it of a lossy frame."""
+        return all(
+            np.array_equal(frame[::step, ::step], np.take(self._seen, ids[::step, ::step], axis=0))
+            for step in (_GLANCE_PX, 1)
+        )
 
     def _decide(
         self, pixels: _Pixels, blocks: _Blocks, own: NDArray[np.uint8]
@@ -155,17 +170,16 @@ def _find_blocks(codes: NDArray[np.uint16]) -> _Blocks:
 
 
 def _find_doubts(
-    codes: NDArray[np.uint16], blocks: _Blocks, wanted: NDArray[np.bool_] | None
+    blocks: _Blocks, wanted: NDArray[np.bool_] | None, shape: tuple[int, ...]
 ) -> NDArray[np.intp]:
-    """Return the places of doubtful pixels in the flattened frame."""
-    height, width = codes.shape
+    """Return the places of doubtful pixels in a flattened frame of (height, width)."""
+    height, width = shape
     rare = np.ones(256, np.uint8)
     rare[blocks.common] = 0
     of_blocks = cv2.LUT(blocks.classes, rare)
     doubtful = np.asarray(
         cv2.resize(of_blocks, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8
     ).view(np.bool_)
-    doubtful &= (codes & EXACT) == 0
     if wanted is not None:
         doubtful &= wanted
     return np.flatnonzero(doubtful)

@@ -42,7 +42,9 @@ class Sampling:
 
     def pick(self, ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the result's pixels of what :meth:`read` returned, (rows read, columns read)."""
-        return ids if self.wanted is None else ids[self.rows[:, np.newaxis], self.columns]
+        if self.wanted is None:
+            return ids
+        return np.take(np.take(ids, self.rows, axis=0), self.columns, axis=1)
 
 
 @lru_cache(maxsize=16)

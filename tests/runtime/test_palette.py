@@ -12,6 +12,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from p2p_runtime.errors import ConfigError, ContractError
+from p2p_runtime.nearest import (
+    ID,
+    NEAR,
+    NEAR_LEVELS,
+    SURE,
+    SURE_LEVELS,
+    YCBCR_OF_BGR,
+    ColourTable,
+)
 from p2p_runtime.palette import CAMVID, CITYSCAPES, Palette, load_palette
 
 PAIR = Palette(name="pair", classes=("dark", "light"), colours_rgb=((0, 0, 0), (200, 100, 50)))
@@ -32,6 +41,29 @@ def test_snap_finds_the_nearest_colour(frame: np.ndarray, palette: Palette) -> N
     expected = colours[distance.argmin(axis=-1)]
     np.testing.assert_array_equal(palette.snap(frame), expected)
     np.testing.assert_array_equal(palette.snap(frame), expected)  # now from the table
+
+
+@pytest.mark.parametrize("count", [2, 12, 29])
+def test_tables_give_what_arithmetic_gives(count: int) -> None:
+    """Class and flags of any colour, whichever table it comes from, the second time too."""
+    chance = np.random.default_rng(count)
+    palette = CITYSCAPES.colours_bgr()[:count]
+    between = (palette[chance.integers(count, size=(50_000, 2))].mean(axis=1)).astype(int)
+    near = palette[chance.integers(count, size=100_000)] + chance.integers(-34, 35, (100_000, 3))
+    some = chance.integers(0, 256, (100_000, 3))
+    colours = np.concatenate([between + chance.integers(-2, 3, between.shape), near, some])
+    colours = colours.clip(0, 255)
+    away = colours[:, np.newaxis] - palette.astype(int)  # (M, N, 3)
+    nearest = (away**2).sum(axis=-1).argmin(axis=-1)
+    away = away[np.arange(len(away)), nearest]
+    table = ColourTable(np.arange(count, dtype=np.uint8), palette)
+    for _ in range(2):
+        codes = table.codes(colours.astype(np.uint8)[np.newaxis])[0]
+        assert np.array_equal(codes & ID, nearest)
+        assert np.array_equal((codes & NEAR) != 0, np.abs(away).max(axis=-1) <= NEAR_LEVELS)
+        sure = np.abs(away @ YCBCR_OF_BGR.astype(float)).max(axis=-1)
+        clear = np.abs(sure - SURE_LEVELS) > 1e-3  # float32 decides what lies on the limit
+        assert np.array_equal(((codes & SURE) != 0)[clear], (sure <= SURE_LEVELS)[clear])
 
 
 def test_snap_repairs_noise_and_leaves_palette_colours_alone() -> None:
