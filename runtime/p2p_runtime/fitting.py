@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .contract import check_frame
-from .drift import DriftWatch
+from .drift import NO_DRIFT, DriftWatch
 from .vote import Vote
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .contract import PixelContract
+    from .drift import Drift
 
 __all__ = ["Fitter"]
 
@@ -31,7 +32,7 @@ class Fitter:
         self._contract = contract
         self._snap = snap and contract.palette is not None
         self._watch = DriftWatch(contract.palette if snap else None)
-        self._vote = Vote(vote) if vote > 1 else None
+        self._vote = Vote(vote) if vote > 1 and self._snap else None
 
     def __call__(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the generator's input, (height, width, 3) uint8 BGR, in memory of its own.
@@ -39,22 +40,41 @@ class Fitter:
         Raises:
             ContractError: the frame is not (h, w, 3) uint8.
         """
+        return self.elect(self.fit(frame, self.look(frame)))
+
+    def look(self, frame: NDArray[np.uint8]) -> Drift:
+        """Say how the colours of the stream, whose next frame this is, are off as a whole.
+
+        Raises:
+            ContractError: the frame is not (h, w, 3) uint8.
+        """
+        check_frame(frame)
+        return self._watch.look(frame) if self._snap else NO_DRIFT
+
+    def fit(self, frame: NDArray[np.uint8], drift: Drift) -> NDArray[np.uint8]:
+        """Do the part of the work that needs no other frame; in any thread and order.
+
+        Returns:
+            what :meth:`elect` takes.
+        """
         if not self._snap:
             fitted = self._contract.fit(frame, snap=False)
             return fitted.copy() if np.may_share_memory(fitted, frame) else fitted
-        check_frame(frame)
-        ids = self._contract.read(frame, drift=self._watch.look(frame))
-        return self._contract.paint(ids if self._vote is None else self._vote(ids))
+        ids = self._contract.read(frame, drift=drift)
+        return ids if self._vote else self._contract.paint(ids)
 
-    def off_palette(self, frame: NDArray[np.uint8]) -> float | None:
+    def elect(self, fitted: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Do the rest, in the order of the frames: let the last label maps vote."""
+        return self._contract.paint(self._vote(fitted)) if self._vote else fitted
+
+    def off_palette(self, frame: NDArray[np.uint8], drift: Drift) -> float | None:
         """Return the share (0-1) of pixels far from every palette colour; None if there is none."""
         if self._contract.palette is None:
             return None
-        return self._contract.off_palette(frame, self._watch.drift)
+        return self._contract.off_palette(frame, drift)
 
-    def repair(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def repair(self, frame: NDArray[np.uint8], drift: Drift) -> NDArray[np.uint8]:
         """Return a frame at its own size, in the colours that the generator is given."""
         if not self._snap:
             return frame
-        ids = self._contract.read(frame, size=frame.shape[:2], drift=self._watch.drift)
-        return self._contract.paint(ids)
+        return self._contract.paint(self._contract.read(frame, size=frame.shape[:2], drift=drift))

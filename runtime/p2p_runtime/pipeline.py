@@ -52,21 +52,13 @@ class _Decoded:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Begun:
+class _Translated:
     decoded: _Decoded
-    begun: Begun
+    translation: Translation
     left: NDArray[np.uint8] | None
     off_palette: float | None
     wait_ms: float
     check_ms: float
-    until_s: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Translated:
-    begun: _Begun
-    translation: Translation
-    wait_ms: float
     until_s: float
 
 
@@ -85,9 +77,9 @@ def run_pipeline(
 ) -> RunReport:
     """Translate a source into a sink.
 
-    The source is decoded in one thread, fitted in a second, translated there or in as many threads
-    as the translator has lanes; the calling thread encodes, and never waits for the source
-    longer than it takes to ask ``stopping``.
+    The source is decoded in one thread, fitted and translated in a second or in as many as the
+    translator has lanes; the calling thread encodes, and never waits for the source longer than it
+    takes to ask ``stopping``.
     The sink is closed (and so checked) in every case, the source is left open.
 
     Args:
@@ -186,41 +178,40 @@ def _timed(frames: Iterator[Frame], recorder: Recorder) -> Iterator[_Decoded]:
 def _jobs(
     pictures: Iterable[_Decoded], translator: Translator, side_by_side: bool, recorder: Recorder
 ) -> Iterator[Callable[[], _Translated]]:
-    for picture in pictures:
-        begun = _begin(translator, picture, side_by_side)
-        yield functools.partial(_finish, translator, begun, recorder)
+    for picture in pictures:  # what has to be done in order is done here
+        start_s = time.perf_counter()
+        begun = translator.begin(picture.frame.image)
+        begin_ms = (time.perf_counter() - start_s) * 1e3
+        yield functools.partial(
+            _translate, translator, picture, begun, begin_ms, side_by_side, recorder
+        )
 
 
-def _begin(translator: Translator, picture: _Decoded, side_by_side: bool) -> _Begun:
-    """Do what has to be done in order."""
-    start_s = time.perf_counter()
-    image, fitter = picture.frame.image, translator.fitter
-    begun = translator.begin(image)
-    begun_s = time.perf_counter()
-    off_palette = fitter.off_palette(image[::_EVERY_PX, ::_EVERY_PX])
-    left = fitter.repair(image) if side_by_side else None
-    end_s = time.perf_counter()
-    return _Begun(
-        decoded=picture,
-        begun=begun,
-        left=left,
-        off_palette=off_palette,
-        wait_ms=(start_s - picture.decoded_s) * 1e3,
-        check_ms=(end_s - begun_s) * 1e3,
-        until_s=end_s,
-    )
-
-
-def _finish(translator: Translator, begun: _Begun, recorder: Recorder) -> _Translated:
+def _translate(
+    translator: Translator,
+    picture: _Decoded,
+    begun: Begun,
+    begin_ms: float,
+    side_by_side: bool,
+    recorder: Recorder,
+) -> _Translated:
     """Do what can be done for several frames at the same time."""
     start_s = time.perf_counter()
-    translation = translator.finish(begun.begun)
+    image, fitter = picture.frame.image, translator.fitter
+    translation = translator.finish(begun)
+    finished_s = time.perf_counter()
+    off_palette = fitter.off_palette(image[::_EVERY_PX, ::_EVERY_PX], begun.drift)
+    left = fitter.repair(image, begun.drift) if side_by_side else None
     recorder.translated()
+    end_s = time.perf_counter()
     return _Translated(
-        begun=begun,
+        decoded=picture,
         translation=translation,
-        wait_ms=begun.wait_ms + (start_s - begun.until_s) * 1e3,
-        until_s=time.perf_counter(),
+        left=left,
+        off_palette=off_palette,
+        wait_ms=(start_s - picture.decoded_s) * 1e3 - begin_ms + translation.wait_ms,
+        check_ms=(end_s - finished_s) * 1e3 + begin_ms,
+        until_s=end_s,
     )
 
 
@@ -232,26 +223,26 @@ def _write(
     on_frame: Callable[[Frame], None] | None,
 ) -> None:
     start_s = time.perf_counter()
-    begun, translation = result.begun, result.translation
+    decoded, translation = result.decoded, result.translation
     image = translation.image
-    if begun.left is not None:
-        image = np.concatenate([begun.left, image], axis=1)  # (H, 2 W, 3)
+    if result.left is not None:
+        image = np.concatenate([result.left, image], axis=1)  # (H, 2 W, 3)
     if draw is not None:
-        image = draw(image, begun.decoded.decoded_s)
-    frame = replace(begun.decoded.frame, image=image)
+        image = draw(image, decoded.decoded_s)
+    frame = replace(decoded.frame, image=image)
     sink.write(frame)
     end_s = time.perf_counter()
     recorder.wrote(reused=translation.reused, blank=translation.blank)
-    recorder.add("decode", begun.decoded.decode_ms)
+    recorder.add("decode", decoded.decode_ms)
     recorder.add("wait", result.wait_ms + (start_s - result.until_s) * 1e3)
-    recorder.add("check", begun.check_ms)
+    recorder.add("check", result.check_ms)
     recorder.add("fit", translation.fit_ms)
     recorder.add("infer", translation.infer_ms)
     recorder.add("restore", translation.restore_ms)
     recorder.add("encode", (end_s - start_s) * 1e3)
-    recorder.add("latency", (end_s - begun.decoded.decoded_s) * 1e3)
-    if begun.off_palette is not None:
-        recorder.add_off_palette(begun.off_palette)
+    recorder.add("latency", (end_s - decoded.decoded_s) * 1e3)
+    if result.off_palette is not None:
+        recorder.add_off_palette(result.off_palette)
     if on_frame is not None:
         on_frame(frame)
 

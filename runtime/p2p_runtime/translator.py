@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .begun import Begun
 from .blank import is_blank
 from .bundle import GoldenFrame, ModelBundle
 from .engines import Engine, open_engine
@@ -25,7 +26,7 @@ from .engines.guard import GuardedEngine
 from .errors import BundleError
 from .fitting import Fitter
 from .lanes import threads_of_a_lane
-from .reuse import Answer, Reuse
+from .reuse import Reuse
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -38,30 +39,13 @@ __all__ = ["Begun", "Translation", "Translator"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Begun:
-    """A frame that was fitted and waits for the generator.
-
-    Attributes:
-        answer: its input and, sooner or later, that input's image.
-        height, width: the source frame's size in pixels.
-        fit_ms: what it took so far in milliseconds.
-        reused: whether an earlier frame has the same input.
-    """
-
-    answer: Answer
-    height: int
-    width: int
-    fit_ms: float
-    reused: bool
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Translation:
     """A translated frame and what it took.
 
     Attributes:
         image: (H, W, 3) uint8 BGR, of the source frame's size.
         fit_ms, infer_ms, restore_ms: time of each stage in milliseconds.
+        wait_ms: how long frames before it that are in work, too, were waited for.
         reused: whether the image is that of an earlier frame with the same input.
         blank: whether the image has one colour and its input several, see ``blank``.
     """
@@ -70,6 +54,7 @@ class Translation:
     fit_ms: float
     infer_ms: float
     restore_ms: float
+    wait_ms: float
     reused: bool
     blank: bool
 
@@ -102,6 +87,7 @@ class Translator:
         self.bundle = bundle
         self.lanes = lanes
         self._reuse = Reuse(reuse)
+        self._last: Begun | None = None
 
     @classmethod
     def load(
@@ -167,32 +153,34 @@ class Translator:
         return self.finish(self.begin(frame))
 
     def begin(self, frame: NDArray[np.uint8]) -> Begun:
-        """Fit a frame, and see whether it is the last one again; frames come in order here."""
-        start_s = time.perf_counter()
-        answer, reused = self._reuse.answer(self.fitter(frame))
-        return Begun(
-            answer=answer,
-            height=frame.shape[0],
-            width=frame.shape[1],
-            fit_ms=(time.perf_counter() - start_s) * 1e3,
-            reused=reused,
-        )
+        """Take the next frame: frames come in their order here, and nothing takes long.
+
+        Raises:
+            ContractError: it is not (H, W, 3) uint8.
+        """
+        self._last = Begun(frame, self.fitter.look(frame), self.fitter, self._reuse, self._last)
+        return self._last
 
     def finish(self, begun: Begun) -> Translation:
-        """Run the generator if that is needed, and restore the frame's size; in any thread."""
+        """Fit a frame, run the generator if need be, restore the size; in any thread."""
+        begun_s = time.perf_counter()
+        settled = begun.settle()
         start_s = time.perf_counter()
-        image = begun.answer.image(self.engine.infer)
-        blank = is_blank(begun.answer.fitted, image)
+        settle_ms = (start_s - begun_s) * 1e3
+        fit_ms = min(settled.fit_ms, settle_ms)  # less, when another thread did some of it
+        image = settled.answer.image(self.engine.infer)
+        blank = is_blank(settled.answer.fitted, image)
         inferred_s = time.perf_counter()
-        restored = self.contract.restore(image, begun.height, begun.width)
+        restored = self.contract.restore(image, *begun.frame.shape[:2])
         if restored is image:
             restored = image.copy()  # it may be asked for again, and this one is the caller's
         return Translation(
             image=restored,
-            fit_ms=begun.fit_ms,
+            fit_ms=fit_ms,
             infer_ms=(inferred_s - start_s) * 1e3,
             restore_ms=(time.perf_counter() - inferred_s) * 1e3,
-            reused=begun.reused,
+            wait_ms=settle_ms - fit_ms,
+            reused=settled.reused,
             blank=blank,
         )
 

@@ -93,8 +93,9 @@ def test_a_stream_is_fitted_as_if_it_had_not_drifted() -> None:
     fitter = Fitter(CONTRACT)
     frame = drifted(truth, drift)
     np.testing.assert_array_equal(fitter(frame), truth)
-    np.testing.assert_array_equal(fitter.repair(frame), truth)
-    assert fitter.off_palette(frame) == 0
+    drift = fitter.look(frame)
+    np.testing.assert_array_equal(fitter.repair(frame, drift), truth)
+    assert fitter.off_palette(frame, drift) == 0
 
 
 def test_no_snap_leaves_even_drifted_colours_alone() -> None:
