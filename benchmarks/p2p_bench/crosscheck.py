@@ -32,14 +32,17 @@ FEW = 10
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("frames", type=int)
 @click.argument("threads", type=int)
-def _translate(backend: str, model: Path, frames: int, threads: int) -> None:
+@click.argument("checkpoint", type=click.Path(path_type=Path), required=False)
+def _translate(
+    backend: str, model: Path, frames: int, threads: int, checkpoint: Path | None
+) -> None:
     """Load a model, translate frames, end. There is no clock in here."""
     from .backends import BACKENDS
     from .backends.opening import find_files
     from .inputs import bench_frames
 
     row = BACKENDS[backend]
-    files = find_files(model, None)
+    files = find_files(model, checkpoint)
     path = files.find(row.needs)
     if path is None:
         raise P2PError(f"there is no {row.needs} in {model}")
@@ -49,7 +52,9 @@ def _translate(backend: str, model: Path, frames: int, threads: int) -> None:
         engine.infer(inputs[number % len(inputs)])
 
 
-def whole_process_ms(backend: str, model: Path, frames: int, threads: int) -> float:
+def whole_process_ms(
+    backend: str, model: Path, frames: int, threads: int, checkpoint: Path | None = None
+) -> float:
     """Return milliseconds a frame, from wall times of whole processes.
 
     Args:
@@ -57,6 +62,7 @@ def whole_process_ms(backend: str, model: Path, frames: int, threads: int) -> fl
         model: a folder of bundles.
         frames: by how many the long run is longer.
         threads: CPU threads.
+        checkpoint: for torch; None for the one that lies in the bundles' run.
 
     Raises:
         P2PError: there is no ``/usr/bin/time``, or the program failed.
@@ -67,6 +73,7 @@ def whole_process_ms(backend: str, model: Path, frames: int, threads: int) -> fl
         seconds = []
         for count in (FEW, FEW + frames):
             words = [backend, str(model), str(count), str(threads)]
+            words += [] if checkpoint is None else [str(checkpoint)]
             command = [TIME, "-f", "%e", sys.executable, "-c", code, *words]
             try:
                 done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -81,6 +88,12 @@ def whole_process_ms(backend: str, model: Path, frames: int, threads: int) -> fl
 
 @click.command(cls=P2PCommand)
 @click.option("--model", metavar="FOLDER", type=click.Path(path_type=Path), required=True)
+@click.option(
+    "--checkpoint",
+    metavar="FILE.pt",
+    type=click.Path(path_type=Path),
+    help="What torch runs.  [default: the one in the bundles' run]",
+)
 @click.option("--backends", metavar="NAME,...", default="eager,fp32,int8", show_default=True)
 @click.option("--frames", metavar="N", type=click.IntRange(20), default=100, show_default=True)
 @click.option("--threads", metavar="N", type=click.IntRange(1), default=2, show_default=True)
@@ -92,7 +105,14 @@ def whole_process_ms(backend: str, model: Path, frames: int, threads: int) -> fl
     default="crosscheck.json",
     show_default=True,
 )
-def main(model: Path, backends: str, frames: int, threads: int, output: Path) -> None:
+def main(
+    model: Path,
+    checkpoint: Path | None,
+    backends: str,
+    frames: int,
+    threads: int,
+    output: Path,
+) -> None:
     """Time backends by p2p-bench and by whole processes, one right after the other."""
     setup_logging()
     from p2p_runtime.files import write_text
@@ -102,10 +122,12 @@ def main(model: Path, backends: str, frames: int, threads: int, output: Path) ->
 
     machine = describe_machine(threads)
     names = tuple(backends.split(","))
-    request = BenchRequest(model=model, names=names, frames=frames, threads=threads)
+    request = BenchRequest(
+        model=model, checkpoint=checkpoint, names=names, frames=frames, threads=threads
+    )
     rows: dict[str, Any] = {}
     for row, latency in bench(request).timed:
-        whole_ms = whole_process_ms(row.name, model, frames, threads)
+        whole_ms = whole_process_ms(row.name, model, frames, threads, checkpoint)
         rows[row.name] = {
             "what": row.what,
             "bench_ms": round(latency.median_ms, 3),
