@@ -83,9 +83,10 @@ def quality_chart(report: BenchReport, path: Path) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = Figure(figsize=(10, 4.5), layout="constrained")
     axes = figure.subplots()
-    for row, latency in report.timed:
+    fastest_first = sorted(report.timed, key=lambda pair: pair[1].median_ms)
+    for number, (row, latency) in enumerate(fastest_first, start=1):
         if row.psnr_db is None:
             axes.axvline(latency.median_ms, linestyle=":", color=COLOURS["torch"])
             axes.annotate(
@@ -100,8 +101,18 @@ def quality_chart(report: BenchReport, path: Path) -> None:
             continue
         quality = min(row.psnr_db, PERFECT_DB)
         colour = COLOURS.get(family(row.what), "#888888")
-        axes.scatter(latency.median_ms, quality, color=colour, zorder=3)
-        _label(axes, row.what, latency.median_ms, quality)
+        said = f"{number}  {row.what}"
+        axes.scatter(latency.median_ms, quality, color=colour, zorder=3, label=said)
+        axes.annotate(  # neighbours in speed may agree equally well: one above, one below
+            str(number),
+            (latency.median_ms, quality),
+            xytext=(0, 7 if number % 2 else -15),
+            textcoords="offset points",
+            ha="center",
+            fontsize=9,
+        )
+    figure.legend(loc="outside right center", fontsize=9, edgecolor="none")
+    axes.margins(0.1)
     axes.set_xscale("log")
     axes.grid(which="both", alpha=0.25)
     axes.set_xlabel("ms a frame, median (logarithmic); further left is faster")
@@ -171,10 +182,6 @@ def family(what: str) -> str:
     """Return the library of a row, from its description."""
     first = what.partition(",")[0]
     return first.removesuffix(" on CUDA").replace("torch eager", "torch")
-
-
-def _label(axes: Axes, text: str, x: float, y: float) -> None:
-    axes.annotate(text, (x, y), textcoords="offset points", xytext=(6, 4), fontsize=8)
 
 
 def _title(report: BenchReport) -> str:

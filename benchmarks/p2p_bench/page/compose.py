@@ -154,7 +154,8 @@ def _pipeline(path: Path) -> list[str]:
         return []
     return [
         "## The whole of p2p-run",
-        "`python -m p2p_bench.pipeline`: what each stage takes, and the bare engine beside it "
+        "`python -m p2p_bench.pipeline`: milliseconds that each stage of a frame takes, p50 / p95, "
+        "and the bare engine's median beside them "
         "([figures](benchmarks/pipeline.json)).",
         tables.pipeline_table(_read(path)["models"]),
         "All that `p2p-run` takes, against the engine on the same frames. *Alone* translates frame "

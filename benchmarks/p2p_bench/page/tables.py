@@ -140,16 +140,20 @@ def crosscheck_table(rows: Mapping[str, Any]) -> str:
     )
 
 
-def pipeline_table(models: Iterable[Mapping[str, Any]]) -> str:
+def pipeline_table(models: Sequence[Mapping[str, Any]]) -> str:
     """Return p50 and p95 of each stage of `p2p-run`, the bare engine beside them."""
     rows = [
-        [model["model"], sink, stage, f"{figures['p50_ms']:.2f}", f"{figures['p95_ms']:.2f}",
-         f"{model['engine_ms']:.2f}"]
+        [
+            model["model"],
+            sink,
+            f"{model['engine_ms']:.1f}",
+            *(f"{stage['p50_ms']:.1f} / {stage['p95_ms']:.1f}" for stage in stages.values()),
+        ]
         for model in models
         for sink, stages in model["stages"].items()
-        for stage, figures in stages.items()
-    ]  # fmt: skip
-    return _table(["model", "into", "stage", "p50 ms", "p95 ms", "engine alone ms"], rows)
+    ]
+    names = next(iter(models[0]["stages"].values())) if models else []
+    return _table(["model", "into", "engine alone", *names], rows)
 
 
 def overhead_table(models: Iterable[Mapping[str, Any]]) -> str:
