@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +20,7 @@ from p2p_runtime.console import P2PCommand, setup_logging
 if TYPE_CHECKING:
     from .report import Row
 
-__all__ = ["main", "time_width"]
+__all__ = ["main", "time_students", "time_width"]
 
 WIDTHS = (16, 32, 64)
 
@@ -47,6 +49,37 @@ def time_width(ngf: int, *, side_px: int, frames: int, threads: int) -> tuple[Ro
     return rows
 
 
+def time_students(
+    widths: Sequence[int], *, side_px: int, frames: int, threads: int
+) -> tuple[Row, ...]:
+    """Return a row for the widest generator in torch eager, and one for each width in int8.
+
+    All take turns in one run: what a student in integers saves against the published network.
+
+    Args:
+        widths: of the generators.
+        side_px, frames, threads: as for :func:`time_width`.
+    """
+    from .backends import BACKENDS, EAGER
+    from .backends.runtime_backend import RuntimeBackend
+    from .inputs import bench_frames
+    from .random_run import write_random_run
+    from .run import compare
+
+    with tempfile.TemporaryDirectory() as scratch:
+        runs = {}
+        for ngf in sorted(widths):
+            folder = Path(scratch) / str(ngf)
+            folder.mkdir()
+            runs[ngf] = write_random_run(folder, ngf=ngf, height=side_px, width=side_px)
+        students = {f"int8, ngf {ngf}": run.bundles["int8"] for ngf, run in runs.items()}
+        files = replace(runs[max(widths)], bundles=students)
+        rivals = [RuntimeBackend(name=name, what=name, needs=name) for name in students]
+        inputs, _ = bench_frames(files, None, frames, batch=1)
+        rows, _ = compare([BACKENDS[EAGER], *rivals], files, inputs, threads)
+    return rows
+
+
 @click.command(cls=P2PCommand)
 @click.option("--frames", metavar="N", type=click.IntRange(2), default=60, show_default=True)
 @click.option("--threads", metavar="N", type=click.IntRange(1), default=2, show_default=True)
@@ -66,8 +99,22 @@ def main(frames: int, threads: int, output: Path | None) -> None:
         figures[f"ngf {ngf}"] = {one.name: round(one.median_ms, 2) for one in latencies}
         cells = [f"{one.name} {one.median_ms:.1f} ms ({one.speedup:.2f}x)" for one in latencies]
         click.echo(f"ngf {ngf}: {'  '.join(cells)}")
+    rows = time_students((8, *WIDTHS), side_px=256, frames=frames, threads=threads)
+    students = {row.latency.name: row.latency for row in rows if row.latency is not None}
+    cells = [
+        f"{name} {one.median_ms:.1f} ms ({one.speedup:.1f}x)" for name, one in students.items()
+    ]
+    click.echo(f"eager at ngf {max(WIDTHS)} and int8, in one run: {'  '.join(cells)}")
     if output is not None:
-        document = {"machine": machine, "frames": frames, "median_ms": figures}
+        document = {
+            "machine": machine,
+            "frames": frames,
+            "median_ms": figures,
+            "students": {
+                name: {"median_ms": round(one.median_ms, 2), "speedup": round(one.speedup, 2)}
+                for name, one in students.items()
+            },
+        }
         write_text(output, json.dumps(document, indent=2) + "\n")
 
 

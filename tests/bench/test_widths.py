@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2p_bench.widths import time_width
+from p2p_bench.widths import time_students, time_width
 
 
 def test_each_form_of_a_random_generator_is_timed() -> None:
@@ -13,3 +13,10 @@ def test_each_form_of_a_random_generator_is_timed() -> None:
     assert rows[0].latency.speedup == 1
     assert rows[1].psnr_db > 50  # the same function, gates or not
     assert rows[3].psnr_db == rows[2].psnr_db  # two ways to say one shuffle
+
+
+def test_students_take_turns_with_the_widest_in_torch() -> None:
+    """One reference, and an integer file of each width, on the same frames."""
+    rows = time_students((4, 2), side_px=32, frames=3, threads=1)
+    assert [row.name for row in rows] == ["eager", "int8, ngf 2", "int8, ngf 4"]
+    assert rows[2].psnr_db > rows[1].psnr_db  # only the widest is the same generator
