@@ -1,7 +1,7 @@
-"""``python -m p2p_bench.calibration``: which ranges keep an int8 generator nearest to its own fp32.
+"""``python -m p2p_bench.calibration``: which ranges keep an int8 generator nearest to torch.
 
 One trained generator, one set of calibration inputs, every way of ONNX Runtime to make ranges of
-them; the integer graphs are compared with the float one on validation inputs that no range saw.
+them; the integer graphs are compared with the torch module on validation inputs that no range saw.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class CalibrationRow:
 
     Attributes:
         calibration: a key of :data:`p2p_export.int8.CALIBRATIONS`.
-        psnr_db, worst_psnr_db: mean and least PSNR to the float graph over the validation frames.
+        psnr_db, worst_psnr_db: mean and least PSNR to the torch module over the validation frames.
         mean_levels: mean difference of a value, in levels of 0-255.
     """
 
@@ -37,7 +37,7 @@ class CalibrationRow:
 
 
 def measure_calibrations(checkpoint: Path, data: Path, folder: Path) -> list[CalibrationRow]:
-    """Quantise a trained generator with each kind of ranges and compare it with float32.
+    """Quantise a trained generator with each kind of ranges and compare it with torch.
 
     Args:
         checkpoint: of the generator.
@@ -95,7 +95,7 @@ def main(checkpoint: Path, data: Path, output: Path | None) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         rows = measure_calibrations(checkpoint, data, Path(folder))
-    click.echo("| ranges | PSNR to fp32 | worst frame | mean difference |\n|---|---|---|---|")
+    click.echo("| ranges | PSNR to torch | worst frame | mean difference |\n|---|---|---|---|")
     for row in rows:
         click.echo(
             f"| {row.calibration} | {row.psnr_db:.1f} dB | {row.worst_psnr_db:.1f} dB "
