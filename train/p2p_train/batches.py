@@ -10,6 +10,7 @@ import contextlib
 import logging
 import math
 import os
+import statistics
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -34,6 +35,9 @@ logger = logging.getLogger(__name__)
 
 MOST_LOST = 0.01
 """Share of the draws that may be filled with other pairs because files have gone."""
+
+THREADS_PAY_S = 0.002
+"""CPU time of a pair above which threads save more than they cost in waiting for each other."""
 
 HANDLER_S = 1.0
 """More than the system needs to tell of a child's death; a sleep ends as soon as it does."""
@@ -93,8 +97,8 @@ def training_batches(
 ) -> Iterator[PairBatch]:
     """Yield the batches of ``sampler``, decoded ahead in ``workers`` processes.
 
-    Without workers, a batch is decoded between two steps, by as many threads as there are cores.
-    Where the networks run on those cores, too, that is cheaper: a process that decodes meanwhile
+    Without workers, a batch is decoded between two steps, by as many threads as there are cores
+    while its pairs take long enough for that to pay. Where the networks run on those cores, too, that is cheaper: a process that decodes meanwhile
     takes a core from a computation that waits for both, and its pixels must be copied over.
 
     Raises:
@@ -201,23 +205,33 @@ class _Guarded(Dataset["PairBatch | DatasetError"]):
 
     Args:
         dataset: what is read.
-        threads: read the pairs of a batch side by side; None for one after the other.
+        threads: read the pairs of a batch side by side, if the last batch's took long; None for
+            always one after the other.
     """
 
     def __init__(self, dataset: PairDataset, threads: Executor | None) -> None:
         self._dataset = dataset
         self._threads = threads
+        self._cpu_s = [math.inf]
 
     def __getitems__(self, draws: list[Draw]) -> list[PairBatch | DatasetError]:
         """Return a batch's items; torch calls this in the place of ``__getitem__``."""
-        read = map if self._threads is None else self._threads.map
-        return list(read(self.__getitem__, draws))
+        slow = statistics.median(self._cpu_s) > THREADS_PAY_S
+        read = self._threads.map if slow and self._threads is not None else map
+        timed = list(read(self._timed, draws))
+        self._cpu_s = [cpu_s for _, cpu_s in timed]
+        return [item for item, _ in timed]
 
     def __getitem__(self, draw: Draw) -> PairBatch | DatasetError:
         try:
             return self._dataset[draw]
         except DatasetError as error:
             return error
+
+    def _timed(self, draw: Draw) -> tuple[PairBatch | DatasetError, float]:
+        started_s = time.thread_time()
+        item = self[draw]
+        return item, time.thread_time() - started_s
 
 
 def _join_or_error(items: Sequence[PairBatch | DatasetError]) -> PairBatch | DatasetError:

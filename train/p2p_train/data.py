@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 import torch
 from torch.utils.data import Dataset
@@ -122,7 +123,7 @@ class PairDataset(Dataset[PairBatch]):
         window = np.s_[top : top + self._contract.height, left : left + self._contract.width]
         source, target = source[window], target[window]
         if self._flip and chance.random() < 0.5:
-            source, target = source[:, ::-1], target[:, ::-1]
+            source, target = _mirrored(source), _mirrored(target)
         return PairBatch(source=_batch_of_one(source), target=_batch_of_one(target), lost=lost)
 
     def _fit_label(self, index: int, label: NDArray[np.uint8], *, keep: bool) -> NDArray[np.uint8]:
@@ -145,6 +146,11 @@ class PairDataset(Dataset[PairBatch]):
             with contextlib.suppress(ImageGoneError):
                 return *read_pair(neighbour, self._contract.palette), (str(gone),)
         raise gone
+
+
+def _mirrored(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    # OpenCV mirrors several times faster than a reversed NumPy view is copied.
+    return np.asarray(cv2.flip(image, 1), np.uint8)
 
 
 def _batch_of_one(image: NDArray[np.uint8]) -> torch.Tensor:
