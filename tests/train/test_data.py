@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from toy_pairs import write_pairs
 from p2p_runtime.contract import PixelContract
 from p2p_runtime.errors import ConfigError, DatasetError, TrainingError
 from p2p_runtime.palette import CITYSCAPES
+from p2p_train import batches as batches_module
 from p2p_train.batches import (
     EpochSampler,
     named_worker_failures,
@@ -114,6 +116,29 @@ def test_workers_change_nothing_and_leave_torchs_randomness_alone(data: Path, wo
     assert torch.equal(torch.get_rng_state(), before)
     first = dataset(data, jitter_px=8, flip=True)[next(iter(sampler()))[0]]
     assert torch.equal(batches[0].source[:1], first.source)
+
+
+@pytest.mark.parametrize(("pays_above_s", "side_by_side"), [(0.0, True), (60.0, False)])
+def test_only_slow_pairs_are_read_by_threads(
+    data: Path, pays_above_s: float, side_by_side: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads read where the pairs before took longer than they cost; pixels are the same."""
+    monkeypatch.setattr(batches_module, "THREADS_PAY_S", pays_above_s)
+    pairs, readers = dataset(data), []
+    read = PairDataset.__getitem__
+
+    def noted(self: PairDataset, draw: tuple[int, int]) -> PairBatch:
+        readers.append(threading.current_thread())
+        return read(self, draw)
+
+    monkeypatch.setattr(PairDataset, "__getitem__", noted)
+    got = list(training_batches(pairs, sampler(), workers=0, pin_memory=False))
+    main = threading.current_thread()
+    assert len(readers) == 4 * 6
+    assert all(reader is not main for reader in readers[:4])  # nothing is known of the first
+    assert all((reader is not main) == side_by_side for reader in readers[4:])
+    expected = [pairs[draw] for draw in next(iter(sampler()))]
+    assert torch.equal(got[0].source, torch.cat([batch.source for batch in expected]))
 
 
 def test_auto_recognises_cityscapes_and_says_so(data: Path) -> None:

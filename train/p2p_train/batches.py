@@ -98,8 +98,9 @@ def training_batches(
     """Yield the batches of ``sampler``, decoded ahead in ``workers`` processes.
 
     Without workers, a batch is decoded between two steps, by as many threads as there are cores
-    while its pairs take long enough for that to pay. Where the networks run on those cores, too, that is cheaper: a process that decodes meanwhile
-    takes a core from a computation that waits for both, and its pixels must be copied over.
+    while its pairs take long enough for that to pay. Where the networks run on those cores, too,
+    that is cheaper: a process that decodes meanwhile takes a core from a computation that waits
+    for both, and its pixels must be copied over.
 
     Raises:
         DatasetError: a file is unreadable, or too many have gone since the run began.
