@@ -81,6 +81,34 @@ def test_a_run_leaves_what_people_look_at(tiny: MakeConfig, tmp_path: Path) -> N
     assert (tmp_path / "checkpoints" / "best.pt").exists()
 
 
+def test_best_weights_are_those_with_frozen_norms_if_there_are_any(
+    tiny: MakeConfig, tmp_path: Path
+) -> None:
+    """An early blur has the least L1; what the recipe ends with must ship all the same."""
+    config = tiny(epochs=3, freeze_norm=0.66)
+    state = TrainState(config, torch.device("cpu"))
+    state.step, total = 2, 6
+    state.begin_step(total)
+    assert state.is_best(0.25)
+    assert not state.is_best(0.27)
+    state.step = 4
+    state.begin_step(total)
+    assert state.norms_frozen
+    assert state.is_best(0.29)
+    assert not state.is_best(0.30)
+    assert state.is_best(0.28)
+    state.step = 2  # a longer run goes back to batch statistics
+    state.begin_step(total)
+    assert not state.is_best(0.20)
+
+    finish = run(config, tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert finish.best_l1 == lines[-1]["val_l1"]
+    best = Checkpoint.load(tmp_path / "checkpoints" / "best.pt")
+    assert best.progress["step"] == 6
+    assert best.progress["best_frozen"]
+
+
 @pytest.mark.parametrize("stop_at", [2, 3])
 @pytest.mark.parametrize("options", [{}, {"ema": 0.9, "estimate_norm": 4}], ids=["seed", "average"])
 def test_fault_05_resumed_run_equals_uninterrupted_run_bit_for_bit(

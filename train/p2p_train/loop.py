@@ -73,7 +73,8 @@ class Finish:
     Attributes:
         step: steps done.
         exit_code: 0, or 130 / 143 when a signal stopped it.
-        best_l1: least validation L1, in [-1, 1] signal units; known to the first process.
+        best_l1: validation L1 of the best weights, in [-1, 1] signal units; known to the first
+            process.
         is_first: whether this process is the one that reports.
     """
 

@@ -55,7 +55,9 @@ class TrainState:
         average: the moving average of the generator, or None; this, if any, is what ships.
         micro_batch: pairs at a time within a step; halved when memory runs out.
         step: steps taken since the run began.
-        best_l1: least validation L1 so far, in [-1, 1] signal units.
+        norms_frozen: whether the last step trained with running statistics (``freeze_norm``).
+        best_l1: validation L1 of the best weights so far, in [-1, 1] signal units.
+        best_frozen: whether these were trained with frozen norms.
     """
 
     def __init__(
@@ -83,7 +85,9 @@ class TrainState:
         torch.manual_seed(config.seed + self.team.rank)  # each process has dropout of its own
         self._randomness: list[torch.Tensor] = []
         self.step = 0
+        self.norms_frozen = False
         self.best_l1 = float("inf")
+        self.best_frozen = False
         self._loss_sums = torch.zeros(len(config.loss_names), device=device)
         self._loss_steps = 0
 
@@ -111,9 +115,21 @@ class TrainState:
         if self.config.lr_decay:
             for player in self.players():
                 player.set_rate(min(1.0, 2 * (1 - done)))
-        frozen = done >= self.config.freeze_norm
+        self.norms_frozen = done >= self.config.freeze_norm
         for norm in batch_norms(self.generator):
-            norm.train(not frozen)
+            norm.train(not self.norms_frozen)
+
+    def is_best(self, l1: float) -> bool:
+        """Note a validation; return whether its weights are the best so far.
+
+        Weights trained with frozen norms are what ``freeze_norm`` is for: they are better than any
+        from before, whose L1 is often least when the picture is still a blur. Among their like,
+        the least L1 wins.
+        """
+        best = (not self.norms_frozen, l1) < (not self.best_frozen, self.best_l1)
+        if best:
+            self.best_l1, self.best_frozen = l1, self.norms_frozen
+        return best
 
     def synchronise_norms(self) -> None:
         """Let BatchNorm see the whole team's batch; GPUs only."""
@@ -182,6 +198,7 @@ class TrainState:
             self._set_randomness(training["randomness"])
             self.step = int(progress["step"])
             self.best_l1 = float(progress["best_l1"])
+            self.best_frozen = bool(progress.get("best_frozen", False))  # not in older checkpoints
             self.micro_batch = int(progress["micro_batch"])
             self._loss_steps = int(progress["loss_steps"])
             self._loss_sums.copy_(torch.tensor(progress["loss_sums"]))
@@ -213,6 +230,7 @@ class TrainState:
                 "step": self.step,
                 "images_seen": self.step * batch_size,
                 "best_l1": self.best_l1,
+                "best_frozen": self.best_frozen,
                 "micro_batch": self.micro_batch,
                 "loss_steps": self._loss_steps,
                 "loss_sums": self._loss_sums.tolist(),
