@@ -105,10 +105,10 @@ def recode(frames: NDArray[np.uint8], coding: Coding) -> tuple[NDArray[np.uint8]
 
 
 def _video_frame(frame: NDArray[np.uint8], coding: Coding) -> av.VideoFrame:
-    picture: Any = av.VideoFrame.from_ndarray(frame, format="bgr24")
+    picture = av.VideoFrame.from_ndarray(frame, format="bgr24")
     if coding.stored is None:
-        return picture  # type: ignore[no-any-return]
+        return picture
     matrix, levels = coding.stored
     picture = picture.reformat(format="yuv420p", dst_colorspace=matrix, dst_color_range=levels)
     picture.colorspace, picture.color_range = 2, 0  # unspecified: nobody says how they are stored
-    return picture  # type: ignore[no-any-return]
+    return picture

@@ -100,14 +100,14 @@ def bare_step(config: TrainConfig, *, channels_last: bool) -> Step:
             image = generator(source)
             real, fake = logits(target), logits(image.detach())
         adams[1].zero_grad()
-        (0.5 * (against(real, 1.0) + against(fake, 0.0))).backward()  # type: ignore[no-untyped-call]
+        (0.5 * (against(real, 1.0) + against(fake, 0.0))).backward()  # type: ignore[no-untyped-call]  # torch's
         adams[1].step()
         discriminator.requires_grad_(False)
         with autocast:
             fooled = logits(image)
         adams[0].zero_grad()
         loss = against(fooled, 1.0) + 100 * functional.l1_loss(image.float(), target)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's
         adams[0].step()
         discriminator.requires_grad_(True)
 

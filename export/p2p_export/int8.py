@@ -193,7 +193,7 @@ def calibration_frames(
     return frames, f"ranges from {len(frames)} inputs, sha256 {digest[:16]}"
 
 
-class _Reader(CalibrationDataReader):  # type: ignore[misc]
+class _Reader(CalibrationDataReader):  # type: ignore[misc]  # has no types
     def __init__(self, frames: NDArray[np.uint8]) -> None:
         self._frames: Iterator[NDArray[np.uint8]] = iter(frames)
 

@@ -272,7 +272,7 @@ def _add_shapes(builder: Any, config: Any, frame: Any) -> dict[str, list[int]]:
 def _logger(trt: Any) -> Any:
     """Return a logger that keeps errors for our message, and passes warnings on."""
 
-    class Logger(trt.ILogger):  # type: ignore[misc]
+    class Logger(trt.ILogger):  # type: ignore[misc]  # trt is Any
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.errors: list[str] = []

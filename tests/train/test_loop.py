@@ -89,17 +89,17 @@ def test_best_weights_are_those_with_frozen_norms_if_there_are_any(
     state = TrainState(config, torch.device("cpu"))
     state.step, total = 2, 6
     state.begin_step(total)
-    assert state.is_best(0.25)
-    assert not state.is_best(0.27)
+    assert state.note_validation(0.25)
+    assert not state.note_validation(0.27)
     state.step = 4
     state.begin_step(total)
     assert state.norms_frozen
-    assert state.is_best(0.29)
-    assert not state.is_best(0.30)
-    assert state.is_best(0.28)
+    assert state.note_validation(0.29)
+    assert not state.note_validation(0.30)
+    assert state.note_validation(0.28)
     state.step = 2  # a longer run goes back to batch statistics
     state.begin_step(total)
-    assert not state.is_best(0.20)
+    assert not state.note_validation(0.20)
 
     finish = run(config, tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]

@@ -213,14 +213,14 @@ class _Guarded(Dataset["PairBatch | DatasetError"]):
     def __init__(self, dataset: PairDataset, threads: Executor | None) -> None:
         self._dataset = dataset
         self._threads = threads
-        self._cpu_s = [math.inf]
+        self._pair_cpu_s = math.inf  # of the last batch's median pair; the first may be slow
 
     def __getitems__(self, draws: list[Draw]) -> list[PairBatch | DatasetError]:
         """Return a batch's items; torch calls this in the place of ``__getitem__``."""
-        slow = statistics.median(self._cpu_s) > THREADS_PAY_S
+        slow = self._pair_cpu_s > THREADS_PAY_S
         read = self._threads.map if slow and self._threads is not None else map
         timed = list(read(self._timed, draws))
-        self._cpu_s = [cpu_s for _, cpu_s in timed]
+        self._pair_cpu_s = statistics.median(cpu_s for _, cpu_s in timed)
         return [item for item, _ in timed]
 
     def __getitem__(self, draw: Draw) -> PairBatch | DatasetError:

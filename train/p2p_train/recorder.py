@@ -101,7 +101,7 @@ class Recorder:
             quality.psnr_db,
             images_per_s,
         )
-        if state.is_best(quality.l1):
+        if state.note_validation(quality.l1):
             self._checkpoint().save(self._checkpoints / "best.pt")
 
     def _estimate_norms(self) -> None:

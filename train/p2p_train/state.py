@@ -119,8 +119,8 @@ class TrainState:
         for norm in batch_norms(self.generator):
             norm.train(not self.norms_frozen)
 
-    def is_best(self, l1: float) -> bool:
-        """Note a validation; return whether its weights are the best so far.
+    def note_validation(self, l1: float) -> bool:
+        """Keep a validation's L1 if its weights are the best so far, and return whether they are.
 
         Weights trained with frozen norms are what ``freeze_norm`` is for: they are better than any
         from before, whose L1 is often least when the picture is still a blur. Among their like,

@@ -144,7 +144,7 @@ def _check_ports(trt: Any, engine: Any, shape: tuple[int, ...], plan: Path) -> N
 
 
 def _logger(trt: Any) -> Any:
-    class Logger(trt.ILogger):  # type: ignore[misc]
+    class Logger(trt.ILogger):  # type: ignore[misc]  # trt is Any
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
 
