@@ -11,9 +11,9 @@ from . import __version__
 from .console import P2PCommand, require_extra, setup_logging
 from .errors import ConfigError, StoppedError
 from .flags import model_flags, report_flags, sink_flags, source_flags
-from .interrupts import StopRequest
+from .interrupts import StopRequest, leave
 
-__all__ = ["main"]
+__all__ = ["main", "program"]
 
 _EXAMPLES = """\b
 Examples:
@@ -75,6 +75,15 @@ def main(
         check_losses(report, strict=strict)
 
 
+def program() -> None:
+    """Run the command and end the process; ``main`` alone is for callers that go on."""
+    try:
+        main()
+    except SystemExit as leaving:
+        leave(leaving)
+        raise
+
+
 def _fill_in_demo(flags: dict[str, Any]) -> None:
     """Set what a first look needs: the package's video and model, and both sides of the frames."""
     from .discover import DEMO_MODELS, DEMO_VIDEO
@@ -97,4 +106,4 @@ def _doctor() -> int:
 
 
 if __name__ == "__main__":
-    main()
+    program()

@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
+import threading
 from types import FrameType, TracebackType
 
-__all__ = ["StopRequest"]
+__all__ = ["UNINTERRUPTIBLE", "StopRequest", "leave"]
+
+UNINTERRUPTIBLE = "p2p-uninterruptible"
+"""Name of the daemon threads that may wait in a decoder for as long as a camera is silent."""
+
+
+def leave(leaving: SystemExit) -> None:
+    """End the process at once if a thread is left that still waits in a decoder; else return.
+
+    If Python took its modules down around such a thread, the decoder could wake in the ruins and
+    crash. Call this last: everything must be written by then.
+    """
+    if any(thread.name == UNINTERRUPTIBLE for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(leaving.code if isinstance(leaving.code, int) else 1)
 
 
 class StopRequest:

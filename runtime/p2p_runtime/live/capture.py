@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from ..interrupts import UNINTERRUPTIBLE
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -86,7 +88,7 @@ class Attempt:
         self.ended = threading.Event()
         self._connect, self._deliver = connect, deliver
         self._abandoned = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="capture", daemon=True)
+        self._thread = threading.Thread(target=self._work, name=UNINTERRUPTIBLE, daemon=True)
         self._thread.start()
 
     @property
