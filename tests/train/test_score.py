@@ -238,6 +238,22 @@ def test_judge_then_train_with_it(
     )
 
 
+def test_a_judge_that_taught_the_generator_is_not_trusted(
+    data: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scoring by the reader of the run warns; by another judge it does not."""
+    monkeypatch.chdir(data.parent)
+    for seed in (0, 1):
+        words = f"judge --data {data} --output judge{seed}.pt --epochs 1 --size 32 --device cpu"
+        assert p2p_train(f"{words} --seed {seed}").exit_code == 0
+    run = f"--data {data} {TINY} --max-steps 1 --run-dir run --reader judge0.pt"
+    assert p2p_train(run).exit_code == 0
+    flattered, fair = (p2p_train(f"score run --judge judge{seed}.pt") for seed in (0, 1))
+    assert (flattered.exit_code, fair.exit_code) == (0, 0)
+    assert "score with a judge of another --seed" in flattered.output
+    assert "flatter" not in fair.output
+
+
 def test_missing_weights_say_where_they_come_from_and_where_they_go(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

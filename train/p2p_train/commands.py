@@ -136,6 +136,7 @@ def score(
         torch_translate,
         validation_pairs,
     )
+    from .tensorfile import digest
 
     if clip_photos and not clip:
         raise ConfigError("--clip-photos belongs to --clip, which is missing")
@@ -144,6 +145,12 @@ def score(
     referee = None if judge_file is None else Judge.load(judge_file, where)
     if referee is not None:
         referee.check_labels(checkpoint.contract)
+        if checkpoint.training.get("reader") == digest(referee.network.state_dict()):
+            logger.warning(
+                "%s read this generator's pictures while it learned, so its scores flatter; "
+                "score with a judge of another --seed",
+                judge_file,
+            )
     logger.info("scoring %s, step %s", path, checkpoint.progress.get("step"))
     scores = score_generator(
         torch_translate(checkpoint, where),

@@ -37,6 +37,8 @@ HELP: dict[str, tuple[str, str]] = {
     "consistency": ("X", "Weight of steadiness under small shifts, for videos; try 10."),
     "teacher": ("RUN|FILE.pt", "Learn from this larger generator too: distillation."),
     "eyes": ("teacher|JUDGE.pt", "Whose features are compared: its discriminator's or a judge's."),
+    "reader": ("JUDGE.pt", "A judge that checks whether the labels can be read off pictures."),
+    "lambda_labels": ("X", "Weight of what it reads amiss; counts with --reader."),
     "distil_l1": ("X", "Weight of the L1 distance to the teacher's image."),
     "distil_ssim": ("X", "Weight of its structural similarity."),
     "distil_feature": ("X", "Weight of its features, place by place."),

@@ -27,7 +27,7 @@ __all__ = ["Launch", "launch"]
 logger = logging.getLogger(__name__)
 
 RUNS = Path("runs")
-CHANGEABLE = {"epochs", "max_steps", "samples", "data", "teacher", "eyes"}
+CHANGEABLE = {"epochs", "max_steps", "samples", "data", "teacher", "eyes", "reader"}
 """Settings that a resumed run may change without becoming another run: how long it is, and where
 things lie. That they are the same things is checked."""
 

@@ -24,6 +24,7 @@ from .devices import describe_device
 from .distillation import load_teacher
 from .prepare import TrainingData, check_same_data, prepare_data
 from .progress import TrainProgress
+from .reading import load_reader
 from .recorder import Recorder, losses_in_words, not_a_number
 from .runlog import RunLog
 from .state import TrainState
@@ -128,7 +129,8 @@ def train(
         if judge is not None:
             judge.check_labels(data.contract)
         teacher = load_teacher(config, data.contract, machine.device)
-        state = TrainState(config, machine.device, team, teacher)
+        reader = load_reader(config, data.contract, machine.device)
+        state = TrainState(config, machine.device, team, teacher, reader)
         if resume_from is not None:
             check_same_data(resume_from, data)
             state.restore(resume_from)

@@ -20,6 +20,7 @@ from .distillation import Distillation, Teacher
 from .networks import PatchDiscriminator, UNetGenerator
 from .norms import batch_norms
 from .player import Player
+from .reading import Reader
 from .team import Team
 
 __all__ = ["StepLosses", "TrainState"]
@@ -52,6 +53,7 @@ class TrainState:
         generator, discriminator: the networks, in channels-last memory; without an adversarial
             loss there is no discriminator.
         distillation: what the generator learns from a teacher, or None.
+        reader: checks whether labels can be read off what the generator makes, or None.
         average: the moving average of the generator, or None; this, if any, is what ships.
         micro_batch: pairs at a time within a step; halved when memory runs out.
         step: steps taken since the run began.
@@ -66,6 +68,7 @@ class TrainState:
         device: torch.device,
         team: Team | None = None,
         teacher: Teacher | None = None,
+        reader: Reader | None = None,
     ) -> None:
         """Seed torch and build the players with fresh weights, the same on every process."""
         torch.manual_seed(config.seed)
@@ -79,6 +82,7 @@ class TrainState:
         self.distillation: Distillation | None = None
         if teacher is not None:
             self.distillation = Distillation(teacher, self.generator, config.distillation)
+        self.reader = reader
         self.average = copy.deepcopy(self.generator).eval() if config.ema else None
         self.generator_player, self.discriminator_player = self._players()
         self.micro_batch = config.micro_batch or config.batch_size
@@ -195,6 +199,11 @@ class TrainState:
                 self.discriminator_player.restore(training["discriminator_player"])
             if self.distillation is not None:
                 self.distillation.restore(training["distillation"])
+            if self.reader is not None and training["reader"] != self.reader.sha256:
+                raise CheckpointError(
+                    "the reader has other weights than when this run began; name that file with "
+                    "--reader"
+                )
             self._set_randomness(training["randomness"])
             self.step = int(progress["step"])
             self.best_l1 = float(progress["best_l1"])
@@ -218,6 +227,8 @@ class TrainState:
             training["discriminator_player"] = self.discriminator_player.training_state()
         if self.distillation is not None:
             training["distillation"] = self.distillation.training_state()
+        if self.reader is not None:
+            training["reader"] = self.reader.sha256
         if self.average is not None:
             training["generator"] = self.generator.state_dict()
         batch_size = min(self.config.batch_size, int(dataset["train_pairs"]))

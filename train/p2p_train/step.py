@@ -134,6 +134,8 @@ def _generator_losses(
         with _autocast(state):
             fooled_logits = state.discriminator.judge(source, drawing.image)
         losses["generator_adversarial"] = adversarial_loss(state.config.gan_loss, fooled_logits)
+    if state.reader is not None:
+        losses["generator_labels"] = state.reader.loss(source, drawing.image)
     if state.config.consistency:
         losses["generator_consistency"] = _steadiness(state, source, drawing.image)
     if state.distillation is not None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from ..interrupts import UNINTERRUPTIBLE
+from p2p_runtime.interrupts import UNINTERRUPTIBLE
 
 if TYPE_CHECKING:
     import numpy as np
