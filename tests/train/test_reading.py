@@ -66,8 +66,9 @@ def test_it_wants_what_a_judge_is_asked(read: MakeConfig) -> None:
     """Random blocks of all classes, void ones among them: the same ids as for scoring."""
     reader = reader_of(read())
     chance = np.random.default_rng(0)
-    blocks = chance.integers(0, len(CITYSCAPES.classes), (6, 8, 8)).astype(np.uint8)
-    labels = np.stack([CITYSCAPES.to_colours(ids.repeat(4, 0).repeat(4, 1)) for ids in blocks])
+    blocks = chance.integers(0, len(CITYSCAPES.classes), (6, 11, 11)).astype(np.uint8)
+    maps = blocks.repeat(3, axis=1).repeat(3, axis=2)[:, :SIDE_PX, :SIDE_PX]  # edges cut blocks
+    labels = np.stack([CITYSCAPES.to_colours(ids) for ids in maps])
     wanted = reader.wanted(to_signal(torch.from_numpy(labels)))
     assert torch.equal(wanted, reader.judge.label_ids(labels).long())
     assert (wanted == IGNORED).any()
