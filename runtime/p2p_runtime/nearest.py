@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import cv2
@@ -36,6 +37,9 @@ SURE, NEAR, _MIXED, _KNOWN = 0x0100, 0x0200, 0x4000, 0x8000
 _REACH = np.array([3.5, 1.5, 3.5], np.float32)
 """How far the colours of a cell of OpenCV's BGR565, 8x4x8 levels, lie from its middle."""
 
+_LOW_BITS = np.array([7, 3, 7], np.uint8)
+"""What tells the colours of a cell apart."""
+
 _ROUNDING = 1e-2
 """In levels, and more than float32 errs by here: cells that come so near a limit are mixed."""
 
@@ -45,7 +49,8 @@ class ColourTable:
 
     Most colours of a label map lie near one of the palette's, where all the colours of a cell of
     8x4x8 levels have the same code. So a pixel is looked up in a table of 2**16 cells first, which
-    a processor's cache holds, and only in mixed cells in one of all 2**24 colours. Two threads may
+    a processor's cache holds. A mixed cell has a page of its 256 colours; pages lie side by side in
+    the order in which they were needed, so that few of them take little memory. Two threads may
     fill the same entry; they write the same value.
 
     Args:
@@ -57,7 +62,11 @@ class ColourTable:
         self._classes = classes.astype(np.uint16)
         self._colours = colours_bgr.astype(np.float32)
         self._of_cells = np.zeros(1 << 16, np.uint16)
+        self._pages = np.zeros(1 << 16, np.int32)  # of a mixed cell, where its page begins
+        self._cells = np.zeros(1 << 16, np.uint16)  # of a page, whose it is
         self._of_colours = np.zeros(1 << 24, np.uint16)  # takes memory where it is written
+        self._pages_used = 0
+        self._learning = threading.Lock()
 
     def codes(self, frame: NDArray[np.uint8]) -> NDArray[np.uint16]:
         """Look up a frame.
@@ -81,26 +90,36 @@ class ColourTable:
                 self._learn_cells(np.unique(cells[open_[found == 0]]))
                 found = np.take(self._of_cells, np.take(cells, open_), mode="clip")
             if (mixed := found < _KNOWN).any():
-                found[mixed] = self._of_pixels(rows.reshape(-1, 3)[open_[mixed]])
+                at = open_[mixed]
+                found[mixed] = self._of_pixels(rows.reshape(-1, 3)[at], cells[at])
             np.put(codes, open_, found)
         return codes.reshape(frame.shape[:-1])
 
-    def _of_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint16]:
-        """Look up pixels one by one: (P, 3) uint8 BGR in, (P,) codes out."""
-        wide = cv2.cvtColor(pixels[np.newaxis], cv2.COLOR_BGR2BGRA)
-        packed = wide.view(np.uint32).ravel() & 0xFFFFFF
-        codes = np.take(self._of_colours, packed, mode="clip")
+    def _of_pixels(
+        self, pixels: NDArray[np.uint8], cells: NDArray[np.uint16]
+    ) -> NDArray[np.uint16]:
+        """Look up (P, 3) uint8 BGR pixels of mixed cells (P,): (P,) codes."""
+        low = pixels & _LOW_BITS
+        within = low[:, 0] | low[:, 1] << 3 | low[:, 2] << 5  # (P,) 0-255
+        places = np.take(self._pages, cells) + within
+        codes = np.take(self._of_colours, places, mode="clip")
         if not codes.all():
-            new = np.unique(packed[codes == 0])
-            levels = np.stack([new & 255, new >> 8 & 255, new >> 16], axis=-1)  # (M, 3)
-            self._of_colours[new] = self._judge(levels.astype(np.float32), np.zeros(3, np.float32))
-            codes = np.take(self._of_colours, packed, mode="clip")
+            new = np.unique(places[codes == 0])
+            levels = _corners(self._cells[new >> 8])
+            levels += np.stack([new & 7, new >> 3 & 3, new >> 5 & 7], axis=-1)
+            self._of_colours[new] = self._judge(levels, np.zeros(3, np.float32))
+            codes = np.take(self._of_colours, places, mode="clip")
         return codes
 
     def _learn_cells(self, cells: NDArray[np.uint16]) -> None:
-        low = np.stack([cells << 3 & 0xF8, cells >> 3 & 0xFC, cells >> 8 & 0xF8], axis=-1)  # (M, 3)
-        middles = np.add(low, _REACH, dtype=np.float32)
-        self._of_cells[cells] = self._judge(middles, _REACH)
+        codes = self._judge(_corners(cells) + _REACH, _REACH)
+        with self._learning:
+            mixed = cells[(codes == _MIXED) & (self._of_cells[cells] == 0)]
+            pages = np.arange(self._pages_used, self._pages_used + mixed.size)
+            self._pages_used += mixed.size
+            self._cells[pages] = mixed
+            self._pages[mixed] = pages << 8
+            self._of_cells[cells] = codes
 
     def _judge(
         self, middles: NDArray[np.float32], reach: NDArray[np.float32]
@@ -122,6 +141,13 @@ class ColourTable:
         if reach.any():
             codes[~alone | partly_sure | partly_near] = _MIXED
         return codes
+
+
+def _corners(cells: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """Return the darkest colour of each cell: (M,) in, (M, 3) BGR levels out."""
+    return np.stack([cells << 3 & 0xF8, cells >> 3 & 0xFC, cells >> 8 & 0xF8], axis=-1).astype(
+        np.float32
+    )
 
 
 def _nearest(
