@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -87,7 +87,7 @@ class ColourTable:
         if open_.size:
             found = np.take(codes, open_)
             if not found.all():
-                self._learn_cells(np.unique(cells[open_[found == 0]]))
+                self._learn_cells(_distinct(cells[open_[found == 0]]))
                 found = np.take(self._of_cells, np.take(cells, open_), mode="clip")
             if (mixed := found < _KNOWN).any():
                 at = open_[mixed]
@@ -104,7 +104,7 @@ class ColourTable:
         places = np.take(self._pages, cells) + within
         codes = np.take(self._of_colours, places, mode="clip")
         if not codes.all():
-            new = np.unique(places[codes == 0])
+            new = _distinct(places[codes == 0])
             levels = _corners(self._cells[new >> 8])
             levels += np.stack([new & 7, new >> 3 & 3, new >> 5 & 7], axis=-1)
             self._of_colours[new] = self._judge(levels, np.zeros(3, np.float32))
@@ -141,6 +141,14 @@ class ColourTable:
         if reach.any():
             codes[~alone | partly_sure | partly_near] = _MIXED
         return codes
+
+
+def _distinct(values: NDArray[Any]) -> NDArray[Any]:
+    """Return what ``np.unique`` does; NumPy 2.4's, which hashes, takes ten times as long."""
+    ordered = np.sort(values)
+    first = np.ones(ordered.shape, bool)
+    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    return np.asarray(ordered[first])
 
 
 def _corners(cells: NDArray[np.uint16]) -> NDArray[np.float32]:

@@ -127,9 +127,10 @@ class LabelReader:
         blocks = _find_blocks(codes)
         doubts = _find_doubts(blocks, wanted, codes.shape)
         own = frame.reshape(-1, 3)[doubts]
-        doubts = doubts[(own != np.take(self._seen, np.take(ids, doubts), axis=0)).any(axis=-1)]
+        inexact = (own != np.take(self._seen, np.take(ids, doubts), axis=0)).any(axis=-1)
+        doubts, own = doubts[inexact], own[inexact]
         if blocks.common and doubts.size:
-            pixels = _look_at(frame, doubts)
+            pixels = _look_at(frame, doubts, own)
             np.put(ids, doubts, self._decide(pixels, blocks, np.take(ids, doubts)))
         return ids
 
@@ -185,10 +186,10 @@ def _find_doubts(
     return np.flatnonzero(doubtful)
 
 
-def _look_at(frame: NDArray[np.uint8], at: NDArray[np.intp]) -> _Pixels:
+def _look_at(frame: NDArray[np.uint8], at: NDArray[np.intp], colours: NDArray[np.uint8]) -> _Pixels:
     width = frame.shape[1]
     row, column = np.divmod(at, width)
-    own = frame.reshape(-1, 3)[at].astype(np.float32) @ _FEATURES_OF_BGR
+    own = colours.astype(np.float32) @ _FEATURES_OF_BGR
     around = _between_blocks(frame, row, column) @ _FEATURES_OF_BGR
     around[:, 0] = own[:, 0]
     return _Pixels((row >> 1) * (width >> 1) + (column >> 1), own, around)
