@@ -113,10 +113,9 @@ def _run(words: list[str], folder: Path) -> None:
 
 def _write_contact_sheet(folder: Path, plan: Plan) -> None:
     """Show some frames of the video: the labels, what was made of them, and the street itself."""
-    import cv2
     import numpy as np
 
-    from p2p_runtime.files import write_bytes
+    from p2p_runtime.files import write_picture
     from p2p_runtime.sources import open_source
     from p2p_train.runlog import sample_grid
     from p2p_train.scenes import draw_scene
@@ -131,8 +130,7 @@ def _write_contact_sheet(folder: Path, plan: Plan) -> None:
         draw_scene(CLIP_SEED, plan.clip_px, plan.clip_px, index / FRAME_RATE)[1] for index in shown
     ]
     sheet = sample_grid(sources, generated, np.stack(streets))
-    _, png = cv2.imencode(".png", sheet)
-    write_bytes(folder / "contact-sheet.png", png.tobytes())
+    write_picture(folder / "contact-sheet.png", sheet)
 
 
 @click.command(cls=P2PCommand)

@@ -65,9 +65,8 @@ def main(run_or_checkpoint: Path, frames: int, levels: int, output: Path) -> Non
     innermost level flattened, of the next, and so on.
     """
     setup_logging()
-    import cv2
 
-    from p2p_runtime.files import write_bytes
+    from p2p_runtime.files import write_picture
     from p2p_train.checkpoint import Checkpoint, find_checkpoint, load_weights, make_generator
     from p2p_train.pixels import to_pixels, to_signal
 
@@ -83,8 +82,7 @@ def main(run_or_checkpoint: Path, frames: int, levels: int, output: Path) -> Non
         image = draw_flattened(generator, to_signal(sources), level)
         columns.append(to_pixels(image).numpy())
     strip = draw_strip([[column[row] for column in columns] for row in range(len(sources))])
-    _, encoded = cv2.imencode(output.suffix, strip)
-    write_bytes(output, encoded.tobytes())
+    write_picture(output, strip)
     click.echo(f"{output}: input, generated, then levels {', '.join(map(str, flattened[1:]))} flat")
 
 

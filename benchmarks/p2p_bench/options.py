@@ -143,9 +143,8 @@ def main(
 ) -> None:
     """Train each option alone at equal steps, and score all of them."""
     setup_logging()
-    import cv2
 
-    from p2p_runtime.files import write_bytes, write_text
+    from p2p_runtime.files import write_picture, write_text
 
     from .machine import describe_machine
 
@@ -175,8 +174,7 @@ def main(
         write_text(output, json.dumps(document, indent=2) + "\n")
     if picture is not None:
         checkpoints = [_folder(runs, name) / "checkpoints" / "last.pt" for name in chosen]
-        _, encoded = cv2.imencode(picture.suffix, _streets(checkpoints, 2))
-        write_bytes(picture, encoded.tobytes())
+        write_picture(picture, _streets(checkpoints, 2))
 
 
 if __name__ == "__main__":

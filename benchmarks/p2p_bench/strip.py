@@ -61,9 +61,8 @@ def _difference(first: NDArray[np.uint8], last: NDArray[np.uint8]) -> NDArray[np
 def main(video: str, models: tuple[str, ...], output: Path, count: int, difference: bool) -> None:
     """Show some frames of a label video, and below them what each model makes of them."""
     setup_logging()
-    import cv2
 
-    from p2p_runtime.files import write_bytes
+    from p2p_runtime.files import write_picture
     from p2p_runtime.sources import open_source
     from p2p_runtime.translator import Translator
 
@@ -79,8 +78,7 @@ def main(video: str, models: tuple[str, ...], output: Path, count: int, differen
     if difference:
         rows.append([_difference(*pair) for pair in zip(rows[1], rows[-1], strict=True)])
         rows = [list(column) for column in zip(*rows, strict=True)]
-    _, encoded = cv2.imencode(output.suffix, draw_strip(rows))
-    write_bytes(output, encoded.tobytes())
+    write_picture(output, draw_strip(rows))
     click.echo(output)
 
 

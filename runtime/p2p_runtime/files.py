@@ -13,9 +13,13 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from .errors import OutputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = [
     "atomic_file",
@@ -23,6 +27,7 @@ __all__ = [
     "exclusive_lock",
     "sha256_of_file",
     "write_bytes",
+    "write_picture",
     "write_text",
 ]
 
@@ -66,6 +71,25 @@ def write_bytes(path: Path, content: bytes, check: Callable[[Path], object] | No
     """Write ``content`` to ``path`` as :func:`atomic_file` does."""
     with atomic_file(path, check) as file:
         file.write(content)
+
+
+def write_picture(path: Path, image: NDArray[np.uint8]) -> None:
+    """Write (H, W, 3) uint8 BGR as :func:`atomic_file` does; the suffix says in which format.
+
+    Raises:
+        OutputError: it cannot be written, or nobody knows the suffix.
+    """
+    import cv2  # not needed by those who only write text
+
+    if not cv2.haveImageWriter(str(path)):
+        raise OutputError(
+            f"cannot write {path}: {path.suffix or 'a name without suffix'} is no kind of picture; "
+            "try .png or .jpg"
+        )
+    encoded, content = cv2.imencode(path.suffix, image)
+    if not encoded:
+        raise OutputError(f"cannot write {path}: OpenCV could not encode it")
+    write_bytes(path, content.tobytes())
 
 
 def write_text(path: Path, content: str) -> None:

@@ -7,10 +7,12 @@ import os
 import stat
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from p2p_runtime.errors import OutputError
-from p2p_runtime.files import atomic_file, exclusive_lock, write_bytes, write_text
+from p2p_runtime.files import atomic_file, exclusive_lock, write_bytes, write_picture, write_text
 
 
 def test_fault_03_bytes_are_on_the_disk_before_the_name(
@@ -71,6 +73,20 @@ def test_mode_follows_the_umask(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == 0o640
+
+
+def test_a_picture_is_written_in_the_format_of_its_suffix(tmp_path: Path) -> None:
+    """PNG keeps every pixel, JPEG begins as JPEG does, and an unknown suffix says what to do."""
+    image = np.random.default_rng(0).integers(0, 256, (5, 7, 3)).astype(np.uint8)
+    write_picture(tmp_path / "x.png", image)
+    write_picture(tmp_path / "x.jpg", image)
+    png = np.frombuffer((tmp_path / "x.png").read_bytes(), np.uint8)
+    assert np.array_equal(cv2.imdecode(png, cv2.IMREAD_COLOR), image)
+    assert (tmp_path / "x.jpg").read_bytes().startswith(b"\xff\xd8")
+    for name in ("x.figure", "x"):
+        with pytest.raises(OutputError, match=r"try \.png"):
+            write_picture(tmp_path / name, image)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.jpg", "x.png"]
 
 
 def test_a_lock_is_held_once_and_freed(tmp_path: Path) -> None:

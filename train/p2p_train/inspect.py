@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from p2p_runtime.contract import PixelContract
-from p2p_runtime.files import check_writable_folder, write_bytes
+from p2p_runtime.files import check_writable_folder, write_picture
 from p2p_runtime.palette import PRESETS, Palette
 
 from .config import TrainConfig
@@ -78,9 +77,8 @@ def inspect_data(config: TrainConfig, folder: Path) -> str:
     """
     check_writable_folder(folder)
     seen = look_at(config)
-    _, png = cv2.imencode(".png", _sheet(seen))
     path = folder / "inspect.png"
-    write_bytes(path, png.tobytes())
+    write_picture(path, _sheet(seen))
     return f"{_report(seen)}\nsheet: {path}"
 
 

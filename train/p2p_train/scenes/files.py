@@ -6,11 +6,10 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
 
 from p2p_runtime.errors import OutputError
-from p2p_runtime.files import write_bytes
+from p2p_runtime.files import write_picture
 
 from .draw import draw_scene
 
@@ -38,8 +37,7 @@ def write_dataset(folder: Path, pairs: int, *, height: int, width: int, seed: in
         # Moving times make every pair another moment, also of streets that look alike.
         label, photo = draw_scene(seed + number, height, width, time_s=1.7 * (number % 7))
         pair = np.concatenate([photo, label], axis=1)  # (height, 2 * width, 3)
-        _, png = cv2.imencode(".png", pair)
-        write_bytes(folder / part / f"{number:05d}.png", png.tobytes())
+        write_picture(folder / part / f"{number:05d}.png", pair)
 
 
 def write_clip(
