@@ -63,7 +63,7 @@ def test_a_gpu_wheel_without_a_gpu_says_which_is_missing(monkeypatch: pytest.Mon
 def test_a_gpu_and_tensorrt_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Architecture, driver and TensorRT's version; a TensorRT that does not load is named."""
     driver = FakeDriver()
-    driver.getInferLibVersion = lambda: 100300  # type: ignore[method-assign]
+    driver.getInferLibVersion = lambda: 100300  # type: ignore[method-assign]  # a fake of one call
     monkeypatch.setattr(ctypes, "CDLL", lambda name: driver)
     providers = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(ort, "get_available_providers", lambda: providers)

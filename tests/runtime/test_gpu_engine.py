@@ -112,7 +112,7 @@ def test_a_cuda_graph_that_was_asked_for_stays(bundle: Path, gpu: SimpleNamespac
 def tensorrt(monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
     """A GPU and a TensorRT 10.3."""
     driver = FakeDriver()
-    driver.getInferLibVersion = lambda: 100300  # type: ignore[method-assign]
+    driver.getInferLibVersion = lambda: 100300  # type: ignore[method-assign]  # a stand-in
     monkeypatch.setattr(ctypes, "CDLL", lambda name: driver)
     return driver
 
@@ -146,7 +146,7 @@ def test_another_model_library_or_gpu_has_another_folder(
     elif fact == "onnxruntime":
         monkeypatch.setattr(ort, "__version__", "0")
     elif fact == "tensorrt":
-        tensorrt.getInferLibVersion = lambda: 101600  # type: ignore[method-assign]
+        tensorrt.getInferLibVersion = lambda: 101600  # type: ignore[method-assign]  # a stand-in
     else:
         monkeypatch.setattr(trt_cache, "first_gpu", lambda: SimpleNamespace(sm="sm120"))
     assert TrtCache(loaded).folder != before

@@ -111,7 +111,7 @@ def test_fault_69_the_newest_frame_wins_and_drops_are_counted(contract: PixelCon
     script = Script(engine.frames(90), finite=True)
     policy = replace(FAST, drop="latest", timeout_s=20)
     source = LiveSource("fake", connecting(script), policy=policy)
-    engine.source = source  # type: ignore[assignment]
+    engine.source = source  # type: ignore[assignment]  # a stand-in
     plain = Translator(replace(contract, palette=None), engine, reuse=None)
     report = run_pipeline(source, plain, NullSink())
     source.close()
@@ -336,7 +336,7 @@ def test_fault_70_a_waiting_source_burns_no_time() -> None:
     source = LiveSource("cam", connecting(Script([image(1), hold])), policy=FAST)
     frames = iter(source)
     next(frames)
-    source._frames = Counting(1, dropping=True)  # type: ignore[assignment]
+    source._frames = Counting(1, dropping=True)  # type: ignore[assignment]  # a stand-in
     threading.Timer(0.25, source.interrupt).start()
     assert list(frames) == []
     assert 2 <= len(looks) <= 6
@@ -360,7 +360,7 @@ def test_delays_double_up_to_a_cap_with_jitter() -> None:
 def test_impossible_policies_are_refused(settings: dict[str, object]) -> None:
     """A policy is checked at birth."""
     with pytest.raises(ConfigError):
-        LivePolicy(**settings)  # type: ignore[arg-type]
+        LivePolicy(**settings)  # type: ignore[arg-type]  # a stand-in
 
 
 def test_the_hand_over_counts_exactly() -> None:
