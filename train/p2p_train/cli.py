@@ -21,6 +21,7 @@ Examples:
   p2p-train --data photos --image-size 256
   p2p-train --data photos --recipe edge --ngf 32 --batch-size 4
   p2p-train --data photos --recipe student --teacher runs/photos-1 --ngf 16 --batch-size 4
+  p2p-train --data photos --recipe edge --reader judge.pt     a judge reads along: p2p-train judge
   p2p-train --resume                      go on with the newest run
   p2p-train --data photos --inspect       look at the data: a report and a contact sheet
   p2p-train --data photos --dry-run       check everything, train nothing
