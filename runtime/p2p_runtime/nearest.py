@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +65,8 @@ class ColourTable:
         self._of_cells = np.zeros(1 << 16, np.uint16)
         self._pages = np.zeros(1 << 16, np.int32)  # of a mixed cell, where its page begins
         self._cells = np.zeros(1 << 16, np.uint16)  # of a page, whose it is
-        self._of_colours = np.zeros(1 << 24, np.uint16)  # takes memory where it is written
+        # NumPy would ask for memory by 2 MiB; this takes 4 KiB at a time, where it is written.
+        self._of_colours = np.frombuffer(mmap.mmap(-1, 2 << 24), np.uint16)
         self._pages_used = 0
         self._learning = threading.Lock()
 
