@@ -65,8 +65,7 @@ class ColourTable:
         self._of_cells = np.zeros(1 << 16, np.uint16)
         self._pages = np.zeros(1 << 16, np.int32)  # of a mixed cell, where its page begins
         self._cells = np.zeros(1 << 16, np.uint16)  # of a page, whose it is
-        # NumPy would ask for memory by 2 MiB; this takes 4 KiB at a time, where it is written.
-        self._of_colours = np.frombuffer(mmap.mmap(-1, 2 << 24), np.uint16)
+        self._of_colours = _small_pages(1 << 24)
         self._pages_used = 0
         self._learning = threading.Lock()
 
@@ -143,6 +142,18 @@ class ColourTable:
         if reach.any():
             codes[~alone | partly_sure | partly_near] = _MIXED
         return codes
+
+
+def _small_pages(length: int) -> NDArray[np.uint16]:
+    """Return zeros that take memory where they are written, 4 KiB at a time; NumPy's take 2 MiB.
+
+    Raises:
+        MemoryError: there is not even room for the addresses.
+    """
+    try:
+        return np.frombuffer(mmap.mmap(-1, length * np.uint16().nbytes), np.uint16)
+    except OSError as error:
+        raise MemoryError(str(error)) from error
 
 
 def _distinct(values: NDArray[Any]) -> NDArray[Any]:
