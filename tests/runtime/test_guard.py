@@ -52,7 +52,7 @@ def guard(failures: int, **settings: object) -> tuple[GuardedEngine, list[Flaky]
         opened.append(Flaky(count))
         return opened[-1]
 
-    return GuardedEngine(opened[0], reopen, **settings), opened  # type: ignore[arg-type]  # a stand-in
+    return GuardedEngine(opened[0], reopen, **settings), opened  # type: ignore[arg-type]  # each its own
 
 
 def test_fault_55_what_fails_is_opened_again() -> None:

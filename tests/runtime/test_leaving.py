@@ -9,7 +9,7 @@ import pytest
 
 SCRIPT = """
 import atexit, sys, threading
-from p2p_runtime import cli, interrupts
+from p2p_runtime import cli
 
 def main():
     threading.Thread(target=threading.Event().wait, name={name!r}, daemon=True).start()

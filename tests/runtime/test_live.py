@@ -360,7 +360,7 @@ def test_delays_double_up_to_a_cap_with_jitter() -> None:
 def test_impossible_policies_are_refused(settings: dict[str, object]) -> None:
     """A policy is checked at birth."""
     with pytest.raises(ConfigError):
-        LivePolicy(**settings)  # type: ignore[arg-type]  # a stand-in
+        LivePolicy(**settings)  # type: ignore[arg-type]  # wrong values are the test
 
 
 def test_the_hand_over_counts_exactly() -> None:

@@ -135,7 +135,7 @@ def test_fault_65_a_stream_that_dies_is_fetched_back(
             thread.join(60)
     source.close()
     assert len(before + came) == 90
-    assert source.reconnects >= 1  # type: ignore[attr-defined]
+    assert source.reconnects >= 1  # type: ignore[attr-defined]  # a live source's
     assert "lost (the stream ended)" in caplog.text
     assert "back after" in caplog.text
     assert "secret" not in caplog.text
@@ -146,7 +146,7 @@ def test_fault_66_a_stream_that_stalls_is_fetched_back(stream: bytes) -> None:
     with FakeRTSP(stream, stall_after=len(stream) // 2) as server:
         source = open_source(server.url, policy=HASTY)
         assert len(shapes(source, 120)) == 120
-    assert source.stalls >= 2  # type: ignore[attr-defined]
+    assert source.stalls >= 2  # type: ignore[attr-defined]  # a live source's
     assert server.plays >= 3
 
 

@@ -134,7 +134,7 @@ def test_a_run_goes_on_with_its_own_reader_only(
     train_to(read(epochs=1), tmp_path / "run")
     judge = Judge.load(reader_file, CPU)
     with torch.no_grad():
-        judge.network.answer.bias.add_(1)  # type: ignore[union-attr]
+        judge.network.answer.bias.add_(1)  # type: ignore[union-attr]  # it has one
     judge.save(reader_file)
     with pytest.raises(CheckpointError, match="the reader has other weights"):
         train_to(read(epochs=2), tmp_path / "run", resume_from=last(tmp_path / "run"))

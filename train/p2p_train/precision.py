@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from typing import Literal
 
 import torch
+from torch import nn
 
 from .config import Precision
 
-__all__ = ["DTYPES", "PrecisionWish", "autocast", "choose_precision", "has_bf16"]
+__all__ = ["DTYPES", "PrecisionWish", "autocast", "choose_precision", "has_bf16", "stop_learning"]
 
 logger = logging.getLogger(__name__)
 
@@ -61,3 +62,16 @@ def autocast(precision: Precision, device: torch.device) -> torch.autocast:
     enabled = precision != "fp32"
     dtype = DTYPES[precision] if enabled else torch.bfloat16
     return torch.autocast(device.type, dtype, enabled=enabled)
+
+
+def stop_learning(network: nn.Module, device: torch.device, precision: Precision) -> None:
+    """Make a network ready to answer only, in eval mode on ``device`` and without gradients.
+
+    Its convolutions are kept in the type in which autocast would run them: otherwise it would
+    convert all of them again at every step.
+    """
+    network.eval().requires_grad_(False)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            module.to(DTYPES[precision])
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's

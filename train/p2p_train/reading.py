@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
 from torch.nn import functional
 
 from p2p_runtime.contract import PixelContract
@@ -24,7 +23,7 @@ from .judge import Judge
 from .judge.model import VOTE_PX, void_classes
 from .metrics.labels import IGNORED
 from .pixels import HALF_RANGE
-from .precision import DTYPES, autocast
+from .precision import autocast, stop_learning
 from .tensorfile import digest
 
 __all__ = ["Reader", "load_reader"]
@@ -105,11 +104,7 @@ def load_reader(
             f"makes {ours[0]}x{ours[1]}; train one with p2p-train judge --size {ours[0]}"
         )
     sha256 = digest(judge.network.state_dict())
-    network = judge.network.eval().requires_grad_(False)
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            module.to(DTYPES[config.precision])
-    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    stop_learning(judge.network, device, config.precision)
     return Reader(judge=judge, precision=config.precision, sha256=sha256)
 
 

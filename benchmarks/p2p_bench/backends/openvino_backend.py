@@ -49,7 +49,7 @@ class _OpenVinoEngine:
     def __init__(self, path: Path, threads: int, computes: str) -> None:
         # `import openvino` sends an event over the network; where its telemetry package cannot be
         # imported, a stub of its own takes its place.
-        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # cannot be imported
         import openvino
 
         wanted = {

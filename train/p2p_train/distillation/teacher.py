@@ -21,7 +21,7 @@ from p2p_train.checkpoint import (
 from p2p_train.config import Precision, TrainConfig
 from p2p_train.judge import Judge
 from p2p_train.networks import UNetGenerator
-from p2p_train.precision import DTYPES, autocast
+from p2p_train.precision import autocast, stop_learning
 from p2p_train.tensorfile import digest
 
 __all__ = ["Look", "Teacher", "load_teacher"]
@@ -87,7 +87,7 @@ def load_teacher(
         network, eyes = _judges_eyes(Path(config.eyes), contract)
     sha256 = digest([generator.state_dict(), network.state_dict()])
     for answering in (generator, network):
-        _stop_learning(answering, device, DTYPES[config.precision])
+        stop_learning(answering, device, config.precision)
     return Teacher(generator=generator, eyes=eyes, precision=config.precision, sha256=sha256)
 
 
@@ -119,16 +119,3 @@ def _judges_eyes(path: Path, contract: PixelContract) -> tuple[nn.Module, Look]:
     judge = Judge.load(path, torch.device("cpu"))
     judge.check_labels(contract)
     return judge.network, lambda source, image: judge.network.maps(image)
-
-
-def _stop_learning(network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
-    """Make a network ready to answer only.
-
-    Its convolutions are kept in the type in which autocast would run them: otherwise it would
-    convert all of them again at every step.
-    """
-    network.eval().requires_grad_(False)
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-            module.to(dtype)
-    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
