@@ -23,7 +23,8 @@ def leave(leaving: SystemExit) -> None:
     if any(thread.name == UNINTERRUPTIBLE for thread in threading.enumerate()):
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(leaving.code if isinstance(leaving.code, int) else 1)
+        code = leaving.code  # None is success, a text a failure: as Python does
+        os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 class StopRequest:
