@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from p2p_train.config import TrainConfig
 from p2p_train.runlog import EpochRecord, RunLog, draw_curves, sample_grid
 
 GRID = np.zeros((8, 8, 3), np.uint8)
@@ -75,6 +76,22 @@ def test_curves_of_short_and_long_runs(epochs: int, make: object) -> None:
     png = draw_curves([make(n).to_json() for n in range(1, epochs + 1)])  # type: ignore[operator]
     with Image.open(io.BytesIO(png)) as picture:
         assert picture.width >= 1000
+
+
+def test_every_loss_that_a_run_may_have_has_a_place_in_the_log_and_a_curve(tmp_path: Path) -> None:
+    """Whatever the settings add to what is minimised is written down and drawn."""
+    config = TrainConfig(
+        teacher="t.pt", reader="judge.pt", consistency=10.0, distil_tv=1.0, batch_size=4
+    )
+    RunLog(tmp_path, 0).add(record(1, **dict.fromkeys(config.loss_names, 0.5)), GRID)
+    line = json.loads((tmp_path / "log.jsonl").read_text())
+    assert all(line[name] == 0.5 for name in config.loss_names)
+    with Image.open(tmp_path / "curves.png") as many, Image.open(_curves(record(1))) as few:
+        assert many.width > few.width
+
+
+def _curves(line: EpochRecord) -> io.BytesIO:
+    return io.BytesIO(draw_curves([line.to_json()]))
 
 
 def test_curves_of_a_log_from_before_a_metric_existed() -> None:

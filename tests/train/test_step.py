@@ -10,7 +10,7 @@ import torch
 from p2p_train import step as step_module
 from p2p_train.config import GanLoss, TrainConfig
 from p2p_train.data import PairBatch
-from p2p_train.losses import adversarial_loss, discriminator_loss, shift_consistency
+from p2p_train.losses import adversarial_loss, discriminator_loss, shift_consistency, shifted
 from p2p_train.norms import batch_norms, estimate_statistics
 from p2p_train.pixels import to_signal
 from p2p_train.state import TrainState
@@ -68,9 +68,15 @@ def test_losses_match_their_formulas(
 def test_a_picture_that_moves_with_its_input_is_consistent() -> None:
     """The consistency loss is zero for pure movement, and not for a texture that stays."""
     picture = torch.rand(1, 3, 16, 16)
-    moved = picture.roll((2, -3), dims=(2, 3))
-    assert float(shift_consistency(picture, moved, 2, -3)) == 0
+    assert float(shift_consistency(picture, shifted(picture, 2, -3), 2, -3)) == 0
     assert float(shift_consistency(picture, picture, 2, -3)) > 0.1
+
+
+def test_a_moved_map_repeats_its_edges() -> None:
+    """Nothing comes in at the far side: a street that moves down has no road in its sky."""
+    picture = torch.arange(12.0).reshape(1, 1, 3, 4)
+    assert shifted(picture, 1, 0)[0, 0].tolist() == [[0, 1, 2, 3], [0, 1, 2, 3], [4, 5, 6, 7]]
+    assert shifted(picture, 0, -2)[0, 0, 0].tolist() == [2, 3, 3, 3]
 
 
 @pytest.mark.parametrize("micro_batch", [1, 3])

@@ -186,7 +186,8 @@ class TrainConfig:
         game = ("generator_adversarial", "generator_l1", "discriminator_real", "discriminator_fake")
         losses = ("generator_l1",) if self.gan_loss == "none" else game
         read = () if self.reader is None else ("generator_labels",)
-        return (*losses, *read, *self.distillation)
+        steady = ("generator_consistency",) if self.consistency else ()
+        return (*losses, *read, *steady, *self.distillation)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values; :meth:`from_json` reads them back."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
@@ -27,6 +28,11 @@ LESSONS = {
     "distil_tv": "variation",
 }
 
+FURTHER_LOSSES = {
+    "generator_labels": ("labels that the reader reads amiss", "cross-entropy, nats"),
+    "generator_consistency": ("change when the input moves", "signal units, [-1, 1]"),
+}
+
 
 def draw_curves(records: Records) -> bytes:
     """Return a PNG with a panel each for the game, L1, PSNR, SSIM and whatever else was logged."""
@@ -47,7 +53,8 @@ def _further_panels(records: Records) -> list[Callable[[Axes, Records], None]]:
     """Return panels for what only some runs log."""
     logged = {name for record in records for name in record}
     judged = [_draw_fidelity] if "val_mean_iou" in logged else []
-    return [*judged, *([_draw_lessons] if logged & LESSONS.keys() else [])]
+    losses = [partial(_draw_loss, name=name) for name in FURTHER_LOSSES if name in logged]
+    return [*judged, *losses, *([_draw_lessons] if logged & LESSONS.keys() else [])]
 
 
 def _draw_l1(axes: Axes, records: Records) -> None:
@@ -64,6 +71,13 @@ def _draw_psnr(axes: Axes, records: Records) -> None:
 def _draw_ssim(axes: Axes, records: Records) -> None:
     _plot(axes, records, {"val_ssim": "validation"}, colours_from=1)
     axes.set(title="SSIM", ylabel="1 = equal")
+
+
+def _draw_loss(axes: Axes, records: Records, *, name: str) -> None:
+    title, unit = FURTHER_LOSSES[name]
+    _plot(axes, records, {name: "training"})
+    axes.set(title=title, ylabel=unit)
+    axes.set_ylim(bottom=0)
 
 
 def _draw_lessons(axes: Axes, records: Records) -> None:

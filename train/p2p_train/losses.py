@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from .config import GanLoss
 
-__all__ = ["adversarial_loss", "discriminator_loss", "l1_loss", "shift_consistency"]
+__all__ = ["adversarial_loss", "discriminator_loss", "l1_loss", "shift_consistency", "shifted"]
 
 
 def discriminator_loss(kind: GanLoss, logits: torch.Tensor, *, real: bool) -> torch.Tensor:
@@ -40,6 +40,14 @@ def l1_loss(generated: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return functional.l1_loss(generated.float(), target)
 
 
+def shifted(source: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+    """Return (N, C, H, W) moved down by ``rows`` and right by ``columns``; edges are repeated."""
+    height, width = source.shape[2:]
+    down = (torch.arange(height, device=source.device) - rows).clamp(0, height - 1)
+    right = (torch.arange(width, device=source.device) - columns).clamp(0, width - 1)
+    return source[:, :, down][..., right]
+
+
 def shift_consistency(
     generated: torch.Tensor, generated_from_shifted: torch.Tensor, rows: int, columns: int
 ) -> torch.Tensor:
@@ -50,10 +58,10 @@ def shift_consistency(
 
     Args:
         generated: G(x), (N, 3, H, W).
-        generated_from_shifted: G(x rolled down by ``rows`` and right by ``columns``).
-        rows, columns: the shift in pixels; the band that wrapped round is left out.
+        generated_from_shifted: G(x moved by :func:`shifted`).
+        rows, columns: the shift in pixels; the band that entered the picture is left out.
     """
-    moved = generated.detach().float().roll((rows, columns), dims=(2, 3))
+    moved = shifted(generated.detach().float(), rows, columns)
     height, width = moved.shape[2:]
     inner = (
         ...,

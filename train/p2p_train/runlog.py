@@ -39,6 +39,8 @@ class EpochRecord:
         generator_adversarial, discriminator_real, discriminator_fake: mean losses of the game;
             None, and left out of the log, in a run without a discriminator.
         generator_labels: mean cross-entropy of the labels that a reader finds; None without one.
+        generator_consistency: mean absolute change when the input moves; None where it does not
+            count.
         distil_l1, distil_ssim, distil_feature, distil_style, distil_channel, distil_tv: mean
             losses against a teacher, unweighted; None for those that do not count.
         val_l1, val_psnr_db, val_ssim: on the validation pairs.
@@ -62,6 +64,7 @@ class EpochRecord:
     peak_memory_mib: float
     generator_adversarial: float | None = None
     generator_labels: float | None = None
+    generator_consistency: float | None = None
     discriminator_real: float | None = None
     discriminator_fake: float | None = None
     distil_l1: float | None = None
