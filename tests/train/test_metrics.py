@@ -12,6 +12,7 @@ from p2p_train.data import PairBatch
 from p2p_train.metrics import (
     IGNORED,
     FeatureStatistics,
+    FixedPattern,
     Flicker,
     LabelFidelity,
     confusion_matrix,
@@ -163,6 +164,49 @@ def test_flicker_of_a_single_frame_is_not_measured() -> None:
     flicker = Flicker()
     flicker.add(np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1, 3), np.uint8))
     assert flicker.levels() is None
+
+
+def stamped(pictures: int, mark: int, noise_levels: float = 20.0) -> FixedPattern:
+    """Return the pattern of noisy grey pictures with the same bright square in each."""
+    draw = np.random.default_rng(0)
+    pattern, label = FixedPattern(), np.full((96, 96, 3), 90, np.uint8)
+    for _ in range(pictures):
+        levels = 128 + draw.normal(0, noise_levels, (96, 96, 1))
+        levels[44:52, 44:52] += mark
+        pattern.add(label, np.repeat(levels.clip(0, 255).astype(np.uint8), 3, axis=-1))
+    return pattern
+
+
+def test_the_fixed_pattern_is_that_of_the_mark_whatever_the_noise() -> None:
+    """A mark of 64 of 9216 px has the root mean square of its height there, less the window's."""
+    expected = 40 * math.sqrt(64 / 96**2)
+    assert stamped(8, 40, noise_levels=0).levels() == pytest.approx(expected, rel=0.1)
+    assert stamped(200, 40).levels() == pytest.approx(expected, rel=0.15)
+
+
+def test_noise_that_lies_anywhere_is_no_pattern() -> None:
+    """Twenty levels of noise leave next to nothing, and the figure knows how much chance leaves."""
+    found = stamped(200, 0).levels()
+    assert found is not None
+    assert found < 0.5
+
+
+def test_a_pattern_needs_plain_surfaces_and_several_pictures() -> None:
+    """Too few pictures, or labels too small for the window, say nothing."""
+    assert stamped(7, 40).levels() is None
+    pattern, draw = FixedPattern(), np.random.default_rng(0)
+    for _ in range(10):
+        pattern.add(*draw.integers(0, 256, (2, 96, 96, 3), np.uint8))
+    assert pattern.levels() is None
+
+
+def test_the_pattern_of_one_label_says_nothing_of_another() -> None:
+    """A label that is bright and one that is dark at the same place have no pattern each."""
+    pattern, labels = FixedPattern(), np.array([10, 200], np.uint8)
+    for number in range(20):
+        label = np.full((96, 96, 3), labels[number % 2], np.uint8)
+        pattern.add(label, np.full((96, 96, 3), 60 + 100 * (number % 2), np.uint8))
+    assert pattern.levels() == 0
 
 
 def test_evaluate_measures_in_eval_mode_and_leaves_the_mode_alone() -> None:

@@ -99,6 +99,23 @@ def test_without_judge_and_clip_only_pixels_are_scored(pairs: list[PairBatch]) -
     assert "PSNR" in scores.table()
 
 
+def test_a_generator_that_stamps_its_pictures_is_found_out() -> None:
+    """The same texture at the same places shows as a pattern; photos whose texture moves do not."""
+    draw = np.random.default_rng(0)
+    stamp = draw.integers(100, 140, (1, 64, 64, 3), np.uint8)
+    source = torch.full((5, 64, 64, 3), 70, dtype=torch.uint8)
+    pairs = [
+        PairBatch(
+            source=source, target=torch.from_numpy(draw.integers(100, 140, source.shape, np.uint8))
+        )
+        for _ in range(4)
+    ]
+    scores = score_generator(lambda frames: np.repeat(stamp, len(frames), axis=0), pairs)
+    assert scores.pattern is not None and scores.pattern_real is not None
+    assert scores.pattern > 5 * scores.pattern_real
+    assert "fixed pattern, levels" in scores.table()
+
+
 def test_flicker_beside_that_of_the_real_clip(pairs: list[PairBatch]) -> None:
     """A generator that alternates by 8 levels over a still label, beside photos by 2."""
     label = np.zeros((16, 16, 3), np.uint8)

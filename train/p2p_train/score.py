@@ -21,6 +21,7 @@ from .judge import Judge
 from .labels import open_source as open_pairs
 from .metrics import (
     FeatureStatistics,
+    FixedPattern,
     Flicker,
     LabelFidelity,
     frechet_distance,
@@ -76,6 +77,9 @@ class Scores:
         ceiling: the same in the real photos of the same pairs.
         frechet: distance between the generated images and the judge's training photos.
         frechet_floor: distance between the real photos of the pairs and the training photos.
+        pattern: what the pictures have in common at the same places, in levels; None when they show
+            too little plain surface.
+        pattern_real: the same of the real photos.
         lpips: mean distance of a generated image to its photo, by AlexNet's features.
         fid: Frechet distance between generated images and photos, by Inception's features.
         flicker: mean change, in levels, where the label stayed the same.
@@ -90,6 +94,8 @@ class Scores:
     ceiling: LabelFidelity | None = None
     frechet: float | None = None
     frechet_floor: float | None = None
+    pattern: float | None = None
+    pattern_real: float | None = None
     lpips: float | None = None
     fid: float | None = None
     flicker: float | None = None
@@ -120,6 +126,7 @@ class Scores:
                 for name, value in asdict(self.fidelity).items()
             ]
         rows.append(("Frechet distance", self.frechet, self.frechet_floor))
+        rows.append(("fixed pattern, levels", self.pattern, self.pattern_real))
         rows += [("LPIPS, AlexNet", self.lpips, None), ("FID", self.fid, None)]
         rows.append(("flicker, levels", self.flicker, self.flicker_real))
         rows.append(("flicker above real", self.flicker_excess, None))
@@ -151,6 +158,7 @@ def score_generator(
         SourceError: a frame of the clip is unreadable, or it has nothing to measure flicker on.
     """
     distances: list[torch.Tensor] = []
+    made_pattern, real_pattern = FixedPattern(), FixedPattern()
     tallies: dict[str, _Tally] = {} if judge is None else {"made": _Tally(), "real": _Tally()}
     for batch in pairs:
         made = translate(batch.source.numpy())
@@ -158,13 +166,25 @@ def score_generator(
         distances.append(
             torch.stack([f(image, batch.target) for f in (image_l1, psnr_db, ssim)], dim=1)
         )
+        for label, picture, photo in zip(
+            batch.source.numpy(), made, batch.target.numpy(), strict=True
+        ):
+            made_pattern.add(label, picture)
+            real_pattern.add(label, photo)
         if judge is not None:
             tallies["made"].add(judge, made, batch)
             tallies["real"].add(judge, batch.target.numpy(), batch)
         if published is not None:
             published.add(made, batch.target.numpy())
     means = torch.cat(distances).mean(dim=0).tolist()
-    scores = Scores(images=sum(map(len, distances)), l1=means[0], psnr_db=means[1], ssim=means[2])
+    scores = Scores(
+        images=sum(map(len, distances)),
+        l1=means[0],
+        psnr_db=means[1],
+        ssim=means[2],
+        pattern=made_pattern.levels(),
+        pattern_real=real_pattern.levels(),
+    )
     if judge is not None:
         scores = replace(
             scores,

@@ -6,10 +6,12 @@ from .flicker import Flicker
 from .frechet import FeatureStatistics, frechet_distance
 from .images import Quality, eval_mode, evaluate, image_l1, mean_image_l1, psnr_db, ssim
 from .labels import IGNORED, LabelFidelity, confusion_matrix
+from .pattern import FixedPattern
 
 __all__ = [
     "IGNORED",
     "FeatureStatistics",
+    "FixedPattern",
     "Flicker",
     "LabelFidelity",
     "Quality",
