@@ -60,6 +60,39 @@ def test_eval_mode_is_deterministic_and_train_mode_is_not() -> None:
     assert torch.equal(generator(signal), generator(signal))
 
 
+def spread_over_a_plain_surface(generator: UNetGenerator) -> float:
+    """Return how far the levels of a surface are apart, far from every edge of the input."""
+    plain = torch.full((1, 3, 256, 256), 0.3)
+    plain[:, :, :32] = -0.5
+    with torch.no_grad():
+        surface = generator(plain)[..., 140:172, 112:144]  # a whole cell of the innermost level
+    return float((surface.amax(dim=(2, 3)) - surface.amin(dim=(2, 3))).max())
+
+
+def test_evened_out_a_generator_answers_plain_surfaces_with_plain_surfaces() -> None:
+    """The pattern of 2, 4, 8 and 16 px is there before, and nothing of it afterwards."""
+    torch.manual_seed(0)
+    generator = UNetGenerator(ngf=4, downsamplings=4, dropout=0.0).eval()
+    for parameter in generator.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    assert spread_over_a_plain_surface(generator) > 0.05
+    generator.even_out()
+    assert spread_over_a_plain_surface(generator) < 1e-5
+
+
+def test_evening_out_moves_no_weight_twice() -> None:
+    """Weights that fulfil the condition stay, and the mean of all taps always does."""
+    torch.manual_seed(0)
+    generator = UNetGenerator(ngf=4, downsamplings=4)
+    before = generator.last[0].weight.detach().clone()
+    generator.even_out()
+    once = generator.last[0].weight.detach().clone()
+    generator.even_out()
+    assert not torch.equal(before, once)
+    torch.testing.assert_close(generator.last[0].weight, once)
+    torch.testing.assert_close(once.mean(dim=(2, 3)), before.mean(dim=(2, 3)))
+
+
 def test_fault_13_batch_of_one_trains() -> None:
     """A single image passes the 1x1 bottleneck in training mode, since no norm sits there."""
     for norm in ("batch", "instance"):

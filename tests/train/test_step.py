@@ -79,6 +79,35 @@ def test_a_moved_map_repeats_its_edges() -> None:
     assert shifted(picture, 0, -2)[0, 0, 0].tolist() == [2, 3, 3, 3]
 
 
+def test_moved_inputs_are_drawn_with_the_others_and_teach_steadiness(tiny: MakeConfig) -> None:
+    """One picture in four is drawn again in the same pass, and its change is a loss."""
+    left: dict[float, float] = {}
+    for weight in (1e-9, 1e3):
+        state, sizes = TrainState(tiny(consistency=weight, batch_size=4), CPU), []
+        state.generator.register_forward_pre_hook(
+            lambda module, inputs, sizes=sizes: sizes.append(len(inputs[0]))
+        )
+        found = [train_step(state, batch()).named["generator_consistency"] for _ in range(60)]
+        assert sizes == [5] * 60
+        left[weight] = float(torch.stack(found[-20:]).mean())
+    assert left[1e3] < 0.8 * left[1e-9]
+
+
+def test_even_ups_stay_even_while_they_learn(tiny: MakeConfig) -> None:
+    """After every step the generator and its average have no checkerboards to give."""
+    state = TrainState(tiny(even_ups=True, ema=0.9), CPU)
+    before = weights(state)
+    for _ in range(3):
+        train_step(state, batch())
+        state.count(train_step(state, batch()))
+    assert not torch.equal(weights(state), before)
+    for generator in (state.generator, state.average):
+        for block in (*generator.ups, generator.last):
+            taps = block[0].weight.detach().unflatten(3, (2, 2)).unflatten(2, (2, 2))
+            sums = taps.sum(dim=(2, 4)).flatten(2)  # (I, O, 4): one for each parity
+            torch.testing.assert_close(sums, sums[..., :1].expand_as(sums), rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("micro_batch", [1, 3])
 def test_micro_batches_learn_what_the_whole_batch_learns(
     tiny: MakeConfig, micro_batch: int

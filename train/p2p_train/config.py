@@ -74,6 +74,8 @@ class TrainConfig:
         estimate_norm: before each validation and export, take the averaged generator's BatchNorm
             statistics anew from so many training pairs (Wu and Johnson 2021, arXiv 2105.07576); 0
             takes over those that training gathered for other weights.
+        even_ups: keep the generator's transposed convolutions free of checkerboards, see
+            :meth:`.UNetGenerator.even_out`.
         dropout: probability in the generator's first three ups, training only.
         jitter_px: random crop out of an image enlarged by so much; 0 switches it off.
         flip: mirror half of the pairs.
@@ -123,6 +125,7 @@ class TrainConfig:
     spectral_norm: bool = False
     ema: float = 0.0
     estimate_norm: int = 0
+    even_ups: bool = False
     dropout: float = 0.5
     jitter_px: int = 30
     flip: bool = True

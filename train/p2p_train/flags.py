@@ -55,6 +55,7 @@ HELP: dict[str, tuple[str, str]] = {
     "spectral_norm": ("", "On the discriminator, in place of its norm."),
     "ema": ("DECAY", "Ship a moving average of the generator, for example 0.999; 0: off."),
     "estimate_norm": ("N", "With --ema: BatchNorm statistics anew from N pairs; 0: off."),
+    "even_ups": ("", "No checkerboards: plain inputs stay plain when the image is doubled."),
     "dropout": ("P", "In the generator's first three ups; training only."),
     "jitter_px": ("N", "Random crop out of an image enlarged by N px; 0: off."),
     "flip": ("", "Mirror half of the pairs."),

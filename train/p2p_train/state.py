@@ -76,6 +76,8 @@ class TrainState:
         self.device = device
         self.team = team or Team()
         self.generator: UNetGenerator = _on(device, make_generator(config))
+        if config.even_ups:
+            self.generator.even_out()
         self.discriminator: PatchDiscriminator | None = None
         if config.gan_loss != "none":
             self.discriminator = _on(device, make_discriminator(config))

@@ -40,10 +40,13 @@ class Drawing:
     Attributes:
         image: (N, 3, H, W) in [-1, 1].
         features: what each of its levels made on the way.
+        unsteadiness: how much some of the images change, beyond moving, when their inputs move;
+            None where that was not asked.
     """
 
     image: torch.Tensor
     features: list[torch.Tensor]
+    unsteadiness: torch.Tensor | None = None
 
 
 def train_step(
@@ -63,7 +66,7 @@ def train_step(
     on_patches: Losses | None = None
     while True:
         try:
-            generated = _draw(state, source) if state.micro_batch >= len(source) else None
+            generated = _draw_to_learn(state, source) if state.micro_batch >= len(source) else None
             if on_patches is None:  # a second try must not teach the discriminator twice
                 on_patches = _discriminator_half(state, source, target, generated)
             on_images = _generator_half(state, source, target, generated)
@@ -120,12 +123,14 @@ def _generator_half(
     player.adam.zero_grad(set_to_none=True)
     sums: Losses = {}
     for part, share in _micro_batches(state, len(source)):
-        drawing = _draw(state, source[part]) if generated is None else generated
+        drawing = _draw_to_learn(state, source[part]) if generated is None else generated
         losses = _generator_losses(state, source[part], target[part], drawing)
         loss = share * torch.stack([weights[name] * value for name, value in losses.items()]).sum()
         player.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         _add(sums, losses, share)
     player.learn()
+    if state.config.even_ups:
+        state.generator.even_out()
     return sums
 
 
@@ -140,8 +145,8 @@ def _generator_losses(
         losses["generator_adversarial"] = adversarial_loss(state.config.gan_loss, fooled_logits)
     if state.reader is not None:
         losses["generator_labels"] = state.reader.loss(source, drawing.image)
-    if state.config.consistency:
-        losses["generator_consistency"] = _steadiness(state, source, drawing.image)
+    if drawing.unsteadiness is not None:
+        losses["generator_consistency"] = drawing.unsteadiness
     if state.distillation is not None:
         losses |= state.distillation.compare(source, drawing.image, drawing.features)
     return losses
@@ -151,15 +156,6 @@ def _add(sums: Losses, losses: Losses, share: float) -> None:
     """Add a micro-batch's losses up, for the log."""
     for name, loss in losses.items():
         sums[name] = sums.get(name, 0.0) + share * loss.detach()
-
-
-def _steadiness(state: TrainState, source: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
-    """Draw some of the inputs again, moved by a few pixels, and compare."""
-    rows, columns = torch.randint(-SHIFT_PX, SHIFT_PX + 1, (2,)).tolist()
-    some = -(-len(source) // SHIFTED_ONE_IN)
-    with statistics_kept(state.generator):
-        moved = _draw(state, shifted(source[:some], rows, columns)).image
-    return shift_consistency(drawn[:some], moved, rows, columns)
 
 
 def _micro_batches(state: TrainState, pairs: int) -> Iterator[tuple[slice, float]]:
@@ -178,6 +174,23 @@ def _draw(state: TrainState, source: torch.Tensor) -> Drawing:
     with _autocast(state):
         image: torch.Tensor = state.generator(source, features)
     return Drawing(image=image, features=features)
+
+
+def _draw_to_learn(state: TrainState, source: torch.Tensor) -> Drawing:
+    """Draw; for the consistency loss, draw some of the inputs again where they have moved to.
+
+    All pass together, so that batch statistics are the same for both.
+    """
+    if not state.config.consistency:
+        return _draw(state, source)
+    whole, some = len(source), -(-len(source) // SHIFTED_ONE_IN)
+    rows, columns = torch.randint(-SHIFT_PX, SHIFT_PX + 1, (2,)).tolist()
+    drawn = _draw(state, torch.cat([source, shifted(source[:some], rows, columns)]))
+    return Drawing(
+        image=drawn.image[:whole],
+        features=[feature[:whole] for feature in drawn.features],
+        unsteadiness=shift_consistency(drawn.image[:some], drawn.image[whole:], rows, columns),
+    )
 
 
 def _autocast(state: TrainState) -> torch.autocast:
