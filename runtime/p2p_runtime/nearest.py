@@ -92,7 +92,8 @@ class ColourTable:
                 found = np.take(self._of_cells, np.take(cells, open_), mode="clip")
             if (mixed := found < _KNOWN).any():
                 at = open_[mixed]
-                found[mixed] = self._of_pixels(rows.reshape(-1, 3)[at], cells[at])
+                pixels = np.take(rows.reshape(-1, 3), at, axis=0)
+                found[mixed] = self._of_pixels(pixels, np.take(cells, at))
             np.put(codes, open_, found)
         return codes.reshape(frame.shape[:-1])
 

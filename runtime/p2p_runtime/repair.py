@@ -126,9 +126,10 @@ class LabelReader:
             return ids
         blocks = _find_blocks(codes)
         doubts = _find_doubts(blocks, wanted, codes.shape)
-        own = frame.reshape(-1, 3)[doubts]
-        inexact = (own != np.take(self._seen, np.take(ids, doubts), axis=0)).any(axis=-1)
-        doubts, own = doubts[inexact], own[inexact]
+        own = np.take(frame.reshape(-1, 3), doubts, axis=0)
+        away = own != np.take(self._seen, np.take(ids, doubts), axis=0)
+        inexact = np.flatnonzero(away[:, 0] | away[:, 1] | away[:, 2])
+        doubts, own = np.take(doubts, inexact), np.take(own, inexact, axis=0)
         if blocks.common and doubts.size:
             pixels = _look_at(frame, doubts, own)
             np.put(ids, doubts, self._decide(pixels, blocks, np.take(ids, doubts)))
