@@ -1,4 +1,4 @@
-"""``python -m p2p_bench.teaching``: what each part of distillation adds to a training step.
+"""``python -m p2p_bench.teaching``: what readers, steadiness and teachers add to a training step.
 
 The steps take turns on one batch of real pairs, which is there already; only what follows is timed.
 """
@@ -41,7 +41,10 @@ def contenders(teacher: str, judge: str) -> dict[str, dict[str, Any]]:
     seen = (*most, "feature", "style")
     return {
         "alone, with a discriminator": {},
-        "alone, without": {"gan_loss": "none"},
+        "alone, with even ups": {"even_ups": True},
+        "alone, and steady under shifts": {"even_ups": True, "consistency": 50.0},
+        "alone, read by a judge": {"reader": judge},
+        "alone, without a discriminator": {"gan_loss": "none"},
         "teacher's image: L1": learning("l1"),
         "and SSIM, channels": learning(*most),
         "and features, style, seen by a judge": learning(*seen, eyes=judge),
@@ -55,11 +58,17 @@ def ready_step(config: TrainConfig, batch: PairBatch, contract: PixelContract) -
     import torch
 
     from p2p_train.distillation import load_teacher
+    from p2p_train.reading import load_reader
     from p2p_train.state import TrainState
     from p2p_train.step import train_step
 
     device = torch.device("cpu")
-    state = TrainState(config, device, teacher=load_teacher(config, contract, device))
+    state = TrainState(
+        config,
+        device,
+        teacher=load_teacher(config, contract, device),
+        reader=load_reader(config, contract, device),
+    )
     return lambda: state.count(train_step(state, batch))
 
 
@@ -84,13 +93,13 @@ def main(
     threads: int,
     output: Path | None,
 ) -> None:
-    """Time a student's step alone and with a teacher, on the CPU."""
+    """Time a step alone, with a reader, and with a teacher, on the CPU."""
     setup_logging()
     import torch
 
     from p2p_runtime.files import write_text
     from p2p_train.batches import validation_batches
-    from p2p_train.config import TrainConfig
+    from p2p_train.config import RECIPES, TrainConfig
     from p2p_train.precision import choose_precision
     from p2p_train.prepare import prepare_data
 
@@ -98,7 +107,15 @@ def main(
 
     torch.set_num_threads(threads)
     precision = choose_precision("auto", torch.device("cpu"))
-    alone = TrainConfig(data=data, ngf=ngf, ndf=ndf, batch_size=batch_size, precision=precision)
+    alone = TrainConfig(
+        data=data,
+        ngf=ngf,
+        ndf=ndf,
+        batch_size=batch_size,
+        precision=precision,
+        downs=RECIPES["edge"]["downs"],
+        dropout=RECIPES["edge"]["dropout"],
+    )
     pairs = prepare_data(alone)
     batch = next(validation_batches(pairs.val, batch_size))
     steps = {

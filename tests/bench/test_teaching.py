@@ -7,9 +7,19 @@ from p2p_train.config import TrainConfig
 
 
 def test_each_step_adds_one_part_to_the_one_before() -> None:
-    """Alone nothing is compared; then come the image, the rest without eyes, and what is seen."""
-    configs = [TrainConfig(**changes) for changes in contenders("run", "judge.pt").values()]
-    compared = [len(config.distillation) for config in configs]
-    assert compared == [0, 0, 1, 3, 5, 5, 5]
-    assert [config.gan_loss for config in configs] == ["bce", *["none"] * 5, "bce"]
-    assert [config.eyes for config in configs[4:]] == ["judge.pt", "teacher", "teacher"]
+    """First what a generator that is alone may be asked, then what a student learns."""
+    configs = {name: TrainConfig(**changes) for name, changes in contenders("run", "j.pt").items()}
+    alone = [config for name, config in configs.items() if name.startswith("alone")]
+    taught = [config for config in configs.values() if config.teacher]
+    assert len(alone) + len(taught) == len(configs)
+    asked = [(config.even_ups, bool(config.consistency), bool(config.reader)) for config in alone]
+    assert asked[:4] == [
+        (False, False, False),
+        (True, False, False),
+        (True, True, False),
+        (False, False, True),
+    ]
+    assert [config.gan_loss for config in alone] == [*["bce"] * 4, "none"]
+    assert [len(config.distillation) for config in taught] == [1, 3, 5, 5, 5]
+    assert [config.gan_loss for config in taught] == [*["none"] * 4, "bce"]
+    assert [config.eyes for config in taught[2:]] == ["j.pt", "teacher", "teacher"]

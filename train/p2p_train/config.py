@@ -259,7 +259,15 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "str | None": (str, type(None)),
 }
 
-_EDGE = {"precision": "auto", "freeze_norm": 0.89, "ema": 0.999, "downs": 5, "dropout": 0.0}
+_EDGE = {
+    "precision": "auto",
+    "freeze_norm": 0.89,
+    "ema": 0.999,
+    "downs": 5,
+    "dropout": 0.0,
+    "even_ups": True,
+    "consistency": 50.0,
+}
 RECIPES: dict[str, dict[str, Any]] = {
     "seed": {},
     "edge": _EDGE,
