@@ -66,6 +66,19 @@ class FixedPattern:
             surface.levels[plain] += texture[plain]
             surface.squares[plain] += texture[plain] ** 2
 
+    def picture(self) -> NDArray[np.float64]:
+        """Return the pattern of the label with most surface, in levels above and below its mean.
+
+        Returns:
+            (H, W) float64, NaN where too few pictures show that label's surface.
+
+        Raises:
+            ValueError: no picture shows any.
+        """
+        surface = max(self._surfaces.values(), key=lambda one: float(one.pictures.sum()))
+        enough = surface.pictures >= LEAST_PICTURES
+        return np.where(enough, surface.levels / np.maximum(surface.pictures, 1), np.nan)
+
     def levels(self) -> float | None:
         """Return the figure; None when too few pictures share a surface."""
         square, weight = 0.0, 0.0

@@ -1,0 +1,87 @@
+"""``python -m p2p_bench.pattern``: what generators stamp on every street at the same places.
+
+The mean of all pictures of a plain surface, as :mod:`p2p_train.metrics.pattern` takes it, drawn
+beside that of the real photos.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import numpy as np
+
+from p2p_runtime.console import P2PCommand, setup_logging
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from p2p_train.metrics import FixedPattern
+
+__all__ = ["draw_patterns", "main"]
+
+RANGE_LEVELS = 12.0
+
+
+def draw_patterns(patterns: dict[str, FixedPattern]) -> bytes:
+    """Return a PNG with a map of each pattern, by the title that it gets."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3.4 * len(patterns) + 0.8, 3.3), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(1, len(patterns)))
+    for axes, (title, pattern) in zip(panels, patterns.items(), strict=True):
+        drawn = axes.imshow(
+            _framed(pattern.picture()), cmap="RdBu_r", vmin=-RANGE_LEVELS, vmax=RANGE_LEVELS
+        )
+        axes.set_title(f"{title}\n{pattern.levels():.1f} levels")
+        axes.set(xticks=[], yticks=[], facecolor="0.85")
+    figure.colorbar(drawn, ax=list(panels), label="levels above the surface's mean", shrink=0.8)
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=100)
+    return png.getvalue()
+
+
+def _framed(picture: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Cut away the rows that show nothing."""
+    rows = np.flatnonzero(np.isfinite(picture).any(axis=1))
+    return picture[rows[0] : rows[-1] + 1]
+
+
+@click.command(cls=P2PCommand)
+@click.argument("runs", metavar="TITLE=RUN...", nargs=-1, required=True)
+@click.option("--data", metavar="DIR", type=click.Path(path_type=Path), default=None)
+@click.option("--output", metavar="FILE.png", type=click.Path(path_type=Path), required=True)
+def main(runs: tuple[str, ...], data: Path | None, output: Path) -> None:
+    """Draw the fixed pattern of each run's latest checkpoint, and that of the real photos."""
+    setup_logging()
+    import torch
+
+    from p2p_runtime.files import write_bytes
+    from p2p_train.checkpoint import Checkpoint
+    from p2p_train.metrics import FixedPattern
+    from p2p_train.score import torch_translate, validation_pairs
+
+    patterns: dict[str, FixedPattern] = {}
+    for run in runs:
+        title, equals, folder = run.partition("=")
+        if not equals:
+            raise click.UsageError(f"{run!r} is not of the form TITLE=RUN")
+        checkpoint = Checkpoint.load(Path(folder) / "checkpoints" / "last.pt")
+        translate = torch_translate(checkpoint, torch.device("cpu"))
+        photos, made = FixedPattern(), FixedPattern()
+        for batch in validation_pairs(checkpoint, data):
+            labels, targets = batch.source.numpy(), batch.target.numpy()
+            for label, photo, image in zip(labels, targets, translate(labels), strict=True):
+                photos.add(label, photo)
+                made.add(label, image)
+        patterns.setdefault("real photos", photos)
+        patterns[title] = made
+    write_bytes(output, draw_patterns(patterns))
+    for title, pattern in patterns.items():
+        click.echo(f"{title}: {pattern.levels():.2f} levels")
+
+
+if __name__ == "__main__":
+    main()
