@@ -110,7 +110,11 @@ def test_best_weights_are_those_with_frozen_norms_if_there_are_any(
 
 
 @pytest.mark.parametrize("stop_at", [2, 3])
-@pytest.mark.parametrize("options", [{}, {"ema": 0.9, "estimate_norm": 4}], ids=["seed", "average"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"ema": 0.9, "estimate_norm": 4}, {"even_ups": True, "consistency": 10.0}],
+    ids=["seed", "average", "steady"],
+)
 def test_fault_05_resumed_run_equals_uninterrupted_run_bit_for_bit(
     tiny: MakeConfig, tmp_path: Path, stop_at: int, options: dict[str, object]
 ) -> None:
