@@ -211,8 +211,9 @@ class TrainState:
             self.best_l1 = float(progress["best_l1"])
             self.best_frozen = bool(progress.get("best_frozen", False))  # not in older checkpoints
             self.micro_batch = int(progress["micro_batch"])
-            self._loss_steps = int(progress["loss_steps"])
-            self._loss_sums.copy_(torch.tensor(progress["loss_sums"]))
+            if len(progress["loss_sums"]) == len(self._loss_sums):  # older ones logged fewer
+                self._loss_steps = int(progress["loss_steps"])
+                self._loss_sums.copy_(torch.tensor(progress["loss_sums"]))
         except (KeyError, ValueError) as error:
             raise CheckpointError(f"the checkpoint cannot be resumed: {error}") from error
 
