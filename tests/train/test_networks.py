@@ -60,24 +60,50 @@ def test_eval_mode_is_deterministic_and_train_mode_is_not() -> None:
     assert torch.equal(generator(signal), generator(signal))
 
 
-def spread_over_a_plain_surface(generator: UNetGenerator) -> float:
-    """Return how far the levels of a surface are apart, far from every edge of the input."""
-    plain = torch.full((1, 3, 256, 256), 0.3)
-    plain[:, :, :32] = -0.5
-    with torch.no_grad():
-        surface = generator(plain)[..., 140:172, 112:144]  # a whole cell of the innermost level
-    return float((surface.amax(dim=(2, 3)) - surface.amin(dim=(2, 3))).max())
-
-
 def test_evened_out_a_generator_answers_plain_surfaces_with_plain_surfaces() -> None:
     """The pattern of 2, 4, 8 and 16 px is there before, and nothing of it afterwards."""
     torch.manual_seed(0)
     generator = UNetGenerator(ngf=4, downsamplings=4, dropout=0.0).eval()
     for parameter in generator.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
-    assert spread_over_a_plain_surface(generator) > 0.05
+    flat = torch.full((1, 3, 256, 256), 0.3)
+    flat[:, :, :32] = -0.5
+    banded = flat.clone()
+    banded[:, :, 150:158] = 0.9  # constant from left to right only
+
+    def spread(signal: torch.Tensor, dims: tuple[int, ...]) -> float:
+        with torch.no_grad():  # a whole cell of the innermost level, far from the sides
+            surface = generator(signal)[..., 140:172, 112:144]
+        return float((surface.amax(dim=dims) - surface.amin(dim=dims)).max())
+
+    assert min(spread(flat, (2, 3)), spread(banded, (3,))) > 0.05
     generator.even_out()
-    assert spread_over_a_plain_surface(generator) < 1e-5
+    assert max(spread(flat, (2, 3)), spread(banded, (3,))) < 1e-5
+
+
+def test_an_even_kernel_repeats_pixels_and_convolves() -> None:
+    """It is the full correlation of a 2x2 box and some 3x3 kernel, the nearest one there is."""
+    torch.manual_seed(0)
+    up = UNetGenerator(ngf=4, downsamplings=4)
+    before = up.last[0].weight.detach().clone()
+    up.even_out()
+    image = torch.rand(1, 8, 6, 6)
+    small = torch.linalg.lstsq(_box_basis(), before.flatten(2).flatten(0, 1).T).solution.T
+    small = small.reshape(8, 3, 3, 3).transpose(0, 1)  # (outputs, inputs, 3, 3)
+    doubled = image.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    expected = torch.nn.functional.conv2d(doubled, small.flip(2, 3), padding=1)
+    with torch.no_grad():
+        found = torch.nn.functional.conv_transpose2d(image, up.last[0].weight, stride=2, padding=1)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+def _box_basis() -> torch.Tensor:
+    """Return (16, 9): the 4x4 kernel of each tap of a 3x3 kernel after doubling."""
+    kernels = torch.zeros(9, 4, 4)
+    for tap in range(9):
+        row, column = divmod(tap, 3)
+        kernels[tap, row : row + 2, column : column + 2] = 1
+    return kernels.flatten(1).T
 
 
 def test_evening_out_moves_no_weight_twice() -> None:
