@@ -9,20 +9,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from p2p_runtime.console import P2PCommand, setup_logging
 from p2p_runtime.errors import P2PError
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from .scores import table
 
-__all__ = ["VARIANTS", "main", "table"]
+__all__ = ["VARIANTS", "main"]
 
 COMMON = ("--batch-size", "4", "--precision", "auto", "--samples", "4")
 FREEZE = ("--freeze-norm", "0.75")
@@ -47,45 +44,6 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 }
 """Name of each run and its flags beyond :data:`COMMON`; the defaults are the seed's."""
 
-COLUMNS: tuple[tuple[str, str, str], ...] = (
-    ("L1", "l1", "{:.4f}"),
-    ("SSIM", "ssim", "{:.3f}"),
-    ("pixel accuracy", "fidelity.pixel_accuracy", "{:.3f}"),
-    ("mean IoU", "fidelity.mean_iou", "{:.3f}"),
-    ("Frechet", "frechet", "{:.2f}"),
-    ("flicker", "flicker", "{:.2f}"),
-)
-REAL: dict[str, str] = {
-    "pixel accuracy": "ceiling.pixel_accuracy",
-    "mean IoU": "ceiling.mean_iou",
-    "Frechet": "frechet_floor",
-    "flicker": "flicker_real",
-}
-
-
-def table(scores: dict[str, dict[str, Any]]) -> str:
-    """Return a Markdown table with a row for each run and one for real photos.
-
-    Args:
-        scores: by name, what ``p2p-train score --json`` wrote.
-    """
-    titles = [title for title, _, _ in COLUMNS]
-    lines = [f"| | {' | '.join(titles)} |", "|---" * (len(titles) + 1) + "|"]
-    for name, figures in scores.items():
-        cells = [form.format(_at(figures, path)) for _, path, form in COLUMNS]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    reference = next(iter(scores.values()))
-    cells = [form.format(_at(reference, REAL[t])) if t in REAL else "" for t, _, form in COLUMNS]
-    lines.append(f"| *real photos* | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _at(figures: dict[str, Any], path: str) -> Any:
-    value: Any = figures
-    for key in path.split("."):
-        value = value[key]
-    return value
-
 
 def _run(*arguments: str) -> None:
     """Run a part of ``p2p-train`` in a process of its own, as a user would."""
@@ -97,23 +55,6 @@ def _run(*arguments: str) -> None:
 
 def _folder(root: Path, name: str) -> Path:
     return root / name.replace(",", "").replace(" ", "-")
-
-
-def _streets(checkpoints: Iterable[Path], pairs: int) -> NDArray[np.uint8]:
-    """Return a row a pair: label, photo, and what each checkpoint makes of the label."""
-    import torch
-
-    from p2p_train.checkpoint import Checkpoint
-    from p2p_train.score import torch_translate, validation_pairs
-
-    from .strip import draw_strip
-
-    loaded = [Checkpoint.load(path) for path in checkpoints]
-    batch = next(iter(validation_pairs(loaded[0])))
-    columns = [batch.source.numpy(), batch.target.numpy()]
-    for checkpoint in loaded:
-        columns.append(torch_translate(checkpoint, torch.device("cpu"))(columns[0]))
-    return draw_strip([[column[row] for column in columns] for row in range(pairs)])
 
 
 @click.command(cls=P2PCommand)
@@ -147,6 +88,7 @@ def main(
     from p2p_runtime.files import write_picture, write_text
 
     from .machine import describe_machine
+    from .streets import draw_streets
 
     chosen = {name: flags for name, flags in VARIANTS.items() if not only or name in only}
     size = ("--epochs", epochs, "--image-size", image_size, "--ngf", width, "--ndf", width)
@@ -174,7 +116,7 @@ def main(
         write_text(output, json.dumps(document, indent=2) + "\n")
     if picture is not None:
         checkpoints = [_folder(runs, name) / "checkpoints" / "last.pt" for name in chosen]
-        write_picture(picture, _streets(checkpoints, 2))
+        write_picture(picture, draw_streets(checkpoints, 2))
 
 
 if __name__ == "__main__":

@@ -63,12 +63,11 @@ def main(runs: tuple[str, ...], data: Path | None, output: Path) -> None:
     from p2p_train.metrics import FixedPattern
     from p2p_train.score import torch_translate, validation_pairs
 
+    from .scores import named_run
+
     patterns: dict[str, FixedPattern] = {}
-    for run in runs:
-        title, equals, folder = run.partition("=")
-        if not equals:
-            raise click.UsageError(f"{run!r} is not of the form TITLE=RUN")
-        checkpoint = Checkpoint.load(Path(folder) / "checkpoints" / "last.pt")
+    for title, path in map(named_run, runs):
+        checkpoint = Checkpoint.load(path)
         translate = torch_translate(checkpoint, torch.device("cpu"))
         photos, made = FixedPattern(), FixedPattern()
         for batch in validation_pairs(checkpoint, data):

@@ -3,13 +3,52 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from p2p_runtime.console import P2PCommand, setup_logging
 
-__all__ = ["main"]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["draw_streets", "main"]
+
+
+def draw_streets(
+    checkpoints: Iterable[Path], streets: int, data: Path | None = None
+) -> NDArray[np.uint8]:
+    """Return a row a validation pair: label, photo, and what each checkpoint makes of the label.
+
+    Args:
+        checkpoints: whose runs had the same pairs.
+        streets: how many pairs, the first ones.
+        data: where they lie now; None for where they lay when training.
+
+    Returns:
+        (height, width, 3) uint8 BGR.
+
+    Raises:
+        CheckpointError: one is missing or broken.
+        DatasetError: the pairs are.
+    """
+    import numpy as np
+    import torch
+
+    from p2p_train.checkpoint import Checkpoint
+    from p2p_train.score import torch_translate, validation_pairs
+
+    from .strip import draw_strip
+
+    loaded = [Checkpoint.load(path) for path in checkpoints]
+    batches = list(itertools.islice(validation_pairs(loaded[0], data), streets))
+    labels = np.concatenate([batch.source.numpy() for batch in batches])[:streets]
+    photos = np.concatenate([batch.target.numpy() for batch in batches])[:streets]
+    made = [torch_translate(checkpoint, torch.device("cpu"))(labels) for checkpoint in loaded]
+    return draw_strip([list(row) for row in zip(labels, photos, *made, strict=True)])
 
 
 @click.command(cls=P2PCommand)
@@ -23,24 +62,11 @@ def main(runs: tuple[Path, ...], data: Path | None, streets: int, output: Path) 
     A row for each street: label map, photo, then the runs in the order in which they are named.
     """
     setup_logging()
-    import numpy as np
-    import torch
 
     from p2p_runtime.files import write_picture
-    from p2p_train.checkpoint import Checkpoint
-    from p2p_train.score import torch_translate, validation_pairs
 
-    from .strip import draw_strip
-
-    checkpoints = [Checkpoint.load(run / "checkpoints" / "last.pt") for run in runs]
-    batches = list(itertools.islice(validation_pairs(checkpoints[0], data), streets))
-    labels = np.concatenate([batch.source.numpy() for batch in batches])[:streets]
-    photos = np.concatenate([batch.target.numpy() for batch in batches])[:streets]
-    columns = [labels, photos]
-    for checkpoint in checkpoints:
-        columns.append(torch_translate(checkpoint, torch.device("cpu"))(labels))
-    strip = draw_strip([[column[row] for column in columns] for row in range(len(labels))])
-    write_picture(output, strip)
+    checkpoints = [run / "checkpoints" / "last.pt" for run in runs]
+    write_picture(output, draw_streets(checkpoints, streets, data))
     click.echo(f"{output}: label map, photo, {', '.join(run.name for run in runs)}")
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from toy_pairs import draw_pair
 
 from p2p_runtime.contract import PixelContract
-from p2p_runtime.errors import CheckpointError, ConfigError, SourceError
+from p2p_runtime.errors import CheckpointError, ConfigError, DatasetError, SourceError
 from p2p_runtime.palette import CAMVID, CITYSCAPES
 from p2p_train.checkpoint import Checkpoint, make_generator
 from p2p_train.cli import main
@@ -24,6 +24,7 @@ from p2p_train.config import TrainConfig
 from p2p_train.data import PairBatch
 from p2p_train.judge import Judge
 from p2p_train.metrics.published import INCEPTION_URL, find_weights
+from p2p_train.scenes import write_dataset
 from p2p_train.score import (
     ClipFrame,
     clip_frames,
@@ -88,6 +89,24 @@ def test_a_poor_generator_scores_worse(pairs: list[PairBatch], judge: Judge) -> 
     assert scores.fidelity.mean_iou < 0.5 * scores.ceiling.mean_iou
     assert scores.frechet is not None and scores.frechet_floor is not None
     assert scores.frechet > 2 * scores.frechet_floor
+
+
+def test_a_judge_with_a_single_unseen_pair_is_refused_before_it_learns(tmp_path: Path) -> None:
+    """One validation photo has no covariance; that is said at once and in one line."""
+    write_dataset(tmp_path / "few", 6, height=64, width=64)
+    assert len(list((tmp_path / "few" / "val").iterdir())) == 1
+    output = tmp_path / "judge.pt"
+    result = p2p_train(f"judge --data {tmp_path / 'few'} --size 64 --epochs 1 --output {output}")
+    assert result.exit_code == 2
+    assert "2 or more that it has not seen" in result.output
+    assert result.output.count("\n") == 1
+    assert not output.exists()
+
+
+def test_a_single_pair_is_not_scored_by_a_judge(pairs: list[PairBatch], judge: Judge) -> None:
+    """The reason is named, not a covariance."""
+    with pytest.raises(DatasetError, match="two validation pairs or more"):
+        score_generator(lambda frames: frames, pairs[1:], judge=judge)
 
 
 def test_without_judge_and_clip_only_pixels_are_scored(pairs: list[PairBatch]) -> None:

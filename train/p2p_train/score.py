@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from p2p_runtime.contract import PixelContract
-from p2p_runtime.errors import ConfigError, SourceError
+from p2p_runtime.errors import ConfigError, DatasetError, SourceError
 from p2p_runtime.sources import open_source
 
 from .batches import validation_batches
@@ -154,7 +154,7 @@ def score_generator(
         clip: consecutive frames, for flicker.
 
     Raises:
-        DatasetError: a pair is unreadable.
+        DatasetError: a pair is unreadable, or a judge was given a single one.
         SourceError: a frame of the clip is unreadable, or it has nothing to measure flicker on.
     """
     distances: list[torch.Tensor] = []
@@ -176,6 +176,8 @@ def score_generator(
             tallies["real"].add(judge, batch.target.numpy(), batch)
         if published is not None:
             published.add(made, batch.target.numpy())
+    if judge is not None and sum(map(len, distances)) < 2:
+        raise DatasetError("a judge compares two validation pairs or more with the training photos")
     means = torch.cat(distances).mean(dim=0).tolist()
     scores = Scores(
         images=sum(map(len, distances)),

@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 
 from p2p_runtime.contract import PixelContract
-from p2p_runtime.errors import ConfigError
+from p2p_runtime.errors import ConfigError, DatasetError
 from p2p_runtime.palette import Palette
 from p2p_train.config import Precision, TrainConfig
 from p2p_train.data import PairDataset
@@ -37,6 +37,9 @@ logger = logging.getLogger(__name__)
 
 MAX_PAIRS = 4000
 """Pairs kept decoded in memory, 200 kB each at 256 px; more photos teach a small judge little."""
+
+MIN_PAIRS = 2
+"""A Frechet distance compares covariances, which a single photo does not have."""
 
 SOLID_PX = 5
 SOLID_SHARE = 2e-4
@@ -89,13 +92,19 @@ def train_judge(config: JudgeConfig, device: torch.device) -> Judge:
     """Teach a judge the classes of the training photos and score it on the validation photos.
 
     Raises:
-        DatasetError: the pairs are missing or broken.
+        DatasetError: the pairs are missing, broken or too few.
         ConfigError: the inputs have no palette, so there are no classes.
     """
     # The photos and their classes
     source = open_source(config.data)
     if source.palette is None:
         raise ConfigError(f"a judge needs label maps: {source.note}")
+    if min(len(source.pairs.train), len(source.pairs.val)) < MIN_PAIRS:
+        raise DatasetError(
+            f"a judge needs {MIN_PAIRS} pairs or more to learn from and {MIN_PAIRS} or more that "
+            f"it has not seen; {config.data.data} has {len(source.pairs.train)} and "
+            f"{len(source.pairs.val)}"
+        )
     contract = PixelContract(height=config.size_px, width=config.size_px, palette=source.palette)
     train, val = _decode(source.pairs.train, contract), _decode(source.pairs.val, contract)
     classes = _solid_classes(train.labels, source.palette)
