@@ -34,7 +34,7 @@ HELP: dict[str, tuple[str, str]] = {
     "beta2": ("X", "Adam's decay rate of the square."),
     "gan_loss": ("", "The adversarial loss."),
     "lambda_l1": ("X", "Weight of the L1 loss against the adversarial loss."),
-    "consistency": ("X", "Weight of steadiness under small shifts, for videos; try 10."),
+    "consistency": ("X", "Weight of steadiness when label maps move, against marks; try 50."),
     "teacher": ("RUN|FILE.pt", "Learn from this larger generator too: distillation."),
     "eyes": ("teacher|JUDGE.pt", "Whose features are compared: its discriminator's or a judge's."),
     "reader": ("JUDGE.pt", "A judge that checks whether the labels can be read off pictures."),
