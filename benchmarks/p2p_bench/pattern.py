@@ -18,11 +18,13 @@ from p2p_runtime.console import P2PCommand, setup_logging
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from p2p_runtime.palette import Palette
     from p2p_train.metrics import FixedPattern
 
 __all__ = ["draw_patterns", "main"]
 
 RANGE_LEVELS = 12.0
+MOST_LABELS = 4
 
 
 def draw_patterns(patterns: dict[str, FixedPattern]) -> bytes:
@@ -47,6 +49,16 @@ def _framed(picture: NDArray[np.float64]) -> NDArray[np.float64]:
     """Cut away the rows that show nothing."""
     rows = np.flatnonzero(np.isfinite(picture).any(axis=1))
     return picture[rows[0] : rows[-1] + 1]
+
+
+def _in_words(pattern: FixedPattern, palette: Palette | None) -> str:
+    """Name the labels with most surface, and their figures."""
+    if palette is None:
+        return ""
+    colours = zip(palette.classes, palette.colours_rgb, strict=True)
+    names = {(red << 16) | (green << 8) | blue: name for name, (red, green, blue) in colours}
+    most = list(pattern.of_colours().items())[:MOST_LABELS]
+    return f" ({', '.join(f'{names[code]} {levels:.1f}' for code, levels in most)})"
 
 
 @click.command(cls=P2PCommand)
@@ -79,7 +91,8 @@ def main(runs: tuple[str, ...], data: Path | None, output: Path) -> None:
         patterns[title] = made
     write_bytes(output, draw_patterns(patterns))
     for title, pattern in patterns.items():
-        click.echo(f"{title}: {pattern.levels():.2f} levels")
+        of_labels = _in_words(pattern, checkpoint.contract.palette)
+        click.echo(f"{title}: {pattern.levels():.2f} levels{of_labels}")
 
 
 if __name__ == "__main__":

@@ -203,10 +203,15 @@ def test_a_pattern_needs_plain_surfaces_and_several_pictures() -> None:
 def test_the_pattern_of_one_label_says_nothing_of_another() -> None:
     """A label that is bright and one that is dark at the same place have no pattern each."""
     pattern, labels = FixedPattern(), np.array([10, 200], np.uint8)
-    for number in range(20):
+    for number in range(21):
         label = np.full((96, 96, 3), labels[number % 2], np.uint8)
-        pattern.add(label, np.full((96, 96, 3), 60 + 100 * (number % 2), np.uint8))
-    assert pattern.levels() == 0
+        image = np.full((96, 96, 3), 60 + 100 * (number % 2), np.uint8)
+        image[44:52, 44:52] += np.uint8(40 * (number % 2))
+        pattern.add(label, image)
+    of_colours = pattern.of_colours()
+    assert list(of_colours) == [0x0A0A0A, 0xC8C8C8]  # most surface first
+    assert of_colours[0x0A0A0A] == 0
+    assert of_colours[0xC8C8C8] > 1
 
 
 def test_evaluate_measures_in_eval_mode_and_leaves_the_mode_alone() -> None:

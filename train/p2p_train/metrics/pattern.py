@@ -6,6 +6,8 @@ is left of many pictures of a plain surface when they are averaged.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,6 +37,18 @@ class _Surface:
     pictures: NDArray[np.float64]
     levels: NDArray[np.float64]
     squares: NDArray[np.float64]
+
+    def weight(self) -> float:
+        """Return how many pictures there are of all places that enough pictures show."""
+        return float(self.pictures[self.pictures >= LEAST_PICTURES].sum())
+
+    def square_sum(self) -> float:
+        """Return the pattern's square, summed over these pictures; chance may leave it below 0."""
+        enough = self.pictures >= LEAST_PICTURES
+        pictures = self.pictures[enough]
+        mean = self.levels[enough] / pictures
+        by_chance = (self.squares[enough] / pictures - mean**2) / (pictures - 1)
+        return float((pictures * (mean**2 - by_chance)).sum())
 
 
 class FixedPattern:
@@ -81,12 +95,17 @@ class FixedPattern:
 
     def levels(self) -> float | None:
         """Return the figure; None when too few pictures share a surface."""
-        square, weight = 0.0, 0.0
-        for surface in self._surfaces.values():
-            enough = surface.pictures >= LEAST_PICTURES
-            pictures = surface.pictures[enough]
-            mean = surface.levels[enough] / pictures
-            by_chance = (surface.squares[enough] / pictures - mean**2) / (pictures - 1)
-            square += float((pictures * (mean**2 - by_chance)).sum())
-            weight += float(pictures.sum())
-        return float(np.sqrt(max(square, 0.0) / weight)) if weight else None
+        return _root_mean(self._surfaces.values())
+
+    def of_colours(self) -> dict[int, float]:
+        """Return the figure of each label, by its colour as 0xRRGGBB, most surface first."""
+        ordered = sorted(self._surfaces.items(), key=lambda one: -one[1].weight())
+        figures = {int(code): _root_mean([surface]) for code, surface in ordered}
+        return {code: levels for code, levels in figures.items() if levels is not None}
+
+
+def _root_mean(surfaces: Iterable[_Surface]) -> float | None:
+    surfaces = list(surfaces)
+    weight = sum(surface.weight() for surface in surfaces)
+    square = sum(surface.square_sum() for surface in surfaces)
+    return math.sqrt(max(square, 0.0) / weight) if weight else None
