@@ -31,7 +31,7 @@ def draw_patterns(patterns: dict[str, FixedPattern]) -> bytes:
     """Return a PNG with a map of each pattern, by the title that it gets."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(3.4 * len(patterns) + 0.8, 3.3), layout="constrained")
+    figure = Figure(figsize=(3.4 * len(patterns) + 1.2, 2.4), layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, len(patterns)))
     for axes, (title, pattern) in zip(panels, patterns.items(), strict=True):
         drawn = axes.imshow(
@@ -39,7 +39,7 @@ def draw_patterns(patterns: dict[str, FixedPattern]) -> bytes:
         )
         axes.set_title(f"{title}\n{pattern.levels():.1f} levels")
         axes.set(xticks=[], yticks=[], facecolor="0.85")
-    figure.colorbar(drawn, ax=list(panels), label="levels above the surface's mean", shrink=0.8)
+    figure.colorbar(drawn, ax=list(panels), label="levels")
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=100)
     return png.getvalue()

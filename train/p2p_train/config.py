@@ -279,8 +279,9 @@ RECIPES: dict[str, dict[str, Any]] = {
 ``edge``: on cityscapes_pairs at width 16, 2229 steps of batch 4, averaged weights and frozen norms
 took mean IoU from 0.17 to 0.28 and the validation L1 from 0.288 to 0.253 (docs/training.md has the
 share of each). At 256 px, five halvings without dropout took it from 0.330 to 0.346, with a third
-of the weights, and took the round marks off the road. Its precision is bf16 where the device has
-it, which halves a step.
+of the weights. Even ups and consistency took what every picture has in common at the same places
+from 9.3 to 3.7 levels (photos: 1.6), the Frechet distance from 1.54 to 1.16, and mean IoU from
+0.348 to 0.324. Its precision is bf16 where the device has it, which halves a step.
 
 ``student``: a generator that learns from its teacher alone, as in arXiv 2108.06908. The average
 took its flicker from 2.29 to 2.10 and changed nothing else (docs/distillation.md).
