@@ -83,14 +83,26 @@ def test_moved_inputs_are_drawn_with_the_others_and_teach_steadiness(tiny: MakeC
     """One picture in four is drawn again in the same pass, and its change is a loss."""
     left: dict[float, float] = {}
     for weight in (1e-9, 1e3):
-        state, sizes = TrainState(tiny(consistency=weight, batch_size=4), CPU), []
+        state, seen = TrainState(tiny(consistency=weight, batch_size=4), CPU), []
         state.generator.register_forward_pre_hook(
-            lambda module, inputs, sizes=sizes: sizes.append(len(inputs[0]))
+            lambda module, inputs, seen=seen: seen.append(inputs[0].detach())
         )
         found = [train_step(state, batch()).named["generator_consistency"] for _ in range(60)]
-        assert sizes == [5] * 60
+        assert [len(inputs) for inputs in seen] == [5] * 60
+        assert len({found_move(inputs[:1], inputs[4:]) for inputs in seen[:5]}) > 1
         left[weight] = float(torch.stack(found[-20:]).mean())
     assert left[1e3] < 0.8 * left[1e-9]
+
+
+def found_move(picture: torch.Tensor, moved: torch.Tensor) -> tuple[int, int]:
+    """Return by how many rows and columns one is the other."""
+    reach = range(-step_module.SHIFT_PX, step_module.SHIFT_PX + 1)
+    return next(
+        (rows, columns)
+        for rows in reach
+        for columns in reach
+        if torch.equal(shifted(picture, rows, columns), moved)
+    )
 
 
 def test_even_ups_stay_even_while_they_learn(tiny: MakeConfig) -> None:
