@@ -77,18 +77,17 @@ def main(runs: tuple[str, ...], data: Path | None, output: Path) -> None:
 
     from .scores import named_run
 
-    patterns: dict[str, FixedPattern] = {}
-    for title, path in map(named_run, runs):
+    patterns = {"real photos": FixedPattern()}
+    for number, (title, path) in enumerate(map(named_run, runs)):
         checkpoint = Checkpoint.load(path)
         translate = torch_translate(checkpoint, torch.device("cpu"))
-        photos, made = FixedPattern(), FixedPattern()
+        patterns[title] = FixedPattern()
         for batch in validation_pairs(checkpoint, data):
-            labels, targets = batch.source.numpy(), batch.target.numpy()
-            for label, photo, image in zip(labels, targets, translate(labels), strict=True):
-                photos.add(label, photo)
-                made.add(label, image)
-        patterns.setdefault("real photos", photos)
-        patterns[title] = made
+            labels, photos = batch.source.numpy(), batch.target.numpy()
+            for label, photo, image in zip(labels, photos, translate(labels), strict=True):
+                patterns[title].add(label, image)
+                if number == 0:  # the photos are the same for every run
+                    patterns["real photos"].add(label, photo)
     write_bytes(output, draw_patterns(patterns))
     for title, pattern in patterns.items():
         of_labels = _in_words(pattern, checkpoint.contract.palette)

@@ -135,10 +135,11 @@ class UNetGenerator(nn.Module):
         (doi 10.23915/distill.00003), at less than half of that convolution's work. An average of
         such weights is one of them.
         """
+        turns = torch.tensor([1.0, -1.0, 1.0, -1.0])
+        even = torch.eye(4) - torch.outer(turns, turns) / 4
+        even = even.to(next(self.parameters()).device)
         for block in (*self.ups, self.last):
             kernel = block[0].weight  # (inputs, outputs, 4, 4)
-            turns = torch.tensor([1.0, -1.0, 1.0, -1.0], device=kernel.device)
-            even = torch.eye(4, device=kernel.device) - torch.outer(turns, turns) / 4
             kernel.copy_(even @ kernel @ even)
 
     def multiplications(self, height: int, width: int) -> int:

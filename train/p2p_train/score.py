@@ -176,11 +176,12 @@ def score_generator(
             tallies["real"].add(judge, batch.target.numpy(), batch)
         if published is not None:
             published.add(made, batch.target.numpy())
-    if judge is not None and sum(map(len, distances)) < 2:
+    images = sum(map(len, distances))
+    if judge is not None and images < 2:
         raise DatasetError("a judge compares two validation pairs or more with the training photos")
     means = torch.cat(distances).mean(dim=0).tolist()
     scores = Scores(
-        images=sum(map(len, distances)),
+        images=images,
         l1=means[0],
         psnr_db=means[1],
         ssim=means[2],
