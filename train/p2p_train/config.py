@@ -48,6 +48,7 @@ class TrainConfig:
         beta1, beta2: Adam's decay rates.
         gan_loss: ``bce``; ``lsgan`` (Mao et al. 2017, arXiv 1611.04076); ``hinge`` (Lim and Ye
             2017, arXiv 1705.02894); ``none`` trains without a discriminator.
+        lambda_gan: weight of the adversarial loss; the discriminator learns as ever.
         lambda_l1: weight of the L1 loss against the adversarial loss.
         consistency: weight of the loss that asks for the same picture, moved, when the input moves
             by up to 16 px; it takes marks at fixed places away. Asked of a quarter of each
@@ -104,6 +105,7 @@ class TrainConfig:
     beta1: float = 0.5
     beta2: float = 0.999
     gan_loss: GanLoss = "bce"
+    lambda_gan: float = 1.0
     lambda_l1: float = 100.0
     consistency: float = 0.0
     teacher: str | None = None
@@ -178,11 +180,12 @@ class TrainConfig:
     def generator_weights(self) -> dict[str, float]:
         """How much each of the generator's losses counts, by name."""
         own = {
+            "generator_adversarial": self.lambda_gan,
             "generator_l1": self.lambda_l1,
             "generator_labels": self.lambda_labels,
             "generator_consistency": self.consistency,
         }
-        return {"generator_adversarial": 1.0, **own, **self.distillation}
+        return {**own, **self.distillation}
 
     @property
     def loss_names(self) -> tuple[str, ...]:
@@ -227,6 +230,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "lr_discriminator": (_TINY, 1),
     "beta1": (0, _BELOW_ONE),
     "beta2": (0, _BELOW_ONE),
+    "lambda_gan": (_TINY, 10**6),
     "lambda_l1": (0, 10**6),
     "lambda_labels": (0, 10**6),
     "consistency": (0, 10**6),

@@ -33,6 +33,7 @@ HELP: dict[str, tuple[str, str]] = {
     "beta1": ("X", "Adam's decay rate of the mean."),
     "beta2": ("X", "Adam's decay rate of the square."),
     "gan_loss": ("", "The adversarial loss."),
+    "lambda_gan": ("X", "Weight of the adversarial loss; under 1 for calmer pictures."),
     "lambda_l1": ("X", "Weight of the L1 loss against the adversarial loss."),
     "consistency": ("X", "Weight of steadiness when label maps move, against marks; try 50."),
     "teacher": ("RUN|FILE.pt", "Learn from this larger generator too: distillation."),
