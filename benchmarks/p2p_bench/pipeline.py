@@ -174,7 +174,11 @@ def _run(translator: Translator, video: Path, sink: str, folder: Path) -> RunRep
     from p2p_runtime.pipeline import run_pipeline
     from p2p_runtime.sources import open_source
 
-    with contextlib.closing(open_source(str(video))) as source, _sink(sink, source, folder) as open:
+    planes = translator.fitter.reads_planes
+    with (
+        contextlib.closing(open_source(str(video), planes=planes)) as source,
+        _sink(sink, source, folder) as open,
+    ):
         return run_pipeline(source, translator, open)
 
 

@@ -85,7 +85,7 @@ class _Scenes:
             scene: NDArray[np.int16] = self._scenes[index % SCENES].astype(np.int16)
             scene += self._noise.integers(-NOISE_LEVELS, NOISE_LEVELS + 1, scene.shape, np.int16)
             image = scene.clip(0, 255).astype(np.uint8)
-            yield Frame(image=image, index=index, timestamp_s=index / self.info.fps)
+            yield Frame(picture=image, index=index, timestamp_s=index / self.info.fps)
 
     def close(self) -> None:
         """Nothing to free."""

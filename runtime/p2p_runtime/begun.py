@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from .drift import Drift
     from .fitting import Fitter
+    from .planes import Picture
     from .reuse import Answer, Reuse
 
 __all__ = ["Begun", "Settled"]
@@ -42,7 +43,7 @@ class Begun:
     """A frame that was taken in its order; :meth:`settle` may be called in any thread.
 
     Attributes:
-        frame: (H, W, 3) uint8 BGR.
+        frame: (H, W, 3) uint8 BGR, or planes.
         drift: how the colours of its stream were off as a whole when it came.
     """
 
@@ -50,7 +51,7 @@ class Begun:
 
     def __init__(
         self,
-        frame: NDArray[np.uint8],
+        frame: Picture,
         drift: Drift,
         fitter: Fitter,
         reuse: Reuse,

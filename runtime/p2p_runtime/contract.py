@@ -15,8 +15,11 @@ import numpy as np
 
 from .drift import NO_DRIFT, Drift
 from .errors import ContractError
+from .evidence import BgrEvidence, BgrKey, PlanesEvidence, PlanesKey
+from .nearest import NEAR, ColourTable
 from .palette import Palette
-from .repair import LabelReader
+from .planes import Picture, Planes, Storage, thinned, to_bgr
+from .repair import repaired_ids
 from .sampling import sample
 
 if TYPE_CHECKING:
@@ -54,7 +57,7 @@ class PixelContract:
         if self.palette is not None and self.used is not None:
             _check_used(self.used, self.palette)
 
-    def fit(self, frame: NDArray[np.uint8], *, snap: bool = True) -> NDArray[np.uint8]:
+    def fit(self, frame: Picture, *, snap: bool = True) -> NDArray[np.uint8]:
         """Turn any frame into the generator's input.
 
         The frame is stretched to the contract's size, never cropped. Label maps are resized by
@@ -63,7 +66,7 @@ class PixelContract:
         are resized by area (smaller) or bilinear (larger) and left as they are.
 
         Args:
-            frame: (h, w, 3) uint8 BGR, any size.
+            frame: (h, w, 3) uint8 BGR, any size, or planes.
             snap: repair label maps; without it they are only resized.
 
         Returns:
@@ -75,11 +78,11 @@ class PixelContract:
         if self.palette is not None and snap:
             return self.paint(self.read(frame))
         check_frame(frame)
-        return np.ascontiguousarray(self._resize(frame))
+        return np.ascontiguousarray(self._resize(to_bgr(frame)))
 
     def read(
         self,
-        frame: NDArray[np.uint8],
+        frame: Picture,
         *,
         size: tuple[int, int] | None = None,
         drift: Drift = NO_DRIFT,
@@ -87,7 +90,7 @@ class PixelContract:
         """Return the repaired class of each pixel of a resized label map.
 
         Args:
-            frame: (h, w, 3) uint8 BGR, any size.
+            frame: (h, w, 3) uint8 BGR, any size, or planes.
             size: height and width of the result in pixels; None for the contract's.
             drift: how the frame's colours are off as a whole.
 
@@ -99,8 +102,14 @@ class PixelContract:
         """
         check_frame(frame)
         sampling = sample(*frame.shape[:2], *(size or (self.height, self.width)))
-        ids = self._reader(drift).repaired_ids(sampling.read(frame), sampling.wanted)
-        return sampling.pick(ids)
+        labels = self._labels
+        if isinstance(frame, Planes):
+            key = _planes_key(labels, self.used, drift, frame.storage)
+            return repaired_ids(PlanesEvidence(sampling.read_planes(frame), key), sampling)
+        evidence = BgrEvidence(sampling.read(frame), _bgr_key(labels, self.used, drift))
+        if evidence.exact:
+            return sampling.pick(evidence.nearest)
+        return repaired_ids(evidence, sampling)
 
     def paint(self, ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return class indices (h, w) uint8 in the palette's colours, (h, w, 3) uint8 BGR.
@@ -110,22 +119,25 @@ class PixelContract:
         """
         return np.asarray(cv2.applyColorMap(ids, _colour_map(self._labels)), np.uint8)
 
-    def off_palette(self, frame: NDArray[np.uint8], drift: Drift = NO_DRIFT) -> float:
+    def off_palette(self, frame: Picture, drift: Drift = NO_DRIFT, *, every_px: int = 1) -> float:
         """Return the share (0-1) of pixels over 31 levels from every colour of the palette.
+
+        Args:
+            frame: (h, w, 3) uint8 BGR, or planes.
+            drift: how its colours are off as a whole.
+            every_px: look at every so many rows and columns only.
 
         Raises:
             ContractError: the contract has no palette.
         """
-        return self._reader(drift).off_palette(frame)
+        table = _whole_palette(self._labels, self.used, drift)
+        return float(((table.codes(thinned(frame, every_px, every_px)) & NEAR) == 0).mean())
 
     @property
     def _labels(self) -> Palette:
         if self.palette is None:
             raise ContractError("the contract has no palette, so its inputs have no classes")
         return self.palette
-
-    def _reader(self, drift: Drift) -> LabelReader:
-        return _reader(self._labels, self.used, drift)
 
     def restore(self, image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
         """Stretch a generated image back to its source frame's size.
@@ -191,12 +203,14 @@ class PixelContract:
         )
 
 
-def check_frame(frame: NDArray[np.uint8]) -> None:
-    """Make sure that a frame is one.
+def check_frame(frame: Picture) -> None:
+    """Make sure that a frame is one; planes always are.
 
     Raises:
         ContractError: it is not (h, w, 3) uint8 BGR.
     """
+    if isinstance(frame, Planes):
+        return
     if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape:
         raise ContractError(
             f"a frame must be (height, width, 3) uint8 BGR, this one is {frame.shape} {frame.dtype}"
@@ -238,9 +252,29 @@ def _colour_map(palette: Palette) -> NDArray[np.uint8]:
     return colours
 
 
+def _admitted(palette: Palette, used: tuple[int, ...] | None) -> NDArray[np.uint8]:
+    """Return the classes that may come out of the repair, (N,) uint8."""
+    return np.array(range(len(palette.classes)) if used is None else used, np.uint8)
+
+
 @lru_cache(maxsize=4)
-def _reader(palette: Palette, used: tuple[int, ...] | None, drift: Drift) -> LabelReader:
+def _bgr_key(palette: Palette, used: tuple[int, ...] | None, drift: Drift) -> BgrKey:
+    classes = _admitted(palette, used)
+    return BgrKey(classes, drift.seen(palette.colours_bgr())[classes])
+
+
+@lru_cache(maxsize=4)
+def _planes_key(
+    palette: Palette, used: tuple[int, ...] | None, drift: Drift, storage: Storage
+) -> PlanesKey:
+    classes = _admitted(palette, used)
+    return PlanesKey(classes, drift.levels(palette.colours_bgr())[classes], storage)
+
+
+@lru_cache(maxsize=4)
+def _whole_palette(palette: Palette, used: tuple[int, ...] | None, drift: Drift) -> ColourTable:
+    """Return a table that tells what lies near any of the palette's colours, used or not."""
+    if used is None or len(used) == len(palette.classes):
+        return _bgr_key(palette, used, drift).table
     seen = drift.seen(palette.colours_bgr())
-    others = [index for index in range(len(seen)) if used is not None and index not in used]
-    classes = np.delete(np.arange(len(seen), dtype=np.uint8), others)
-    return LabelReader(classes, seen[classes], seen[others])
+    return ColourTable(np.zeros(len(seen), np.uint8), seen)

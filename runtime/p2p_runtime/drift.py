@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .nearest import YCBCR_OF_BGR
+from .planes import Storage, thinned
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .palette import Palette
+    from .planes import Picture
 
 __all__ = ["DRIFTS", "NO_DRIFT", "Drift", "DriftWatch", "find_drift"]
 
@@ -36,11 +38,6 @@ _SAMPLES = 32  # rows and columns looked at, or a few more
 
 _log = logging.getLogger(__name__)
 
-# Luma weights of (blue, green, red): ITU-R BT.601-7, BT.709-6.
-_LUMA = {"BT.601": (0.114, 0.587, 0.299), "BT.709": (0.0722, 0.7152, 0.2126)}
-# Scale of luma, offset of luma, scale of chroma.
-_RANGE = {"limited": (219 / 255, 16.0, 224 / 255), "full": (1.0, 0.0, 1.0)}
-
 
 @dataclass(frozen=True, slots=True)
 class Drift:
@@ -56,10 +53,13 @@ class Drift:
     matrix: tuple[tuple[float, ...], ...]
     offset: tuple[float, ...]
 
+    def levels(self, colours_bgr: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Return the levels at which true colours appear before they are clipped, (N, 3) BGR."""
+        return np.asarray(colours_bgr @ np.array(self.matrix) + np.array(self.offset))
+
     def seen(self, colours_bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the colours in which true ones appear: (N, 3) uint8 BGR in and out."""
-        levels = colours_bgr @ np.array(self.matrix) + np.array(self.offset)
-        return np.asarray(np.clip(np.rint(levels), 0, 255), np.uint8)
+        return np.asarray(np.clip(np.rint(self.levels(colours_bgr)), 0, 255), np.uint8)
 
 
 NO_DRIFT = Drift("", ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)), (0.0, 0.0, 0.0))
@@ -73,7 +73,7 @@ class DriftWatch:
         self._frames = 0
         self.drift = NO_DRIFT
 
-    def look(self, frame: NDArray[np.uint8]) -> Drift:
+    def look(self, frame: Picture) -> Drift:
         """Return the drift of a stream whose next frame this is; say so in the log if it is new."""
         due = self._frames < FIRST_FRAMES or self._frames % EVERY_FRAMES == 0
         self._frames += 1
@@ -86,16 +86,16 @@ class DriftWatch:
         return self.drift
 
 
-def find_drift(frame: NDArray[np.uint8], palette: Palette, believed: Drift = NO_DRIFT) -> Drift:
+def find_drift(frame: Picture, palette: Palette, believed: Drift = NO_DRIFT) -> Drift:
     """Return the drift that puts most pixels on palette colours.
 
     Args:
-        frame: (H, W, 3) uint8 BGR.
+        frame: (H, W, 3) uint8 BGR, or planes.
         palette: the colours that a label map should have.
         believed: what to stay with unless another one explains many more pixels.
     """
     rows, columns = (max(1, length // _SAMPLES) for length in frame.shape[:2])
-    pixels = frame[::rows, ::columns].reshape(-1, 3)
+    pixels = thinned(frame, rows, columns).reshape(-1, 3)
     packed = pixels @ np.array([1, 1 << 8, 1 << 16], np.uint32)
     _, first, counts = np.unique(packed, return_index=True, return_counts=True)
     pixels, weights = pixels[first], counts / len(packed)
@@ -119,22 +119,9 @@ def _near(pixels: NDArray[np.uint8], seen: NDArray[np.uint8]) -> NDArray[np.bool
     return np.asarray(np.abs(away).max(axis=-1).min(axis=-1) <= WITHIN_LEVELS)
 
 
-def _affine(matrix: str, levels: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return how BGR becomes (luma, Cb, Cr) when stored: ``ycc = bgr @ matrix + offset``."""
-    luma = np.array(_LUMA[matrix])
-    blue, red = (np.eye(3)[place] - luma for place in (0, 2))
-    scale, offset, chroma_scale = _RANGE[levels]
-    columns = [
-        scale * luma,
-        chroma_scale * blue / (2 * (1 - luma[0])),
-        chroma_scale * red / (2 * (1 - luma[2])),
-    ]
-    return np.stack(columns, axis=1), np.array([offset, 128.0, 128.0])
-
-
 def _drift(stored: tuple[str, str], taken_for: tuple[str, str]) -> Drift:
-    encode, encode_offset = _affine(*stored)
-    decode, decode_offset = _affine(*taken_for)
+    encode, encode_offset = Storage(*stored).affine()
+    decode, decode_offset = Storage(*taken_for).affine()
     back = np.linalg.inv(decode)
     matrix, offset = encode @ back, (encode_offset - decode_offset) @ back
     names = [f"{a} taken for {b}" for a, b in zip(stored, taken_for, strict=True) if a != b]

@@ -8,6 +8,7 @@ import numpy as np
 
 from .contract import check_frame
 from .drift import NO_DRIFT, DriftWatch
+from .planes import Planes, to_bgr
 from .vote import Vote
 
 if TYPE_CHECKING:
@@ -15,8 +16,11 @@ if TYPE_CHECKING:
 
     from .contract import PixelContract
     from .drift import Drift
+    from .planes import Picture
 
 __all__ = ["Fitter"]
+
+_EVERY_PX = 8
 
 
 class Fitter:
@@ -34,7 +38,12 @@ class Fitter:
         self._watch = DriftWatch(contract.palette if snap else None)
         self._vote = Vote(vote) if vote > 1 and self._snap else None
 
-    def __call__(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    @property
+    def reads_planes(self) -> bool:
+        """Whether frames are better left in a codec's planes."""
+        return self._snap
+
+    def __call__(self, frame: Picture) -> NDArray[np.uint8]:
         """Return the generator's input, (height, width, 3) uint8 BGR, in memory of its own.
 
         Raises:
@@ -42,7 +51,7 @@ class Fitter:
         """
         return self.elect(self.fit(frame, self.look(frame)))
 
-    def look(self, frame: NDArray[np.uint8]) -> Drift:
+    def look(self, frame: Picture) -> Drift:
         """Say how the colours of the stream, whose next frame this is, are off as a whole.
 
         Raises:
@@ -51,7 +60,7 @@ class Fitter:
         check_frame(frame)
         return self._watch.look(frame) if self._snap else NO_DRIFT
 
-    def fit(self, frame: NDArray[np.uint8], drift: Drift) -> NDArray[np.uint8]:
+    def fit(self, frame: Picture, drift: Drift) -> NDArray[np.uint8]:
         """Do the part of the work that needs no other frame; in any thread and order.
 
         Returns:
@@ -59,7 +68,8 @@ class Fitter:
         """
         if not self._snap:
             fitted = self._contract.fit(frame, snap=False)
-            return fitted.copy() if np.may_share_memory(fitted, frame) else fitted
+            shared = not isinstance(frame, Planes) and np.may_share_memory(fitted, frame)
+            return fitted.copy() if shared else fitted
         ids = self._contract.read(frame, drift=drift)
         return ids if self._vote else self._contract.paint(ids)
 
@@ -67,14 +77,17 @@ class Fitter:
         """Do the rest, in the order of the frames: let the last label maps vote."""
         return self._contract.paint(self._vote(fitted)) if self._vote else fitted
 
-    def off_palette(self, frame: NDArray[np.uint8], drift: Drift) -> float | None:
-        """Return the share (0-1) of pixels far from every palette colour; None if there is none."""
+    def off_palette(self, frame: Picture, drift: Drift) -> float | None:
+        """Return the share (0-1) of pixels far from every palette colour; None if there is none.
+
+        Every eighth row and column is looked at.
+        """
         if self._contract.palette is None:
             return None
-        return self._contract.off_palette(frame, drift)
+        return self._contract.off_palette(frame, drift, every_px=_EVERY_PX)
 
-    def repair(self, frame: NDArray[np.uint8], drift: Drift) -> NDArray[np.uint8]:
+    def repair(self, frame: Picture, drift: Drift) -> NDArray[np.uint8]:
         """Return a frame at its own size, in the colours that the generator is given."""
         if not self._snap:
-            return frame
+            return to_bgr(frame)
         return self._contract.paint(self._contract.read(frame, size=frame.shape[:2], drift=drift))

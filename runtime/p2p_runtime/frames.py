@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from .planes import Picture, to_bgr
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -34,7 +36,8 @@ class Frame:
     """One picture of a video, a folder or a live source.
 
     Attributes:
-        image: (H, W, 3) uint8 BGR.
+        picture: (H, W, 3) uint8 BGR, or, from a source that was asked for them, the planes of its
+            codec.
         index: its place, from 0.
         timestamp_s: when it is shown, in seconds from the start of the video; of a live source,
             from its first frame, by the clock of this machine.
@@ -42,11 +45,16 @@ class Frame:
         arrival: when it came, if it is live; otherwise it came when it was asked for.
     """
 
-    image: NDArray[np.uint8]
+    picture: Picture
     index: int
     timestamp_s: float
     name: str = ""
     arrival: Arrival | None = None
+
+    @property
+    def image(self) -> NDArray[np.uint8]:
+        """The picture as (H, W, 3) uint8 BGR; planes are converted each time."""
+        return to_bgr(self.picture)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,7 +12,16 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ID", "NEAR", "NEAR_LEVELS", "SURE", "SURE_LEVELS", "YCBCR_OF_BGR", "ColourTable"]
+__all__ = [
+    "ID",
+    "NEAR",
+    "NEAR_LEVELS",
+    "SURE",
+    "SURE_LEVELS",
+    "YCBCR_OF_BGR",
+    "ColourTable",
+    "nearest_places",
+]
 
 NEAR_LEVELS = 31
 """A pixel belongs to a palette when its nearest colour is at most this far in every channel.
@@ -37,6 +46,9 @@ SURE, NEAR, _MIXED, _KNOWN = 0x0100, 0x0200, 0x4000, 0x8000
 
 _REACH = np.array([3.5, 1.5, 3.5], np.float32)
 """How far the colours of a cell of OpenCV's BGR565, 8x4x8 levels, lie from its middle."""
+
+_NO_REACH = np.zeros(3, np.float32)
+_AT_ONCE = 1 << 12
 
 _LOW_BITS = np.array([7, 3, 7], np.uint8)
 """What tells the colours of a cell apart."""
@@ -143,6 +155,15 @@ class ColourTable:
         if reach.any():
             codes[~alone | partly_sure | partly_near] = _MIXED
         return codes
+
+
+def nearest_places(levels: NDArray[np.float32], colours: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Return the place of the colour with the least squared distance, (M,) of (M, 3) and (N, 3)."""
+    found = [
+        _nearest(levels[first : first + _AT_ONCE], colours, _NO_REACH)[0]
+        for first in range(0, len(levels), _AT_ONCE)
+    ]
+    return np.concatenate(found)
 
 
 def _small_pages(length: int) -> NDArray[np.uint16]:

@@ -38,9 +38,6 @@ _AHEAD = 4
 _AHEAD_LIVE = 1
 """Of a live source: a frame that waits grows old."""
 
-_EVERY_PX = 8
-"""Off-palette pixels are counted on every eighth row and column."""
-
 _log = logging.getLogger(__name__)
 
 
@@ -180,7 +177,7 @@ def _jobs(
 ) -> Iterator[Callable[[], _Translated]]:
     for picture in pictures:  # what has to be done in order is done here
         start_s = time.perf_counter()
-        begun = translator.begin(picture.frame.image)
+        begun = translator.begin(picture.frame.picture)
         begin_ms = (time.perf_counter() - start_s) * 1e3
         yield functools.partial(
             _translate, translator, picture, begun, begin_ms, side_by_side, recorder
@@ -197,11 +194,11 @@ def _translate(
 ) -> _Translated:
     """Do what can be done for several frames at the same time."""
     start_s = time.perf_counter()
-    image, fitter = picture.frame.image, translator.fitter
+    source, fitter = picture.frame.picture, translator.fitter
     translation = translator.finish(begun)
     finished_s = time.perf_counter()
-    off_palette = fitter.off_palette(image[::_EVERY_PX, ::_EVERY_PX], begun.drift)
-    left = fitter.repair(image, begun.drift) if side_by_side else None
+    off_palette = fitter.off_palette(source, begun.drift)
+    left = fitter.repair(source, begun.drift) if side_by_side else None
     recorder.translated()
     end_s = time.perf_counter()
     return _Translated(
@@ -229,7 +226,7 @@ def _write(
         image = np.concatenate([result.left, image], axis=1)  # (H, 2 W, 3)
     if draw is not None:
         image = draw(image, decoded.decoded_s)
-    frame = replace(decoded.frame, image=image)
+    frame = replace(decoded.frame, picture=image)
     sink.write(frame)
     end_s = time.perf_counter()
     recorder.wrote(reused=translation.reused, blank=translation.blank)

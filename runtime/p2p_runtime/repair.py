@@ -6,7 +6,8 @@ Pixels whose colour leaves doubt are therefore decided by Bayes' rule. How well 
 the pixel: its luma, which counts more, and the chroma around it? And how likely is the class there
 in the first place: how much of it is sure nearby, and in the whole frame?
 
-``docs/label-repair.md`` says what that brings, and what was tried and left out.
+What a frame shows of its classes depends on how it is stored, see :mod:`p2p_runtime.evidence`.
+``docs/label-repair.md`` says what repair brings, and what was tried and left out.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from .nearest import ID, NEAR, SURE, YCBCR_OF_BGR, ColourTable
+from .evidence import NO_CLASS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["LabelReader"]
+    from .evidence import Evidence, Pixels
+    from .sampling import Sampling
 
-LUMA_WEIGHT = 8.0
-"""How much a squared level of luma counts against one of chroma: luma is seen at full size."""
+__all__ = ["repaired_ids"]
 
 LEVELS_PER_NAT = 1200.0
 """Weighted squared levels that outweigh a prior e times as high."""
@@ -40,11 +41,8 @@ LEAST_PRIOR = 1e-5
 OWN_PRIOR = 0.002
 """Prior of the class nearest to a pixel's own colour, whatever lies around: small things live."""
 
-_FEATURES_OF_BGR = YCBCR_OF_BGR * np.sqrt(np.array([LUMA_WEIGHT, 1, 1], np.float32))
-_NO_CLASS = 255
-_GLANCE_PX = 31
-_REMAP_PX = 1024
-_WINDOW_PX = 9 * 9  # two 3x3 windows, one after the other
+_WINDOW = (5, 5)
+"""The neighbourhood, in blocks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,172 +50,79 @@ class _Blocks:
     """The 2x2 px blocks that share one chroma sample.
 
     Attributes:
-        classes: (H / 2, W / 2) uint8, the class of blocks that are sure, else 255.
-        shares: (256,) float32, each class's share (0-1) of all blocks.
-        common: the classes that are no rarer than ``RARE_SHARE``.
+        classes: (H / 2, W / 2) uint8, the class of blocks that are sure, else ``NO_CLASS``.
+        shares: by class, its share (0-1) of all blocks, for those no rarer than ``RARE_SHARE``.
     """
 
     classes: NDArray[np.uint8]
-    shares: NDArray[np.float32]
-    common: list[int]
+    shares: dict[int, float]
 
 
-@dataclass(frozen=True, slots=True)
-class _Pixels:
-    """What is known of the P pixels that have to be decided.
-
-    Attributes:
-        block: (P,) their blocks' places among the flattened blocks.
-        own: (P, 3) float32, the pixel's weighted luma and chroma.
-        around: (P, 3) float32, the same luma, and the chroma interpolated between blocks.
-    """
-
-    block: NDArray[np.intp]
-    own: NDArray[np.float32]
-    around: NDArray[np.float32]
-
-
-class LabelReader:
-    """Reads class indices from label maps that went through a codec.
+def repaired_ids(evidence: Evidence, sampling: Sampling) -> NDArray[np.uint8]:
+    """Return each pixel's most likely class.
 
     Args:
-        classes: (N,) uint8, the class indices that may come out.
-        seen_bgr: (N, 3) uint8 BGR, the colour in which each of them is seen.
-        more_bgr: (M, 3) uint8 BGR, the palette's other colours; they are not off the palette.
+        evidence: what the frame shows.
+        sampling: which pixels of the frame are asked for.
+
+    Returns:
+        (h, w) uint8 class indices, as many as the sampling has rows and columns.
     """
-
-    def __init__(
-        self,
-        classes: NDArray[np.uint8],
-        seen_bgr: NDArray[np.uint8],
-        more_bgr: NDArray[np.uint8] | None = None,
-    ) -> None:
-        self._table = self._whole_palette = ColourTable(classes, seen_bgr)
-        if more_bgr is not None and len(more_bgr):
-            whole = np.concatenate([seen_bgr, more_bgr])
-            self._whole_palette = ColourTable(np.zeros(len(whole), np.uint8), whole)
-        self._seen = np.zeros((256, 3), np.uint8)  # by class, as are the features
-        self._seen[classes] = seen_bgr
-        self._features = np.zeros((256, 3), np.float32)
-        self._features[classes] = seen_bgr.astype(np.float32) @ _FEATURES_OF_BGR
-
-    def off_palette(self, frame: NDArray[np.uint8]) -> float:
-        """Return the share (0-1) of pixels further than 31 levels from every colour."""
-        return float(((self._whole_palette.codes(frame) & NEAR) == 0).mean())
-
-    def repaired_ids(
-        self, frame: NDArray[np.uint8], wanted: NDArray[np.bool_] | None = None
-    ) -> NDArray[np.uint8]:
-        """Return each pixel's most likely class.
-
-        Pixels that have the exact colour of a class keep it, so a lossless map stays as it is.
-
-        Args:
-            frame: (H, W, 3) uint8 BGR, H and W even, chroma samples covering 2x2 px from the
-                top left corner.
-            wanted: (H, W) pixels that matter; the others may get their nearest class.
-
-        Returns:
-            (H, W) uint8 class indices.
-        """
-        codes = self._table.codes(frame)
-        ids = codes.astype(np.uint8)
-        if self._are_exact(frame, ids):
-            return ids
-        blocks = _find_blocks(codes)
-        doubts = _find_doubts(blocks, wanted, codes.shape)
-        own = np.take(frame.reshape(-1, 3), doubts, axis=0)
-        away = own != np.take(self._seen, np.take(ids, doubts), axis=0)
-        inexact = np.flatnonzero(away[:, 0] | away[:, 1] | away[:, 2])
-        doubts, own = np.take(doubts, inexact), np.take(own, inexact, axis=0)
-        if blocks.common and doubts.size:
-            pixels = _look_at(frame, doubts, own)
-            np.put(ids, doubts, self._decide(pixels, blocks, np.take(ids, doubts)))
-        return ids
-
-    def _are_exact(self, frame: NDArray[np.uint8], ids: NDArray[np.uint8]) -> bool:
-        """Say whether every pixel has its class's very colour; a few tell it of a lossy frame."""
-        return all(
-            np.array_equal(frame[::step, ::step], np.take(self._seen, ids[::step, ::step], axis=0))
-            for step in (_GLANCE_PX, 1)
-        )
-
-    def _decide(
-        self, pixels: _Pixels, blocks: _Blocks, own: NDArray[np.uint8]
-    ) -> NDArray[np.uint8]:
-        """Return the class of least cost of each pixel, (P,) uint8, as ``own``: the nearest ones.
-
-        Costs are negative logarithms of probabilities, in nats.
-        """
-        costs = np.log(_priors(pixels, blocks))  # (C, P)
-        np.subtract(_distances(self._features[blocks.common], pixels.around), costs, out=costs)
-        best = costs.argmin(axis=0)
-        least = np.take_along_axis(costs, best[np.newaxis], axis=0)[0]
-        away = pixels.own - self._features[own]
-        own_cost = np.einsum("pf,pf->p", away, away) / LEVELS_PER_NAT - np.log(OWN_PRIOR)
-        return np.where(own_cost < least, own, np.array(blocks.common, np.uint8)[best])
+    blocks = _common(evidence.sure_blocks())
+    ids = np.take(blocks.classes.ravel(), sampling.blocks)
+    doubts = np.flatnonzero(ids == NO_CLASS)
+    if doubts.size:
+        row, column = np.divmod(doubts, len(sampling.columns))
+        row, column = np.take(sampling.rows, row), np.take(sampling.columns, column)
+        pixels = evidence.look_at(row, column, np.take(sampling.blocks, doubts))
+        np.put(ids, doubts, _decide(pixels, blocks, evidence.features))
+    return ids.reshape(len(sampling.rows), -1)
 
 
-def _find_blocks(codes: NDArray[np.uint16]) -> _Blocks:
-    """Find the blocks whose four pixels are sure of the same class."""
-    pairs = (codes & (ID | SURE)).view(np.uint32)  # (H, W / 2): two pixels each
-    upper, lower = pairs[::2], pairs[1::2]
-    left = upper & 0xFFFF
-    same = (upper == lower) & (left == upper >> 16) & (left >= SURE)
-    classes = np.where(same, left, _NO_CLASS).astype(np.uint8)
-    counts = cv2.calcHist([classes], [0], None, [256], [0, 256]).ravel()
-    shares = np.asarray(counts / classes.size, np.float32)
-    common = [int(c) for c in np.flatnonzero(shares >= RARE_SHARE) if c != _NO_CLASS]
-    return _Blocks(classes, shares, common)
+def _common(sure: NDArray[np.uint8]) -> _Blocks:
+    """Take the blocks of rare classes out."""
+    counts = np.bincount(sure.ravel(), minlength=NO_CLASS + 1)[:NO_CLASS]
+    shares = counts / sure.size
+    common = np.flatnonzero(shares >= RARE_SHARE)
+    kept = np.full(NO_CLASS + 1, NO_CLASS, np.uint8)
+    kept[common] = common
+    classes = np.asarray(cv2.LUT(sure, kept), np.uint8)
+    return _Blocks(classes, {int(index): float(shares[index]) for index in common})
 
 
-def _find_doubts(
-    blocks: _Blocks, wanted: NDArray[np.bool_] | None, shape: tuple[int, ...]
-) -> NDArray[np.intp]:
-    """Return the places of doubtful pixels in a flattened frame of (height, width)."""
-    height, width = shape
-    rare = np.ones(256, np.uint8)
-    rare[blocks.common] = 0
-    of_blocks = cv2.LUT(blocks.classes, rare)
-    doubtful = np.asarray(
-        cv2.resize(of_blocks, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8
-    ).view(np.bool_)
-    if wanted is not None:
-        doubtful &= wanted
-    return np.flatnonzero(doubtful)
+def _decide(pixels: Pixels, blocks: _Blocks, features: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return the class of least cost of each pixel, (P,) uint8.
+
+    Costs are negative logarithms of probabilities, in nats.
+
+    Args:
+        pixels: what is known of them.
+        blocks: what is known of their surroundings.
+        features: (256, 3) by class, in the unit of the pixels'.
+    """
+    winner = pixels.nearest.copy()
+    away = pixels.own - np.take(features, winner, axis=0)
+    least = np.einsum("pf,pf->p", away, away)
+    least /= LEVELS_PER_NAT
+    least -= np.float32(np.log(OWN_PRIOR))
+    if pixels.exact is not None:
+        least[pixels.exact] = -np.inf
+    costs = _distances(features[list(blocks.shares)], pixels.around)  # (C, P)
+    for (index, share), cost in zip(blocks.shares.items(), costs, strict=True):
+        prior = _nearby(blocks.classes, index, pixels.block)
+        prior += np.float32(FRAME_WEIGHT * share + LEAST_PRIOR)
+        cost -= np.log(prior, out=prior)
+        np.copyto(winner, np.uint8(index), where=cost < least)
+        np.minimum(least, cost, out=least)
+    return winner
 
 
-def _look_at(frame: NDArray[np.uint8], at: NDArray[np.intp], colours: NDArray[np.uint8]) -> _Pixels:
-    width = frame.shape[1]
-    row, column = np.divmod(at, width)
-    own = colours.astype(np.float32) @ _FEATURES_OF_BGR
-    around = _between_blocks(frame, row, column) @ _FEATURES_OF_BGR
-    around[:, 0] = own[:, 0]
-    return _Pixels((row >> 1) * (width >> 1) + (column >> 1), own, around)
-
-
-def _between_blocks(
-    frame: NDArray[np.uint8], row: NDArray[np.intp], column: NDArray[np.intp]
-) -> NDArray[np.float32]:
-    """Interpolate linearly between the blocks' mean colours: (P, 3) float32 BGR."""
-    height, width = frame.shape[:2]
-    means = cv2.resize(frame, (width >> 1, height >> 1), interpolation=cv2.INTER_AREA)
-    lines = -(-row.size // _REMAP_PX)  # remap takes no more pixels in a line
-    x, y = (np.resize((i - 0.5) / 2, (lines, _REMAP_PX)).astype(np.float32) for i in (column, row))
-    mixed = cv2.remap(means, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return mixed.reshape(-1, 3)[: row.size].astype(np.float32)
-
-
-def _priors(pixels: _Pixels, blocks: _Blocks) -> NDArray[np.float32]:
-    """Return how likely each common class is at each pixel, by its neighbourhood: (C, P)."""
-    priors = np.empty((len(blocks.common), pixels.block.size), np.float32)
-    for row, index in zip(priors, blocks.common, strict=True):
-        count = (blocks.classes == index).view(np.uint8)
-        for _ in range(2):
-            count = cv2.boxFilter(count, cv2.CV_8U, (3, 3), normalize=False)
-        np.multiply(np.take(count, pixels.block), np.float32(1 / _WINDOW_PX), out=row)
-        row += FRAME_WEIGHT * blocks.shares[index] + LEAST_PRIOR
-    return priors
+def _nearby(classes: NDArray[np.uint8], index: int, block: NDArray[np.intp]) -> NDArray[np.float32]:
+    """Return a class's share (0-1) of the sure blocks around each of some blocks, (P,)."""
+    of_class = (classes == index).view(np.uint8)
+    count = cv2.boxFilter(of_class, cv2.CV_8U, _WINDOW, normalize=False)
+    scale = np.float32(1 / (_WINDOW[0] * _WINDOW[1]))
+    return np.asarray(np.take(count.ravel(), block) * scale, np.float32)
 
 
 def _distances(features: NDArray[np.float32], pixels: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from .planes import to_bgr
+
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from .planes import Picture
 
 __all__ = ["SizeGuard"]
 
@@ -28,12 +30,14 @@ class SizeGuard:
         self._name, self._size = name, (width, height)
         self._seen = self._size
 
-    def __call__(self, image: NDArray[np.uint8], index: int) -> NDArray[np.uint8]:
-        """Return (H, W, 3) uint8 BGR of the first frame's size; ``index`` is for the log."""
+    def __call__(self, image: Picture, index: int) -> Picture:
+        """Return a picture of the first one's size; ``index`` is for the log."""
         size = (image.shape[1], image.shape[0])
         if size != self._seen:
             self._seen = size
             _log.warning("%s: the size changes at frame %d, to %dx%d", self._name, index, *size)
         if size == self._size:
             return image
-        return np.asarray(cv2.resize(image, self._size, interpolation=cv2.INTER_NEAREST_EXACT))
+        return np.asarray(
+            cv2.resize(to_bgr(image), self._size, interpolation=cv2.INTER_NEAREST_EXACT)
+        )

@@ -12,6 +12,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from .planes import Planes
+
 __all__ = ["Sampling", "sample"]
 
 
@@ -23,14 +25,16 @@ class Sampling:
         rows_read, columns_read: the rows and columns of the source to work on, an even number;
             None for all of them.
         rows, columns: where, among those, the pixels of the result lie.
-        wanted: (rows read, columns read), true for the pixels of the result; None if all are.
+        whole: whether those are all, each once.
+        blocks: (rows * columns,) the places, among the flattened blocks, of the result's pixels.
     """
 
     rows_read: NDArray[np.intp] | None
     columns_read: NDArray[np.intp] | None
     rows: NDArray[np.intp]
     columns: NDArray[np.intp]
-    wanted: NDArray[np.bool_] | None
+    whole: bool
+    blocks: NDArray[np.intp]
 
     def read(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the part of a (H, W, 3) uint8 BGR frame to work on."""
@@ -40,9 +44,13 @@ class Sampling:
             frame = frame[:, self.columns_read]
         return frame
 
+    def read_planes(self, frame: Planes) -> Planes:
+        """Return the part of a frame to work on, of an even height and width."""
+        return frame.picked(self.rows_read, self.columns_read)
+
     def pick(self, ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the result's pixels of what :meth:`read` returned, (rows read, columns read)."""
-        if self.wanted is None:
+        if self.whole:
             return ids
         return np.take(np.take(ids, self.rows, axis=0), self.columns, axis=1)
 
@@ -56,14 +64,11 @@ def sample(height: int, width: int, to_height: int, to_width: int) -> Sampling:
     """
     rows_read, rows = _axis(height, to_height)
     columns_read, columns = _axis(width, to_width)
-    shape = (
-        height if rows_read is None else len(rows_read),
-        width if columns_read is None else len(columns_read),
-    )
-    wanted = np.zeros(shape, bool)
-    wanted[rows[:, np.newaxis], columns] = True
-    whole = shape == (to_height, to_width) and wanted.all()
-    return Sampling(rows_read, columns_read, rows, columns, None if whole else wanted)
+    block_columns = (width + 1 if columns_read is None else len(columns_read)) // 2
+    blocks = (rows >> 1)[:, np.newaxis] * block_columns + (columns >> 1)
+    even = not (height % 2 or width % 2)
+    whole = even and (height, width) == (to_height, to_width)
+    return Sampling(rows_read, columns_read, rows, columns, whole, blocks.ravel())
 
 
 def _axis(length: int, to_length: int) -> tuple[NDArray[np.intp] | None, NDArray[np.intp]]:

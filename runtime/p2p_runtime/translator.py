@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .contract import PixelContract
+    from .planes import Picture
 
 __all__ = ["Begun", "Translation", "Translator"]
 
@@ -139,8 +140,8 @@ class Translator:
             bundle.contract, guarded, snap=snap, vote=vote, bundle=bundle, reuse=reuse, lanes=lanes
         )
 
-    def __call__(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Translate a frame: (H, W, 3) uint8 BGR of any size in, the same size and type out.
+    def __call__(self, frame: Picture) -> NDArray[np.uint8]:
+        """Translate a frame: (H, W, 3) uint8 BGR of any size, or planes, in; BGR of its size out.
 
         Raises:
             ContractError: it is not such a frame.
@@ -148,11 +149,11 @@ class Translator:
         """
         return self.translate(frame).image
 
-    def translate(self, frame: NDArray[np.uint8]) -> Translation:
+    def translate(self, frame: Picture) -> Translation:
         """Translate a frame as a call does, and say how long each stage took."""
         return self.finish(self.begin(frame))
 
-    def begin(self, frame: NDArray[np.uint8]) -> Begun:
+    def begin(self, frame: Picture) -> Begun:
         """Take the next frame: frames come in their order here, and nothing takes long.
 
         Raises:

@@ -34,7 +34,7 @@ class Clock:
 @pytest.fixture
 def frame() -> Frame:
     """A frame two seconds into the video."""
-    return Frame(image=np.zeros((4, 4, 3), np.uint8), index=9, timestamp_s=2.0)
+    return Frame(picture=np.zeros((4, 4, 3), np.uint8), index=9, timestamp_s=2.0)
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ class Source:
 
     def __iter__(self) -> Iterator[Frame]:
         for index, image in enumerate(self.images):
-            yield Frame(image=image, index=index, timestamp_s=index / 10, name=f"f{index}")
+            yield Frame(picture=image, index=index, timestamp_s=index / 10, name=f"f{index}")
         if self.error is not None:
             raise self.error
 

@@ -118,7 +118,7 @@ def test_frames_may_come_in_pieces(frames: list[Image]) -> None:
     assert capture.read() is None
     os.write(writer, data[5000:])
     os.close(writer)
-    images = [picture.image for picture in read_all(capture)]
+    images = [captured.picture for captured in read_all(capture)]
     np.testing.assert_array_equal(images, frames[:2])
     os.close(reader)
 
@@ -138,7 +138,7 @@ def test_a_pipe_refuses_frames_that_do_not_fit(frames: list[Image]) -> None:
     """A reader that counts bytes would lose its place."""
     sink = PipeSink(width=64, height=48, descriptor=os.open(os.devnull, os.O_WRONLY))
     with pytest.raises(SinkError, match="stdout takes frames of"):
-        sink.write(Frame(image=frames[0][:40], index=0, timestamp_s=0))
+        sink.write(Frame(picture=frames[0][:40], index=0, timestamp_s=0))
     os.close(sink._descriptor)
 
 
@@ -220,7 +220,7 @@ def push(url: str, frames: list[Image]) -> None:
             assert attempt < 199
             threading.Event().wait(0.05)
     for index, image in enumerate(frames):
-        sink.write(Frame(image=image, index=index, timestamp_s=index / 10))
+        sink.write(Frame(picture=image, index=index, timestamp_s=index / 10))
     sink.close()
 
 

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from p2p_runtime.interrupts import UNINTERRUPTIBLE
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from p2p_runtime.planes import Picture
 
 __all__ = ["Attempt", "Capture", "Captured"]
 
@@ -26,11 +25,11 @@ class Captured:
     """A picture that has just come.
 
     Attributes:
-        image: (H, W, 3) uint8 BGR.
+        picture: (H, W, 3) uint8 BGR, or the planes of a codec.
         decode_ms: what decoding it took, without the wait for its bytes.
     """
 
-    image: NDArray[np.uint8]
+    picture: Picture
     decode_ms: float
 
 

@@ -139,7 +139,7 @@ class LiveSource:
         finite = self._capture.finite
         timestamp_s = self._index / self._info.fps if finite else now_s - self._first_s
         frame = Frame(
-            image=self._guard(captured.image, self._index),
+            picture=self._guard(captured.picture, self._index),
             index=self._index,
             timestamp_s=timestamp_s,
             arrival=Arrival(decoded_s=now_s, decode_ms=captured.decode_ms),
@@ -154,7 +154,7 @@ class LiveSource:
         """Settle, with the first picture, what holds for all others."""
         assert attempt.capture is not None, "it has just given a picture"
         self._capture, self._first_s = attempt.capture, now_s
-        height, width = captured.image.shape[:2]
+        height, width = captured.picture.shape[:2]
         self._info = VideoInfo(
             width=width,
             height=height,

@@ -24,9 +24,16 @@ CODEC = "libx264"
 GOP_FRAMES = 12
 """A fragment reaches the disk with the next key frame: so many frames a crash may cost."""
 
+# The translated CamVid video, 101 frames of 480x360 px, on two cores of a Xeon with AMX; PSNR of
+# what is read back against what was written, and CPU time a frame with the conversion from BGR:
+#   veryfast, crf 18, FFmpeg's conversion    804 KiB   38.4 dB   4.7 ms
+#   veryfast, crf 18, OpenCV's               820 KiB   40.2 dB   4.1 ms
+#   superfast, crf 19, OpenCV's              869 KiB   40.3 dB   2.6 ms
+#   ultrafast, crf 19, OpenCV's             1038 KiB   40.1 dB   1.4 ms
+
 _TIME_BASE = Fraction(1, 90_000)
 _MAX_FPS_DENOMINATOR = 1001  # 30000/1001 and its relatives come out exact
-_SMPTE170M, _LIMITED_RANGE = 6, 1  # what the conversion from BGR writes; players guess otherwise
+_SMPTE170M, _LIMITED_RANGE = 6, 1  # as OpenCV converts; players guess otherwise
 
 
 class H264Encoder:
@@ -50,7 +57,7 @@ class H264Encoder:
         self._shape, self._last_pts = (height, width, 3), -1
         rate = Fraction(fps).limit_denominator(_MAX_FPS_DENOMINATOR)
         # Zero latency: no frame waits in the encoder for a crash to take it.
-        options = {"preset": "veryfast", "crf": "18", "tune": "zerolatency"}
+        options = {"preset": "superfast", "crf": "19", "tune": "zerolatency"}
         self._stream: Any = container.add_stream(CODEC, rate=rate, options=options)
         self._stream.width, self._stream.height = width + width % 2, height + height % 2
         self._stream.pix_fmt = "yuv420p"
@@ -69,7 +76,8 @@ class H264Encoder:
                 f"{self._name} takes frames of {self._shape} uint8, "
                 f"this one is {frame.image.shape} {frame.image.dtype}"
             )
-        picture = av.VideoFrame.from_ndarray(self._pad(frame.image), format="bgr24")
+        planes = np.asarray(cv2.cvtColor(self._pad(frame.image), cv2.COLOR_BGR2YUV_I420), np.uint8)
+        picture = av.VideoFrame.from_ndarray(planes, format="yuv420p")
         # Players and muxers need time to run forwards, whatever the source said.
         self._last_pts = max(round(frame.timestamp_s / _TIME_BASE), self._last_pts + 1)
         picture.pts, picture.time_base = self._last_pts, _TIME_BASE

@@ -35,6 +35,7 @@ def open_source(
     spec: str | SourceSpec,
     *,
     ids_palette: Palette | None = None,
+    planes: bool = False,
     policy: LivePolicy | None = None,
     raw: RawFormat | None = None,
     stopping: Callable[[], bool] | None = None,
@@ -46,6 +47,7 @@ def open_source(
             ``-`` for raw frames on stdin.
         ids_palette: the frames hold class ids, to be painted with these colours; None when they
             hold colours.
+        planes: give the frames of videos in 4:2:0 as they are stored, not as BGR; for label repair.
         policy: what to drop, and how long to wait; None for the defaults of the kind.
         raw: needed for ``-``, and for nothing else.
         stopping: asked while a live source is waited for; once true, that ends.
@@ -60,23 +62,30 @@ def open_source(
     policy = policy or LivePolicy()
     _check_settings(spec.kind, policy, raw)
     if spec.kind is SourceKind.FILE:
-        return VideoFileSource(Path(spec.text), ids_palette=ids_palette)
+        return VideoFileSource(Path(spec.text), ids_palette=ids_palette, planes=planes)
     if spec.kind is SourceKind.FOLDER:
         return PictureSource(list_folder(Path(spec.text)), ids_palette=ids_palette)
     if spec.kind is SourceKind.GLOB:
         return PictureSource(list_matches(spec.text), ids_palette=ids_palette)
-    connect = _connector(spec, policy, raw, ids_palette)
+    connect = _connector(spec, policy, raw, ids_palette, planes=planes)
     return LiveSource(spec.name, connect, policy=policy, stopping=stopping)
 
 
 def _connector(
-    spec: SourceSpec, policy: LivePolicy, raw: RawFormat | None, ids_palette: Palette | None
+    spec: SourceSpec,
+    policy: LivePolicy,
+    raw: RawFormat | None,
+    ids_palette: Palette | None,
+    *,
+    planes: bool,
 ) -> Callable[[], Capture]:
     """Return what connects to a live source; libraries are loaded only for the kind in use."""
     if spec.kind is SourceKind.URL:
         from .network import NetworkCapture
 
-        return functools.partial(NetworkCapture, spec.text, policy.timeout_s, ids_palette)
+        return functools.partial(
+            NetworkCapture, spec.text, policy.timeout_s, ids_palette, planes=planes
+        )
     if spec.kind is SourceKind.CAMERA:
         from .camera import CameraCapture
 

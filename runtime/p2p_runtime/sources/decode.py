@@ -7,15 +7,15 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import ColorRange, VideoReformatter
 
 from p2p_runtime.errors import ContractError, SourceError
 from p2p_runtime.frames import DEFAULT_FPS
+from p2p_runtime.planes import Planes, Storage
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from p2p_runtime.palette import Palette
+    from p2p_runtime.planes import Picture
 
 __all__ = ["CONTAINERS", "PixelReader", "believable_count", "believable_fps"]
 
@@ -28,6 +28,11 @@ CONTAINERS = (
     "mov,matroska,avi,mpegts,mpeg,mpegvideo,h264,hevc,m4v,av1,ivf,obu,flv,ogg,asf,gif,"
     "yuv4mpegpipe,nut,mxf"
 )
+
+_FORMATS_420 = ("yuv420p", "yuvj420p")
+
+# By number in ITU-T H.273; a video that does not say (2, 0) is taken for BT.601, as FFmpeg does.
+_MATRICES = {1: "BT.709", **dict.fromkeys((0, 2, 5, 6), "BT.601")}
 
 # PyAV's conversion to BGR is left at its default (bicubic, without full chroma interpolation).
 # Pixels of the CamVid label video (H.264, crf 23; every fifth frame, 21 in all) that are exact
@@ -44,19 +49,20 @@ _log = logging.getLogger(__name__)
 
 
 class PixelReader:
-    """Turns decoded frames into (H, W, 3) uint8 BGR."""
+    """Turns decoded frames into (H, W, 3) uint8 BGR, or leaves them in their planes."""
 
-    def __init__(self, name: str, ids_palette: Palette | None) -> None:
+    def __init__(self, name: str, ids_palette: Palette | None, *, planes: bool = False) -> None:
         """Set it up.
 
         Args:
             name: what errors call the source.
             ids_palette: paint grey levels as class ids with these colours.
+            planes: leave frames in 4:2:0 as they are stored.
         """
-        self._name, self._ids_palette = name, ids_palette
+        self._name, self._ids_palette, self._planes = name, ids_palette, planes
         self._reformatter = VideoReformatter()  # a frame's own would be set up for each frame
 
-    def __call__(self, decoded: Any) -> NDArray[np.uint8]:
+    def __call__(self, decoded: Any) -> Picture:
         """Return the pixels of an ``av.VideoFrame``.
 
         Raises:
@@ -64,6 +70,8 @@ class PixelReader:
             MemoryError: there is not enough memory to convert it.
         """
         if self._ids_palette is None:
+            if self._planes and (planes := _planes_of(decoded)) is not None:
+                return planes
             try:
                 picture = self._reformatter.reformat(decoded, format="bgr24")
             except BlockingIOError as error:  # FFmpeg's word for "no memory for another thread"
@@ -78,6 +86,19 @@ class PixelReader:
             return self._ids_palette.to_colours(np.asarray(decoded.to_ndarray(), np.uint8))
         except ContractError as error:
             raise SourceError(f"{self._name}: {error}") from error
+
+
+def _planes_of(decoded: Any) -> Planes | None:
+    """Return an ``av.VideoFrame``'s planes, without a copy; None if it is stored otherwise."""
+    if decoded.format.name not in _FORMATS_420 or decoded.colorspace not in _MATRICES:
+        return None
+    full = decoded.format.name == "yuvj420p" or decoded.color_range == ColorRange.JPEG
+    luma, cb, cr = (
+        np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
+        for plane in decoded.planes
+    )
+    storage = Storage(_MATRICES[decoded.colorspace], "full" if full else "limited")
+    return Planes(luma, cb, cr, storage)
 
 
 def believable_fps(name: str, rate: Any) -> float:

@@ -31,13 +31,21 @@ _log = logging.getLogger(__name__)
 class NetworkCapture:
     """A connection to a stream; see :class:`p2p_runtime.live.Capture`."""
 
-    def __init__(self, url: str, timeout_s: float, ids_palette: Palette | None) -> None:
+    def __init__(
+        self,
+        url: str,
+        timeout_s: float,
+        ids_palette: Palette | None = None,
+        *,
+        planes: bool = False,
+    ) -> None:
         """Connect and read the stream's header.
 
         Args:
             url: of an allowed scheme; its password appears in no message.
             timeout_s: seconds that connecting, and later each read, may take.
             ids_palette: paint grey levels as class ids with these colours.
+            planes: give frames in 4:2:0 as they are stored, not as BGR.
 
         Raises:
             SourceLostError: the server refuses, does not know the stream, or is silent.
@@ -55,7 +63,7 @@ class NetworkCapture:
         http = urlsplit(url).scheme in ("http", "https")
         self.finite = http and self._container.duration is not None
         self.frame_count = believable_count(stream.frames) if self.finite else None
-        self._to_bgr = PixelReader(self._name, ids_palette)
+        self._pixels = PixelReader(self._name, ids_palette, planes=planes)
         self._pictures = self._decode(stream)
 
     def read(self) -> Captured:
@@ -100,8 +108,8 @@ class NetworkCapture:
             try:
                 start_s = time.perf_counter()
                 for decoded in packet.decode():
-                    image = self._to_bgr(decoded)
-                    yield Captured(image, (time.perf_counter() - start_s) * 1e3)
+                    picture = self._pixels(decoded)
+                    yield Captured(picture, (time.perf_counter() - start_s) * 1e3)
                     start_s = time.perf_counter()
             except av.error.FFmpegError as error:
                 _log.debug("%s: a packet was not decoded: %s", self._name, error.strerror)

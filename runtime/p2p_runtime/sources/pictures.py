@@ -61,7 +61,7 @@ class PictureSource:
         """
         for index, path in enumerate(self._paths):
             yield Frame(
-                image=self._read(path),
+                picture=self._read(path),
                 index=index,
                 timestamp_s=index / self._info.fps,
                 name=path.stem,

@@ -32,18 +32,21 @@ class VideoFileSource:
     which keeps label colours.
     """
 
-    def __init__(self, path: Path, *, ids_palette: Palette | None = None) -> None:
+    def __init__(
+        self, path: Path, *, ids_palette: Palette | None = None, planes: bool = False
+    ) -> None:
         """Open the file and read its header.
 
         Args:
             path: an existing regular file.
             ids_palette: paint grey levels as class ids with these colours.
+            planes: give frames in 4:2:0 as they are stored, not as BGR.
 
         Raises:
             SourceError: it is empty, not a video, damaged, or has no video stream.
         """
         self._path = path
-        self._to_bgr = PixelReader(str(path), ids_palette)
+        self._pixels = PixelReader(str(path), ids_palette, planes=planes)
         self._container = _open(path)
         try:
             self._stream = self._container.streams.video[0]
@@ -73,9 +76,9 @@ class VideoFileSource:
         index, end_s = 0, 0.0
         guard = SizeGuard(str(self._path), width=self._info.width, height=self._info.height)
         for decoded in self._decode():
-            image = guard(self._to_bgr(decoded), index)
+            picture = guard(self._pixels(decoded), index)
             timestamp_s = index / self._info.fps if decoded.time is None else decoded.time
-            yield Frame(image=image, index=index, timestamp_s=timestamp_s)
+            yield Frame(picture=picture, index=index, timestamp_s=timestamp_s)
             index += 1
             end_s = timestamp_s + 1 / self._info.fps
         if index == 0:

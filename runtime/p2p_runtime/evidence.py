@@ -1,0 +1,248 @@
+"""What a label map shows of its classes, in BGR or in the planes of a codec.
+
+A block is 2x2 px that share a chroma sample. It is sure when its four pixels lie near the same
+class's colour; of a pixel in any other block it is known how bright it is, and which chroma lies
+around it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import cv2
+import numpy as np
+
+from .nearest import ID, SURE, YCBCR_OF_BGR, ColourTable, nearest_places
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .planes import Planes, Storage
+
+__all__ = [
+    "NO_CLASS",
+    "BgrEvidence",
+    "BgrKey",
+    "Evidence",
+    "Pixels",
+    "PlanesEvidence",
+    "PlanesKey",
+]
+
+NO_CLASS = 255
+"""Stands for the class of blocks that are not sure."""
+
+LUMA_WEIGHT = 8.0
+"""How much a squared level of luma counts against one of chroma: luma is seen at full size."""
+
+SURE_LEVELS = np.array([12, 9, 9], np.float32)
+"""A cell of planes is sure when the luma and chroma of its middle are at most this far from a
+class's. Its corners are up to 4 levels of chroma further away: on the CamVid label video, 12 levels
+of chroma, which are right for colours that are known exactly, leave a tenth more errors."""
+
+_WEIGHTS = np.sqrt(np.array([LUMA_WEIGHT, 1, 1], np.float32))
+_FEATURES_OF_BGR = YCBCR_OF_BGR * _WEIGHTS
+_GLANCE_PX = 31
+_REMAP_PX = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """What is known of P pixels that have to be decided.
+
+    Attributes:
+        block: (P,) their blocks' places among the flattened blocks.
+        nearest: (P,) uint8, the class whose colour is nearest to the pixel's.
+        own: (P, 3) float32, the pixel's weighted luma and chroma.
+        around: (P, 3) float32, the same luma, and the chroma interpolated between blocks.
+        exact: (P,) pixels that have a class's very colour; None where storage leaves none exact.
+    """
+
+    block: NDArray[np.intp]
+    nearest: NDArray[np.uint8]
+    own: NDArray[np.float32]
+    around: NDArray[np.float32]
+    exact: NDArray[np.bool_] | None
+
+
+class Evidence(Protocol):
+    """What a frame of H x W px shows, both even.
+
+    Attributes:
+        features: (256, 3) float32, by class, the weighted luma and chroma of its colour.
+    """
+
+    features: NDArray[np.float32]
+
+    def sure_blocks(self) -> NDArray[np.uint8]:
+        """Return the class of blocks that are sure, else ``NO_CLASS``: (H / 2, W / 2) uint8."""
+        ...
+
+    def look_at(
+        self, row: NDArray[np.intp], column: NDArray[np.intp], block: NDArray[np.intp]
+    ) -> Pixels:
+        """Say what is known of P pixels: (P,) rows, columns, and places of their blocks."""
+        ...
+
+
+class BgrKey:
+    """How classes look in BGR.
+
+    Args:
+        classes: (N,) uint8, the class indices that may come out.
+        seen_bgr: (N, 3) uint8 BGR, the colour in which each of them is seen.
+    """
+
+    def __init__(self, classes: NDArray[np.uint8], seen_bgr: NDArray[np.uint8]) -> None:
+        self.table = ColourTable(classes, seen_bgr)
+        self.seen = np.zeros((256, 3), np.uint8)
+        self.seen[classes] = seen_bgr
+        self.features = self.seen.astype(np.float32) @ _FEATURES_OF_BGR
+
+
+class BgrEvidence:
+    """What a frame shows in BGR; see :class:`Evidence`.
+
+    Attributes:
+        nearest: (H, W) uint8, the class of each pixel's nearest colour.
+    """
+
+    def __init__(self, frame: NDArray[np.uint8], key: BgrKey) -> None:
+        """Look a frame up: (H, W, 3) uint8 BGR, H and W even."""
+        self._frame, self._key = frame, key
+        self._codes = key.table.codes(frame)
+        self.features = key.features
+        self.nearest = self._codes.astype(np.uint8)
+
+    @property
+    def exact(self) -> bool:
+        """Whether every pixel has its class's very colour; a few tell it of a lossy frame."""
+        frame, ids, seen = self._frame, self.nearest, self._key.seen
+        return all(
+            np.array_equal(frame[::step, ::step], np.take(seen, ids[::step, ::step], axis=0))
+            for step in (_GLANCE_PX, 1)
+        )
+
+    def sure_blocks(self) -> NDArray[np.uint8]:
+        """Return the class of blocks that are sure, else ``NO_CLASS``: (H / 2, W / 2) uint8."""
+        pairs = (self._codes & (ID | SURE)).view(np.uint32)  # (H, W / 2): two pixels each
+        upper, lower = pairs[::2], pairs[1::2]
+        left = upper & 0xFFFF
+        same = (upper == lower) & (left == upper >> 16) & (left >= SURE)
+        return np.where(same, left, NO_CLASS).astype(np.uint8)
+
+    def look_at(
+        self, row: NDArray[np.intp], column: NDArray[np.intp], block: NDArray[np.intp]
+    ) -> Pixels:
+        """Say what is known of P pixels: (P,) rows, columns, and places of their blocks."""
+        at = row * self._frame.shape[1] + column
+        nearest = np.take(self.nearest.ravel(), at)
+        colours = np.take(self._frame.reshape(-1, 3), at, axis=0)
+        away = colours != np.take(self._key.seen, nearest, axis=0)
+        exact = ~(away[:, 0] | away[:, 1] | away[:, 2])
+        own = colours.astype(np.float32) @ _FEATURES_OF_BGR
+        height, width = self._frame.shape[:2]
+        means = cv2.resize(self._frame, (width >> 1, height >> 1), interpolation=cv2.INTER_AREA)
+        around = _between_blocks(means, row, column).astype(np.float32) @ _FEATURES_OF_BGR
+        around[:, 0] = own[:, 0]
+        return Pixels(block, nearest, own, around, exact)
+
+
+class PlanesKey:
+    """How classes look in a codec's planes.
+
+    The nearest class is looked up for cells of 4 levels of luma and 8 of either chroma, which fit
+    into 16 bits and a processor's cache.
+
+    Args:
+        classes: (N,) uint8, the class indices that may come out.
+        seen_levels: (N, 3) BGR, the levels, unclipped, in which each of them is seen.
+        storage: what the planes' levels mean.
+    """
+
+    def __init__(
+        self, classes: NDArray[np.uint8], seen_levels: NDArray[np.float64], storage: Storage
+    ) -> None:
+        scales = storage.scales().astype(np.float32)
+        self.weights = _WEIGHTS / scales
+        matrix, offset = storage.affine()
+        stored = np.asarray(seen_levels @ matrix + offset, np.float32)
+        self.features = np.zeros((256, 3), np.float32)
+        self.features[classes] = stored * self.weights
+        middles = _middles_of_cells()
+        nearest = nearest_places(storage.bgr(middles), np.asarray(seen_levels, np.float32))
+        sure = (np.abs(middles - stored[nearest]) <= SURE_LEVELS * scales).all(axis=-1)
+        self.nearest = np.asarray(classes[nearest], np.uint8)
+        self.sure = np.where(sure, self.nearest, NO_CLASS).astype(np.uint8)
+
+
+class PlanesEvidence:
+    """What a frame shows in a codec's planes; see :class:`Evidence`."""
+
+    def __init__(self, frame: Planes, key: PlanesKey) -> None:
+        """Look a frame up; its height and width are even."""
+        self._frame, self._key = frame, key
+        self.features = key.features
+        self._chroma = _cells_of_chroma(frame.cb, frame.cr)
+
+    def sure_blocks(self) -> NDArray[np.uint8]:
+        """Return the class of blocks that are sure, else ``NO_CLASS``: (H / 2, W / 2) uint8."""
+        upper, lower = self._frame.luma[::2], self._frame.luma[1::2]
+        darker, lighter = np.minimum(upper, lower), np.maximum(upper, lower)
+        classes = self._sure(np.minimum(darker[:, ::2], darker[:, 1::2]))
+        classes[classes != self._sure(np.maximum(lighter[:, ::2], lighter[:, 1::2]))] = NO_CLASS
+        return classes
+
+    def look_at(
+        self, row: NDArray[np.intp], column: NDArray[np.intp], block: NDArray[np.intp]
+    ) -> Pixels:
+        """Say what is known of P pixels: (P,) rows, columns, and places of their blocks."""
+        frame, key = self._frame, self._key
+        luma = frame.luma[row, column]
+        cells = np.take(self._chroma.ravel(), block) | _cells_of_luma(luma).ravel()
+        chroma = cv2.merge([frame.cb, frame.cr])  # (H / 2, W / 2, 2)
+        own = np.empty((block.size, 3), np.float32)
+        own[:, 0], own[:, 1:] = luma, np.take(chroma.reshape(-1, 2), block, axis=0)
+        own *= key.weights
+        around = np.empty_like(own)
+        around[:, 0] = own[:, 0]
+        np.multiply(_between_blocks(chroma, row, column), key.weights[1:], out=around[:, 1:])
+        return Pixels(block, np.take(key.nearest, cells), own, around, None)
+
+    def _sure(self, luma: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the class that blocks with this luma, (H / 2, W / 2), are sure of."""
+        return np.take(self._key.sure, self._chroma | _cells_of_luma(luma), mode="clip")
+
+
+def _between_blocks(
+    of_blocks: NDArray[Any], row: NDArray[np.intp], column: NDArray[np.intp]
+) -> NDArray[np.uint8]:
+    """Interpolate linearly between blocks: (H / 2, W / 2, C) uint8 in, (P, C) uint8 out."""
+    lines = -(-row.size // _REMAP_PX)  # remap takes no more pixels in a line
+    x, y = (np.resize((i - 0.5) / 2, (lines, _REMAP_PX)).astype(np.float32) for i in (column, row))
+    mixed = cv2.remap(of_blocks, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(mixed.reshape(-1, of_blocks.shape[2])[: row.size], np.uint8)
+
+
+# A cell's 16 bits: 5 of Cb, 3 of luma, 5 of Cr, 3 of luma. So chroma needs no shifts.
+_CHROMA_BITS = np.uint16(0xF8F8)
+_CELL_OF_LUMA = np.array([(y >> 5) << 8 | (y >> 2) & 7 for y in range(256)], np.uint16)
+
+
+def _cells_of_chroma(cb: NDArray[np.uint8], cr: NDArray[np.uint8]) -> NDArray[np.uint16]:
+    both = cv2.merge([cr, cb]).view("<u2")  # (h, w, 1)
+    return np.asarray(both[:, :, 0] & _CHROMA_BITS)
+
+
+def _cells_of_luma(luma: NDArray[np.uint8]) -> NDArray[np.uint16]:
+    return np.asarray(cv2.LUT(luma, _CELL_OF_LUMA), np.uint16)
+
+
+def _middles_of_cells() -> NDArray[np.float32]:
+    """Return the middle of each cell, (65536, 3) levels of luma, Cb, Cr."""
+    cells = np.arange(1 << 16)
+    luma = (cells >> 8 & 7) << 5 | (cells & 7) << 2
+    return np.stack([luma + 1.5, (cells >> 8 & 0xF8) + 3.5, (cells & 0xF8) + 3.5], axis=-1).astype(
+        np.float32
+    )

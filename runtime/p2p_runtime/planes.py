@@ -1,0 +1,119 @@
+"""Frames as video codecs store them: luma for each pixel, chroma for 2x2 px at a time (4:2:0).
+
+Label repair reads them as they are. Turning them into BGR costs time, spreads each chroma sample
+over four pixels, and clips what lies outside; nothing of that helps to tell classes apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Picture", "Planes", "Storage", "thinned", "to_bgr"]
+
+# Luma weights of (blue, green, red): ITU-R BT.601-7, BT.709-6.
+_LUMA = {"BT.601": (0.114, 0.587, 0.299), "BT.709": (0.0722, 0.7152, 0.2126)}
+# Scale of luma, offset of luma, scale of chroma.
+_RANGE = {"limited": (219 / 255, 16.0, 224 / 255), "full": (1.0, 0.0, 1.0)}
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """How colours become luma and chroma, and back.
+
+    Attributes:
+        matrix: ``BT.601`` or ``BT.709``.
+        levels: ``limited`` (luma 16-235, chroma 16-240) or ``full`` (0-255).
+    """
+
+    matrix: str = "BT.601"
+    levels: str = "limited"
+
+    def affine(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return (3, 3) and (3,): ``(luma, Cb, Cr) = bgr @ matrix + offset``, all in levels."""
+        luma = np.array(_LUMA[self.matrix])
+        blue, red = (np.eye(3)[place] - luma for place in (0, 2))
+        scale, offset, chroma_scale = _RANGE[self.levels]
+        columns = [
+            scale * luma,
+            chroma_scale * blue / (2 * (1 - luma[0])),
+            chroma_scale * red / (2 * (1 - luma[2])),
+        ]
+        return np.stack(columns, axis=1), np.array([offset, 128.0, 128.0])
+
+    def scales(self) -> NDArray[np.float64]:
+        """Return how many levels are stored for each level of (luma, Cb, Cr): (3,)."""
+        scale, _, chroma_scale = _RANGE[self.levels]
+        return np.array([scale, chroma_scale, chroma_scale])
+
+    def bgr(self, stored: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the BGR levels, unclipped, of (..., 3) luma, Cb and Cr."""
+        matrix, offset = _back(self)
+        return stored @ matrix + offset
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Planes:
+    """A frame in 4:2:0. Nobody changes its pixels.
+
+    Attributes:
+        luma: (H, W) uint8.
+        cb, cr: (ceil(H / 2), ceil(W / 2)) uint8, each sample for 2x2 px from the top left corner.
+        storage: what their levels mean.
+    """
+
+    luma: NDArray[np.uint8]
+    cb: NDArray[np.uint8]
+    cr: NDArray[np.uint8]
+    storage: Storage
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, 3), the shape that the frame has as BGR."""
+        return (*self.luma.shape[:2], 3)
+
+    def bgr(self, rows: int = 1, columns: int = 1) -> NDArray[np.uint8]:
+        """Return the frame, or every so many rows and columns of it, as (h, w, 3) uint8 BGR."""
+        luma = self.luma[::rows, ::columns]
+        height, width = self.luma.shape
+        at = np.ix_(np.arange(0, height, rows) >> 1, np.arange(0, width, columns) >> 1)
+        stored = np.stack([luma, self.cb[at], self.cr[at]], axis=-1).astype(np.float32)
+        return np.clip(np.rint(self.storage.bgr(stored)), 0, 255).astype(np.uint8)
+
+    def picked(self, rows: NDArray[np.intp] | None, columns: NDArray[np.intp] | None) -> Planes:
+        """Return some rows and columns, each an even number of places in whole blocks, or all."""
+        luma, cb, cr = self.luma, self.cb, self.cr
+        if rows is not None:
+            block_rows = rows[::2] >> 1
+            luma, cb, cr = luma[rows], cb[block_rows], cr[block_rows]
+        if columns is not None:
+            block_columns = columns[::2] >> 1
+            luma, cb, cr = luma[:, columns], cb[:, block_columns], cr[:, block_columns]
+        return Planes(luma, cb, cr, self.storage)
+
+
+Picture: TypeAlias = NDArray[np.uint8] | Planes
+"""A frame: (H, W, 3) uint8 BGR, or planes."""
+
+
+def thinned(picture: Picture, rows: int, columns: int) -> NDArray[np.uint8]:
+    """Return every so many rows and columns of a picture as (h, w, 3) uint8 BGR."""
+    if isinstance(picture, Planes):
+        return picture.bgr(rows, columns)
+    return picture[::rows, ::columns]
+
+
+def to_bgr(picture: Picture) -> NDArray[np.uint8]:
+    """Return a picture as (H, W, 3) uint8 BGR; itself if that is what it is."""
+    return picture.bgr() if isinstance(picture, Planes) else picture
+
+
+@lru_cache(maxsize=4)
+def _back(storage: Storage) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    matrix, offset = storage.affine()
+    inverse = np.linalg.inv(matrix)
+    return inverse.astype(np.float32), (-offset @ inverse).astype(np.float32)
