@@ -30,6 +30,7 @@ from p2p_runtime.translator import Translator
 
 Image = NDArray[np.uint8]
 COLOURS = CITYSCAPES.colours_bgr()
+LIMITED_601 = Storage()
 STORAGES = [
     Storage(matrix, levels) for matrix in ("BT.601", "BT.709") for levels in ("limited", "full")
 ]
@@ -45,7 +46,7 @@ def street(height: int = 120, width: int = 160) -> Image:
     return COLOURS[ids]
 
 
-def stored(image: Image, storage: Storage = Storage()) -> Planes:
+def stored(image: Image, storage: Storage = LIMITED_601) -> Planes:
     """Halve a picture's chroma and lose nothing else; odd sides are repeated."""
     matrix, offset = storage.affine()
     levels = np.clip(np.rint(image @ matrix + offset), 0, 255)
@@ -57,6 +58,7 @@ def stored(image: Image, storage: Storage = Storage()) -> Planes:
 
 
 def contract_of(image: Image) -> PixelContract:
+    """Return a contract of an image's size."""
     return PixelContract(height=image.shape[0], width=image.shape[1], palette=CITYSCAPES)
 
 
@@ -174,10 +176,8 @@ def test_any_size_is_read_where_a_nearest_neighbour_resize_reads(
 def test_every_drift_of_planes_is_undone(drift: Any) -> None:
     """A video whose storage was taken for another comes back, though BGR would clip it."""
     parts = [part.split(" taken for ") for part in drift.name.split(" and ") if part]
-    true = taken = {"BT.601": "BT.601", "limited": "limited"}
     matrix = next((part for part in parts if part[0].startswith("BT")), ["BT.601", "BT.601"])
     levels = next((part for part in parts if not part[0].startswith("BT")), ["limited"] * 2)
-    del true, taken
     truth = COLOURS[np.arange(48).reshape(6, 8) % 29].repeat(8, axis=0).repeat(8, axis=1)
     right = stored(truth, Storage(matrix[0], levels[0]))
     seen = Planes(right.luma, right.cb, right.cr, Storage(matrix[1], levels[1]))
