@@ -10,11 +10,14 @@ import av
 import numpy as np
 
 from p2p_runtime.errors import SinkError
+from p2p_runtime.sources.decode import PixelReader
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["CODINGS", "DRIFTED", "Coding", "recode"]
+    from p2p_runtime.planes import Picture
+
+__all__ = ["CODINGS", "DRIFTED", "Coding", "Recoded", "read_back", "recode"]
 
 FRAMES_PER_S = 15
 
@@ -70,15 +73,27 @@ DRIFTED = (
 )
 
 
-def recode(frames: NDArray[np.uint8], coding: Coding) -> tuple[NDArray[np.uint8], int]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recoded:
+    """What is left of a video after a codec.
+
+    Attributes:
+        bgr: (N, H, W, 3) uint8, as FFmpeg converts it.
+        pictures: the same frames as `p2p-run` takes them: in planes, where the codec is 4:2:0.
+        kib: the file's size.
+    """
+
+    bgr: NDArray[np.uint8]
+    pictures: list[Picture]
+    kib: int
+
+
+def recode(frames: NDArray[np.uint8], coding: Coding) -> Recoded:
     """Encode and decode a video in memory.
 
     Args:
         frames: (N, H, W, 3) uint8 BGR, H and W even.
         coding: how.
-
-    Returns:
-        (N, H, W, 3) uint8 BGR, and the size of the file in bytes.
 
     Raises:
         SinkError: this PyAV has no such encoder.
@@ -97,11 +112,21 @@ def recode(frames: NDArray[np.uint8], coding: Coding) -> tuple[NDArray[np.uint8]
         for frame in frames:
             container.mux(stream.encode(_video_frame(frame, coding)))
         container.mux(stream.encode())
+    return read_back(file)
+
+
+def read_back(file: io.BytesIO) -> Recoded:
+    """Decode a video file in memory."""
     file.seek(0)
-    container = av.open(file)
+    to_bgr, to_pictures = (PixelReader("video", None, planes=planes) for planes in (False, True))
+    bgr, pictures = [], []
+    container: Any = av.open(file)
     with container:
-        decoded = [frame.to_ndarray(format="bgr24") for frame in container.decode(video=0)]
-    return np.stack(decoded), file.getbuffer().nbytes
+        for frame in container.decode(video=0):
+            bgr.append(np.asarray(to_bgr(frame), np.uint8))
+            pictures.append(to_pictures(frame))
+    kib = round(file.getbuffer().nbytes / 1024)
+    return Recoded(bgr=np.stack(bgr), pictures=pictures, kib=kib)
 
 
 def _video_frame(frame: NDArray[np.uint8], coding: Coding) -> av.VideoFrame:

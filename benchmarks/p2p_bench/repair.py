@@ -7,11 +7,12 @@ alone, by the nearest palette colour, and by label repair.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from p2p_runtime.contract import PixelContract
+    from p2p_runtime.planes import Picture
 
-    from .recoding import Coding
+    from .recoding import Coding, Recoded
 
 __all__ = ["Row", "main", "measure_coding", "measure_votes"]
 
@@ -46,7 +48,8 @@ class Row:
         kib: the file's size.
         exact: pixels that have their exact colour still.
         nearest: pixels whose nearest palette colour is right.
-        repaired: pixels that are right after repair.
+        repaired: pixels that are right after repair as `p2p-run` does it, from planes.
+        repaired_bgr: pixels that are right after repair of what FFmpeg made BGR of.
         left: of the pixels that the nearest colour gets wrong, how many repair gets wrong, net.
         thin_nearest, thin_repaired: mean intersection over union of small and thin classes.
         nearest_ms, repaired_ms: median time to fit a frame to 256x256 px on one core.
@@ -59,6 +62,7 @@ class Row:
     exact: float
     nearest: float
     repaired: float
+    repaired_bgr: float
     left: float | None
     thin_nearest: float
     thin_repaired: float
@@ -78,19 +82,16 @@ def measure_coding(truth: NDArray[np.uint8], coding: Coding, contract: PixelCont
     """
     from .recoding import recode
 
-    decoded, size = recode(truth, coding)
-    return measure_frames(coding.name, truth, decoded, contract, kib=round(size / 1024))
+    return measure_frames(coding.name, truth, recode(truth, coding), contract)
 
 
 def measure_frames(
     name: str,
     truth: NDArray[np.uint8],
-    decoded: NDArray[np.uint8],
+    decoded: Recoded,
     contract: PixelContract,
-    *,
-    kib: int,
 ) -> Row:
-    """Compare what was decoded, (N, H, W, 3) uint8 BGR, with the truth."""
+    """Compare what was decoded with the truth, (N, H, W, 3) uint8 BGR."""
     from dataclasses import replace
 
     import numpy as np
@@ -101,23 +102,31 @@ def measure_frames(
     palette = contract.palette
     ids = palette.to_ids(truth)
     watch = DriftWatch(palette)
-    drift = [watch.look(frame) for frame in decoded][-1]
-    nearest = palette.to_ids(decoded)
-    repaired = np.stack([contract.read(frame, drift=drift) for frame in decoded])
+    drift = [watch.look(frame) for frame in decoded.pictures][-1]
+    nearest = palette.to_ids(decoded.bgr)
+    repaired, repaired_bgr = (
+        np.stack([contract.read(frame, drift=drift) for frame in frames])
+        for frames in (decoded.pictures, decoded.bgr)
+    )
     small = replace(contract, height=SIDE_PX, width=SIDE_PX)
     wrong, left = float((nearest != ids).mean()), float((repaired != ids).mean())
     return Row(
         name=name,
-        kib=kib,
-        exact=float((decoded == truth).all(axis=-1).mean()),
+        kib=decoded.kib,
+        exact=float((decoded.bgr == truth).all(axis=-1).mean()),
         nearest=1 - wrong,
         repaired=1 - left,
+        repaired_bgr=float((repaired_bgr == ids).mean()),
         left=left / wrong if wrong else None,
         thin_nearest=_thin_iou(nearest, ids, palette.classes),
         thin_repaired=_thin_iou(repaired, ids, palette.classes),
-        nearest_ms=_median_ms(lambda frame: palette.snap(small.fit(frame, snap=False)), decoded),
-        repaired_ms=_median_ms(lambda frame: small.paint(small.read(frame, drift=drift)), decoded),
-        native_ms=_median_ms(lambda frame: contract.read(frame, drift=drift), decoded),
+        nearest_ms=_median_ms(
+            lambda frame: palette.snap(small.fit(frame, snap=False)), decoded.bgr
+        ),
+        repaired_ms=_median_ms(
+            lambda frame: small.paint(small.read(frame, drift=drift)), decoded.pictures
+        ),
+        native_ms=_median_ms(lambda frame: contract.read(frame, drift=drift), decoded.pictures),
         drift=drift.name,
     )
 
@@ -138,11 +147,11 @@ def measure_votes(
     assert contract.palette is not None
     ids = contract.palette.to_ids(truth)
     calm = ids[1:] == ids[:-1]
-    decoded, _ = recode(truth, coding)
+    decoded = recode(truth, coding)
     results = {}
     for vote in VOTES:
         fitter = Fitter(contract, vote=vote)
-        voted = contract.palette.to_ids(np.stack([fitter(frame) for frame in decoded]))
+        voted = contract.palette.to_ids(np.stack([fitter(frame) for frame in decoded.pictures]))
         flickers = (voted[1:] != voted[:-1]) & calm
         results[vote] = {
             "right": float((voted == ids).mean()),
@@ -154,15 +163,15 @@ def measure_votes(
 def to_markdown(rows: list[Row]) -> str:
     """Return the rows as a table for a page."""
     lines = [
-        "| codec | KiB | exact | nearest colour | repaired | errors left | thin classes, IoU "
-        "| ms, nearest | ms, repaired |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| codec | KiB | exact | nearest colour | repaired | from BGR | errors left "
+        "| thin classes, IoU | ms, nearest | ms, repaired |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         left = "" if row.left is None else f"{row.left:.0%}"
         lines.append(
             f"| {row.name} | {row.kib} | {row.exact:.1%} | {row.nearest:.2%} | {row.repaired:.2%} "
-            f"| {left} | {row.thin_nearest:.2f} → {row.thin_repaired:.2f} "
+            f"| {row.repaired_bgr:.2%} | {left} | {row.thin_nearest:.2f} → {row.thin_repaired:.2f} "
             f"| {row.nearest_ms:.2f} | {row.repaired_ms:.2f} |"
         )
     return "\n".join(lines)
@@ -177,7 +186,7 @@ def _thin_iou(ids: NDArray[np.uint8], truth: NDArray[np.uint8], classes: tuple[s
     return statistics.fmean(scores) if scores else 1.0
 
 
-def _median_ms(work: Callable[[NDArray[np.uint8]], object], frames: NDArray[np.uint8]) -> float:
+def _median_ms(work: Callable[[Any], object], frames: Sequence[Picture]) -> float:
     """Return the median time of ``work`` on a frame, in milliseconds, once all are known to it."""
     for frame in frames:
         work(frame)
@@ -190,8 +199,9 @@ def _median_ms(work: Callable[[NDArray[np.uint8]], object], frames: NDArray[np.u
 
 
 def _measure_lossy(path: Path, truth: NDArray[np.uint8], contract: PixelContract) -> Row:
-    kib = round(path.stat().st_size / 1024)
-    return measure_frames(path.name, truth, _read(str(path)), contract, kib=kib)
+    from .recoding import read_back
+
+    return measure_frames(path.name, truth, read_back(io.BytesIO(path.read_bytes())), contract)
 
 
 def _read(path: str) -> NDArray[np.uint8]:

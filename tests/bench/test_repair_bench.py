@@ -36,6 +36,7 @@ def test_repair_halves_the_errors_of_drawn_scenes(name: str) -> None:
     row = measure_coding(_draw(3), coding(name), CONTRACT)
     assert row.left is not None
     assert row.left < 0.5
+    assert row.repaired > row.repaired_bgr - 0.001
     assert row.thin_repaired > row.thin_nearest
 
 
@@ -43,8 +44,9 @@ def test_repair_halves_the_errors_of_drawn_scenes(name: str) -> None:
 def test_an_encoders_wrong_colours_are_recognised(drifted: Coding) -> None:
     """What FFmpeg stores by another matrix or range, and says nothing of, is found and undone."""
     truth = _draw(2)
-    decoded, _ = recode(truth, drifted)
-    assert find_drift(decoded[0], CITYSCAPES).name
+    decoded = recode(truth, drifted)
+    assert find_drift(decoded.bgr[0], CITYSCAPES).name
+    assert find_drift(decoded.pictures[0], CITYSCAPES).name
     row = measure_coding(truth, drifted, CONTRACT)
     assert row.repaired > row.nearest
     assert row.repaired > 0.985
