@@ -121,7 +121,7 @@ def measure_frames(
         thin_nearest=_thin_iou(nearest, ids, palette.classes),
         thin_repaired=_thin_iou(repaired, ids, palette.classes),
         nearest_ms=_median_ms(
-            lambda frame: palette.snap(small.fit(frame, snap=False)), decoded.bgr
+            lambda frame: palette.snap(small.fit(frame, snap=False)), list(decoded.bgr)
         ),
         repaired_ms=_median_ms(
             lambda frame: small.paint(small.read(frame, drift=drift)), decoded.pictures
