@@ -23,6 +23,8 @@ from p2p_runtime import discover, doctor
 from p2p_runtime.cli import main
 from p2p_runtime.console import P2PCommand, require_extra
 from p2p_runtime.errors import BundleError, MissingExtraError, OutputError
+from p2p_runtime.planes import Planes
+from p2p_runtime.translator import Translator
 
 Image = NDArray[np.uint8]
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "camvid_clip"
@@ -64,6 +66,26 @@ def test_a_video_is_translated_next_to_the_user(
     run = json.loads((tmp_path / "run.json").read_text())["run"]
     assert (run["precision"], run["device"]) == ("fp32", "cpu")
     assert {"onnxruntime", "opencv", "av", "p2p_runtime"} <= set(run)
+
+
+@pytest.mark.parametrize(("flags", "planes"), [((), True), (("--no-snap",), False)])
+def test_label_videos_are_read_in_their_planes(
+    p2p_run: Callable[..., Result],
+    bundle: Path,
+    video: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    flags: tuple[str, ...],
+    planes: bool,
+) -> None:
+    """Label repair is given what the codec stored; without repair there is nothing to gain."""
+    begun: list[object] = []
+    begin = Translator.begin
+    monkeypatch.setattr(
+        Translator, "begin", lambda self, frame: begun.append(frame) or begin(self, frame)
+    )
+    result = p2p_run("--video", video, "--model", bundle, "--output", "null:", *flags)
+    assert result.exit_code == 0, result.output
+    assert [isinstance(frame, Planes) for frame in begun] == [planes] * 20
 
 
 def test_the_demo_needs_nothing_but_the_package(p2p_run: Callable[..., Result]) -> None:

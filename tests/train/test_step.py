@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from p2p_runtime.errors import ConfigError
 from p2p_train import step as step_module
 from p2p_train.config import GanLoss, TrainConfig
 from p2p_train.data import PairBatch
@@ -103,6 +104,18 @@ def found_move(picture: torch.Tensor, moved: torch.Tensor) -> tuple[int, int]:
         for columns in reach
         if torch.equal(shifted(picture, rows, columns), moved)
     )
+
+
+def test_a_light_adversary_moves_the_generator_less(tiny: MakeConfig) -> None:
+    """With little else to learn from, steps follow the weight of the adversarial loss."""
+    moved: dict[float, torch.Tensor] = {}
+    for weight in (1.0, 0.25):
+        state = TrainState(tiny(lambda_gan=weight, lambda_l1=1e-9, dropout=0.0), CPU)
+        train_step(state, batch())
+        moved[weight] = state.generator.last[0].weight.grad.clone()
+    torch.testing.assert_close(moved[0.25], 0.25 * moved[1.0], rtol=1e-3, atol=1e-9)
+    with pytest.raises(ConfigError, match="lambda-gan"):
+        tiny(lambda_gan=0.0)
 
 
 def test_even_ups_stay_even_while_they_learn(tiny: MakeConfig) -> None:
