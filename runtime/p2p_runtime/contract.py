@@ -15,10 +15,10 @@ import numpy as np
 
 from .drift import NO_DRIFT, Drift
 from .errors import ContractError
-from .evidence import BgrEvidence, BgrKey, PlanesEvidence, PlanesKey
+from .evidence import BgrEvidence, BgrKey, PlanesEvidence, PlanesKey, PlanesPalette
 from .nearest import NEAR, ColourTable
 from .palette import Palette
-from .planes import Picture, Planes, Storage, thinned, to_bgr
+from .planes import Picture, Planes, Storage, to_bgr
 from .repair import repaired_ids
 from .sampling import sample
 
@@ -130,8 +130,10 @@ class PixelContract:
         Raises:
             ContractError: the contract has no palette.
         """
-        table = _whole_palette(self._labels, self.used, drift)
-        return float(((table.codes(thinned(frame, every_px, every_px)) & NEAR) == 0).mean())
+        if isinstance(frame, Planes):
+            return _planes_palette(self._labels, drift, frame.storage).off(frame, every_px)
+        codes = _whole_palette(self._labels, self.used, drift).codes(frame[::every_px, ::every_px])
+        return float(((codes & NEAR) == 0).mean())
 
     @property
     def _labels(self) -> Palette:
@@ -269,6 +271,11 @@ def _planes_key(
 ) -> PlanesKey:
     classes = _admitted(palette, used)
     return PlanesKey(classes, drift.levels(palette.colours_bgr())[classes], storage)
+
+
+@lru_cache(maxsize=4)
+def _planes_palette(palette: Palette, drift: Drift, storage: Storage) -> PlanesPalette:
+    return PlanesPalette(drift.levels(palette.colours_bgr()), storage)
 
 
 @lru_cache(maxsize=4)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import cv2
 import numpy as np
 
-from .nearest import ID, SURE, YCBCR_OF_BGR, ColourTable, nearest_places
+from .nearest import ID, NEAR_LEVELS, SURE, YCBCR_OF_BGR, ColourTable, nearest_places
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,6 +28,7 @@ __all__ = [
     "Pixels",
     "PlanesEvidence",
     "PlanesKey",
+    "PlanesPalette",
 ]
 
 NO_CLASS = 255
@@ -213,6 +214,30 @@ class PlanesEvidence:
     def _sure(self, luma: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the class that blocks with this luma, (H / 2, W / 2), are sure of."""
         return np.take(self._key.sure, self._chroma | _cells_of_luma(luma), mode="clip")
+
+
+class PlanesPalette:
+    """Tells what lies near any of a palette's colours, in a codec's planes.
+
+    Args:
+        seen_levels: (N, 3) BGR, the levels, unclipped, in which each colour is seen.
+        storage: what the planes' levels mean.
+    """
+
+    def __init__(self, seen_levels: NDArray[np.float64], storage: Storage) -> None:
+        levels = np.asarray(seen_levels, np.float32)
+        middles = storage.bgr(_middles_of_cells())
+        away = np.abs(middles - levels[nearest_places(middles, levels)])
+        self._near = (away <= NEAR_LEVELS).all(axis=-1)
+
+    def off(self, frame: Planes, every_px: int) -> float:
+        """Return the share (0-1) of pixels that lie near none; see ``NEAR_LEVELS``.
+
+        The middle of a pixel's cell speaks for it.
+        """
+        thin = frame.thinned(every_px, every_px)
+        cells = _cells_of_chroma(thin.cb, thin.cr) | _cells_of_luma(thin.luma)
+        return 1 - float(np.take(self._near, cells).mean())
 
 
 def _between_blocks(

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Picture", "Planes", "Storage", "thinned", "to_bgr"]
+__all__ = ["Picture", "Planes", "Storage", "Thinned", "thinned", "to_bgr"]
 
 # Luma weights of (blue, green, red): ITU-R BT.601-7, BT.709-6.
 _LUMA = {"BT.601": (0.114, 0.587, 0.299), "BT.709": (0.0722, 0.7152, 0.2126)}
@@ -56,6 +56,14 @@ class Storage:
         return stored @ matrix + offset
 
 
+class Thinned(NamedTuple):
+    """Some pixels of a frame: (h, w) uint8 each, luma and chroma of the same place."""
+
+    luma: NDArray[np.uint8]
+    cb: NDArray[np.uint8]
+    cr: NDArray[np.uint8]
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Planes:
     """A frame in 4:2:0. Nobody changes its pixels.
@@ -76,12 +84,16 @@ class Planes:
         """(H, W, 3), the shape that the frame has as BGR."""
         return (*self.luma.shape[:2], 3)
 
-    def bgr(self, rows: int = 1, columns: int = 1) -> NDArray[np.uint8]:
-        """Return the frame, or every so many rows and columns of it, as (h, w, 3) uint8 BGR."""
-        luma = self.luma[::rows, ::columns]
+    def thinned(self, rows: int, columns: int) -> Thinned:
+        """Return every so many rows and columns, with the chroma of each pixel."""
         height, width = self.luma.shape
         at = np.ix_(np.arange(0, height, rows) >> 1, np.arange(0, width, columns) >> 1)
-        stored = np.stack([luma, self.cb[at], self.cr[at]], axis=-1).astype(np.float32)
+        luma = np.ascontiguousarray(self.luma[::rows, ::columns])
+        return Thinned(luma, self.cb[at], self.cr[at])
+
+    def bgr(self, rows: int = 1, columns: int = 1) -> NDArray[np.uint8]:
+        """Return the frame, or every so many rows and columns of it, as (h, w, 3) uint8 BGR."""
+        stored = np.stack(self.thinned(rows, columns), axis=-1).astype(np.float32)
         return np.clip(np.rint(self.storage.bgr(stored)), 0, 255).astype(np.uint8)
 
     def picked(self, rows: NDArray[np.intp] | None, columns: NDArray[np.intp] | None) -> Planes:

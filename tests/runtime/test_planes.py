@@ -122,6 +122,18 @@ def test_a_thinned_frame_is_the_same_with_fewer_pixels(
     np.testing.assert_array_equal(thinned(planes, *steps), planes.bgr()[:: steps[0], :: steps[1]])
 
 
+def test_the_share_off_the_palette_is_that_of_bgr() -> None:
+    """A label map has none, another's colours are all off, and noise is told nearly alike."""
+    contract = contract_of(street())
+    assert contract.off_palette(stored(street()), every_px=8) < 0.02  # mixed along the edges
+    assert contract.off_palette(stored(np.full((64, 64, 3), (40, 110, 180), np.uint8))) == 1
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
+    planes = stored(noise.repeat(8, axis=0).repeat(8, axis=1))
+    assert contract.off_palette(planes) == pytest.approx(
+        contract.off_palette(planes.bgr()), abs=0.1
+    )
+
+
 @pytest.mark.parametrize("storage", STORAGES, ids=lambda s: f"{s.matrix} {s.levels}")
 def test_halved_chroma_is_nearly_undone(storage: Storage) -> None:
     """From its planes a street comes back with few wrong pixels, however they are stored."""
