@@ -125,7 +125,7 @@ def test_a_thinned_frame_is_the_same_with_fewer_pixels(
 def test_the_share_off_the_palette_is_that_of_bgr() -> None:
     """A label map has none, another's colours are all off, and noise is told nearly alike."""
     contract = contract_of(street())
-    assert contract.off_palette(stored(street()), every_px=8) < 0.02  # mixed along the edges
+    assert contract.off_palette(stored(street())) < 0.03  # mixed along the edges
     assert contract.off_palette(stored(np.full((64, 64, 3), (40, 110, 180), np.uint8))) == 1
     noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
     planes = stored(noise.repeat(8, axis=0).repeat(8, axis=1))
