@@ -50,7 +50,12 @@ def time_width(ngf: int, *, side_px: int, frames: int, threads: int) -> tuple[Ro
 
 
 def time_students(
-    widths: Sequence[int], *, side_px: int, frames: int, threads: int
+    widths: Sequence[int],
+    *,
+    side_px: int,
+    frames: int,
+    threads: int,
+    bundles: Sequence[Path] = (),
 ) -> tuple[Row, ...]:
     """Return a row for the widest generator in torch eager, and one for each width in int8.
 
@@ -59,6 +64,7 @@ def time_students(
     Args:
         widths: of the generators.
         side_px, frames, threads: as for :func:`time_width`.
+        bundles: exported models of the same size, to be timed beside them.
     """
     from .backends import BACKENDS, EAGER
     from .backends.runtime_backend import RuntimeBackend
@@ -73,6 +79,7 @@ def time_students(
             folder.mkdir()
             runs[ngf] = write_random_run(folder, ngf=ngf, height=side_px, width=side_px)
         students = {f"int8, ngf {ngf}": run.bundles["int8"] for ngf, run in runs.items()}
+        students |= {f"{path.parent.name}/{path.name}": path for path in bundles}
         files = replace(runs[max(widths)], bundles=students)
         rivals = [RuntimeBackend(name=name, what=name, needs=name) for name in students]
         inputs, _ = bench_frames(files, None, frames, batch=1)
@@ -83,8 +90,16 @@ def time_students(
 @click.command(cls=P2PCommand)
 @click.option("--frames", metavar="N", type=click.IntRange(2), default=60, show_default=True)
 @click.option("--threads", metavar="N", type=click.IntRange(1), default=2, show_default=True)
+@click.option(
+    "--student",
+    "bundles",
+    multiple=True,
+    metavar="MODEL.onnx",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="An exported student of 256x256 px, to be timed beside them.",
+)
 @click.option("--json", "output", metavar="FILE", type=click.Path(path_type=Path), default=None)
-def main(frames: int, threads: int, output: Path | None) -> None:
+def main(frames: int, threads: int, bundles: tuple[Path, ...], output: Path | None) -> None:
     """Time torch eager, fp32 and two forms of int8 at widths 16, 32 and 64, 256x256, batch 1."""
     setup_logging()
     from p2p_runtime.files import write_text
@@ -99,7 +114,7 @@ def main(frames: int, threads: int, output: Path | None) -> None:
         figures[f"ngf {ngf}"] = {one.name: round(one.median_ms, 2) for one in latencies}
         cells = [f"{one.name} {one.median_ms:.1f} ms ({one.speedup:.2f}x)" for one in latencies]
         click.echo(f"ngf {ngf}: {'  '.join(cells)}")
-    rows = time_students((8, *WIDTHS), side_px=256, frames=frames, threads=threads)
+    rows = time_students((8, *WIDTHS), side_px=256, frames=frames, threads=threads, bundles=bundles)
     students = {row.latency.name: row.latency for row in rows if row.latency is not None}
     cells = [
         f"{name} {one.median_ms:.1f} ms ({one.speedup:.1f}x)" for name, one in students.items()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from p2p_bench.random_run import write_random_int8
 from p2p_bench.widths import time_students, time_width
+from p2p_train.config import TrainConfig
 
 
 def test_each_form_of_a_random_generator_is_timed() -> None:
@@ -15,8 +19,12 @@ def test_each_form_of_a_random_generator_is_timed() -> None:
     assert rows[3].psnr_db == rows[2].psnr_db  # two ways to say one shuffle
 
 
-def test_students_take_turns_with_the_widest_in_torch() -> None:
-    """One reference, and an integer file of each width, on the same frames."""
-    rows = time_students((4, 2), side_px=32, frames=3, threads=1)
-    assert [row.name for row in rows] == ["eager", "int8, ngf 2", "int8, ngf 4"]
+def test_students_take_turns_with_the_widest_in_torch(tmp_path: Path) -> None:
+    """One reference, an integer file of each width, and an exported one, on the same frames."""
+    exported = tmp_path / "student.onnx"
+    write_random_int8(exported, TrainConfig(ngf=2, downs=4, height=32, width=32))
+    rows = time_students((4, 2), side_px=32, frames=3, threads=1, bundles=[exported])
+    named = f"{tmp_path.name}/student.onnx"
+    assert [row.name for row in rows] == ["eager", "int8, ngf 2", "int8, ngf 4", named]
+    assert all(row.latency.frames == 3 for row in rows)
     assert rows[2].psnr_db > rows[1].psnr_db  # only the widest is the same generator
