@@ -152,15 +152,18 @@ def _crosscheck(path: Path) -> list[str]:
 def _pipeline(path: Path) -> list[str]:
     if not path.is_file():
         return []
+    document = _read(path)
+    machine = document["machine"]
     return [
         "## The whole of p2p-run",
         "`python -m p2p_bench.pipeline`: milliseconds that each stage of a frame takes, p50 / p95, "
-        "and the bare engine's median beside them "
+        f"and the bare engine's median beside them; {document['rounds']} rounds on "
+        f"{machine['cpu'].strip()} ({', '.join(machine['flags'])}), {machine['threads']} threads "
         "([figures](benchmarks/pipeline.json)).",
-        tables.pipeline_table(_read(path)["models"]),
+        tables.pipeline_table(document["models"]),
         "All that `p2p-run` takes, against the engine on the same frames. *Alone* translates frame "
         "after frame on all threads, *in lanes* as many at a time as `p2p-run` does.",
-        tables.overhead_table(_read(path)["models"]),
+        tables.overhead_table(document["models"]),
     ]
 
 
