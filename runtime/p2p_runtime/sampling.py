@@ -64,7 +64,7 @@ def sample(height: int, width: int, to_height: int, to_width: int) -> Sampling:
     """
     rows_read, rows = _axis(height, to_height)
     columns_read, columns = _axis(width, to_width)
-    block_columns = (width + 1 if columns_read is None else len(columns_read)) // 2
+    block_columns = (width if columns_read is None else len(columns_read)) // 2
     blocks = (rows >> 1)[:, np.newaxis] * block_columns + (columns >> 1)
     even = not (height % 2 or width % 2)
     whole = even and (height, width) == (to_height, to_width)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from label_maps import COLOURS, contract_of, wrong
 from numpy.typing import NDArray
 
 from p2p_runtime import contract as contract_module
@@ -29,7 +30,6 @@ from p2p_runtime.sources.videofile import VideoFileSource
 from p2p_runtime.translator import Translator
 
 Image = NDArray[np.uint8]
-COLOURS = CITYSCAPES.colours_bgr()
 LIMITED_601 = Storage()
 STORAGES = [
     Storage(matrix, levels) for matrix in ("BT.601", "BT.709") for levels in ("limited", "full")
@@ -55,16 +55,6 @@ def stored(image: Image, storage: Storage = LIMITED_601) -> Planes:
     blocks = even.reshape(even.shape[0] // 2, 2, even.shape[1] // 2, 2, 3).mean(axis=(1, 3))
     cb, cr = (np.rint(blocks[..., part]).astype(np.uint8) for part in (1, 2))
     return Planes(levels[..., 0].astype(np.uint8), cb, cr, storage)
-
-
-def contract_of(image: Image) -> PixelContract:
-    """Return a contract of an image's size."""
-    return PixelContract(height=image.shape[0], width=image.shape[1], palette=CITYSCAPES)
-
-
-def wrong(image: Image, truth: Image) -> float:
-    """Return the share (0-1) of pixels of another class."""
-    return float((image != truth).any(axis=-1).mean())
 
 
 @pytest.mark.parametrize("colours", [(2, 0), (2, 1), (2, 2), (1, 1), (1, 2), (5, 0), (6, 1)])

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from label_maps import COLOURS, contract_of, wrong
 from numpy.typing import NDArray
 
 from p2p_runtime.contract import PixelContract
@@ -20,13 +21,6 @@ from p2p_runtime.sources.videofile import VideoFileSource
 
 Image = NDArray[np.uint8]
 USED = (0, 3, 7, 13, 16, 18, 21)
-COLOURS = CITYSCAPES.colours_bgr()
-
-
-def contract_of(image: Image, used: tuple[int, ...] | None = None) -> PixelContract:
-    """Return a contract of an image's size."""
-    height, width = image.shape[:2]
-    return PixelContract(height=height, width=width, palette=CITYSCAPES, used=used)
 
 
 def street(height: int = 120, width: int = 160) -> Image:
@@ -49,11 +43,6 @@ def subsampled(image: Image) -> Image:
     chroma = cv2.resize(half, (width, height), interpolation=cv2.INTER_NEAREST)
     chroma[..., 0] = ycc[..., 0]
     return np.asarray(cv2.cvtColor(chroma, cv2.COLOR_YCrCb2BGR), np.uint8)
-
-
-def wrong(image: Image, truth: Image) -> float:
-    """Return the share (0-1) of pixels of another class."""
-    return float((image != truth).any(axis=-1).mean())
 
 
 def test_halved_chroma_is_nearly_undone() -> None:

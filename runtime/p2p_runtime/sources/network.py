@@ -35,7 +35,7 @@ class NetworkCapture:
         self,
         url: str,
         timeout_s: float,
-        ids_palette: Palette | None = None,
+        ids_palette: Palette | None,
         *,
         planes: bool = False,
     ) -> None:
