@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from .planes import Storage
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -34,9 +36,7 @@ SURE_LEVELS = 12
 Found on the CamVid label video: 8 leaves thin poles without sure pixels, 16 takes riders for
 persons, whose colours are 17 levels of chroma apart."""
 
-YCBCR_OF_BGR = np.array(
-    [[0.114, 0.587, 0.299], [0.5, -0.3313, -0.1687], [-0.0813, -0.4187, 0.5]], np.float32
-).T
+YCBCR_OF_BGR = np.asarray(Storage("BT.601", "full").affine()[0], np.float32)
 """(3, 3): BGR rows times this are (luma, Cb, Cr), all in levels; ITU-T T.871, without offsets."""
 
 ID = 0x00FF

@@ -18,18 +18,15 @@ if TYPE_CHECKING:
 
     from p2p_runtime.frames import Frame
 
-__all__ = ["CODEC", "H264Encoder"]
+__all__ = ["CODEC", "CRF", "PRESET", "H264Encoder"]
 
 CODEC = "libx264"
 GOP_FRAMES = 12
 """A fragment reaches the disk with the next key frame: so many frames a crash may cost."""
 
-# The translated CamVid video, 101 frames of 480x360 px, on two cores of a Xeon with AMX; PSNR of
-# what is read back against what was written, and CPU time a frame with the conversion from BGR:
-#   veryfast, crf 18, FFmpeg's conversion    804 KiB   38.4 dB   4.7 ms
-#   veryfast, crf 18, OpenCV's               820 KiB   40.2 dB   4.1 ms
-#   superfast, crf 19, OpenCV's              869 KiB   40.3 dB   2.6 ms
-#   ultrafast, crf 19, OpenCV's             1038 KiB   40.1 dB   1.4 ms
+PRESET, CRF = "ultrafast", 19
+"""libx264's effort, and its quality: the least effort, since an edge device's cores belong to the
+model. docs/running.md has what others cost, see ``python -m p2p_bench.encoding``."""
 
 _TIME_BASE = Fraction(1, 90_000)
 _MAX_FPS_DENOMINATOR = 1001  # 30000/1001 and its relatives come out exact
@@ -43,7 +40,17 @@ class H264Encoder:
         written: how many frames were encoded.
     """
 
-    def __init__(self, container: Any, name: str, *, width: int, height: int, fps: float) -> None:
+    def __init__(
+        self,
+        container: Any,
+        name: str,
+        *,
+        width: int,
+        height: int,
+        fps: float,
+        preset: str = PRESET,
+        crf: int = CRF,
+    ) -> None:
         """Add a video stream to a container; the container stays the caller's.
 
         Args:
@@ -51,13 +58,15 @@ class H264Encoder:
             name: what errors call it.
             width, height: size of the frames in pixels; odd sides grow by one.
             fps: frames a second, for players; each frame is shown at its own time.
+            preset: libx264's name of how much effort it makes.
+            crf: libx264's constant rate factor; smaller is better and larger.
         """
         self.written = 0
         self._container, self._name = container, name
         self._shape, self._last_pts = (height, width, 3), -1
         rate = Fraction(fps).limit_denominator(_MAX_FPS_DENOMINATOR)
         # Zero latency: no frame waits in the encoder for a crash to take it.
-        options = {"preset": "superfast", "crf": "19", "tune": "zerolatency"}
+        options = {"preset": preset, "crf": str(crf), "tune": "zerolatency"}
         self._stream: Any = container.add_stream(CODEC, rate=rate, options=options)
         self._stream.width, self._stream.height = width + width % 2, height + height % 2
         self._stream.pix_fmt = "yuv420p"
