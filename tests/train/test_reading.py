@@ -80,7 +80,7 @@ def test_a_colour_of_no_class_is_not_asked_for(read: MakeConfig) -> None:
     reader = reader_of(read())
     grey = torch.full((1, 3, SIDE_PX, SIDE_PX), 0.123)
     assert (reader.wanted(grey) == IGNORED).all()
-    assert float(reader.loss(grey, grey)) == 0
+    assert float(reader.labels_loss(reader.look(grey), grey)) == 0
 
 
 def test_real_photos_read_better_than_noise(read: MakeConfig) -> None:
@@ -88,33 +88,61 @@ def test_real_photos_read_better_than_noise(read: MakeConfig) -> None:
     reader = reader_of(read())
     photo, label = toy_signals()
     noise = torch.rand_like(photo) * 2 - 1
-    assert float(reader.loss(label, photo)) < 0.5 * float(reader.loss(label, noise))
+    of_photo, of_noise = (reader.labels_loss(reader.look(x), label) for x in (photo, noise))
+    assert float(of_photo) < 0.5 * float(of_noise)
+
+
+def test_textures_are_compared_wherever_they_are(read: MakeConfig) -> None:
+    """Noise is like noise moved, unlike the plain mean of it, and that learns to be like it."""
+    reader = reader_of(read())
+    noise = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    moved = noise.roll((16, 24), dims=(2, 3))
+    plain = noise.mean(dim=(2, 3), keepdim=True).expand_as(noise).clone().requires_grad_(True)
+    same, elsewhere, other = (
+        reader.texture_loss(reader.look(image), noise) for image in (noise, moved, plain)
+    )
+    assert same.item() == 0
+    assert elsewhere.item() < 0.1 * other.item()
+    other.backward()
+    assert plain.grad is not None
+    assert plain.grad.abs().sum() > 0
 
 
 def test_only_the_image_learns(read: MakeConfig) -> None:
     """Gradients reach the picture and stop there."""
     reader = reader_of(read())
     photo, label = toy_signals()
-    reader.loss(label, photo.requires_grad_(True)).backward()
+    seen = reader.look(photo.requires_grad_(True))
+    reader.labels_loss(seen, label).backward()
     assert photo.grad is not None
     assert photo.grad.abs().sum() > 0
     assert all(parameter.grad is None for parameter in reader.judge.network.parameters())
     assert not reader.judge.network.training
 
 
-def test_a_step_counts_it(read: MakeConfig) -> None:
-    """The loss has its name in the log, and its weight decides what is learned."""
+@pytest.mark.parametrize(
+    ("weight_of", "loss"),
+    [("lambda_labels", "generator_labels"), ("lambda_texture", "generator_texture")],
+)
+def test_a_step_counts_it(read: MakeConfig, weight_of: str, loss: str) -> None:
+    """Each loss has its name in the log, and its weight decides what is learned."""
     both = torch.from_numpy(np.stack([draw_pair(seed)[..., ::-1] for seed in range(4)]))
     pairs = PairBatch(source=both[:, :, SIDE_PX:], target=both[:, :, :SIDE_PX])
     weights = []
-    for weight in (0.0, 10.0):
-        config = read(lambda_labels=weight)
+    for weight in (1.0, 10.0):
+        config = read(**{weight_of: weight})
         state = TrainState(config, CPU, reader=reader_of(config))
         losses = train_step(state, pairs)
-        assert "generator_labels" in losses.named
+        assert loss in losses.named
         assert config.loss_names == tuple(losses.named)
         weights.append(state.generator.last[0].weight.detach().clone())
     assert not torch.equal(*weights)
+
+
+def test_texture_without_a_reader_is_refused() -> None:
+    """Nobody would see it."""
+    with pytest.raises(ConfigError, match="give a --reader"):
+        TrainConfig(lambda_texture=1.0)
 
 
 def test_a_run_that_is_read_goes_on_exactly(read: MakeConfig, tmp_path: Path) -> None:

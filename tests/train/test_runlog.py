@@ -81,7 +81,12 @@ def test_curves_of_short_and_long_runs(epochs: int, make: object) -> None:
 def test_every_loss_that_a_run_may_have_has_a_place_in_the_log_and_a_curve(tmp_path: Path) -> None:
     """Whatever the settings add to what is minimised is written down and drawn."""
     config = TrainConfig(
-        teacher="t.pt", reader="judge.pt", consistency=10.0, distil_tv=1.0, batch_size=4
+        teacher="t.pt",
+        reader="judge.pt",
+        lambda_texture=1.0,
+        consistency=10.0,
+        distil_tv=1.0,
+        batch_size=4,
     )
     RunLog(tmp_path, 0).add(record(1, **dict.fromkeys(config.loss_names, 0.5)), GRID)
     line = json.loads((tmp_path / "log.jsonl").read_text())

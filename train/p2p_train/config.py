@@ -60,6 +60,7 @@ class TrainConfig:
         reader: file of a judge that reads the labels off generated pictures, as it does off real
             photos; None for no such loss. See :mod:`p2p_train.reading`.
         lambda_labels: weight of what it reads amiss.
+        lambda_texture: weight of how far the textures that it sees are from the real photo's.
         distil_l1, distil_ssim, distil_feature, distil_style, distil_channel, distil_tv: weights of
             what the generator learns from its teacher, beside the other losses.
         ngf, ndf: width of the generator's and the discriminator's first layer.
@@ -112,6 +113,7 @@ class TrainConfig:
     eyes: str = "teacher"
     reader: str | None = None
     lambda_labels: float = 10.0
+    lambda_texture: float = 0.0
     distil_l1: float = 20.0
     distil_ssim: float = 10.0
     distil_feature: float = 20.0
@@ -153,6 +155,8 @@ class TrainConfig:
                 "estimate-norm is for the averaged weights of a generator with BatchNorm: "
                 "give --ema 0.999 and --norm batch with it"
             )
+        if self.lambda_texture and self.reader is None:
+            raise ConfigError("lambda-texture is what a reader sees; give a --reader JUDGE.pt")
         if self.gan_loss == "none" and not self.lambda_l1 and self.teacher is None:
             raise ConfigError(
                 "without adversary and L1 there is nothing to learn from; give a --teacher"
@@ -183,6 +187,7 @@ class TrainConfig:
             "generator_adversarial": self.lambda_gan,
             "generator_l1": self.lambda_l1,
             "generator_labels": self.lambda_labels,
+            "generator_texture": self.lambda_texture,
             "generator_consistency": self.consistency,
         }
         return {**own, **self.distillation}
@@ -193,8 +198,9 @@ class TrainConfig:
         game = ("generator_adversarial", "generator_l1", "discriminator_real", "discriminator_fake")
         losses = ("generator_l1",) if self.gan_loss == "none" else game
         read = () if self.reader is None else ("generator_labels",)
+        seen = ("generator_texture",) if self.lambda_texture else ()
         steady = ("generator_consistency",) if self.consistency else ()
-        return (*losses, *read, *steady, *self.distillation)
+        return (*losses, *read, *seen, *steady, *self.distillation)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values; :meth:`from_json` reads them back."""
@@ -233,6 +239,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "lambda_gan": (_TINY, 10**6),
     "lambda_l1": (0, 10**6),
     "lambda_labels": (0, 10**6),
+    "lambda_texture": (0, 10**6),
     "consistency": (0, 10**6),
     **{f"distil_{what}": (0, 10**6) for what in _LESSONS},
     "ngf": (1, 1024),

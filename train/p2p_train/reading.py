@@ -1,9 +1,12 @@
-"""Asking that the labels can be read off the picture again.
+"""Showing the generator's pictures to a judge that learned from real photos.
 
-A judge that learned from real photos reads the generated picture; where it reads another class
-than the input asked for, the generator is told so. Hoffman et al. 2018, "CyCADA" (arXiv
-1711.03213), call this the semantic consistency loss; there as here the network that reads has
-finished learning.
+Where it reads another class than the input asked for, the generator is told so. Hoffman et al.
+2018, "CyCADA" (arXiv 1711.03213), call this the semantic consistency loss; there as here the
+network that reads has finished learning.
+
+The same look tells whether surfaces have the texture that they have in the photo. A loss that
+compares pixels asks for the mean of all streets that the labels may stand for, which is a blur;
+what is averaged over the picture, as here, has a mean that is no blur.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from p2p_runtime.errors import ConfigError
 from p2p_runtime.palette import Palette
 
 from .config import Precision, TrainConfig
+from .distillation.losses import channel_distance
 from .judge import Judge
 from .judge.model import VOTE_PX, void_classes
 from .metrics.labels import IGNORED
@@ -27,6 +31,9 @@ from .precision import autocast, stop_learning
 from .tensorfile import digest
 
 __all__ = ["Reader", "load_reader"]
+
+TEXTURE_STAGES = 2
+"""The judge's stages that see texture: at 1/4 and 1/8 of the image. Further ones see things."""
 
 NOBODY = -1
 """The class of a colour that no class of the palette has."""
@@ -47,15 +54,31 @@ class Reader:
     precision: Precision
     sha256: str
 
-    def loss(self, source: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+    def look(self, image: torch.Tensor) -> list[torch.Tensor]:
+        """Return what the judge's stages see in (N, 3, H, W) RGB in [-1, 1], fine to coarse."""
+        with autocast(self.precision, image.device):
+            return self.judge.network.maps(image)
+
+    def texture_loss(self, seen: list[torch.Tensor], photo: torch.Tensor) -> torch.Tensor:
+        """Return how far the textures that were seen are from a photo's, wherever in it they are.
+
+        Args:
+            seen: what :meth:`look` returned of generated pictures; gradients flow into this.
+            photo: the real ones, (N, 3, H, W) RGB in [-1, 1].
+        """
+        with torch.no_grad():
+            real = self.look(photo)
+        return channel_distance(zip(seen[:TEXTURE_STAGES], real[:TEXTURE_STAGES], strict=True))
+
+    def labels_loss(self, seen: list[torch.Tensor], source: torch.Tensor) -> torch.Tensor:
         """Return the mean cross-entropy of what is read and what was asked for.
 
         Args:
-            source: label maps as the generator reads them, (N, 3, H, W) RGB in [-1, 1].
-            image: what it made of them, of the same shape; gradients flow into this.
+            seen: what :meth:`look` returned of generated pictures; gradients flow into this.
+            source: the label maps they were made of, (N, 3, H, W) RGB in [-1, 1].
         """
-        with autocast(self.precision, image.device):
-            logits = self.judge.network(image)  # (N, classes, H / 2, W / 2)
+        with autocast(self.precision, source.device):
+            logits = self.judge.network.read(seen)  # (N, classes, H / 2, W / 2)
         wanted = self.wanted(source)
         lost = functional.cross_entropy(
             logits.float(), wanted, ignore_index=IGNORED, reduction="sum"

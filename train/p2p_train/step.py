@@ -144,7 +144,10 @@ def _generator_losses(
             fooled_logits = state.discriminator.judge(source, drawing.image)
         losses["generator_adversarial"] = adversarial_loss(state.config.gan_loss, fooled_logits)
     if state.reader is not None:
-        losses["generator_labels"] = state.reader.loss(source, drawing.image)
+        seen = state.reader.look(drawing.image)
+        losses["generator_labels"] = state.reader.labels_loss(seen, source)
+        if state.config.lambda_texture:
+            losses["generator_texture"] = state.reader.texture_loss(seen, target)
     if drawing.unsteadiness is not None:
         losses["generator_consistency"] = drawing.unsteadiness
     if state.distillation is not None:

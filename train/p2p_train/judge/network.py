@@ -40,7 +40,10 @@ class JudgeNet(nn.Module):
 
     def forward(self, signal: torch.Tensor) -> torch.Tensor:
         """Turn (N, 3, H, W) in [-1, 1] into logits (N, classes, H / 2, W / 2)."""
-        maps = self.maps(signal)
+        return self.read(self.maps(signal))
+
+    def read(self, maps: list[torch.Tensor]) -> torch.Tensor:
+        """Turn what :meth:`maps` returned into logits (N, classes, H / 2, W / 2)."""
         merged: torch.Tensor = self.laterals[-1](maps[-1])  # (N, width, H / 32, W / 32)
         for lateral, fine in zip(reversed(self.laterals[:-1]), reversed(maps[:-1]), strict=True):
             coarse = functional.interpolate(merged, size=fine.shape[2:], mode="bilinear")
