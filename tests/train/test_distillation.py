@@ -17,11 +17,11 @@ from toy_pairs import SIDE_PX
 from p2p_runtime.contract import PixelContract
 from p2p_runtime.errors import CheckpointError, ConfigError
 from p2p_runtime.palette import CITYSCAPES
+from p2p_train import likeness as lessons
 from p2p_train.checkpoint import Checkpoint
 from p2p_train.cli import main
 from p2p_train.config import TrainConfig
 from p2p_train.distillation import Teacher, load_teacher
-from p2p_train.distillation import losses as lessons
 from p2p_train.judge import Judge
 from p2p_train.state import TrainState
 from p2p_train.step import train_step

@@ -83,7 +83,7 @@ def test_every_loss_that_a_run_may_have_has_a_place_in_the_log_and_a_curve(tmp_p
     config = TrainConfig(
         teacher="t.pt",
         reader="judge.pt",
-        lambda_texture=1.0,
+        lambda_style=1.0,
         consistency=10.0,
         distil_tv=1.0,
         batch_size=4,

@@ -60,7 +60,8 @@ class TrainConfig:
         reader: file of a judge that reads the labels off generated pictures, as it does off real
             photos; None for no such loss. See :mod:`p2p_train.reading`.
         lambda_labels: weight of what it reads amiss.
-        lambda_texture: weight of how far the textures that it sees are from the real photo's.
+        lambda_style: weight of how far the style (textures, wherever they are) of what it sees is
+            from the real photo's.
         distil_l1, distil_ssim, distil_feature, distil_style, distil_channel, distil_tv: weights of
             what the generator learns from its teacher, beside the other losses.
         ngf, ndf: width of the generator's and the discriminator's first layer.
@@ -113,7 +114,7 @@ class TrainConfig:
     eyes: str = "teacher"
     reader: str | None = None
     lambda_labels: float = 10.0
-    lambda_texture: float = 0.0
+    lambda_style: float = 0.0
     distil_l1: float = 20.0
     distil_ssim: float = 10.0
     distil_feature: float = 20.0
@@ -155,8 +156,8 @@ class TrainConfig:
                 "estimate-norm is for the averaged weights of a generator with BatchNorm: "
                 "give --ema 0.999 and --norm batch with it"
             )
-        if self.lambda_texture and self.reader is None:
-            raise ConfigError("lambda-texture is what a reader sees; give a --reader JUDGE.pt")
+        if self.lambda_style and self.reader is None:
+            raise ConfigError("lambda-style weighs what a reader sees; give a --reader JUDGE.pt")
         if self.gan_loss == "none" and not self.lambda_l1 and self.teacher is None:
             raise ConfigError(
                 "without adversary and L1 there is nothing to learn from; give a --teacher"
@@ -187,7 +188,7 @@ class TrainConfig:
             "generator_adversarial": self.lambda_gan,
             "generator_l1": self.lambda_l1,
             "generator_labels": self.lambda_labels,
-            "generator_texture": self.lambda_texture,
+            "generator_style": self.lambda_style,
             "generator_consistency": self.consistency,
         }
         return {**own, **self.distillation}
@@ -198,7 +199,7 @@ class TrainConfig:
         game = ("generator_adversarial", "generator_l1", "discriminator_real", "discriminator_fake")
         losses = ("generator_l1",) if self.gan_loss == "none" else game
         read = () if self.reader is None else ("generator_labels",)
-        seen = ("generator_texture",) if self.lambda_texture else ()
+        seen = ("generator_style",) if self.lambda_style else ()
         steady = ("generator_consistency",) if self.consistency else ()
         return (*losses, *read, *seen, *steady, *self.distillation)
 
@@ -239,7 +240,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "lambda_gan": (_TINY, 10**6),
     "lambda_l1": (0, 10**6),
     "lambda_labels": (0, 10**6),
-    "lambda_texture": (0, 10**6),
+    "lambda_style": (0, 10**6),
     "consistency": (0, 10**6),
     **{f"distil_{what}": (0, 10**6) for what in _LESSONS},
     "ngf": (1, 1024),

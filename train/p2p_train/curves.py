@@ -30,7 +30,7 @@ LESSONS = {
 
 FURTHER_LOSSES = {
     "generator_labels": ("labels that the reader reads amiss", "cross-entropy, nats"),
-    "generator_texture": ("texture that the reader sees", "relative squared error"),
+    "generator_style": ("style that the reader sees, against the photo's", "of its Gram matrix"),
     "generator_consistency": ("change when the input moves", "signal units, [-1, 1]"),
 }
 

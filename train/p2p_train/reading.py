@@ -4,9 +4,9 @@ Where it reads another class than the input asked for, the generator is told so.
 2018, "CyCADA" (arXiv 1711.03213), call this the semantic consistency loss; there as here the
 network that reads has finished learning.
 
-The same look tells whether surfaces have the texture that they have in the photo. A loss that
-compares pixels asks for the mean of all streets that the labels may stand for, which is a blur;
-what is averaged over the picture, as here, has a mean that is no blur.
+The same look tells whether the picture has the photo's textures: their style, in the word of Gatys
+et al. 2016. A loss that compares pixels asks for the mean of all streets that the labels may stand
+for, which is a blur; style is taken from a whole picture, and its mean is no blur.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from p2p_runtime.errors import ConfigError
 from p2p_runtime.palette import Palette
 
 from .config import Precision, TrainConfig
-from .distillation.losses import channel_distance
 from .judge import Judge
 from .judge.model import VOTE_PX, void_classes
+from .likeness import style_distance
 from .metrics.labels import IGNORED
 from .pixels import HALF_RANGE
 from .precision import autocast, stop_learning
@@ -32,7 +32,7 @@ from .tensorfile import digest
 
 __all__ = ["Reader", "load_reader"]
 
-TEXTURE_STAGES = 2
+STYLE_STAGES = 2
 """The judge's stages that see texture: at 1/4 and 1/8 of the image. Further ones see things."""
 
 NOBODY = -1
@@ -59,8 +59,8 @@ class Reader:
         with autocast(self.precision, image.device):
             return self.judge.network.maps(image)
 
-    def texture_loss(self, seen: list[torch.Tensor], photo: torch.Tensor) -> torch.Tensor:
-        """Return how far the textures that were seen are from a photo's, wherever in it they are.
+    def style_loss(self, seen: list[torch.Tensor], photo: torch.Tensor) -> torch.Tensor:
+        """Return how far the style that was seen is from a photo's; see :func:`.style_distance`.
 
         Args:
             seen: what :meth:`look` returned of generated pictures; gradients flow into this.
@@ -68,7 +68,7 @@ class Reader:
         """
         with torch.no_grad():
             real = self.look(photo)
-        return channel_distance(zip(seen[:TEXTURE_STAGES], real[:TEXTURE_STAGES], strict=True))
+        return style_distance(zip(seen[:STYLE_STAGES], real[:STYLE_STAGES], strict=True))
 
     def labels_loss(self, seen: list[torch.Tensor], source: torch.Tensor) -> torch.Tensor:
         """Return the mean cross-entropy of what is read and what was asked for.

@@ -39,7 +39,8 @@ class EpochRecord:
         generator_adversarial, discriminator_real, discriminator_fake: mean losses of the game;
             None, and left out of the log, in a run without a discriminator.
         generator_labels: mean cross-entropy of the labels that a reader finds; None without one.
-        generator_texture: mean distance of textures from the photo's; None where it does not count.
+        generator_style: mean distance of Gram matrices from the photo's, as a reader sees them;
+            None where it does not count.
         generator_consistency: mean absolute change when the input moves; None where it does not
             count.
         distil_l1, distil_ssim, distil_feature, distil_style, distil_channel, distil_tv: mean
@@ -65,7 +66,7 @@ class EpochRecord:
     peak_memory_mib: float
     generator_adversarial: float | None = None
     generator_labels: float | None = None
-    generator_texture: float | None = None
+    generator_style: float | None = None
     generator_consistency: float | None = None
     discriminator_real: float | None = None
     discriminator_fake: float | None = None

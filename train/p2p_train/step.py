@@ -146,8 +146,8 @@ def _generator_losses(
     if state.reader is not None:
         seen = state.reader.look(drawing.image)
         losses["generator_labels"] = state.reader.labels_loss(seen, source)
-        if state.config.lambda_texture:
-            losses["generator_texture"] = state.reader.texture_loss(seen, target)
+        if state.config.lambda_style:
+            losses["generator_style"] = state.reader.style_loss(seen, target)
     if drawing.unsteadiness is not None:
         losses["generator_consistency"] = drawing.unsteadiness
     if state.distillation is not None:

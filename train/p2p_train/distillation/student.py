@@ -10,15 +10,14 @@ from torch import nn
 
 from p2p_runtime.errors import CheckpointError
 from p2p_train.checkpoint import load_weights
-from p2p_train.losses import l1_loss
-
-from .losses import (
+from p2p_train.likeness import (
     channel_distance,
     dissimilarity,
     feature_distance,
     style_distance,
     total_variation,
 )
+from p2p_train.losses import l1_loss
 
 if TYPE_CHECKING:
     from p2p_train.networks import UNetGenerator

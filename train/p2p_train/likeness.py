@@ -1,7 +1,8 @@
-"""How far a student's image is from its teacher's.
+"""How far an image is from its reference, which is a teacher's image or the photo itself.
 
-Every function takes the student's side first; gradients flow into that side only. Losses are
-computed in float32, whatever the networks ran in.
+Every function takes the side that learns first, and its reference second. Losses are computed in
+float32, whatever the networks ran in. Those of features are relative to the reference's values, so
+that a weight means the same whatever the features' scale.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ __all__ = [
 ]
 
 Pair = tuple[torch.Tensor, torch.Tensor]
-"""Features of the student and of the teacher, (N, C, H, W) each."""
+"""Features of the image and of its reference, (N, C, H, W) each."""
 
 WINDOW_PX = 8
 STRIDE_PX = 4
@@ -29,16 +30,16 @@ SIGNAL_RANGE = 2.0
 TINY = 1e-6
 
 
-def dissimilarity(image: torch.Tensor, teachers: torch.Tensor) -> torch.Tensor:
+def dissimilarity(image: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     """Return 1 - SSIM of two signals' luma.
 
     Wang et al. 2004, equation 13, with flat windows of 8 px every 4 px, as that paper's section
     III-B begins with: a tenth of the Gaussian window's time, and as good a direction to learn in.
 
     Args:
-        image, teachers: (N, 3, H, W) RGB in [-1, 1].
+        image, reference: (N, 3, H, W) RGB in [-1, 1].
     """
-    x, y = _luma(image), _luma(teachers)
+    x, y = _luma(image), _luma(reference)
     moments = torch.cat([x, y, x * x, y * y, x * y], dim=1)  # (N, 5, H, W)
     mean_x, mean_y, xx, yy, xy = functional.avg_pool2d(moments, WINDOW_PX, STRIDE_PX).unbind(dim=1)
     means, c1, c2 = mean_x * mean_y, (0.01 * SIGNAL_RANGE) ** 2, (0.03 * SIGNAL_RANGE) ** 2
@@ -49,8 +50,8 @@ def dissimilarity(image: torch.Tensor, teachers: torch.Tensor) -> torch.Tensor:
 
 
 def feature_distance(seen: Iterable[Pair]) -> torch.Tensor:
-    """Return how far features are apart, place by place, of the teacher's mean magnitude."""
-    return _mean(_relative_l1(mine.float(), teachers.float()) for mine, teachers in seen)
+    """Return how far features are apart, place by place, of the reference's mean magnitude."""
+    return _mean(_relative_l1(mine.float(), references.float()) for mine, references in seen)
 
 
 def style_distance(seen: Iterable[Pair]) -> torch.Tensor:
@@ -58,11 +59,11 @@ def style_distance(seen: Iterable[Pair]) -> torch.Tensor:
 
     Gatys et al. 2016, "Image style transfer using convolutional neural networks", equation 3.
     """
-    return _mean(_relative_l1(_gram(mine), _gram(teachers)) for mine, teachers in seen)
+    return _mean(_relative_l1(_gram(mine), _gram(references)) for mine, references in seen)
 
 
 def channel_distance(layers: Iterable[Pair]) -> torch.Tensor:
-    """Return how far the channels' means are apart, of the teacher's mean square.
+    """Return how far the channels' means are apart, of the reference's mean square.
 
     The mean over an image says how much a channel matters to it: arXiv 2108.06908, equation 8.
     """
@@ -76,12 +77,12 @@ def total_variation(image: torch.Tensor) -> torch.Tensor:
     return across + (image[..., 1:, :] - image[..., :-1, :]).abs().mean()
 
 
-def _relative_l1(mine: torch.Tensor, teachers: torch.Tensor) -> torch.Tensor:
-    return functional.l1_loss(mine, teachers) / (teachers.abs().mean() + TINY)
+def _relative_l1(mine: torch.Tensor, references: torch.Tensor) -> torch.Tensor:
+    return functional.l1_loss(mine, references) / (references.abs().mean() + TINY)
 
 
-def _relative_square(mine: torch.Tensor, teachers: torch.Tensor) -> torch.Tensor:
-    return functional.mse_loss(mine, teachers) / (teachers.square().mean() + TINY)
+def _relative_square(mine: torch.Tensor, references: torch.Tensor) -> torch.Tensor:
+    return functional.mse_loss(mine, references) / (references.square().mean() + TINY)
 
 
 def _attention(features: torch.Tensor) -> torch.Tensor:
