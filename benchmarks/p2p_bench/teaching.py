@@ -44,6 +44,7 @@ def contenders(teacher: str, judge: str) -> dict[str, dict[str, Any]]:
         "alone, with even ups": {"even_ups": True},
         "alone, and steady under shifts": {"even_ups": True, "consistency": 50.0},
         "alone, read by a judge": {"reader": judge},
+        "alone, and its style seen, too": {"reader": judge, "lambda_style": 100.0},
         "alone, without a discriminator": {"gan_loss": "none"},
         "teacher's image: L1": learning("l1"),
         "and SSIM, channels": learning(*most),

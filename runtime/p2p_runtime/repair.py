@@ -86,7 +86,7 @@ def repaired_ids(evidence: Evidence, sampling: Sampling) -> NDArray[np.uint8]:
 
 def _common(sure: NDArray[np.uint8]) -> _Blocks:
     """Take the blocks of rare classes out."""
-    counts = cv2.calcHist([sure], [0], None, [NO_CLASS], [0, NO_CLASS])  # float32, as NumPy is not
+    counts = cv2.calcHist([sure], [0], None, [NO_CLASS], [0, NO_CLASS])  # exact: under 2^24
     shares = np.asarray(counts.ravel() / sure.size, np.float32)
     common = np.flatnonzero(shares >= RARE_SHARE).astype(np.uint8)
     kept = np.full(NO_CLASS + 1, NO_CLASS, np.uint8)

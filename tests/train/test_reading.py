@@ -121,22 +121,30 @@ def test_only_the_image_learns(read: MakeConfig) -> None:
 
 
 @pytest.mark.parametrize(
-    ("weight_of", "loss"),
-    [("lambda_labels", "generator_labels"), ("lambda_style", "generator_style")],
+    ("weight_of", "loss", "done", "counts"),
+    [
+        ("lambda_labels", "generator_labels", 0, True),
+        ("lambda_style", "generator_style", 79, False),
+        ("lambda_style", "generator_style", 80, True),
+    ],
 )
-def test_a_step_counts_it(read: MakeConfig, weight_of: str, loss: str) -> None:
-    """Each loss has its name in the log, and its weight decides what is learned."""
+def test_a_step_counts_it(
+    read: MakeConfig, weight_of: str, loss: str, done: int, counts: bool
+) -> None:
+    """Each loss has its name in the log; its weight decides what is learned, style's in the end."""
     both = torch.from_numpy(np.stack([draw_pair(seed)[..., ::-1] for seed in range(4)]))
     pairs = PairBatch(source=both[:, :, SIDE_PX:], target=both[:, :, :SIDE_PX])
     weights = []
     for weight in (1.0, 10.0):
-        config = read(**{weight_of: weight})
+        config = read(**{weight_of: weight, "style_from": 0.8})
         state = TrainState(config, CPU, reader=reader_of(config))
+        state.step = done
+        state.begin_step(total_steps=100)
         losses = train_step(state, pairs)
-        assert loss in losses.named
+        assert losses.named[loss] > 0
         assert config.loss_names == tuple(losses.named)
         weights.append(state.generator.last[0].weight.detach().clone())
-    assert not torch.equal(*weights)
+    assert torch.equal(*weights) == (not counts)
 
 
 def test_texture_without_a_reader_is_refused() -> None:

@@ -62,6 +62,8 @@ class TrainConfig:
         lambda_labels: weight of what it reads amiss.
         lambda_style: weight of how far the style (textures, wherever they are) of what it sees is
             from the real photo's.
+        style_from: share of the run after which that counts; before, the generator learns what is
+            where.
         distil_l1, distil_ssim, distil_feature, distil_style, distil_channel, distil_tv: weights of
             what the generator learns from its teacher, beside the other losses.
         ngf, ndf: width of the generator's and the discriminator's first layer.
@@ -115,6 +117,7 @@ class TrainConfig:
     reader: str | None = None
     lambda_labels: float = 10.0
     lambda_style: float = 0.0
+    style_from: float = 0.8
     distil_l1: float = 20.0
     distil_ssim: float = 10.0
     distil_feature: float = 20.0
@@ -181,14 +184,17 @@ class TrainConfig:
         weights = {name: getattr(self, name) for name in names if name.startswith("distil_")}
         return {name: weight for name, weight in weights.items() if weight}
 
-    @property
-    def generator_weights(self) -> dict[str, float]:
-        """How much each of the generator's losses counts, by name."""
+    def generator_weights(self, done: float) -> dict[str, float]:
+        """Return how much each of the generator's losses counts, by name.
+
+        Args:
+            done: share (0-1) of the run's steps that are taken.
+        """
         own = {
             "generator_adversarial": self.lambda_gan,
             "generator_l1": self.lambda_l1,
             "generator_labels": self.lambda_labels,
-            "generator_style": self.lambda_style,
+            "generator_style": self.lambda_style if done >= self.style_from else 0.0,
             "generator_consistency": self.consistency,
         }
         return {**own, **self.distillation}
@@ -241,6 +247,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "lambda_l1": (0, 10**6),
     "lambda_labels": (0, 10**6),
     "lambda_style": (0, 10**6),
+    "style_from": (0, 1),
     "consistency": (0, 10**6),
     **{f"distil_{what}": (0, 10**6) for what in _LESSONS},
     "ngf": (1, 1024),

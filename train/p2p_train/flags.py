@@ -41,6 +41,7 @@ HELP: dict[str, tuple[str, str]] = {
     "reader": ("JUDGE.pt", "A judge that checks whether the labels can be read off pictures."),
     "lambda_labels": ("X", "Weight of what it reads amiss; counts with --reader."),
     "lambda_style": ("X", "Weight of how far textures are from the photo's, as it sees them."),
+    "style_from": ("SHARE", "Only after this share of the run do textures count."),
     "distil_l1": ("X", "Weight of the L1 distance to the teacher's image."),
     "distil_ssim": ("X", "Weight of its structural similarity."),
     "distil_feature": ("X", "Weight of its features, place by place."),

@@ -57,6 +57,7 @@ class TrainState:
         average: the moving average of the generator, or None; this, if any, is what ships.
         micro_batch: pairs at a time within a step; halved when memory runs out.
         step: steps taken since the run began.
+        generator_weights: how much each of the generator's losses counts now, by name.
         norms_frozen: whether the last step trained with running statistics (``freeze_norm``).
         best_l1: validation L1 of the best weights so far, in [-1, 1] signal units.
         best_frozen: whether these were trained with frozen norms.
@@ -91,6 +92,7 @@ class TrainState:
         torch.manual_seed(config.seed + self.team.rank)  # each process has dropout of its own
         self._randomness: list[torch.Tensor] = []
         self.step = 0
+        self.generator_weights = config.generator_weights(0.0)
         self.norms_frozen = False
         self.best_l1 = float("inf")
         self.best_frozen = False
@@ -116,8 +118,9 @@ class TrainState:
         return self.generator if self.average is None else self.average
 
     def begin_step(self, total_steps: int) -> None:
-        """Set what depends on how far the run is: step sizes, and whether norms are frozen."""
+        """Set what depends on how far the run is: step sizes, weights, whether norms are frozen."""
         done = self.step / total_steps
+        self.generator_weights = self.config.generator_weights(done)
         if self.config.lr_decay:
             for player in self.players():
                 player.set_rate(min(1.0, 2 * (1 - done)))

@@ -117,7 +117,7 @@ def _generator_half(
     state: TrainState, source: torch.Tensor, target: torch.Tensor, generated: Drawing | None
 ) -> Losses:
     """Teach the generator what its losses say."""
-    player, weights = state.generator_player, state.config.generator_weights
+    player, weights = state.generator_player, state.generator_weights
     if state.discriminator is not None:
         state.discriminator.requires_grad_(False)
     player.adam.zero_grad(set_to_none=True)
