@@ -117,7 +117,7 @@ class TrainConfig:
     reader: str | None = None
     lambda_labels: float = 10.0
     lambda_style: float = 0.0
-    style_from: float = 0.8
+    style_from: float = 0.75
     distil_l1: float = 20.0
     distil_ssim: float = 10.0
     distil_feature: float = 20.0
