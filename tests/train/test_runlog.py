@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from p2p_train import curves
 from p2p_train.config import TrainConfig
 from p2p_train.runlog import EpochRecord, RunLog, draw_curves, sample_grid
 
@@ -76,6 +77,18 @@ def test_curves_of_short_and_long_runs(epochs: int, make: object) -> None:
     png = draw_curves([make(n).to_json() for n in range(1, epochs + 1)])  # type: ignore[operator]
     with Image.open(io.BytesIO(png)) as picture:
         assert picture.width >= 1000
+
+
+@pytest.mark.parametrize("panels", [0, 1])
+def test_only_a_game_that_was_played_is_drawn(panels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A student without a discriminator has no empty panel."""
+    drawn: list[object] = []
+    monkeypatch.setattr(curves, "_draw_game", lambda axes, records: drawn.append(axes))
+    line = record(1).to_json()
+    if not panels:
+        del line["generator_adversarial"], line["discriminator_real"], line["discriminator_fake"]
+    draw_curves([line])
+    assert len(drawn) == panels
 
 
 def test_every_loss_that_a_run_may_have_has_a_place_in_the_log_and_a_curve(tmp_path: Path) -> None:

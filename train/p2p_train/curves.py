@@ -30,14 +30,14 @@ LESSONS = {
 
 FURTHER_LOSSES = {
     "generator_labels": ("labels that the reader reads amiss", "cross-entropy, nats"),
-    "generator_style": ("style that the reader sees, against the photo's", "of its Gram matrix"),
+    "generator_style": ("style seen, against the photo's", "share of its Gram matrix"),
     "generator_consistency": ("change when the input moves", "signal units, [-1, 1]"),
 }
 
 
 def draw_curves(records: Records) -> bytes:
-    """Return a PNG with a panel each for the game, L1, PSNR, SSIM and whatever else was logged."""
-    panels = [_draw_game, _draw_l1, _draw_psnr, _draw_ssim, *_further_panels(records)]
+    """Return a PNG with a panel each for L1, PSNR, SSIM and whatever else was logged."""
+    panels = [_draw_l1, _draw_psnr, _draw_ssim, *_further_panels(records)]
     columns = (len(panels) + 1) // 2
     figure = Figure(figsize=(1 + 4.5 * columns, 7.5) if columns > 2 else (10, 7.5))
     figure.set_layout_engine("constrained", w_pad=0.15, h_pad=0.15)
@@ -53,9 +53,10 @@ def draw_curves(records: Records) -> bytes:
 def _further_panels(records: Records) -> list[Callable[[Axes, Records], None]]:
     """Return panels for what only some runs log."""
     logged = {name for record in records for name in record}
+    game = [_draw_game] if "generator_adversarial" in logged else []
     judged = [_draw_fidelity] if "val_mean_iou" in logged else []
     losses = [partial(_draw_loss, name=name) for name in FURTHER_LOSSES if name in logged]
-    return [*judged, *losses, *([_draw_lessons] if logged & LESSONS.keys() else [])]
+    return [*game, *judged, *losses, *([_draw_lessons] if logged & LESSONS.keys() else [])]
 
 
 def _draw_l1(axes: Axes, records: Records) -> None:
