@@ -55,8 +55,8 @@ class Pixels:
     Attributes:
         block: (P,) their blocks' places among the flattened blocks.
         nearest: (P,) uint8, the class whose colour is nearest to the pixel's.
-        own: (P, 3) float32, the pixel's weighted luma and chroma.
-        around: (P, 3) float32, the same luma, and the chroma interpolated between blocks.
+        own: (3, P) float32, the pixel's weighted luma and chroma.
+        around: (3, P) float32, the same luma, and the chroma interpolated between blocks.
         exact: (P,) pixels that have a class's very colour; None where storage leaves none exact.
     """
 
@@ -71,7 +71,7 @@ class Evidence(Protocol):
     """What a frame of H x W px shows, both even.
 
     Attributes:
-        features: (256, 3) float32, by class, the weighted luma and chroma of its colour.
+        features: (3, 256) float32, by class, the weighted luma and chroma of its colour.
     """
 
     features: NDArray[np.float32]
@@ -99,7 +99,7 @@ class BgrKey:
         self.table = ColourTable(classes, seen_bgr)
         self.seen = np.zeros((256, 3), np.uint8)
         self.seen[classes] = seen_bgr
-        self.features = self.seen.astype(np.float32) @ _FEATURES_OF_BGR
+        self.features = _FEATURES_OF_BGR.T @ self.seen.T.astype(np.float32)  # (3, 256)
 
 
 class BgrEvidence:
@@ -142,11 +142,11 @@ class BgrEvidence:
         colours = np.take(self._frame.reshape(-1, 3), at, axis=0)
         away = colours != np.take(self._key.seen, nearest, axis=0)
         exact = ~(away[:, 0] | away[:, 1] | away[:, 2])
-        own = colours.astype(np.float32) @ _FEATURES_OF_BGR
+        own = _FEATURES_OF_BGR.T @ colours.T.astype(np.float32)
         height, width = self._frame.shape[:2]
         means = cv2.resize(self._frame, (width >> 1, height >> 1), interpolation=cv2.INTER_AREA)
-        around = _between_blocks(means, row, column).astype(np.float32) @ _FEATURES_OF_BGR
-        around[:, 0] = own[:, 0]
+        around = _FEATURES_OF_BGR.T @ _between_blocks(means, row, column).T.astype(np.float32)
+        around[0] = own[0]
         return Pixels(block, nearest, own, around, exact)
 
 
@@ -169,8 +169,8 @@ class PlanesKey:
         self.weights = _WEIGHTS / scales
         matrix, offset = storage.affine()
         stored = np.asarray(seen_levels @ matrix + offset, np.float32)
-        self.features = np.zeros((256, 3), np.float32)
-        self.features[classes] = stored * self.weights
+        self.features = np.zeros((3, 256), np.float32)
+        self.features[:, classes] = (stored * self.weights).T
         middles = _middles_of_cells()
         nearest = nearest_places(storage.bgr(middles), np.asarray(seen_levels, np.float32))
         sure = (np.abs(middles - stored[nearest]) <= SURE_LEVELS * scales).all(axis=-1)
@@ -203,12 +203,14 @@ class PlanesEvidence:
         luma = frame.luma[row, column]
         cells = np.take(self._chroma.ravel(), block) | _cells_of_luma(luma).ravel()
         chroma = cv2.merge([frame.cb, frame.cr])  # (H / 2, W / 2, 2)
-        own = np.empty((block.size, 3), np.float32)
-        own[:, 0], own[:, 1:] = luma, np.take(chroma.reshape(-1, 2), block, axis=0)
-        own *= key.weights
-        around = np.empty_like(own)
-        around[:, 0] = own[:, 0]
-        np.multiply(_between_blocks(chroma, row, column), key.weights[1:], out=around[:, 1:])
+        both = np.take(chroma.view("<u2").ravel(), block)
+        mixed = _between_blocks(chroma, row, column)
+        own, around = np.empty((2, 3, block.size), np.float32)
+        for place, (pixels, between) in enumerate(
+            [(luma, luma), (both & 0xFF, mixed[:, 0]), (both >> 8, mixed[:, 1])]
+        ):
+            np.multiply(pixels, key.weights[place], out=own[place])
+            np.multiply(between, key.weights[place], out=around[place])
         return Pixels(block, np.take(key.nearest, cells), own, around, None)
 
     def _sure(self, luma: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -245,7 +247,11 @@ def _between_blocks(
 ) -> NDArray[np.uint8]:
     """Interpolate linearly between blocks: (H / 2, W / 2, C) uint8 in, (P, C) uint8 out."""
     lines = -(-row.size // _REMAP_PX)  # remap takes no more pixels in a line
-    x, y = (np.resize((i - 0.5) / 2, (lines, _REMAP_PX)).astype(np.float32) for i in (column, row))
+    x, y = np.zeros((2, lines, _REMAP_PX), np.float32)
+    x.ravel()[: row.size], y.ravel()[: row.size] = column, row
+    for along in (x, y):
+        along -= 0.5
+        along *= 0.5
     mixed = cv2.remap(of_blocks, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(mixed.reshape(-1, of_blocks.shape[2])[: row.size], np.uint8)
 

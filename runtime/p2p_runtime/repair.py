@@ -103,19 +103,19 @@ def _decide(pixels: Pixels, blocks: _Blocks, features: NDArray[np.float32]) -> N
     Args:
         pixels: what is known of them.
         blocks: what is known of their surroundings.
-        features: (256, 3) by class, in the unit of the pixels'.
+        features: (3, 256) by class, in the unit of the pixels'.
     """
     winner = pixels.nearest.copy()
     if not blocks.common.size:
         return winner
-    away = pixels.own - np.take(features, winner, axis=0)
+    away = pixels.own - np.take(features, winner, axis=1)
     least = (_squares(away) - _squares(pixels.around)) / np.float32(LEVELS_PER_NAT)
     least -= np.float32(np.log(OWN_PRIOR))
     if pixels.exact is not None:
         least[pixels.exact] = -np.inf
     # Of |x - f|^2, |x|^2 is the same for all classes.
-    seen = features[blocks.common] / np.float32(LEVELS_PER_NAT)
-    costs = (-2 * seen) @ pixels.around.T  # (C, P)
+    seen = features[:, blocks.common] / np.float32(LEVELS_PER_NAT)
+    costs = (-2 * seen.T) @ pixels.around  # (C, P)
     costs += (_squares(seen) * np.float32(LEVELS_PER_NAT))[:, np.newaxis]
     counts, log_priors = _count_nearby(blocks, pixels.block), _log_priors(blocks.shares)
     for place, index in enumerate(blocks.common):
@@ -127,8 +127,8 @@ def _decide(pixels: Pixels, blocks: _Blocks, features: NDArray[np.float32]) -> N
 
 
 def _squares(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the squared lengths of (N, 3) vectors, (N,)."""
-    return np.asarray(np.einsum("nf,nf->n", vectors, vectors), np.float32)
+    """Return the squared lengths of N vectors: (3, N) in, (N,) out."""
+    return np.asarray(np.einsum("fn,fn->n", vectors, vectors), np.float32)
 
 
 def _count_nearby(blocks: _Blocks, block: NDArray[np.intp]) -> NDArray[np.uint8]:
