@@ -185,7 +185,8 @@ class PlanesEvidence:
         """Look a frame up; its height and width are even."""
         self._frame, self._key = frame, key
         self.features = key.features
-        self._chroma = _cells_of_chroma(frame.cb, frame.cr)
+        self._chroma = _side_by_side(frame.cb, frame.cr)
+        self._cells = self._chroma & _CHROMA_BITS
 
     def sure_blocks(self) -> NDArray[np.uint8]:
         """Return the class of blocks that are sure, else ``NO_CLASS``: (H / 2, W / 2) uint8."""
@@ -201,13 +202,13 @@ class PlanesEvidence:
         """Say what is known of P pixels: (P,) rows, columns, and places of their blocks."""
         frame, key = self._frame, self._key
         luma = frame.luma[row, column]
-        cells = np.take(self._chroma.ravel(), block) | _cells_of_luma(luma).ravel()
-        chroma = cv2.merge([frame.cb, frame.cr])  # (H / 2, W / 2, 2)
-        both = np.take(chroma.view("<u2").ravel(), block)
-        mixed = _between_blocks(chroma, row, column)
+        both = np.take(self._chroma.ravel(), block)
+        cells = (both & _CHROMA_BITS) | _cells_of_luma(luma).ravel()
+        samples = self._chroma.view(np.uint8).reshape(*self._chroma.shape, 2)  # Cr, Cb
+        mixed = _between_blocks(samples, row, column)
         own, around = np.empty((2, 3, block.size), np.float32)
         for place, (pixels, between) in enumerate(
-            [(luma, luma), (both & 0xFF, mixed[:, 0]), (both >> 8, mixed[:, 1])]
+            [(luma, luma), (both >> 8, mixed[:, 1]), (both & 0xFF, mixed[:, 0])]
         ):
             np.multiply(pixels, key.weights[place], out=own[place])
             np.multiply(between, key.weights[place], out=around[place])
@@ -215,7 +216,7 @@ class PlanesEvidence:
 
     def _sure(self, luma: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the class that blocks with this luma, (H / 2, W / 2), are sure of."""
-        return np.take(self._key.sure, self._chroma | _cells_of_luma(luma), mode="clip")
+        return np.take(self._key.sure, self._cells | _cells_of_luma(luma), mode="clip")
 
 
 class PlanesPalette:
@@ -238,7 +239,8 @@ class PlanesPalette:
         The middle of a pixel's cell speaks for it.
         """
         thin = frame.thinned(every_px, every_px)
-        cells = _cells_of_chroma(thin.cb, thin.cr) | _cells_of_luma(thin.luma)
+        chroma = _side_by_side(thin.cb, thin.cr)
+        cells = (chroma & _CHROMA_BITS) | _cells_of_luma(thin.luma)
         return 1 - float(np.take(self._near, cells).mean())
 
 
@@ -261,9 +263,12 @@ _CHROMA_BITS = np.uint16(0xF8F8)
 _CELL_OF_LUMA = np.array([(y >> 5) << 8 | (y >> 2) & 7 for y in range(256)], np.uint16)
 
 
-def _cells_of_chroma(cb: NDArray[np.uint8], cr: NDArray[np.uint8]) -> NDArray[np.uint16]:
-    both = cv2.merge([cr, cb]).view("<u2")  # (h, w, 1)
-    return np.asarray(both[:, :, 0] & _CHROMA_BITS)
+def _side_by_side(cb: NDArray[np.uint8], cr: NDArray[np.uint8]) -> NDArray[np.uint16]:
+    """Return Cr in the lower byte, which lies first in memory, and Cb in the upper."""
+    both: NDArray[np.uint16] = cb.astype("<u2", order="C")
+    both <<= 8
+    both |= cr
+    return both
 
 
 def _cells_of_luma(luma: NDArray[np.uint8]) -> NDArray[np.uint16]:
