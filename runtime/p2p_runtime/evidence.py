@@ -186,7 +186,6 @@ class PlanesEvidence:
         self._frame, self._key = frame, key
         self.features = key.features
         self._chroma = _side_by_side(frame.cb, frame.cr)
-        self._cells = self._chroma & _CHROMA_BITS
 
     def sure_blocks(self) -> NDArray[np.uint8]:
         """Return the class of blocks that are sure, else ``NO_CLASS``: (H / 2, W / 2) uint8."""
@@ -203,7 +202,6 @@ class PlanesEvidence:
         frame, key = self._frame, self._key
         luma = frame.luma[row, column]
         both = np.take(self._chroma.ravel(), block)
-        cells = (both & _CHROMA_BITS) | _cells_of_luma(luma).ravel()
         samples = self._chroma.view(np.uint8).reshape(*self._chroma.shape, 2)  # Cr, Cb
         mixed = _between_blocks(samples, row, column)
         own, around = np.empty((2, 3, block.size), np.float32)
@@ -212,11 +210,11 @@ class PlanesEvidence:
         ):
             np.multiply(pixels, key.weights[place], out=own[place])
             np.multiply(between, key.weights[place], out=around[place])
-        return Pixels(block, np.take(key.nearest, cells), own, around, None)
+        return Pixels(block, np.take(key.nearest, _cells(luma, both)), own, around, None)
 
     def _sure(self, luma: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the class that blocks with this luma, (H / 2, W / 2), are sure of."""
-        return np.take(self._key.sure, self._cells | _cells_of_luma(luma), mode="clip")
+        return np.take(self._key.sure, _cells(luma, self._chroma), mode="clip")
 
 
 class PlanesPalette:
@@ -239,8 +237,7 @@ class PlanesPalette:
         The middle of a pixel's cell speaks for it.
         """
         thin = frame.thinned(every_px, every_px)
-        chroma = _side_by_side(thin.cb, thin.cr)
-        cells = (chroma & _CHROMA_BITS) | _cells_of_luma(thin.luma)
+        cells = _cells(thin.luma, _side_by_side(thin.cb, thin.cr))
         return 1 - float(np.take(self._near, cells).mean())
 
 
@@ -271,8 +268,10 @@ def _side_by_side(cb: NDArray[np.uint8], cr: NDArray[np.uint8]) -> NDArray[np.ui
     return both
 
 
-def _cells_of_luma(luma: NDArray[np.uint8]) -> NDArray[np.uint16]:
-    return np.asarray(cv2.LUT(luma, _CELL_OF_LUMA), np.uint16)
+def _cells(luma: NDArray[np.uint8], chroma: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """Return the cells of luma and of chroma side by side, of one shape."""
+    of_luma = np.asarray(cv2.LUT(luma, _CELL_OF_LUMA), np.uint16)
+    return (chroma & _CHROMA_BITS) | of_luma.reshape(luma.shape)  # OpenCV makes (P, 1) of (P,)
 
 
 def _middles_of_cells() -> NDArray[np.float32]:
