@@ -24,6 +24,7 @@ from p2p_runtime.palette import Palette
 from .config import Precision, TrainConfig
 from .judge import Judge
 from .judge.model import VOTE_PX, void_classes
+from .judge.network import TEXTURE_STAGES
 from .likeness import style_distance
 from .metrics.labels import IGNORED
 from .pixels import HALF_RANGE
@@ -31,9 +32,6 @@ from .precision import autocast, stop_learning
 from .tensorfile import digest
 
 __all__ = ["Reader", "load_reader"]
-
-STYLE_STAGES = 2
-"""The judge's stages that see texture: at 1/4 and 1/8 of the image. Further ones see things."""
 
 NOBODY = -1
 """The class of a colour that no class of the palette has."""
@@ -54,10 +52,10 @@ class Reader:
     precision: Precision
     sha256: str
 
-    def look(self, image: torch.Tensor) -> list[torch.Tensor]:
-        """Return what the judge's stages see in (N, 3, H, W) RGB in [-1, 1], fine to coarse."""
+    def look(self, image: torch.Tensor, stages: int | None = None) -> list[torch.Tensor]:
+        """Return what the judge's stages, or its first ones, see in (N, 3, H, W) in [-1, 1]."""
         with autocast(self.precision, image.device):
-            return self.judge.network.maps(image)
+            return self.judge.network.maps(image, stages)
 
     def style_loss(self, seen: list[torch.Tensor], photo: torch.Tensor) -> torch.Tensor:
         """Return how far the style that was seen is from a photo's; see :func:`.style_distance`.
@@ -67,8 +65,8 @@ class Reader:
             photo: the real ones, (N, 3, H, W) RGB in [-1, 1].
         """
         with torch.no_grad():
-            real = self.look(photo)
-        return style_distance(zip(seen[:STYLE_STAGES], real[:STYLE_STAGES], strict=True))
+            real = self.look(photo, TEXTURE_STAGES)
+        return style_distance(zip(seen[:TEXTURE_STAGES], real, strict=True))
 
     def labels_loss(self, seen: list[torch.Tensor], source: torch.Tensor) -> torch.Tensor:
         """Return the mean cross-entropy of what is read and what was asked for.

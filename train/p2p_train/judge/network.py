@@ -8,7 +8,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-__all__ = ["JudgeNet"]
+__all__ = ["TEXTURE_STAGES", "JudgeNet"]
+
+TEXTURE_STAGES = 2
+"""The stages that see texture, at 1/4 and 1/8 of the image; further ones see things."""
 
 
 class JudgeNet(nn.Module):
@@ -52,14 +55,19 @@ class JudgeNet(nn.Module):
         return functional.interpolate(logits, scale_factor=2, mode="bilinear")
 
     def features(self, signal: torch.Tensor) -> torch.Tensor:
-        """Return texture seen at 1/4 and 1/8, averaged over each image: (N, 3 width)."""
-        maps = self.maps(signal)[:2]
+        """Return the texture that is seen, averaged over each image: (N, 3 width)."""
+        maps = self.maps(signal, TEXTURE_STAGES)
         return torch.cat([m.float().mean(dim=(2, 3)) for m in maps], dim=1)
 
-    def maps(self, signal: torch.Tensor) -> list[torch.Tensor]:
-        """Return what each stage sees, at 1/4, 1/8, 1/16 and 1/32 of (N, 3, H, W)."""
+    def maps(self, signal: torch.Tensor, stages: int | None = None) -> list[torch.Tensor]:
+        """Return what each stage sees, at 1/4, 1/8, 1/16 and 1/32 of (N, 3, H, W).
+
+        Args:
+            signal: images, (N, 3, H, W) in [-1, 1].
+            stages: only the first so many; None for all.
+        """
         maps = []
-        for stage in self.stages:
+        for stage in self.stages[:stages]:
             signal = stage(signal)
             maps.append(signal)
         return maps
