@@ -6,7 +6,6 @@ them; the integer graphs are compared with the torch module on validation inputs
 
 from __future__ import annotations
 
-import json
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -89,7 +88,7 @@ def measure_calibrations(checkpoint: Path, data: Path, folder: Path) -> list[Cal
 def main(checkpoint: Path, data: Path, output: Path | None) -> None:
     """Compare ways to calibrate int8 on a trained checkpoint."""
     setup_logging()
-    from p2p_runtime.files import write_text
+    from p2p_runtime.files import write_json
 
     from .machine import describe_machine
 
@@ -103,7 +102,7 @@ def main(checkpoint: Path, data: Path, output: Path | None) -> None:
         )
     if output is not None:
         document = {"machine": describe_machine(None), "rows": [asdict(row) for row in rows]}
-        write_text(output, json.dumps(document, indent=2) + "\n")
+        write_json(output, document)
 
 
 if __name__ == "__main__":

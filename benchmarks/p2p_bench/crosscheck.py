@@ -7,7 +7,6 @@ the time of a frame: loading, warming up and ending are in both and cancel.
 
 from __future__ import annotations
 
-import json
 import statistics
 import subprocess
 import sys
@@ -115,7 +114,7 @@ def main(
 ) -> None:
     """Time backends by p2p-bench and by whole processes, one right after the other."""
     setup_logging()
-    from p2p_runtime.files import write_text
+    from p2p_runtime.files import write_json
 
     from .machine import describe_machine
     from .run import BenchRequest, bench
@@ -136,7 +135,7 @@ def main(
         }
         click.echo(f"{row.name}: {rows[row.name]}")
     document = {"schema": CROSSCHECK_SCHEMA, "machine": machine, "frames": frames, "rows": rows}
-    write_text(output, json.dumps(document, indent=2) + "\n")
+    write_json(output, document)
 
 
 if __name__ == "__main__":

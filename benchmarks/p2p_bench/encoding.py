@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import statistics
 import time
 from collections.abc import Sequence
@@ -152,7 +151,7 @@ def main(video: Path, model: Path | None, rounds: int, output: Path | None) -> N
     setup_logging()
     from p2p_runtime.discover import demo_bundle
     from p2p_runtime.errors import ConfigError
-    from p2p_runtime.files import write_text
+    from p2p_runtime.files import write_json
 
     from .machine import describe_machine
 
@@ -169,7 +168,7 @@ def main(video: Path, model: Path | None, rounds: int, output: Path | None) -> N
             "rounds": rounds,
             "rows": [asdict(row) for row in figures],
         }
-        write_text(output, json.dumps(document, indent=2) + "\n")
+        write_json(output, document)
 
 
 if __name__ == "__main__":

@@ -166,7 +166,7 @@ def main(
 ) -> None:
     """Say how late frames are, and how many are dropped, when the source outruns the model."""
     setup_logging()
-    from p2p_runtime.files import write_text
+    from p2p_runtime.files import write_json
     from p2p_runtime.sources import open_source
 
     from .machine import describe_machine
@@ -190,7 +190,7 @@ def main(
         )
     if output is not None:
         document = {"schema": LIVE_SCHEMA, "machine": machine, "speed": speed, "models": rows}
-        write_text(output, json.dumps(document, indent=2) + "\n")
+        write_json(output, document)
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def main(
     """Train each option alone at equal steps, and score all of them."""
     setup_logging()
 
-    from p2p_runtime.files import write_picture, write_text
+    from p2p_runtime.files import write_json, write_picture
 
     from .machine import describe_machine
     from .streets import draw_streets
@@ -113,7 +113,7 @@ def main(
                 for name, figures in scores.items()
             },
         }
-        write_text(output, json.dumps(document, indent=2) + "\n")
+        write_json(output, document)
     if picture is not None:
         checkpoints = [_folder(runs, name) / "checkpoints" / "last.pt" for name in chosen]
         write_picture(picture, draw_streets(checkpoints, 2))

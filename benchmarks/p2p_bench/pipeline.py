@@ -8,7 +8,6 @@ through the whole of `p2p-run`, into nothing and into an H.264 file. All take tu
 from __future__ import annotations
 
 import contextlib
-import json
 import resource
 import statistics
 import tempfile
@@ -260,7 +259,7 @@ def main(
 ) -> None:
     """Say, stage by stage, what p2p-run adds to the engine; Markdown on stdout."""
     setup_logging()
-    from p2p_runtime.files import write_text
+    from p2p_runtime.files import write_json
 
     from .machine import describe_machine
 
@@ -281,7 +280,7 @@ def main(
             "rounds": rounds,
             "models": [figure.to_json() for figure in figures],
         }
-        write_text(output, json.dumps(document, indent=2) + "\n")
+        write_json(output, document)
 
 
 def _random_models(folder: Path) -> tuple[Path, ...]:

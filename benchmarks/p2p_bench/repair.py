@@ -306,11 +306,11 @@ def _write(
     truth: NDArray[np.uint8],
     contract: PixelContract,
 ) -> None:
-    from p2p_runtime.files import write_bytes, write_text
+    from p2p_runtime.files import write_bytes, write_json
 
     from .repair_pictures import draw_chart, draw_crops
 
-    write_text(folder / "label-repair.json", json.dumps(document, indent=2) + "\n")
+    write_json(folder / "label-repair.json", document)
     write_bytes(folder / "label-repair.png", draw_chart(rows))
     write_bytes(folder / "label-repair-crop.png", draw_crops(truth, contract))
 

@@ -115,7 +115,7 @@ def main(
 ) -> None:
     """Time torch and our exports while one thing grows; milliseconds are those of one frame."""
     setup_logging()
-    from p2p_runtime.files import write_text
+    from p2p_runtime.files import write_json
 
     from .machine import describe_machine
 
@@ -134,7 +134,7 @@ def main(
             for line in _lines(points):
                 click.echo(f"{axis}: {line}")
             document = {"schema": SCALING_SCHEMA, "axes": known}
-            write_text(output, json.dumps(document, indent=2) + "\n")
+            write_json(output, document)
 
 
 def _lines(points: list[dict[str, Any]]) -> Iterator[str]:

@@ -6,7 +6,6 @@ clip, by the same judge.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +90,7 @@ def main(
     setup_logging()
     import torch
 
-    from p2p_runtime.files import write_text
+    from p2p_runtime.files import write_json
     from p2p_train.checkpoint import Checkpoint
     from p2p_train.judge import Judge
     from p2p_train.score import clip_frames, score_generator, torch_translate, validation_pairs
@@ -110,7 +109,7 @@ def main(
         scores[title] = {"step": checkpoint.progress["step"], **found.to_json()}
     click.echo(table(scores))
     if output is not None:
-        write_text(output, json.dumps({"scores": scores}, indent=2) + "\n")
+        write_json(output, {"scores": scores})
 
 
 if __name__ == "__main__":

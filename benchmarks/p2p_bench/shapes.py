@@ -5,7 +5,6 @@ The weights are random, as in :mod:`.widths`: sizes and milliseconds, no figures
 
 from __future__ import annotations
 
-import json
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -100,7 +99,7 @@ def measure_shapes(configs: dict[str, TrainConfig], *, frames: int, threads: int
 def main(ngf: int, frames: int, threads: int, output: Path | None) -> None:
     """Count and time int8 generators of one width and several shapes, 256x256, batch 1."""
     setup_logging()
-    from p2p_runtime.files import write_text
+    from p2p_runtime.files import write_json
     from p2p_train.config import TrainConfig
 
     from .machine import describe_machine
@@ -118,7 +117,7 @@ def main(ngf: int, frames: int, threads: int, output: Path | None) -> None:
         )
     if output is not None:
         document = {"machine": machine, "ngf": ngf, "rows": [asdict(row) for row in rows]}
-        write_text(output, json.dumps(document, indent=2) + "\n")
+        write_json(output, document)
 
 
 if __name__ == "__main__":

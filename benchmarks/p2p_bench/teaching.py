@@ -5,7 +5,6 @@ The steps take turns on one batch of real pairs, which is there already; only wh
 
 from __future__ import annotations
 
-import json
 import statistics
 from dataclasses import replace
 from pathlib import Path
@@ -98,7 +97,7 @@ def main(
     setup_logging()
     import torch
 
-    from p2p_runtime.files import write_text
+    from p2p_runtime.files import write_json
     from p2p_train.batches import validation_batches
     from p2p_train.config import RECIPES, TrainConfig
     from p2p_train.precision import choose_precision
@@ -141,7 +140,7 @@ def main(
             "rounds": rounds,
             "median_ms": {name: round(median_ms, 1) for name, median_ms in medians_ms.items()},
         }
-        write_text(output, json.dumps(document, indent=2) + "\n")
+        write_json(output, document)
 
 
 if __name__ == "__main__":

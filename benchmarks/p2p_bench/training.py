@@ -8,7 +8,6 @@ there; and that loop as pix2pix repositories write it, in float32 and NCHW.
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -147,7 +146,7 @@ def main(
     setup_logging()
     import torch
 
-    from p2p_runtime.files import write_text
+    from p2p_runtime.files import write_json
     from p2p_train.config import TrainConfig
     from p2p_train.precision import choose_precision
 
@@ -180,7 +179,7 @@ def main(
             "median_ms": {name: round(1000 * median, 2) for name, median in medians.items()},
             "of_the_trainers": {name: round(median / own, 3) for name, median in medians.items()},
         }
-        write_text(output, json.dumps(document, indent=2) + "\n")
+        write_json(output, document)
 
 
 if __name__ == "__main__":

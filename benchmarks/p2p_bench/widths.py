@@ -6,7 +6,6 @@ integer graph with ONNX's DepthToSpace in the place of our own shuffle.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -102,7 +101,7 @@ def time_students(
 def main(frames: int, threads: int, bundles: tuple[Path, ...], output: Path | None) -> None:
     """Time torch eager, fp32 and two forms of int8 at widths 16, 32 and 64, 256x256, batch 1."""
     setup_logging()
-    from p2p_runtime.files import write_text
+    from p2p_runtime.files import write_json
 
     from .machine import describe_machine
 
@@ -130,7 +129,7 @@ def main(frames: int, threads: int, bundles: tuple[Path, ...], output: Path | No
                 for name, one in students.items()
             },
         }
-        write_text(output, json.dumps(document, indent=2) + "\n")
+        write_json(output, document)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ frame always gives one image.
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,7 @@ import torch
 from p2p_runtime import __version__
 from p2p_runtime.bundle import ModelBundle
 from p2p_runtime.errors import BundleError, DeviceUnavailableError, EngineBuildError
-from p2p_runtime.files import check_writable_folder, sha256_of_file, write_text
+from p2p_runtime.files import check_writable_folder, sha256_of_file, write_json
 from p2p_train.checkpoint import Checkpoint, load_weights, make_generator
 
 from .artefact import Artefact, Reference, publish
@@ -172,7 +171,7 @@ def _make_graph(
 
 def _write_figures(folder: Path, done: list[Artefact]) -> None:
     figures = {artefact.path.name: artefact.report.to_json() for artefact in done}
-    write_text(folder / "parity.json", json.dumps(figures, indent=2) + "\n")
+    write_json(folder / "parity.json", figures)
 
 
 def _warn_of_others(folder: Path, done: list[Artefact], checkpoint_sha256: str) -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from .errors import OutputError
 
@@ -27,6 +28,7 @@ __all__ = [
     "exclusive_lock",
     "sha256_of_file",
     "write_bytes",
+    "write_json",
     "write_picture",
     "write_text",
 ]
@@ -95,6 +97,11 @@ def write_picture(path: Path, image: NDArray[np.uint8]) -> None:
 def write_text(path: Path, content: str) -> None:
     """Write UTF-8 text to ``path`` as :func:`atomic_file` does."""
     write_bytes(path, content.encode("utf-8"))
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write plain JSON values to ``path``, for people to read too, as :func:`atomic_file` does."""
+    write_text(path, json.dumps(document, indent=2) + "\n")
 
 
 def check_writable_folder(folder: Path, *, create: bool = True) -> None:

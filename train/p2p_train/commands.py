@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,7 +124,7 @@ def score(
         for module in ("torchmetrics", "torch_fidelity"):
             require_extra(module, "metrics")
     from p2p_runtime.errors import ConfigError
-    from p2p_runtime.files import write_text
+    from p2p_runtime.files import write_json
 
     from .checkpoint import Checkpoint, find_checkpoint
     from .devices import find_device
@@ -161,7 +160,7 @@ def score(
     )
     if json_file is not None:
         facts = {"checkpoint": str(path), "step": checkpoint.progress.get("step")}
-        write_text(json_file, json.dumps({**facts, **scores.to_json()}, indent=2) + "\n")
+        write_json(json_file, {**facts, **scores.to_json()})
     click.echo(scores.table())
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import math
 import time
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from p2p_runtime.errors import ConfigError, TrainingError
-from p2p_runtime.files import check_writable_folder, exclusive_lock, write_text
+from p2p_runtime.files import check_writable_folder, exclusive_lock, write_json
 from p2p_runtime.interrupts import StopRequest
 
 from .batches import EpochSampler, named_worker_failures, training_batches
@@ -149,7 +148,7 @@ def train(
         if machine.compile:
             state.compile()
         if team.is_first:
-            write_text(run_dir / "config.json", json.dumps(config.to_json(), indent=2) + "\n")
+            write_json(run_dir / "config.json", config.to_json())
             _announce(data, state, total)
         stack.enter_context(named_worker_failures())
         stop = stack.enter_context(StopRequest())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -43,7 +42,7 @@ def main(
     import torch
 
     from p2p_bench.machine import describe_machine
-    from p2p_runtime.files import write_bytes, write_text
+    from p2p_runtime.files import write_bytes, write_json, write_text
     from p2p_train.judge import Judge
 
     from .report import draw_chart, table
@@ -62,7 +61,7 @@ def main(
             "real_photos": photos,
             "runs": [asdict(point) for point in points],
         }
-        write_text(output, json.dumps(document, indent=2) + "\n")
+        write_json(output, document)
     if plot is not None:
         words = f"{machine['cpu']}, {threads} threads, batch 1"
         write_bytes(plot, draw_chart(points, photos, words))

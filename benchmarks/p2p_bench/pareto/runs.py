@@ -21,7 +21,7 @@ from p2p_export.request import ExportRequest
 from p2p_runtime.bundle import ModelBundle
 from p2p_runtime.engines import open_engine
 from p2p_runtime.errors import CheckpointError, ConfigError
-from p2p_runtime.files import sha256_of_file, write_text
+from p2p_runtime.files import sha256_of_file, write_json
 from p2p_train.checkpoint import Checkpoint
 from p2p_train.score import score_generator, validation_pairs
 
@@ -122,7 +122,7 @@ def _scores(run: Path, checkpoint: Path, bundle: Path, judge: Judge, data: Path)
     finally:
         engine.close()
     document = {**key, **scores.to_json()}
-    write_text(result, json.dumps(document, indent=2) + "\n")
+    write_json(result, document)
     return document
 
 
