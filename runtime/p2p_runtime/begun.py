@@ -64,10 +64,15 @@ class Begun:
         self._fitted: tuple[NDArray[np.uint8], float] | None = None
         self._settled: Settled | None = None
 
+    def prepare(self) -> None:
+        """Fit the frame, which needs no other; :meth:`settle` then has less to do."""
+        with self._lock:
+            if self._settled is None:
+                self._fit()
+
     def settle(self) -> Settled:
         """Fit the frame, then compare it with those before it, which are settled first."""
-        with self._lock:
-            self._fit()
+        self.prepare()
         for earlier in self._unsettled_before():
             earlier._settle_next()
         return self._settle_next()

@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import cv2
 
-from .prefetch import Prefetch
-
-__all__ = ["MAX_LANES", "in_lanes", "keep_to_lanes", "lanes_for", "threads_of_a_lane"]
+__all__ = ["MAX_LANES", "Job", "in_lanes", "keep_to_lanes", "lanes_for", "threads_of_a_lane"]
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 MAX_LANES = 4
 """Each lane holds a frame's activations; beyond this, give a lane more threads."""
+
+_POLL_S = 0.1
+"""Whoever waits for a result looks so often whether to stop."""
 
 
 def keep_to_lanes() -> None:
@@ -50,36 +53,201 @@ def threads_of_a_lane(lanes: int, threads: int | None) -> int | None:
     return threads if lanes == 1 else max(1, (threads or _cores()) // lanes)
 
 
+class Job(Protocol[T_co]):
+    """Work in two steps, each done once, in this order, in any thread."""
+
+    def prepare(self) -> None:
+        """Do what several jobs do cheaper one after the other."""
+        ...
+
+    def finish(self) -> T_co:
+        """Do the rest."""
+        ...
+
+
 @contextlib.contextmanager
 def in_lanes(
-    jobs: Iterable[Callable[[], T]],
+    jobs: Iterable[Job[T]],
     lanes: int,
     *,
     ahead: int,
+    together: int = 1,
     stopping: Callable[[], bool] | None = None,
 ) -> Iterator[Iterator[T]]:
-    """Run jobs in threads and give what they return, in order.
+    """Work through jobs in threads and give what they return, in order.
 
-    The jobs are taken one after the other, in a thread of their own. An error in one is raised
-    where its result would have come. Leaving the block, early or not, leaves no thread.
+    A lane finishes what is prepared; when nothing is, it takes the next jobs and prepares them. So
+    jobs are taken one after the other, by whichever lane has time. An error in taking or in doing
+    one is raised where its result would have come. Leaving the block, early or not, leaves no
+    thread, and closes the iterable if that can be closed.
 
     Args:
-        jobs: what to run.
-        lanes: how many at the same time; a single one runs in the thread that takes the jobs.
-        ahead: how many results may wait.
+        jobs: what to work through; never two threads at a time touch it.
+        lanes: how many threads.
+        ahead: how many results may wait before no more jobs are taken.
+        together: how many jobs a lane takes and prepares in a row.
         stopping: asked at least ten times a second; once true, the iteration ends.
     """
-    if lanes == 1:
-        with Prefetch((job() for job in jobs), size=ahead, stopping=stopping) as results:
-            yield iter(results)
-        return
-    pool = ThreadPoolExecutor(lanes, thread_name_prefix="lane")
+    work = _Work(iter(jobs), limit=ahead + lanes, together=together)
+    threads = [
+        threading.Thread(target=work.run, name=f"lane-{lane}", daemon=True) for lane in range(lanes)
+    ]
     try:
-        submitted = (pool.submit(job) for job in jobs)
-        with Prefetch(submitted, size=ahead + lanes, stopping=stopping) as futures:
-            yield (future.result() for future in futures)
+        for thread in threads:
+            thread.start()
+        yield work.results(stopping or (lambda: False))
     finally:
-        pool.shutdown(cancel_futures=True)
+        work.stop()
+        for thread in threads:
+            if thread.ident is not None:  # a thread that could not be started ended the loop
+                thread.join()
+        work.close()
+
+
+class _Place(Generic[T]):
+    """A job's place in the order of the results."""
+
+    __slots__ = ("_error", "_job", "_result", "done")
+
+    def __init__(self, job: Job[T] | None, error: BaseException | None = None) -> None:
+        self._job, self._error = job, error
+        self._result: T | None = None
+        self.done = False
+
+    def prepare(self) -> None:
+        """Do the first step; an error is kept."""
+        self._attempt(lambda job: job.prepare())
+
+    def finish(self) -> None:
+        """Do the second step, unless there was an error."""
+        self._result = self._attempt(lambda job: job.finish())
+
+    def result(self) -> T:
+        """Return what the job returned, or raise what it, or taking it, raised."""
+        if self._error is not None:
+            raise self._error
+        return self._result  # type: ignore[return-value]  # it is there, None or not
+
+    def _attempt(self, step: Callable[[Job[T]], T | None]) -> T | None:
+        if self._job is None or self._error is not None:
+            return None
+        try:
+            return step(self._job)
+        except BaseException as error:  # it crosses to the iterating thread
+            self._error = error
+            return None
+
+
+class _Work(Generic[T]):
+    """What the lanes share; everything but taking and doing jobs happens under one lock.
+
+    Args:
+        jobs: what to work through.
+        limit: of so many jobs that wait for anything, no more are taken.
+        together: how many are taken in a row.
+    """
+
+    def __init__(self, jobs: Iterator[Job[T]], *, limit: int, together: int) -> None:
+        self._jobs, self._limit, self._together = jobs, limit, together
+        lock = threading.Lock()
+        self._for_lanes, self._for_results = threading.Condition(lock), threading.Condition(lock)
+        self._places: deque[_Place[T]] = deque()  # taken and not given out, in order
+        self._prepared: deque[_Place[T]] = deque()
+        self._taking = False
+        self._preparing = 0  # lanes that will have prepared some
+        self._ended = self._stopped = False
+
+    def run(self) -> None:
+        """Work, in the thread of a lane, until nothing is left."""
+        while (place := self._next()) is not None:
+            place.finish()
+            with self._for_results:
+                place.done = True
+                if self._places[0] is place:
+                    self._for_results.notify()
+
+    def results(self, stopping: Callable[[], bool]) -> Iterator[T]:
+        """Give the results in order."""
+        while not stopping():
+            with self._for_results:
+                if not self._for_results.wait_for(self._first_is_known, _POLL_S):
+                    continue
+                if not self._places:
+                    return
+                place = self._places.popleft()
+                self._for_lanes.notify()
+            yield place.result()
+
+    def stop(self) -> None:
+        """Let no lane begin anything more."""
+        with self._for_lanes:
+            self._stopped = True
+            self._for_lanes.notify_all()
+
+    def close(self) -> None:
+        """Close what gave the jobs; no lane runs."""
+        with contextlib.suppress(AttributeError):
+            self._jobs.close()  # type: ignore[attr-defined]  # generators have it, others need not
+
+    def _first_is_known(self) -> bool:
+        """Tell whether the next result, or that there is none, is known."""
+        if self._places:
+            return self._places[0].done
+        return self._ended
+
+    def _next(self) -> _Place[T] | None:
+        """Return a job to finish, waiting or preparing some; None when there will be none."""
+        while True:
+            with self._for_lanes:
+                self._for_lanes.wait_for(self._lane_can_go_on)
+                if self._stopped:
+                    return None
+                if self._prepared:
+                    return self._prepared.popleft()
+                if self._ended:
+                    return None
+                self._taking = True
+            self._prepare(self._take())
+
+    def _lane_can_go_on(self) -> bool:
+        if self._stopped or self._prepared:
+            return True
+        if self._ended:
+            return not self._preparing
+        return not self._taking and len(self._places) < self._limit
+
+    def _take(self) -> list[_Place[T]]:
+        """Take the next jobs; only one lane at a time does."""
+        taken: list[_Place[T]] = []
+        ended = False
+        while len(taken) < self._together and not (ended or self._stopped):
+            try:
+                taken.append(_Place(next(self._jobs)))
+            except StopIteration:
+                ended = True
+            except BaseException as error:  # it crosses to the iterating thread
+                taken.append(_Place(None, error))
+                ended = True
+        with self._for_lanes:
+            self._taking, self._ended = False, ended
+            self._places.extend(taken)
+            self._preparing += 1
+            self._for_lanes.notify()
+        return taken
+
+    def _prepare(self, places: list[_Place[T]]) -> None:
+        for place in places:
+            if self._stopped:
+                break
+            place.prepare()
+            with self._for_lanes:
+                self._prepared.append(place)
+                self._for_lanes.notify()
+        with self._for_lanes:
+            self._preparing -= 1
+            if self._ended:
+                self._for_lanes.notify_all()
+                self._for_results.notify()
 
 
 def _cores() -> int:

@@ -7,7 +7,6 @@ capturing thread of its own, which decides what becomes of frames that nobody ta
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
 import logging
 import time
@@ -37,6 +36,9 @@ _AHEAD = 4
 
 _AHEAD_LIVE = 1
 """Of a live source: a frame that waits grows old."""
+
+_TOGETHER = 4
+"""Frames that are decoded and fitted in a row."""
 
 _log = logging.getLogger(__name__)
 
@@ -106,12 +108,14 @@ def run_pipeline(
     try:
         with contextlib.ExitStack() as stack:
             pictures: Iterable[_Decoded] = decoded
-            if not live:
+            if not live and translator.lanes == 1:  # several lanes decode while others work
                 pictures = stack.enter_context(Prefetch(decoded, size=_AHEAD, stopping=stop))
             jobs = _jobs(pictures, translator, side_by_side, recorder)
             ahead = _AHEAD_LIVE if live else _AHEAD
-            lanes = in_lanes(jobs, translator.lanes, ahead=ahead, stopping=stop)
-            results = stack.enter_context(lanes)
+            together = 1 if live else _TOGETHER
+            results = stack.enter_context(
+                in_lanes(jobs, translator.lanes, ahead=ahead, together=together, stopping=stop)
+            )
             if live:
                 stack.callback(live.interrupt)  # first of all: a silent source must not hold us
             for result in results:
@@ -174,42 +178,48 @@ def _timed(frames: Iterator[Frame], recorder: Recorder) -> Iterator[_Decoded]:
 
 def _jobs(
     pictures: Iterable[_Decoded], translator: Translator, side_by_side: bool, recorder: Recorder
-) -> Iterator[Callable[[], _Translated]]:
+) -> Iterator[_FrameJob]:
     for picture in pictures:  # what has to be done in order is done here
         start_s = time.perf_counter()
         begun = translator.begin(picture.frame.picture)
         begin_ms = (time.perf_counter() - start_s) * 1e3
-        yield functools.partial(
-            _translate, translator, picture, begun, begin_ms, side_by_side, recorder
+        yield _FrameJob(translator, picture, begun, begin_ms, side_by_side, recorder)
+
+
+@dataclass(frozen=True, slots=True)
+class _FrameJob:
+    """What can be done for several frames at the same time."""
+
+    translator: Translator
+    decoded: _Decoded
+    begun: Begun
+    begin_ms: float
+    side_by_side: bool
+    recorder: Recorder
+
+    def prepare(self) -> None:
+        """Fit the frame: its code and tables stay in a core's cache from one frame to the next."""
+        self.begun.prepare()
+
+    def finish(self) -> _Translated:
+        """Translate the frame, and look at its colours."""
+        translation = self.translator.finish(self.begun)
+        start_s = time.perf_counter()
+        source, fitter, drift = self.begun.frame, self.translator.fitter, self.begun.drift
+        off_palette = fitter.off_palette(source, drift)
+        left = fitter.repair(source, drift) if self.side_by_side else None
+        self.recorder.translated()
+        end_s = time.perf_counter()
+        until_fitted_ms = (translation.fitted_s - self.decoded.decoded_s) * 1e3
+        return _Translated(
+            decoded=self.decoded,
+            translation=translation,
+            left=left,
+            off_palette=off_palette,
+            wait_ms=until_fitted_ms - self.begin_ms - translation.fit_ms,
+            check_ms=self.begin_ms + (end_s - start_s) * 1e3,
+            until_s=end_s,
         )
-
-
-def _translate(
-    translator: Translator,
-    picture: _Decoded,
-    begun: Begun,
-    begin_ms: float,
-    side_by_side: bool,
-    recorder: Recorder,
-) -> _Translated:
-    """Do what can be done for several frames at the same time."""
-    start_s = time.perf_counter()
-    source, fitter = picture.frame.picture, translator.fitter
-    translation = translator.finish(begun)
-    finished_s = time.perf_counter()
-    off_palette = fitter.off_palette(source, begun.drift)
-    left = fitter.repair(source, begun.drift) if side_by_side else None
-    recorder.translated()
-    end_s = time.perf_counter()
-    return _Translated(
-        decoded=picture,
-        translation=translation,
-        left=left,
-        off_palette=off_palette,
-        wait_ms=(start_s - picture.decoded_s) * 1e3 - begin_ms + translation.wait_ms,
-        check_ms=(end_s - finished_s) * 1e3 + begin_ms,
-        until_s=end_s,
-    )
 
 
 def _write(

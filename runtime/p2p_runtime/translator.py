@@ -46,7 +46,7 @@ class Translation:
     Attributes:
         image: (H, W, 3) uint8 BGR, of the source frame's size.
         fit_ms, infer_ms, restore_ms: time of each stage in milliseconds.
-        wait_ms: how long frames before it that are in work, too, were waited for.
+        fitted_s: ``time.perf_counter()`` when its input was known.
         reused: whether the image is that of an earlier frame with the same input.
         blank: whether the image has one colour and its input several, see ``blank``.
     """
@@ -55,7 +55,7 @@ class Translation:
     fit_ms: float
     infer_ms: float
     restore_ms: float
-    wait_ms: float
+    fitted_s: float
     reused: bool
     blank: bool
 
@@ -164,11 +164,8 @@ class Translator:
 
     def finish(self, begun: Begun) -> Translation:
         """Fit a frame, run the generator if need be, restore the size; in any thread."""
-        begun_s = time.perf_counter()
         settled = begun.settle()
-        start_s = time.perf_counter()
-        settle_ms = (start_s - begun_s) * 1e3
-        fit_ms = min(settled.fit_ms, settle_ms)  # less, when another thread did some of it
+        fitted_s = time.perf_counter()
         image = settled.answer.image(self.engine.infer)
         blank = is_blank(settled.answer.fitted, image)
         inferred_s = time.perf_counter()
@@ -177,10 +174,10 @@ class Translator:
             restored = image.copy()  # it may be asked for again, and this one is the caller's
         return Translation(
             image=restored,
-            fit_ms=fit_ms,
-            infer_ms=(inferred_s - start_s) * 1e3,
+            fit_ms=settled.fit_ms,
+            infer_ms=(inferred_s - fitted_s) * 1e3,
             restore_ms=(time.perf_counter() - inferred_s) * 1e3,
-            wait_ms=settle_ms - fit_ms,
+            fitted_s=fitted_s,
             reused=settled.reused,
             blank=blank,
         )

@@ -77,6 +77,27 @@ def test_threads_change_nothing(contract: PixelContract, vote: int) -> None:
             assert_alike(list(pool.map(translator.finish, begun)), expected)
 
 
+@pytest.mark.parametrize("vote", [1, 3])
+def test_preparing_changes_nothing_and_fits_once(
+    contract: PixelContract, vote: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frames that were prepared, once or twice, come out the same; none is fitted again."""
+    expected = one_after_the_other(contract, vote)
+    translator = Translator(contract, Inverter(), vote=vote, lanes=2)
+    fits, fit = [], translator.fitter.fit
+    monkeypatch.setattr(
+        translator.fitter, "fit", lambda frame, drift: fits.append(1) or fit(frame, drift)
+    )
+    begun = [translator.begin(frame) for frame in frames_with_repeats()]
+    for one in begun[::2]:
+        one.prepare()
+    begun[5].settle()
+    for one in begun:
+        one.prepare()
+    assert_alike([translator.finish(one) for one in begun], expected)
+    assert len(fits) == len(begun)
+
+
 def test_frames_that_nobody_finished_hold_up_no_later_one(contract: PixelContract) -> None:
     """They are settled on the way, however many there are, and then let go."""
     translator = Translator(contract, Inverter())

@@ -36,6 +36,20 @@ def test_a_lossless_video_is_read_exactly(lossless: Path, frames: list[Image]) -
     source.close()
 
 
+@pytest.mark.parametrize(("limit_px", "threads", "kind"), [(64 * 48, 1, "SLICE"), (64, 0, "AUTO")])
+def test_small_frames_are_decoded_in_one_thread(
+    video: Path, monkeypatch: pytest.MonkeyPatch, limit_px: int, threads: int, kind: str
+) -> None:
+    """Larger ones in as many as FFmpeg likes; the frames are the same."""
+    monkeypatch.setattr(videofile, "_ONE_THREAD_PX", limit_px)
+    source = open_source(str(video))
+    assert isinstance(source, videofile.VideoFileSource)
+    assert source._stream.codec_context.thread_count == threads
+    assert source._stream.thread_type.name == kind
+    assert len(list(source)) == 20
+    source.close()
+
+
 def test_fault_62_snapping_restores_what_the_codec_blurred(
     video: Path, frames: list[Image]
 ) -> None:
