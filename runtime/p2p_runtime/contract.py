@@ -117,7 +117,8 @@ class PixelContract:
         Raises:
             ContractError: the contract has no palette.
         """
-        return np.asarray(cv2.applyColorMap(ids, _colour_map(self._labels)), np.uint8)
+        bgra = cv2.LUT(ids, _colour_map(self._labels)).view(np.uint8).reshape(*ids.shape, 4)
+        return np.asarray(cv2.cvtColor(bgra, cv2.COLOR_BGRA2BGR), np.uint8)
 
     def off_palette(self, frame: Picture, drift: Drift = NO_DRIFT, *, every_px: int = 1) -> float:
         """Return the share (0-1) of pixels over 31 levels from every colour of the palette.
@@ -247,11 +248,15 @@ def _read_used(value: Any) -> tuple[int, ...] | None:
 
 
 @lru_cache(maxsize=4)
-def _colour_map(palette: Palette) -> NDArray[np.uint8]:
-    """Return (256, 1, 3) uint8 BGR as OpenCV takes it, which paints four times as fast as NumPy."""
-    colours = np.zeros((256, 1, 3), np.uint8)
-    colours[: len(palette.classes), 0] = palette.colours_bgr()
-    return colours
+def _colour_map(palette: Palette) -> NDArray[np.float32]:
+    """Return (256,) float32 of which each holds the four bytes of a BGRA colour.
+
+    OpenCV looks up 32 bits at a time only when they are called a float; that paints twice as fast
+    as ``applyColorMap``.
+    """
+    colours = np.zeros((256, 4), np.uint8)
+    colours[: len(palette.classes), :3] = palette.colours_bgr()
+    return colours.view(np.float32).ravel()
 
 
 def _admitted(palette: Palette, used: tuple[int, ...] | None) -> NDArray[np.uint8]:

@@ -156,6 +156,11 @@ class PlanesKey:
     The nearest class is looked up for cells of 4 levels of luma and 8 of either chroma, which fit
     into 16 bits and a processor's cache.
 
+    Attributes:
+        nearest: (65536,) uint8, the class nearest to the middle of each cell.
+        sure: (65536,) uint16, in the lower byte the class that each cell is sure of, else
+            ``NO_CLASS``; in the upper the lightest luma that is sure of it with the same chroma.
+
     Args:
         classes: (N,) uint8, the class indices that may come out.
         seen_levels: (N, 3) BGR, the levels, unclipped, in which each of them is seen.
@@ -175,7 +180,7 @@ class PlanesKey:
         nearest = nearest_places(storage.bgr(middles), np.asarray(seen_levels, np.float32))
         sure = (np.abs(middles - stored[nearest]) <= SURE_LEVELS * scales).all(axis=-1)
         self.nearest = np.asarray(classes[nearest], np.uint8)
-        self.sure = np.where(sure, self.nearest, NO_CLASS).astype(np.uint8)
+        self.sure = _with_lightest(np.where(sure, self.nearest, NO_CLASS).astype(np.uint8))
 
 
 class PlanesEvidence:
@@ -189,11 +194,14 @@ class PlanesEvidence:
 
     def sure_blocks(self) -> NDArray[np.uint8]:
         """Return the class of blocks that are sure, else ``NO_CLASS``: (H / 2, W / 2) uint8."""
-        upper, lower = self._frame.luma[::2], self._frame.luma[1::2]
-        darker, lighter = np.minimum(upper, lower), np.maximum(upper, lower)
-        classes = self._sure(np.minimum(darker[:, ::2], darker[:, 1::2]))
-        classes[classes != self._sure(np.maximum(lighter[:, ::2], lighter[:, 1::2]))] = NO_CLASS
-        return classes
+        luma = self._frame.luma
+        darker, lighter = cv2.min(luma[::2], luma[1::2]), cv2.max(luma[::2], luma[1::2])
+        darkest = np.minimum(*_lower_and_upper(darker.view("<u2"))).astype(np.uint8)
+        lightest = np.maximum(*_lower_and_upper(lighter.view("<u2")))
+        found = np.take(self._key.sure, _cells(darkest, self._chroma), mode="clip")
+        classes, lightest_sure = _lower_and_upper(found)
+        doubtful = np.negative((lightest > lightest_sure).view(np.uint8))  # 255 or 0
+        return classes.astype(np.uint8) | doubtful
 
     def look_at(
         self, row: NDArray[np.intp], column: NDArray[np.intp], block: NDArray[np.intp]
@@ -211,10 +219,6 @@ class PlanesEvidence:
             np.multiply(pixels, key.weights[place], out=own[place])
             np.multiply(between, key.weights[place], out=around[place])
         return Pixels(block, np.take(key.nearest, _cells(luma, both)), own, around, None)
-
-    def _sure(self, luma: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return the class that blocks with this luma, (H / 2, W / 2), are sure of."""
-        return np.take(self._key.sure, _cells(luma, self._chroma), mode="clip")
 
 
 class PlanesPalette:
@@ -272,6 +276,27 @@ def _cells(luma: NDArray[np.uint8], chroma: NDArray[np.uint16]) -> NDArray[np.ui
     """Return the cells of luma and of chroma side by side, of one shape."""
     of_luma = np.asarray(cv2.LUT(luma, _CELL_OF_LUMA), np.uint16)
     return (chroma & _CHROMA_BITS) | of_luma.reshape(luma.shape)  # OpenCV makes (P, 1) of (P,)
+
+
+def _lower_and_upper(pairs: NDArray[np.uint16]) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
+    """Return the lower and the upper bytes of 16 bits."""
+    return pairs & np.uint16(0xFF), pairs >> np.uint16(8)
+
+
+def _with_lightest(sure: NDArray[np.uint8]) -> NDArray[np.uint16]:
+    """Add to the class of each cell, (65536,), the lightest luma of that class and that chroma.
+
+    What is sure of a class is convex, so all luma up to there is.
+    """
+    # (32 of Cb, 8 of luma, 32 of Cr, 8 of luma) -> (luma, chroma)
+    by_luma = sure.reshape(32, 8, 32, 8).transpose(1, 3, 0, 2).reshape(64, -1)
+    lightest = np.empty_like(by_luma)
+    lightest[63] = 255
+    for luma in range(62, -1, -1):
+        same = by_luma[luma] == by_luma[luma + 1]
+        lightest[luma] = np.where(same, lightest[luma + 1], 4 * luma + 3)
+    by_cell = lightest.reshape(8, 8, 32, 32).transpose(2, 0, 3, 1).reshape(-1)
+    return np.asarray(sure | by_cell.astype(np.uint16) << 8, np.uint16)
 
 
 def _middles_of_cells() -> NDArray[np.float32]:

@@ -44,8 +44,16 @@ OWN_PRIOR = 0.002
 _SIDE = 5
 """The neighbourhood's, in blocks."""
 
-_CHANNELS = 16
-"""NumPy copies rows of 16 bytes three times as fast as rows of 13."""
+_REACH = _SIDE // 2
+
+_PLACE_BITS, _STEPS = 8, 4096
+"""Costs are under 1000 nats, so they and a class's place fit into 32 bits."""
+
+# A row of blocks counts to 5, so 4 bits hold it, and 64 bits the counts of 16 classes: the first
+# eight in the lower halves of the bytes, the others in the upper.
+_AT_ONCE = 16
+_SHIFTS = np.array([8 * (place % 8) + 4 * (place // 8) for place in range(_AT_ONCE)], np.uint64)
+_LOWER_HALVES = np.uint64(0x0F0F0F0F0F0F0F0F)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +82,16 @@ def repaired_ids(evidence: Evidence, sampling: Sampling) -> NDArray[np.uint8]:
         (h, w) uint8 class indices, as many as the sampling has rows and columns.
     """
     blocks = _common(evidence.sure_blocks())
-    ids = np.take(blocks.classes.ravel(), sampling.blocks)
+    ids = sampling.pick_of_blocks(blocks.classes)
     doubts = np.flatnonzero(ids == NO_CLASS)
     if doubts.size:
-        row, column = np.divmod(doubts, len(sampling.columns))
+        row, column = np.divmod(doubts, ids.shape[1])
+        block = np.take(sampling.block_rows, row) * blocks.classes.shape[1]
+        block += np.take(sampling.block_columns, column)
         row, column = np.take(sampling.rows, row), np.take(sampling.columns, column)
-        pixels = evidence.look_at(row, column, np.take(sampling.blocks, doubts))
+        pixels = evidence.look_at(row, column, block)
         np.put(ids, doubts, _decide(pixels, blocks, evidence.features))
-    return ids.reshape(len(sampling.rows), -1)
+    return ids
 
 
 def _common(sure: NDArray[np.uint8]) -> _Blocks:
@@ -105,25 +115,37 @@ def _decide(pixels: Pixels, blocks: _Blocks, features: NDArray[np.float32]) -> N
         blocks: what is known of their surroundings.
         features: (3, 256) by class, in the unit of the pixels'.
     """
-    winner = pixels.nearest.copy()
+    nearest = pixels.nearest
     if not blocks.common.size:
-        return winner
-    away = pixels.own - np.take(features, winner, axis=1)
+        return nearest
+    away = pixels.own - np.take(features, nearest, axis=1)
     least = (_squares(away) - _squares(pixels.around)) / np.float32(LEVELS_PER_NAT)
     least -= np.float32(np.log(OWN_PRIOR))
     if pixels.exact is not None:
         least[pixels.exact] = -np.inf
     # Of |x - f|^2, |x|^2 is the same for all classes.
     seen = features[:, blocks.common] / np.float32(LEVELS_PER_NAT)
-    costs = (-2 * seen.T) @ pixels.around  # (C, P)
-    costs += (_squares(seen) * np.float32(LEVELS_PER_NAT))[:, np.newaxis]
-    counts, log_priors = _count_nearby(blocks, pixels.block), _log_priors(blocks.shares)
-    for place, index in enumerate(blocks.common):
-        cost = costs[place]
-        cost -= cv2.LUT(counts[place], log_priors[place]).ravel()
-        np.copyto(winner, index, where=cost < least)
-        np.minimum(least, cost, out=least)
-    return winner
+    costs = np.asarray((-2 * seen.T) @ pixels.around, np.float32)  # (C, P)
+    counts, by_count = _count_nearby(blocks, pixels.block), _costs_by_count(blocks.shares)
+    by_count += (_squares(seen) * np.float32(LEVELS_PER_NAT))[:, np.newaxis]
+    for place, cost in enumerate(costs):
+        cost += cv2.LUT(counts[place], by_count[place]).ravel()
+    cheapest, cost = _cheapest(costs)
+    return np.where(cost < least, np.take(blocks.common, cheapest), nearest)
+
+
+def _cheapest(costs: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Return the place of each pixel's least cost, and that cost: (C, P) nats in, (P,) each out.
+
+    Costs are compared in 4096ths of a nat, with the place in the bits below: one minimum finds
+    both, several times as fast as ``argmin`` down columns.
+    """
+    ranks = (costs * np.float32(_STEPS)).astype(np.int32)
+    ranks <<= _PLACE_BITS
+    ranks |= np.arange(len(costs), dtype=np.int32)[:, np.newaxis]
+    first = ranks.min(axis=0)
+    places = first & ((1 << _PLACE_BITS) - 1)
+    return places, (first >> _PLACE_BITS) / np.float32(_STEPS)
 
 
 def _squares(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -132,21 +154,30 @@ def _squares(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _count_nearby(blocks: _Blocks, block: NDArray[np.intp]) -> NDArray[np.uint8]:
-    """Return how many blocks around each of some blocks are sure of each class, (C or more, P).
+    """Return how many blocks around each of some blocks are sure of each class, (C or more, P)."""
+    around = (_REACH, _REACH, _REACH, _REACH)
+    framed = cv2.copyMakeBorder(blocks.classes, *around, cv2.BORDER_REFLECT_101)
+    down = np.arange(_SIDE)[:, np.newaxis] * framed.shape[1]
+    left_ends = down + (block + block // blocks.classes.shape[1] * 2 * _REACH)  # (5, P)
+    counts = []
+    for first in range(0, blocks.common.size, _AT_ONCE):
+        classes = blocks.common[first : first + _AT_ONCE]
+        ones = np.zeros(NO_CLASS + 1, np.uint64)
+        ones[classes] = np.uint64(1) << _SHIFTS[: classes.size]
+        # OpenCV looks 64 bits up when they are called a float.
+        of_one = cv2.LUT(framed, ones.view(np.float64)).view(np.uint64).ravel()
+        of_five = of_one[: 1 - _SIDE].copy()
+        for right in range(1, _SIDE):
+            of_five += of_one[right : of_one.size + 1 - _SIDE + right]
+        rows = np.take(of_five, left_ends)
+        for half in (rows & _LOWER_HALVES, rows >> np.uint64(4) & _LOWER_HALVES):
+            of_class = half.sum(axis=0).view(np.uint8).reshape(-1, 8)
+            counts.append(cv2.transpose(of_class))
+    return np.concatenate(counts)
 
-    Each class is a channel, so that OpenCV sums all of them in one go.
-    """
-    classes = blocks.common.size
-    channels = -(-classes // _CHANNELS) * _CHANNELS
-    one_hot = np.zeros((NO_CLASS + 1, channels), np.uint8)
-    one_hot[blocks.common, np.arange(classes)] = 1
-    of_class = np.take(one_hot, blocks.classes, axis=0)  # (H / 2, W / 2, channels)
-    counts = cv2.boxFilter(of_class, cv2.CV_8U, (_SIDE, _SIDE), normalize=False)
-    return np.asarray(cv2.transpose(np.take(counts.reshape(-1, channels), block, axis=0)), np.uint8)
 
-
-def _log_priors(shares: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the logarithm of each class's prior for each count of :func:`_count_nearby`.
+def _costs_by_count(shares: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return what each class's prior costs for each count of :func:`_count_nearby`.
 
     Args:
         shares: (C,) of the frame.
@@ -156,8 +187,6 @@ def _log_priors(shares: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     table = np.zeros((len(shares), 256), np.float32)
     nearby = np.arange(_SIDE**2 + 1, dtype=np.float32) / _SIDE**2
-    np.log(
-        nearby + (FRAME_WEIGHT * shares + LEAST_PRIOR)[:, np.newaxis],
-        out=table[:, : len(nearby)],
-    )
+    priors = nearby + (FRAME_WEIGHT * shares + LEAST_PRIOR)[:, np.newaxis]
+    np.negative(np.log(priors), out=table[:, : len(nearby)])
     return table

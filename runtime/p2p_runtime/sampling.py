@@ -26,7 +26,7 @@ class Sampling:
             None for all of them.
         rows, columns: where, among those, the pixels of the result lie.
         whole: whether those are all, each once.
-        blocks: (rows * columns,) the places, among the flattened blocks, of the result's pixels.
+        block_rows, block_columns: where, among the blocks, those pixels lie.
     """
 
     rows_read: NDArray[np.intp] | None
@@ -34,7 +34,8 @@ class Sampling:
     rows: NDArray[np.intp]
     columns: NDArray[np.intp]
     whole: bool
-    blocks: NDArray[np.intp]
+    block_rows: NDArray[np.intp]
+    block_columns: NDArray[np.intp]
 
     def read(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the part of a (H, W, 3) uint8 BGR frame to work on."""
@@ -54,6 +55,14 @@ class Sampling:
             return ids
         return np.take(np.take(ids, self.rows, axis=0), self.columns, axis=1)
 
+    def pick_of_blocks(self, of_blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return for each of the result's pixels what its block has, (H / 2, W / 2) in.
+
+        Rows are picked three times as fast as columns, so both are picked as rows.
+        """
+        turned = np.take(cv2.transpose(of_blocks), self.block_columns, axis=0)
+        return np.take(cv2.transpose(turned), self.block_rows, axis=0)
+
 
 @lru_cache(maxsize=16)
 def sample(height: int, width: int, to_height: int, to_width: int) -> Sampling:
@@ -64,11 +73,9 @@ def sample(height: int, width: int, to_height: int, to_width: int) -> Sampling:
     """
     rows_read, rows = _axis(height, to_height)
     columns_read, columns = _axis(width, to_width)
-    block_columns = (width if columns_read is None else len(columns_read)) // 2
-    blocks = (rows >> 1)[:, np.newaxis] * block_columns + (columns >> 1)
     even = not (height % 2 or width % 2)
     whole = even and (height, width) == (to_height, to_width)
-    return Sampling(rows_read, columns_read, rows, columns, whole, blocks.ravel())
+    return Sampling(rows_read, columns_read, rows, columns, whole, rows >> 1, columns >> 1)
 
 
 def _axis(length: int, to_length: int) -> tuple[NDArray[np.intp] | None, NDArray[np.intp]]:

@@ -19,6 +19,7 @@ from p2p_runtime import contract as contract_module
 from p2p_runtime.contract import PixelContract
 from p2p_runtime.drift import DRIFTS, find_drift
 from p2p_runtime.engines.base import Engine
+from p2p_runtime.evidence import NO_CLASS, PlanesEvidence, PlanesKey, _cells, _side_by_side
 from p2p_runtime.fitting import Fitter
 from p2p_runtime.palette import CITYSCAPES
 from p2p_runtime.pipeline import run_pipeline
@@ -134,6 +135,30 @@ def test_halved_chroma_is_nearly_undone(storage: Storage) -> None:
     assert nearest > 0.01
     assert wrong(contract.fit(planes), truth) < nearest / 4
     assert wrong(contract.fit(planes), truth) <= wrong(contract.fit(planes.bgr()), truth)
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=30, deadline=None)
+def test_a_block_is_sure_when_its_darkest_and_lightest_pixels_are(seed: int) -> None:
+    """Both of the same class; here looked up one by one."""
+    chance = np.random.default_rng(seed)
+    seen = CITYSCAPES.colours_bgr()[[0, 1, 7, 21]].astype(np.float64)
+    key = PlanesKey(np.array([0, 1, 7, 21], np.uint8), seen, LIMITED_601)
+    matrix, offset = LIMITED_601.affine()
+    colours = (seen @ matrix + offset)[chance.integers(0, 4, (12, 16))]  # (h, w, 3)
+    cb, cr = (np.rint(colours[..., part]).astype(np.uint8) for part in (1, 2))
+    luma = colours[..., 0].repeat(2, axis=0).repeat(2, axis=1) + chance.normal(0, 9, (24, 32))
+    frame = Planes(np.clip(luma, 0, 255).astype(np.uint8), cb, cr, LIMITED_601)
+    blocks = frame.luma.reshape(12, 2, 16, 2)
+    classes = [
+        key.sure[_cells(luma, _side_by_side(cb, cr))] & 255
+        for luma in (blocks.min(axis=(1, 3)), blocks.max(axis=(1, 3)))
+    ]
+    expected = np.where(classes[0] == classes[1], classes[0], NO_CLASS)
+    found = PlanesEvidence(frame, key).sure_blocks()
+    np.testing.assert_array_equal(found, expected)
+    assert (found == NO_CLASS).any()
+    assert (found != NO_CLASS).any()
 
 
 def test_a_thin_pole_survives() -> None:

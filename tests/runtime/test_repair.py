@@ -14,7 +14,9 @@ from hypothesis.extra.numpy import arrays
 from label_maps import COLOURS, contract_of, wrong
 from numpy.typing import NDArray
 
+from p2p_runtime import repair
 from p2p_runtime.contract import PixelContract
+from p2p_runtime.evidence import NO_CLASS
 from p2p_runtime.palette import CITYSCAPES
 from p2p_runtime.sampling import sample
 from p2p_runtime.sources.videofile import VideoFileSource
@@ -60,6 +62,35 @@ def test_thin_poles_survive() -> None:
     pole = (truth == COLOURS[13]).all(axis=-1)
     repaired = contract_of(truth).fit(subsampled(truth))
     assert (repaired[pole] == COLOURS[13]).all(axis=-1).mean() > 0.95
+
+
+@given(
+    classes=arrays(
+        np.uint8,
+        st.tuples(st.integers(1, 9), st.integers(1, 9)),
+        elements=st.sampled_from([*range(0, 40, 2), NO_CLASS]),
+    )
+)
+@settings(max_examples=50, deadline=None)
+def test_neighbours_are_counted_class_by_class(classes: Image) -> None:
+    """As a box filter counts them, mirrored at the borders; more than 16 classes, too."""
+    common = np.arange(0, 40, 2, dtype=np.uint8)
+    blocks = repair._Blocks(classes, common, np.full(20, 0.05, np.float32))
+    counts = repair._count_nearby(blocks, np.arange(classes.size))
+    for place, index in enumerate(common):
+        of_class = (classes == index).astype(np.uint8)
+        expected = cv2.boxFilter(of_class, cv2.CV_8U, (5, 5), normalize=False)
+        np.testing.assert_array_equal(counts[place], expected.ravel())
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1.0, 30.0, 700.0]))
+@settings(max_examples=30, deadline=None)
+def test_the_least_cost_is_found_to_a_4096th_of_a_nat(seed: int, most: float) -> None:
+    """Whatever its sign; what is chosen costs no more than that above the least."""
+    costs = np.random.default_rng(seed).uniform(-most, most, (29, 50)).astype(np.float32)
+    places, found = repair._cheapest(costs)
+    np.testing.assert_allclose(costs[places, np.arange(50)], costs.min(axis=0), atol=1 / 4096)
+    np.testing.assert_allclose(found, costs.min(axis=0), atol=1 / 4096)
 
 
 @pytest.mark.parametrize("codec", ["libx264", "mpeg4", "mjpeg", "libvpx-vp9", "ffv1"])
