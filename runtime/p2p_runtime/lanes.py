@@ -76,10 +76,11 @@ def in_lanes(
 ) -> Iterator[Iterator[T]]:
     """Work through jobs in threads and give what they return, in order.
 
-    A lane finishes what is prepared; when nothing is, it takes the next jobs and prepares them. So
-    jobs are taken one after the other, by whichever lane has time. An error in taking or in doing
-    one is raised where its result would have come. Leaving the block, early or not, leaves no
-    thread, and closes the iterable if that can be closed.
+    A lane finishes what is prepared; when that runs short, it takes the next jobs and prepares them.
+    Only one lane at a time does that: it is mostly Python, of which two threads at once only get in
+    each other's way. An error in taking or in doing a job is raised where its result would have
+    come. Leaving the block, early or not, leaves no thread, and closes the iterable if that can be
+    closed.
 
     Args:
         jobs: what to work through; never two threads at a time touch it.
@@ -88,7 +89,7 @@ def in_lanes(
         together: how many jobs a lane takes and prepares in a row.
         stopping: asked at least ten times a second; once true, the iteration ends.
     """
-    work = _Work(iter(jobs), limit=ahead + lanes, together=together)
+    work = _Work(iter(jobs), lanes, limit=ahead + lanes, together=together)
     threads = [
         threading.Thread(target=work.run, name=f"lane-{lane}", daemon=True) for lane in range(lanes)
     ]
@@ -143,18 +144,18 @@ class _Work(Generic[T]):
 
     Args:
         jobs: what to work through.
+        lanes: how many there are.
         limit: of so many jobs that wait for anything, no more are taken.
         together: how many are taken in a row.
     """
 
-    def __init__(self, jobs: Iterator[Job[T]], *, limit: int, together: int) -> None:
-        self._jobs, self._limit, self._together = jobs, limit, together
+    def __init__(self, jobs: Iterator[Job[T]], lanes: int, *, limit: int, together: int) -> None:
+        self._jobs, self._lanes, self._limit, self._together = jobs, lanes, limit, together
         lock = threading.Lock()
         self._for_lanes, self._for_results = threading.Condition(lock), threading.Condition(lock)
         self._places: deque[_Place[T]] = deque()  # taken and not given out, in order
         self._prepared: deque[_Place[T]] = deque()
-        self._taking = False
-        self._preparing = 0  # lanes that will have prepared some
+        self._preparing = False  # a lane is taking and preparing jobs
         self._ended = self._stopped = False
 
     def run(self) -> None:
@@ -199,25 +200,24 @@ class _Work(Generic[T]):
         """Return a job to finish, waiting or preparing some; None when there will be none."""
         while True:
             with self._for_lanes:
-                self._for_lanes.wait_for(self._lane_can_go_on)
+                while not (self._stopped or self._prepared or self._should_prepare()):
+                    if self._ended and not self._preparing:
+                        return None
+                    self._for_lanes.wait()
                 if self._stopped:
                     return None
-                if self._prepared:
+                if not self._should_prepare():
                     return self._prepared.popleft()
-                if self._ended:
-                    return None
-                self._taking = True
+                self._preparing = True
             self._prepare(self._take())
 
-    def _lane_can_go_on(self) -> bool:
-        if self._stopped or self._prepared:
-            return True
-        if self._ended:
-            return not self._preparing
-        return not self._taking and len(self._places) < self._limit
+    def _should_prepare(self) -> bool:
+        """Tell whether the other lanes would soon have nothing to finish."""
+        if self._preparing or self._ended or len(self._places) >= self._limit:
+            return False
+        return len(self._prepared) < self._lanes
 
     def _take(self) -> list[_Place[T]]:
-        """Take the next jobs; only one lane at a time does."""
         taken: list[_Place[T]] = []
         ended = False
         while len(taken) < self._together and not (ended or self._stopped):
@@ -228,11 +228,10 @@ class _Work(Generic[T]):
             except BaseException as error:  # it crosses to the iterating thread
                 taken.append(_Place(None, error))
                 ended = True
-        with self._for_lanes:
-            self._taking, self._ended = False, ended
+        with self._for_results:
             self._places.extend(taken)
-            self._preparing += 1
-            self._for_lanes.notify()
+            self._ended = ended
+            self._for_results.notify()  # it may be that there is none
         return taken
 
     def _prepare(self, places: list[_Place[T]]) -> None:
@@ -244,10 +243,8 @@ class _Work(Generic[T]):
                 self._prepared.append(place)
                 self._for_lanes.notify()
         with self._for_lanes:
-            self._preparing -= 1
-            if self._ended:
-                self._for_lanes.notify_all()
-                self._for_results.notify()
+            self._preparing = False
+            self._for_lanes.notify_all()
 
 
 def _cores() -> int:
