@@ -242,7 +242,7 @@ class PlanesPalette:
         """
         thin = frame.thinned(every_px, every_px)
         cells = _cells(thin.luma, _side_by_side(thin.cb, thin.cr))
-        return 1 - float(np.take(self._near, cells).mean())
+        return 1 - np.count_nonzero(np.take(self._near, cells)) / cells.size
 
 
 def _between_blocks(

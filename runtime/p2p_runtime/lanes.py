@@ -76,11 +76,11 @@ def in_lanes(
 ) -> Iterator[Iterator[T]]:
     """Work through jobs in threads and give what they return, in order.
 
-    A lane finishes what is prepared; when that runs short, it takes the next jobs and prepares them.
-    Only one lane at a time does that: it is mostly Python, of which two threads at once only get in
-    each other's way. An error in taking or in doing a job is raised where its result would have
-    come. Leaving the block, early or not, leaves no thread, and closes the iterable if that can be
-    closed.
+    A lane finishes what is prepared; when that runs short, it takes the next jobs and prepares
+    them. Only one lane at a time does that: it is mostly Python, of which two threads at once only
+    get in each other's way. An error in taking or in doing a job is raised where its result would
+    have come. Leaving the block, early or not, leaves no thread, and closes the iterable if that
+    can be closed.
 
     Args:
         jobs: what to work through; never two threads at a time touch it.

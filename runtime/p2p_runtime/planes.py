@@ -86,9 +86,12 @@ class Planes:
 
     def thinned(self, rows: int, columns: int) -> Thinned:
         """Return every so many rows and columns, with the chroma of each pixel."""
+        luma = np.ascontiguousarray(self.luma[::rows, ::columns])
+        if rows % 2 == columns % 2 == 0:
+            of_blocks = slice(None, None, rows // 2), slice(None, None, columns // 2)
+            return Thinned(luma, self.cb[of_blocks], self.cr[of_blocks])
         height, width = self.luma.shape
         at = np.ix_(np.arange(0, height, rows) >> 1, np.arange(0, width, columns) >> 1)
-        luma = np.ascontiguousarray(self.luma[::rows, ::columns])
         return Thinned(luma, self.cb[at], self.cr[at])
 
     def bgr(self, rows: int = 1, columns: int = 1) -> NDArray[np.uint8]:
