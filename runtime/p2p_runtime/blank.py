@@ -22,7 +22,8 @@ __all__ = ["BLANK_LIMIT", "BlankAlarm", "is_blank"]
 BLANK_LIMIT = 50
 """So many in a row end the run."""
 
-_EVERY_PX = 8
+_GLANCE_PX, _EVERY_PX = 64, 8
+"""A few pixels tell it of nearly every picture."""
 
 _log = logging.getLogger(__name__)
 
@@ -65,5 +66,5 @@ class BlankAlarm:
 
 
 def _is_flat(image: NDArray[np.uint8]) -> bool:
-    sample = image[::_EVERY_PX, ::_EVERY_PX]
-    return bool((sample == sample[0, 0]).all())
+    samples = (image[::step, ::step] for step in (_GLANCE_PX, _EVERY_PX))
+    return all(bool((sample == image[0, 0]).all()) for sample in samples)
