@@ -14,6 +14,7 @@ import cv2
 
 from . import __version__
 from .errors import P2PError
+from .nearest import check_opencv
 from .sinks.h264 import CODEC
 
 __all__ = ["Finding", "examine"]
@@ -148,6 +149,10 @@ def _trial() -> Finding:
 
 
 def _opencv() -> Iterator[Finding]:
+    try:
+        check_opencv()
+    except P2PError as error:
+        yield _bad(str(error))
     registry = cv2.videoio_registry
     names = [registry.getBackendName(backend) for backend in registry.getCameraBackends()]
     yield _ok(f"OpenCV camera back-ends: {', '.join(names) or 'none'}")

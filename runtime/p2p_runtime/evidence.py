@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 import cv2
 import numpy as np
 
-from .nearest import ID, NEAR_LEVELS, SURE, YCBCR_OF_BGR, ColourTable, nearest_places
+from .nearest import (
+    ID,
+    NEAR_LEVELS,
+    SURE,
+    YCBCR_OF_BGR,
+    ColourTable,
+    look_up,
+    nearest_places,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -198,7 +206,7 @@ class PlanesEvidence:
         darker, lighter = cv2.min(luma[::2], luma[1::2]), cv2.max(luma[::2], luma[1::2])
         darkest = np.minimum(*_lower_and_upper(darker.view("<u2"))).astype(np.uint8)
         lightest = np.maximum(*_lower_and_upper(lighter.view("<u2")))
-        found = np.take(self._key.sure, _cells(darkest, self._chroma), mode="clip")
+        found = look_up(self._key.sure, _cells(darkest, self._chroma))
         classes, lightest_sure = _lower_and_upper(found)
         doubtful = np.negative((lightest > lightest_sure).view(np.uint8))  # 255 or 0
         return classes.astype(np.uint8) | doubtful
@@ -218,7 +226,8 @@ class PlanesEvidence:
         ):
             np.multiply(pixels, key.weights[place], out=own[place])
             np.multiply(between, key.weights[place], out=around[place])
-        return Pixels(block, np.take(key.nearest, _cells(luma, both)), own, around, None)
+        nearest = look_up(key.nearest, _cells(luma, both))
+        return Pixels(block, nearest, own, around, None)
 
 
 class PlanesPalette:
@@ -233,7 +242,7 @@ class PlanesPalette:
         levels = np.asarray(seen_levels, np.float32)
         middles = storage.bgr(_middles_of_cells())
         away = np.abs(middles - levels[nearest_places(middles, levels)])
-        self._near = (away <= NEAR_LEVELS).all(axis=-1)
+        self._near = (away <= NEAR_LEVELS).all(axis=-1).view(np.uint8)
 
     def off(self, frame: Planes, every_px: int) -> float:
         """Return the share (0-1) of pixels that lie near none; see ``NEAR_LEVELS``.
@@ -242,7 +251,7 @@ class PlanesPalette:
         """
         thin = frame.thinned(every_px, every_px)
         cells = _cells(thin.luma, _side_by_side(thin.cb, thin.cr))
-        return 1 - np.count_nonzero(np.take(self._near, cells)) / cells.size
+        return 1 - cv2.countNonZero(look_up(self._near, cells)) / cells.size
 
 
 def _between_blocks(
@@ -274,8 +283,7 @@ def _side_by_side(cb: NDArray[np.uint8], cr: NDArray[np.uint8]) -> NDArray[np.ui
 
 def _cells(luma: NDArray[np.uint8], chroma: NDArray[np.uint16]) -> NDArray[np.uint16]:
     """Return the cells of luma and of chroma side by side, of one shape."""
-    of_luma = np.asarray(cv2.LUT(luma, _CELL_OF_LUMA), np.uint16)
-    return (chroma & _CHROMA_BITS) | of_luma.reshape(luma.shape)  # OpenCV makes (P, 1) of (P,)
+    return (chroma & _CHROMA_BITS) | look_up(_CELL_OF_LUMA, luma)
 
 
 def _lower_and_upper(pairs: NDArray[np.uint16]) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:

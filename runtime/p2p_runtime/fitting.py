@@ -8,6 +8,7 @@ import numpy as np
 
 from .contract import check_frame
 from .drift import NO_DRIFT, DriftWatch
+from .nearest import check_opencv
 from .planes import Planes, to_bgr
 from .vote import Vote
 
@@ -30,11 +31,16 @@ class Fitter:
         contract: how a frame becomes the generator's input.
         snap: repair label maps; without it they are only resized.
         vote: give each pixel of a label map the class that it had most often in so many frames.
+
+    Raises:
+        MissingExtraError: label maps are to be repaired, and OpenCV is too old.
     """
 
     def __init__(self, contract: PixelContract, *, snap: bool = True, vote: int = 1) -> None:
         self._contract = contract
         self._snap = snap and contract.palette is not None
+        if self._snap:
+            check_opencv()
         self._watch = DriftWatch(contract.palette if snap else None)
         self._vote = Vote(vote) if vote > 1 and self._snap else None
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import mmap
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import cv2
 import numpy as np
 
+from .errors import MissingExtraError
 from .planes import Storage
 
 if TYPE_CHECKING:
@@ -22,8 +23,15 @@ __all__ = [
     "SURE_LEVELS",
     "YCBCR_OF_BGR",
     "ColourTable",
+    "check_opencv",
+    "look_up",
     "nearest_places",
 ]
+
+Entry = TypeVar("Entry", np.uint8, np.uint16)
+
+OPENCV_NEEDED = (4, 13)
+"""The first version whose ``LUT`` takes places of 16 bits."""
 
 NEAR_LEVELS = 31
 """A pixel belongs to a palette when its nearest colour is at most this far in every channel.
@@ -55,6 +63,20 @@ _LOW_BITS = np.array([7, 3, 7], np.uint8)
 
 _ROUNDING = 1e-2
 """In levels, and more than float32 errs by here: cells that come so near a limit are mixed."""
+
+
+def check_opencv() -> None:
+    """Make sure that :func:`look_up` works.
+
+    Raises:
+        MissingExtraError: OpenCV is too old.
+    """
+    if tuple(int(part) for part in cv2.__version__.split(".")[:2]) < OPENCV_NEEDED:
+        needed = ".".join(map(str, OPENCV_NEEDED))
+        raise MissingExtraError(
+            f"label repair needs OpenCV {needed} or later, this is {cv2.__version__}; "
+            f'type: pip install "opencv-python>={needed}"'
+        )
 
 
 class ColourTable:
@@ -95,7 +117,7 @@ class ColourTable:
         """
         rows = np.ascontiguousarray(frame).reshape(-1, *frame.shape[-2:])  # OpenCV takes three axes
         cells = cv2.cvtColor(rows, cv2.COLOR_BGR2BGR565).view(np.uint16).ravel()
-        codes = np.take(self._of_cells, cells, mode="clip")
+        codes = look_up(self._of_cells, cells)
         open_ = np.flatnonzero(codes < _KNOWN)
         if open_.size:
             found = np.take(codes, open_)
@@ -164,6 +186,15 @@ def nearest_places(levels: NDArray[np.float32], colours: NDArray[np.float32]) ->
         for first in range(0, len(levels), _AT_ONCE)
     ]
     return np.concatenate(found)
+
+
+def look_up(table: NDArray[Entry], places: NDArray[Any]) -> NDArray[Entry]:
+    """Return what a table of 256 or 65536 has at places of 8 or 16 bits.
+
+    NumPy would turn the places into 64 bits first.
+    """
+    found: NDArray[Any] = cv2.LUT(places, table)
+    return found.reshape(places.shape)  # OpenCV makes (P, 1) of (P,)
 
 
 def _small_pages(length: int) -> NDArray[np.uint16]:

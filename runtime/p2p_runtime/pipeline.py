@@ -182,42 +182,51 @@ def _jobs(
     for picture in pictures:  # what has to be done in order is done here
         start_s = time.perf_counter()
         begun = translator.begin(picture.frame.picture)
-        begin_ms = (time.perf_counter() - start_s) * 1e3
-        yield _FrameJob(translator, picture, begun, begin_ms, side_by_side, recorder)
+        check_ms = (time.perf_counter() - start_s) * 1e3
+        yield _FrameJob(translator, picture, begun, side_by_side, recorder, check_ms)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _FrameJob:
     """What can be done for several frames at the same time."""
 
     translator: Translator
     decoded: _Decoded
     begun: Begun
-    begin_ms: float
     side_by_side: bool
     recorder: Recorder
+    check_ms: float
+    off_palette: float | None = None
 
     def prepare(self) -> None:
-        """Fit the frame: its code and tables stay in a core's cache from one frame to the next."""
+        """Fit the frame, and look at its colours, while it lies in the core's cache.
+
+        So do, from one frame to the next, the code and the tables.
+        """
         self.begun.prepare()
+        start_s = time.perf_counter()
+        fitter = self.translator.fitter
+        self.off_palette = fitter.off_palette(self.begun.frame, self.begun.drift)
+        self.check_ms += (time.perf_counter() - start_s) * 1e3
 
     def finish(self) -> _Translated:
-        """Translate the frame, and look at its colours."""
+        """Translate the frame."""
         translation = self.translator.finish(self.begun)
+        until_fitted_ms = (translation.fitted_s - self.decoded.decoded_s) * 1e3
+        wait_ms = until_fitted_ms - self.check_ms - translation.fit_ms
         start_s = time.perf_counter()
-        source, fitter, drift = self.begun.frame, self.translator.fitter, self.begun.drift
-        off_palette = fitter.off_palette(source, drift)
-        left = fitter.repair(source, drift) if self.side_by_side else None
+        left = None
+        if self.side_by_side:
+            left = self.translator.fitter.repair(self.begun.frame, self.begun.drift)
         self.recorder.translated()
         end_s = time.perf_counter()
-        until_fitted_ms = (translation.fitted_s - self.decoded.decoded_s) * 1e3
         return _Translated(
             decoded=self.decoded,
             translation=translation,
             left=left,
-            off_palette=off_palette,
-            wait_ms=until_fitted_ms - self.begin_ms - translation.fit_ms,
-            check_ms=self.begin_ms + (end_s - start_s) * 1e3,
+            off_palette=self.off_palette,
+            wait_ms=wait_ms,
+            check_ms=self.check_ms + (end_s - start_s) * 1e3,
             until_s=end_s,
         )
 

@@ -11,7 +11,11 @@ import pytest
 from fake_gpu import FakeDriver
 
 from p2p_runtime import discover, doctor
+from p2p_runtime.contract import PixelContract
 from p2p_runtime.engines import gpu, trt_cache
+from p2p_runtime.errors import MissingExtraError
+from p2p_runtime.fitting import Fitter
+from p2p_runtime.palette import CITYSCAPES
 
 
 def lines(start: str) -> list[str]:
@@ -103,3 +107,20 @@ def test_an_opencv_without_windows_is_told(monkeypatch: pytest.MonkeyPatch) -> N
     """Headless wheels translate, but cannot show."""
     monkeypatch.setattr(cv2, "getBuildInformation", lambda: "  GUI:   NONE\n")
     assert lines("OpenCV windows")[0].startswith("no  OpenCV windows: none")
+
+
+@pytest.mark.parametrize(("version", "good"), [("4.12.0", False), ("4.13.0-dev", True)])
+def test_an_opencv_that_is_too_old_is_bad(
+    version: str, good: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Jetson's own OpenCV may hide the wheel; a run says the same before its first frame."""
+    monkeypatch.setattr(cv2, "__version__", version)
+    contract = PixelContract(height=8, width=8, palette=CITYSCAPES)
+    if good:
+        Fitter(contract)
+        assert not lines("label repair needs")
+        return
+    assert lines("label repair needs")[0].startswith("BAD label repair needs OpenCV 4.13")
+    with pytest.raises(MissingExtraError, match=r"opencv-python>=4\.13"):
+        Fitter(contract)
+    Fitter(contract, snap=False)
