@@ -139,7 +139,7 @@ class BgrEvidence:
         upper, lower = pairs[::2], pairs[1::2]
         left = upper & 0xFFFF
         same = (upper == lower) & (left == upper >> 16) & (left >= SURE)
-        return np.where(same, left, NO_CLASS).astype(np.uint8)
+        return left.astype(np.uint8) | _no_class_where(~same)
 
     def look_at(
         self, row: NDArray[np.intp], column: NDArray[np.intp], block: NDArray[np.intp]
@@ -208,8 +208,7 @@ class PlanesEvidence:
         lightest = np.maximum(*_lower_and_upper(lighter.view("<u2")))
         found = look_up(self._key.sure, _cells(darkest, self._chroma))
         classes, lightest_sure = _lower_and_upper(found)
-        doubtful = np.negative((lightest > lightest_sure).view(np.uint8))  # 255 or 0
-        return classes.astype(np.uint8) | doubtful
+        return classes.astype(np.uint8) | _no_class_where(lightest > lightest_sure)
 
     def look_at(
         self, row: NDArray[np.intp], column: NDArray[np.intp], block: NDArray[np.intp]
@@ -252,6 +251,11 @@ class PlanesPalette:
         thin = frame.thinned(every_px, every_px)
         cells = _cells(thin.luma, _side_by_side(thin.cb, thin.cr))
         return 1 - cv2.countNonZero(look_up(self._near, cells)) / cells.size
+
+
+def _no_class_where(doubtful: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Return ``NO_CLASS``, all of whose bits are set, or 0."""
+    return np.asarray(np.negative(doubtful.view(np.uint8)), np.uint8)
 
 
 def _between_blocks(
