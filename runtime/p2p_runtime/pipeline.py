@@ -38,7 +38,8 @@ _AHEAD_LIVE = 1
 """Of a live source: a frame that waits grows old."""
 
 _TOGETHER = 4
-"""Frames that are decoded and fitted in a row."""
+"""Frames of a file that are fitted in a row. One at a time takes a fifth more CPU time outside the
+engine, eight hardly less."""
 
 _log = logging.getLogger(__name__)
 
@@ -76,9 +77,9 @@ def run_pipeline(
 ) -> RunReport:
     """Translate a source into a sink.
 
-    The source is decoded in one thread, fitted and translated in a second or in as many as the
-    translator has lanes; the calling thread encodes, and never waits for the source longer than it
-    takes to ask ``stopping``.
+    Frames are fitted and translated in as many threads as the translator has lanes. Several lanes
+    also decode a file; a single one gets its frames from a thread that decodes ahead. The calling
+    thread encodes, and never waits for the source longer than it takes to ask ``stopping``.
     The sink is closed (and so checked) in every case, the source is left open.
 
     Args:
@@ -108,7 +109,7 @@ def run_pipeline(
     try:
         with contextlib.ExitStack() as stack:
             pictures: Iterable[_Decoded] = decoded
-            if not live and translator.lanes == 1:  # several lanes decode while others work
+            if not live and translator.lanes == 1:
                 pictures = stack.enter_context(Prefetch(decoded, size=_AHEAD, stopping=stop))
             jobs = _jobs(pictures, translator, side_by_side, recorder)
             ahead = _AHEAD_LIVE if live else _AHEAD

@@ -1,4 +1,4 @@
-"""The project's only thread: it works ahead of whoever iterates."""
+"""A thread that works ahead of whoever iterates: a decoder, while another thread translates."""
 
 from __future__ import annotations
 
