@@ -38,7 +38,7 @@ _AHEAD_LIVE = 1
 """Of a live source: a frame that waits grows old."""
 
 _TOGETHER = 4
-"""Frames of a file that are fitted in a row. One at a time takes a fifth more CPU time outside the
+"""Frames of a file that are fitted in a row. One at a time takes a sixth more CPU time outside the
 engine, eight hardly less."""
 
 _log = logging.getLogger(__name__)
