@@ -41,6 +41,9 @@ _TOGETHER = 4
 """Frames of a file that are fitted in a row. One at a time takes a sixth more CPU time outside the
 engine, eight hardly less."""
 
+_LOOK_EVERY = 4
+"""Of so many frames the first is asked how far its colours lie from the palette."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -180,11 +183,12 @@ def _timed(frames: Iterator[Frame], recorder: Recorder) -> Iterator[_Decoded]:
 def _jobs(
     pictures: Iterable[_Decoded], translator: Translator, side_by_side: bool, recorder: Recorder
 ) -> Iterator[_FrameJob]:
-    for picture in pictures:  # what has to be done in order is done here
+    for number, picture in enumerate(pictures):  # what has to be done in order is done here
         start_s = time.perf_counter()
         begun = translator.begin(picture.frame.picture)
         check_ms = (time.perf_counter() - start_s) * 1e3
-        yield _FrameJob(translator, picture, begun, side_by_side, recorder, check_ms)
+        looks = number % _LOOK_EVERY == 0
+        yield _FrameJob(translator, picture, begun, side_by_side, recorder, looks, check_ms)
 
 
 @dataclass(slots=True)
@@ -196,6 +200,7 @@ class _FrameJob:
     begun: Begun
     side_by_side: bool
     recorder: Recorder
+    looks: bool
     check_ms: float
     off_palette: float | None = None
 
@@ -205,6 +210,8 @@ class _FrameJob:
         So do, from one frame to the next, the code and the tables.
         """
         self.begun.prepare()
+        if not self.looks:
+            return
         start_s = time.perf_counter()
         fitter = self.translator.fitter
         self.off_palette = fitter.off_palette(self.begun.frame, self.begun.drift)

@@ -87,7 +87,7 @@ class RunReport:
         stalls: how often a live source was connected and gave no frame.
         source_lost: why a live source was given up; None when it was not.
         off_palette_share: share (0-1) of input pixels more than 31 levels from every palette
-            colour, from one pixel in 64; None for models without a palette.
+            colour, from one pixel in 64 of every fourth frame; None for models without a palette.
         wall_s: seconds from the first request for a frame to the last frame written.
         fps: ``frames_out / wall_s``.
         first_frame_s: seconds from the start of the command to the first frame written.

@@ -194,6 +194,17 @@ def test_fault_63_unknown_colours_warn_and_fail_under_strict(
         check_losses(report, strict=True)
 
 
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_every_fourth_frame_is_asked_for_its_colours(
+    frames: list[Image], contract: PixelContract, lanes: int
+) -> None:
+    """The first among them; whichever lane it is in."""
+    green = np.full((48, 64, 3), (0, 255, 0), np.uint8)
+    film = [green, frames[1], green, frames[3], frames[4], green]
+    report = run_pipeline(Source(film), Translator(contract, Inverter(), lanes=lanes), Sink())
+    assert report.off_palette_share == 0.5
+
+
 def test_fault_59_lost_frames_fail_under_strict(
     frames: list[Image], translator: Translator
 ) -> None:
