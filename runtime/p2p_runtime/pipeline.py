@@ -26,7 +26,7 @@ from .report import OFF_PALETTE_WARN, Recorder, RunReport
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .frames import Frame, FrameSink, FrameSource
+    from .frames import Frame, FrameSink, FrameSource, VideoInfo
     from .translator import Begun, Translation, Translator
 
 __all__ = ["check_losses", "run_pipeline"]
@@ -37,9 +37,9 @@ _AHEAD = 4
 _AHEAD_LIVE = 1
 """Of a live source: a frame that waits grows old."""
 
-_TOGETHER = 4
-"""Frames of a file that are fitted in a row. One at a time takes a sixth more CPU time outside the
-engine, eight hardly less."""
+_TOGETHER, _TOGETHER_PX = 12, 1 << 21
+"""So many frames of a file are decoded and fitted in a row, or as many as have so many pixels. Four
+of 480x360 px at a time take a tenth more CPU time outside the engine, single ones a quarter."""
 
 _LOOK_EVERY = 4
 """Of so many frames the first is asked how far its colours lie from the palette."""
@@ -112,11 +112,11 @@ def run_pipeline(
     try:
         with contextlib.ExitStack() as stack:
             pictures: Iterable[_Decoded] = decoded
+            ahead, together = (_AHEAD_LIVE, 1) if live else (_AHEAD, _in_a_row(source.info))
             if not live and translator.lanes == 1:
-                pictures = stack.enter_context(Prefetch(decoded, size=_AHEAD, stopping=stop))
+                size = max(ahead, together)
+                pictures = stack.enter_context(Prefetch(decoded, size=size, stopping=stop))
             jobs = _jobs(pictures, translator, side_by_side, recorder)
-            ahead = _AHEAD_LIVE if live else _AHEAD
-            together = 1 if live else _TOGETHER
             results = stack.enter_context(
                 in_lanes(jobs, translator.lanes, ahead=ahead, together=together, stopping=stop)
             )
@@ -166,6 +166,10 @@ def check_losses(report: RunReport, *, strict: bool) -> None:
         raise LossesError("; ".join(complaints))
     for complaint in complaints:
         _log.warning("%s", complaint)
+
+
+def _in_a_row(video: VideoInfo) -> int:
+    return min(max(1, _TOGETHER_PX // (video.width * video.height)), _TOGETHER)
 
 
 def _timed(frames: Iterator[Frame], recorder: Recorder) -> Iterator[_Decoded]:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from p2p_runtime import pipeline
 from p2p_runtime.contract import PixelContract
 from p2p_runtime.errors import EngineError, LossesError, SinkError, SourceError
 from p2p_runtime.frames import Frame, VideoInfo
@@ -192,6 +193,13 @@ def test_fault_63_unknown_colours_warn_and_fail_under_strict(
     assert "100% of the pixels are far from every palette colour" in caplog.text
     with pytest.raises(LossesError, match="palette colour"):
         check_losses(report, strict=True)
+
+
+def test_large_frames_are_not_decoded_in_long_rows() -> None:
+    """A row of them would take hundreds of megabytes."""
+    sizes = [(64, 48), (480, 360), (640, 480), (1280, 720), (3840, 2160)]
+    videos = [VideoInfo(width=w, height=h, fps=10, frame_count=None) for w, h in sizes]
+    assert [pipeline._in_a_row(video) for video in videos] == [12, 12, 6, 2, 1]
 
 
 @pytest.mark.parametrize("lanes", [1, 2])
