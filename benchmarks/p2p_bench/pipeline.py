@@ -3,6 +3,9 @@
 The same frames of one video go through the bare engine (fitted frames from memory, one after the
 other, all threads), through the bare engine in lanes (as many at a time as `p2p-run` takes), and
 through the whole of `p2p-run`, into nothing and into an H.264 file. All take turns.
+
+CPU time outside the engine is that of the process, without what the lanes' own clocks say that they
+spent inside it.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import contextlib
 import resource
 import statistics
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from p2p_runtime.engines import Engine
     from p2p_runtime.frames import FrameSink
     from p2p_runtime.report import RunReport
     from p2p_runtime.translator import Translator
@@ -51,7 +56,8 @@ class PipelineFigures:
         run_ms: wall time a frame of the whole, by sink.
         share: the bare engine's time over the whole's, by sink; the median of the rounds' ratios.
         share_lanes: the same for the bare engine in lanes.
-        outside_cpu_ms: CPU time a frame of the whole beyond the engine's own in lanes, by sink.
+        outside_cpu_ms: CPU time a frame of the whole without what its lanes spent inside the
+            engine, by sink; none where a lane has several threads, whose time no clock tells apart.
         stages: p50 and p95 in milliseconds of each stage of the last round, by sink.
         unaccounted: share (0-1) of the mean latency that the stages leave out, by sink.
     """
@@ -86,7 +92,7 @@ class PipelineFigures:
         ]
         lines += [
             f"| {sink} | {self.run_ms[sink]:.2f} ms | {self.share[sink]:.2f} "
-            f"| {self.share_lanes[sink]:.2f} | {self.outside_cpu_ms[sink]:.2f} ms "
+            f"| {self.share_lanes[sink]:.2f} | {_or_dash(self.outside_cpu_ms.get(sink))} "
             f"| {self.unaccounted[sink]:.1%} |"
             for sink in self.run_ms
         ]
@@ -104,10 +110,34 @@ class PipelineFigures:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Round:
-    """Seconds of wall and CPU time of each party in one round."""
+    """Seconds of each party in one round: wall time, and CPU time outside the engine."""
 
     wall_s: dict[str, float]
-    cpu_s: dict[str, float]
+    outside_s: dict[str, float]
+
+
+class _Clocked:
+    """An engine whose callers' CPU time inside it is added up, thread by thread."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.device = engine.device
+        self._engine = engine
+        self._cpu_s: dict[int, float] = {}
+
+    @property
+    def cpu_s(self) -> float:
+        """Seconds so far."""
+        return sum(self._cpu_s.values())
+
+    def infer(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        start_s = time.thread_time()
+        images = self._engine.infer(frames)
+        thread = threading.get_ident()
+        self._cpu_s[thread] = self._cpu_s.get(thread, 0.0) + time.thread_time() - start_s
+        return images
+
+    def close(self) -> None:
+        self._engine.close()
 
 
 def measure_pipeline(
@@ -136,6 +166,7 @@ def measure_pipeline(
         ThreadPoolExecutor(lanes) as pool,
     ):
         fitted = [whole.contract.fit(frame.image)[None] for frame in source]
+        clocked = whole.engine = _Clocked(whole.engine)
 
         def run(sink: str) -> None:
             reports[sink] = _run(whole, video, sink, folder)
@@ -147,21 +178,22 @@ def measure_pipeline(
             "mp4": lambda: run("mp4"),
         }
         alone.engine.infer(fitted[0])
-        measured = [_take_turns(parties, first) for first in range(rounds)]
-    return _figures(model.stem, len(fitted), lanes, measured, reports)
+        measured = [_take_turns(parties, clocked, first) for first in range(rounds)]
+    return _figures(model.stem, len(fitted), lanes, measured, reports, tells=threads == lanes)
 
 
-def _take_turns(parties: dict[str, Callable[[], object]], first: int) -> _Round:
+def _take_turns(parties: dict[str, Callable[[], object]], engine: _Clocked, first: int) -> _Round:
     """Let every party work once; every round another one begins."""
     names = list(parties)
     first %= len(names)
-    wall_s, cpu_s = {}, {}
+    wall_s, outside_s = {}, {}
     for name in names[first:] + names[:first]:
         time.sleep(0.1)  # the threads of the party before may still spin
-        start_s, start_cpu_s = time.perf_counter(), _cpu_s()
+        start_s, start_cpu_s = time.perf_counter(), _cpu_s() - engine.cpu_s
         parties[name]()
-        wall_s[name], cpu_s[name] = time.perf_counter() - start_s, _cpu_s() - start_cpu_s
-    return _Round(wall_s=wall_s, cpu_s=cpu_s)
+        wall_s[name] = time.perf_counter() - start_s
+        outside_s[name] = _cpu_s() - engine.cpu_s - start_cpu_s
+    return _Round(wall_s=wall_s, outside_s=outside_s)
 
 
 def _in_turn(translator: Translator, fitted: Sequence[NDArray[np.uint8]]) -> None:
@@ -195,7 +227,13 @@ def _sink(name: str, source: Any, folder: Path) -> Iterator[FrameSink]:
 
 
 def _figures(
-    name: str, frames: int, lanes: int, rounds: list[_Round], reports: dict[str, RunReport]
+    name: str,
+    frames: int,
+    lanes: int,
+    rounds: list[_Round],
+    reports: dict[str, RunReport],
+    *,
+    tells: bool,
 ) -> PipelineFigures:
     def wall_ms(party: str) -> float:
         return statistics.median(turn.wall_s[party] for turn in rounds) / frames * 1e3
@@ -204,8 +242,7 @@ def _figures(
         return statistics.median(turn.wall_s[party] / turn.wall_s[sink] for turn in rounds)
 
     def outside_ms(sink: str) -> float:
-        seconds = (turn.cpu_s[sink] - turn.cpu_s["lanes"] for turn in rounds)
-        return statistics.median(seconds) / frames * 1e3
+        return statistics.median(turn.outside_s[sink] for turn in rounds) / frames * 1e3
 
     return PipelineFigures(
         model=name,
@@ -216,7 +253,7 @@ def _figures(
         run_ms={sink: wall_ms(sink) for sink in SINKS},
         share={sink: ratio("engine", sink) for sink in SINKS},
         share_lanes={sink: ratio("lanes", sink) for sink in SINKS},
-        outside_cpu_ms={sink: outside_ms(sink) for sink in SINKS},
+        outside_cpu_ms={sink: outside_ms(sink) for sink in SINKS} if tells else {},
         stages={sink: reports[sink].stages for sink in SINKS},
         unaccounted={sink: _unaccounted(reports[sink]) for sink in SINKS},
     )
@@ -227,6 +264,10 @@ def _unaccounted(report: RunReport) -> float:
     latency_ms = means.pop("latency")
     del means["decode"]  # it ends where the latency begins
     return abs(1 - sum(means.values()) / latency_ms)
+
+
+def _or_dash(ms: float | None) -> str:
+    return "-" if ms is None else f"{ms:.2f} ms"
 
 
 def _cpu_s() -> float:

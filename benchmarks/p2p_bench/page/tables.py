@@ -168,7 +168,7 @@ def overhead_table(models: Iterable[Mapping[str, Any]]) -> str:
                 f"{model['run_ms'][sink]:.2f} ms",
                 f"{model['share'][sink]:.2f}",
                 f"{model['share_lanes'][sink]:.2f}",
-                f"{model['outside_cpu_ms'][sink]:.2f} ms",
+                f"{model['outside_cpu_ms'][sink]:.2f} ms" if model["outside_cpu_ms"] else "-",
                 f"{model['unaccounted'][sink]:.1%}",
             ]
             for model in models
