@@ -152,7 +152,7 @@ def measure_pipeline(
         rounds: how often everything takes its turn.
         folder: where the written videos go.
     """
-    from p2p_runtime.lanes import keep_to_lanes, lanes_for
+    from p2p_runtime.lanes import keep_to_lanes, lanes_for, threads_of_a_lane
     from p2p_runtime.sources import open_source
     from p2p_runtime.translator import Translator
 
@@ -179,7 +179,8 @@ def measure_pipeline(
         }
         alone.engine.infer(fitted[0])
         measured = [_take_turns(parties, clocked, first) for first in range(rounds)]
-    return _figures(model.stem, len(fitted), lanes, measured, reports, tells=threads == lanes)
+    tells = threads_of_a_lane(lanes, threads) == 1
+    return _figures(model.stem, len(fitted), lanes, measured, reports, tells=tells)
 
 
 def _take_turns(parties: dict[str, Callable[[], object]], engine: _Clocked, first: int) -> _Round:

@@ -16,7 +16,7 @@ import numpy as np
 from .drift import NO_DRIFT, Drift
 from .errors import ContractError
 from .evidence import BgrEvidence, BgrKey, PlanesEvidence, PlanesKey, PlanesPalette
-from .nearest import NEAR, ColourTable
+from .nearest import NEAR, ColourTable, look_up
 from .palette import Palette
 from .planes import Picture, Planes, Storage, to_bgr
 from .repair import repaired_ids
@@ -117,7 +117,7 @@ class PixelContract:
         Raises:
             ContractError: the contract has no palette.
         """
-        bgra = cv2.LUT(ids, _colour_map(self._labels)).view(np.uint8).reshape(*ids.shape, 4)
+        bgra = look_up(_colour_map(self._labels), ids).view(np.uint8).reshape(*ids.shape, 4)
         return np.asarray(cv2.cvtColor(bgra, cv2.COLOR_BGRA2BGR), np.uint8)
 
     def off_palette(self, frame: Picture, drift: Drift = NO_DRIFT, *, every_px: int = 1) -> float:
@@ -251,8 +251,7 @@ def _read_used(value: Any) -> tuple[int, ...] | None:
 def _colour_map(palette: Palette) -> NDArray[np.float32]:
     """Return (256,) float32 of which each holds the four bytes of a BGRA colour.
 
-    OpenCV looks up 32 bits at a time only when they are called a float; that paints twice as fast
-    as ``applyColorMap``.
+    Looked up four bytes at a time, labels are painted twice as fast as by ``applyColorMap``.
     """
     colours = np.zeros((256, 4), np.uint8)
     colours[: len(palette.classes), :3] = palette.colours_bgr()

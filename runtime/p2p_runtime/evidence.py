@@ -217,12 +217,13 @@ class PlanesEvidence:
         frame, key = self._frame, self._key
         luma = frame.luma[row, column]
         both = np.take(self._chroma.ravel(), block)
+        cr, cb = _lower_and_upper(both)
         samples = self._chroma.view(np.uint8).reshape(*self._chroma.shape, 2)  # Cr, Cb
         mixed = _between_blocks(samples, row, column)
         own, around = np.empty((2, 3, block.size), np.float32)
-        for place, (pixels, between) in enumerate(
-            [(luma, luma), (both >> 8, mixed[:, 1]), (both & 0xFF, mixed[:, 0])]
-        ):
+        seen: list[tuple[NDArray[Any], NDArray[Any]]]
+        seen = [(luma, luma), (cb, mixed[:, 1]), (cr, mixed[:, 0])]
+        for place, (pixels, between) in enumerate(seen):
             np.multiply(pixels, key.weights[place], out=own[place])
             np.multiply(between, key.weights[place], out=around[place])
         nearest = look_up(key.nearest, _cells(luma, both))

@@ -16,6 +16,8 @@ from typing import Generic, Protocol, TypeVar
 
 import cv2
 
+from .prefetch import POLL_S, close
+
 __all__ = ["MAX_LANES", "Job", "in_lanes", "keep_to_lanes", "lanes_for", "threads_of_a_lane"]
 
 T = TypeVar("T")
@@ -23,9 +25,6 @@ T_co = TypeVar("T_co", covariant=True)
 
 MAX_LANES = 4
 """Each lane holds a frame's activations; beyond this, give a lane more threads."""
-
-_POLL_S = 0.1
-"""Whoever waits for a result looks so often whether to stop."""
 
 
 def keep_to_lanes() -> None:
@@ -171,7 +170,7 @@ class _Work(Generic[T]):
         """Give the results in order."""
         while not stopping():
             with self._for_results:
-                if not self._for_results.wait_for(self._first_is_known, _POLL_S):
+                if not self._for_results.wait_for(self._first_is_known, POLL_S):
                     continue
                 if not self._places:
                     return
@@ -187,8 +186,7 @@ class _Work(Generic[T]):
 
     def close(self) -> None:
         """Close what gave the jobs; no lane runs."""
-        with contextlib.suppress(AttributeError):
-            self._jobs.close()  # type: ignore[attr-defined]  # generators have it, others need not
+        close(self._jobs)
 
     def _first_is_known(self) -> bool:
         """Tell whether the next result, or that there is none, is known."""

@@ -28,7 +28,7 @@ __all__ = [
     "nearest_places",
 ]
 
-Entry = TypeVar("Entry", np.uint8, np.uint16)
+Entry = TypeVar("Entry", np.uint8, np.uint16, np.float32, np.float64)
 
 OPENCV_NEEDED = (4, 13)
 """The first version whose ``LUT`` takes places of 16 bits."""
@@ -191,7 +191,8 @@ def nearest_places(levels: NDArray[np.float32], colours: NDArray[np.float32]) ->
 def look_up(table: NDArray[Entry], places: NDArray[Any]) -> NDArray[Entry]:
     """Return what a table of 256 or 65536 has at places of 8 or 16 bits.
 
-    NumPy would turn the places into 64 bits first.
+    NumPy would turn the places into 64 bits first. Entries of 32 and 64 bits have to be floats for
+    OpenCV; it copies their bits.
     """
     found: NDArray[Any] = cv2.LUT(places, table)
     return found.reshape(places.shape)  # OpenCV makes (P, 1) of (P,)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -11,11 +10,11 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["Prefetch"]
+__all__ = ["POLL_S", "Prefetch", "close"]
 
 T = TypeVar("T")
 
-_POLL_S = 0.1
+POLL_S = 0.1
 """Waits are cut into pieces of this length, so that signals and stops are seen promptly."""
 
 
@@ -63,13 +62,13 @@ class Prefetch(Generic[T]):
         """Stop the thread and wait for it; the item that it works on is finished first."""
         self._stop.set()
         while self._thread.is_alive():
-            self._thread.join(_POLL_S)
+            self._thread.join(POLL_S)
 
     def __iter__(self) -> Iterator[T]:
         """Give the items in order; raise what the iterable raised."""
         while not self._stopping():
             try:
-                item = self._queue.get(timeout=_POLL_S)
+                item = self._queue.get(timeout=POLL_S)
             except queue.Empty:
                 continue
             if item is None:
@@ -87,15 +86,20 @@ class Prefetch(Generic[T]):
                     break
         except BaseException as error:  # it crosses to the iterating thread
             end = error
-        with contextlib.suppress(AttributeError):
-            iterator.close()  # type: ignore[attr-defined]  # generators have it, others need not
+        close(iterator)
         self._put(end)
 
     def _put(self, item: tuple[T] | BaseException | None) -> bool:
         while not self._stop.is_set():
             try:
-                self._queue.put(item, timeout=_POLL_S)
+                self._queue.put(item, timeout=POLL_S)
                 return True
             except queue.Full:
                 continue
         return False
+
+
+def close(iterator: Iterator[object]) -> None:
+    """Close an iterator that can be closed: generators can, others need not."""
+    if callable(closing := getattr(iterator, "close", None)):
+        closing()

@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 from .evidence import NO_CLASS
+from .nearest import look_up
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -106,7 +107,7 @@ def _common(sure: NDArray[np.uint8]) -> _Blocks:
     common = np.flatnonzero(shares >= RARE_SHARE).astype(np.uint8)
     kept = np.full(NO_CLASS + 1, NO_CLASS, np.uint8)
     kept[common] = common
-    classes = np.asarray(cv2.LUT(sure, kept), np.uint8)
+    classes = look_up(kept, sure)
     return _Blocks(classes, common, shares[common])
 
 
@@ -134,7 +135,7 @@ def _decide(pixels: Pixels, blocks: _Blocks, features: NDArray[np.float32]) -> N
     counts, by_count = _count_nearby(blocks, pixels.block), _costs_by_count(blocks.shares)
     by_count += (_squares(seen) * np.float32(LEVELS_PER_NAT))[:, np.newaxis]
     for place, cost in enumerate(costs):
-        cost += cv2.LUT(counts[place], by_count[place]).ravel()
+        cost += look_up(by_count[place], counts[place])
     cheapest, cost = _cheapest(costs)
     return np.where(cost < least, np.take(blocks.common, cheapest), nearest)
 
@@ -169,8 +170,7 @@ def _count_nearby(blocks: _Blocks, block: NDArray[np.intp]) -> NDArray[np.uint8]
         classes = blocks.common[first : first + _AT_ONCE]
         ones = np.zeros(NO_CLASS + 1, np.uint64)
         ones[classes] = np.uint64(1) << _SHIFTS[: classes.size]
-        # OpenCV looks 64 bits up when they are called a float.
-        of_one = cv2.LUT(framed, ones.view(np.float64)).view(np.uint64).ravel()
+        of_one = look_up(ones.view(np.float64), framed).view(np.uint64).ravel()
         of_five = of_one[: 1 - _SIDE].copy()
         for right in range(1, _SIDE):
             of_five += of_one[right : of_one.size + 1 - _SIDE + right]
