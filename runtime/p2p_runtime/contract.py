@@ -16,7 +16,7 @@ import numpy as np
 from .drift import NO_DRIFT, Drift
 from .errors import ContractError
 from .evidence import BgrEvidence, BgrKey, PlanesEvidence, PlanesKey, PlanesPalette
-from .nearest import NEAR, ColourTable, look_up
+from .nearest import NEAR, ColourTable
 from .palette import Palette
 from .planes import Picture, Planes, Storage, to_bgr
 from .repair import repaired_ids
@@ -29,6 +29,9 @@ __all__ = ["CONTRACT_SCHEMA", "PixelContract", "check_frame"]
 
 CONTRACT_SCHEMA = 1
 MAX_SIDE_PX = 8192
+
+_GLANCE_PX = 31
+"""One pixel of so many rows and columns tells a lossy frame from one in exact colours."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,15 +104,18 @@ class PixelContract:
             ContractError: the frame is not (h, w, 3) uint8, or the contract has no palette.
         """
         check_frame(frame)
-        sampling = sample(*frame.shape[:2], *(size or (self.height, self.width)))
+        height, width = size or (self.height, self.width)
+        sampling = sample(*frame.shape[:2], height, width)
         labels = self._labels
         if isinstance(frame, Planes):
-            key = _planes_key(labels, self.used, drift, frame.storage)
-            return repaired_ids(PlanesEvidence(sampling.read_planes(frame), key), sampling)
-        evidence = BgrEvidence(sampling.read(frame), _bgr_key(labels, self.used, drift))
-        if evidence.exact:
-            return sampling.pick(evidence.nearest)
-        return repaired_ids(evidence, sampling)
+            planes_key = _planes_key(labels, self.used, drift, frame.storage)
+            return repaired_ids(PlanesEvidence(sampling.read_planes(frame), planes_key), sampling)
+        key = _bgr_key(labels, self.used, drift)
+        if key.exact_ids(frame[::_GLANCE_PX, ::_GLANCE_PX]) is not None:
+            exact = key.exact_ids(_pick(frame, height, width))
+            if exact is not None:
+                return exact
+        return repaired_ids(BgrEvidence(sampling.read(frame), key), sampling)
 
     def paint(self, ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return class indices (h, w) uint8 in the palette's colours, (h, w, 3) uint8 BGR.
@@ -117,8 +123,7 @@ class PixelContract:
         Raises:
             ContractError: the contract has no palette.
         """
-        bgra = look_up(_colour_map(self._labels), ids).view(np.uint8).reshape(*ids.shape, 4)
-        return np.asarray(cv2.cvtColor(bgra, cv2.COLOR_BGRA2BGR), np.uint8)
+        return self._labels.paint(ids)
 
     def off_palette(self, frame: Picture, drift: Drift = NO_DRIFT, *, every_px: int = 1) -> float:
         """Return the share (0-1) of pixels over 31 levels from every colour of the palette.
@@ -159,13 +164,10 @@ class PixelContract:
         return np.asarray(cv2.resize(image, (width, height), interpolation=how), np.uint8)
 
     def _resize(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        if frame.shape[:2] == (self.height, self.width):
-            return frame
-        if self.palette is not None:
-            how = cv2.INTER_NEAREST_EXACT
-        else:
-            smaller = frame.shape[0] * frame.shape[1] > self.height * self.width
-            how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+        if self.palette is not None or frame.shape[:2] == (self.height, self.width):
+            return _pick(frame, self.height, self.width)
+        smaller = frame.shape[0] * frame.shape[1] > self.height * self.width
+        how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
         size = (self.width, self.height)
         return np.asarray(cv2.resize(frame, size, interpolation=how), np.uint8)
 
@@ -247,15 +249,12 @@ def _read_used(value: Any) -> tuple[int, ...] | None:
     return tuple(value)
 
 
-@lru_cache(maxsize=4)
-def _colour_map(palette: Palette) -> NDArray[np.float32]:
-    """Return (256,) float32 of which each holds the four bytes of a BGRA colour.
-
-    Looked up four bytes at a time, labels are painted twice as fast as by ``applyColorMap``.
-    """
-    colours = np.zeros((256, 4), np.uint8)
-    colours[: len(palette.classes), :3] = palette.colours_bgr()
-    return colours.view(np.float32).ravel()
+def _pick(frame: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Return a frame resized by nearest neighbour; itself if it has that size."""
+    if frame.shape[:2] == (height, width):
+        return frame
+    how = cv2.INTER_NEAREST_EXACT
+    return np.asarray(cv2.resize(frame, (width, height), interpolation=how), np.uint8)
 
 
 def _admitted(palette: Palette, used: tuple[int, ...] | None) -> NDArray[np.uint8]:

@@ -19,8 +19,10 @@ from .nearest import (
     SURE,
     YCBCR_OF_BGR,
     ColourTable,
+    colour_table,
     look_up,
     nearest_places,
+    paint,
 )
 
 if TYPE_CHECKING:
@@ -52,7 +54,6 @@ of chroma, which are right for colours that are known exactly, leave a tenth mor
 
 _WEIGHTS = np.sqrt(np.array([LUMA_WEIGHT, 1, 1], np.float32))
 _FEATURES_OF_BGR = YCBCR_OF_BGR * _WEIGHTS
-_GLANCE_PX = 31
 _REMAP_PX = 1024
 
 
@@ -108,30 +109,29 @@ class BgrKey:
         self.seen = np.zeros((256, 3), np.uint8)
         self.seen[classes] = seen_bgr
         self.features = _FEATURES_OF_BGR.T @ self.seen.T.astype(np.float32)  # (3, 256)
+        self._colours = colour_table(self.seen)
+
+    def exact_ids(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+        """Return the classes (h, w) uint8 of a frame that has no other than their very colours.
+
+        Args:
+            frame: (h, w, 3) uint8 BGR.
+
+        Returns:
+            None if a pixel has another colour.
+        """
+        ids = self.table.codes(frame).astype(np.uint8)
+        return ids if np.array_equal(paint(self._colours, ids), frame) else None
 
 
 class BgrEvidence:
-    """What a frame shows in BGR; see :class:`Evidence`.
-
-    Attributes:
-        nearest: (H, W) uint8, the class of each pixel's nearest colour.
-    """
+    """What a frame shows in BGR; see :class:`Evidence`."""
 
     def __init__(self, frame: NDArray[np.uint8], key: BgrKey) -> None:
         """Look a frame up: (H, W, 3) uint8 BGR, H and W even."""
         self._frame, self._key = frame, key
         self._codes = key.table.codes(frame)
         self.features = key.features
-        self.nearest = self._codes.astype(np.uint8)
-
-    @property
-    def exact(self) -> bool:
-        """Whether every pixel has its class's very colour; a few tell it of a lossy frame."""
-        frame, ids, seen = self._frame, self.nearest, self._key.seen
-        return all(
-            np.array_equal(frame[::step, ::step], np.take(seen, ids[::step, ::step], axis=0))
-            for step in (_GLANCE_PX, 1)
-        )
 
     def sure_blocks(self) -> NDArray[np.uint8]:
         """Return the class of blocks that are sure, else ``NO_CLASS``: (H / 2, W / 2) uint8."""
@@ -146,7 +146,7 @@ class BgrEvidence:
     ) -> Pixels:
         """Say what is known of P pixels: (P,) rows, columns, and places of their blocks."""
         at = row * self._frame.shape[1] + column
-        nearest = np.take(self.nearest.ravel(), at)
+        nearest = np.take(self._codes.ravel(), at).astype(np.uint8)
         colours = np.take(self._frame.reshape(-1, 3), at, axis=0)
         away = colours != np.take(self._key.seen, nearest, axis=0)
         exact = ~(away[:, 0] | away[:, 1] | away[:, 2])

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import ConfigError, ContractError
-from .nearest import ID, NEAR, NEAR_LEVELS, ColourTable
+from .nearest import ID, NEAR, NEAR_LEVELS, ColourTable, colour_table, paint
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -87,11 +87,15 @@ class Palette:
                 f"label id {int(ids.max())} is outside palette {self.name!r}, "
                 f"which has ids 0-{len(self.classes) - 1}"
             )
-        return self.colours_bgr()[ids]
+        return self.paint(ids)
+
+    def paint(self, ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Do what :meth:`to_colours` does without a check: what is no class becomes black."""
+        return paint(_colour_table(self), ids)
 
     def snap(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Put each pixel on its nearest colour: (H, W, 3) uint8 BGR in, the same out."""
-        return np.take(self.colours_bgr(), self.to_ids(frame), axis=0)
+        return self.paint(self.to_ids(frame))
 
     def coverage(self, frame: NDArray[np.uint8], levels: int = NEAR_LEVELS) -> float:
         """Return the share (0-1) of pixels within ``levels`` of their nearest colour."""
@@ -131,6 +135,11 @@ class Palette:
 @lru_cache(maxsize=4)
 def _table(palette: Palette) -> ColourTable:
     return ColourTable(np.arange(len(palette.classes), dtype=np.uint8), palette.colours_bgr())
+
+
+@lru_cache(maxsize=4)
+def _colour_table(palette: Palette) -> NDArray[np.float32]:
+    return colour_table(palette.colours_bgr())
 
 
 def load_palette(name_or_file: str) -> Palette:

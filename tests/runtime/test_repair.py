@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,9 +15,9 @@ from hypothesis.extra.numpy import arrays
 from label_maps import COLOURS, contract_of, wrong
 from numpy.typing import NDArray
 
-from p2p_runtime import repair
+from p2p_runtime import contract, repair
 from p2p_runtime.contract import PixelContract
-from p2p_runtime.evidence import NO_CLASS
+from p2p_runtime.evidence import NO_CLASS, BgrKey
 from p2p_runtime.palette import CITYSCAPES
 from p2p_runtime.sampling import sample
 from p2p_runtime.sources.videofile import VideoFileSource
@@ -110,6 +111,38 @@ def test_exact_maps_stay_bit_for_bit(ids: Image) -> None:
     """A map that holds nothing but palette colours is not touched, however thin its regions."""
     exact = COLOURS[ids]
     np.testing.assert_array_equal(contract_of(exact).fit(exact), exact)
+
+
+@pytest.mark.parametrize(("height", "width"), [(120, 160), (64, 64), (37, 211)])
+def test_exact_maps_are_picked_and_not_judged(
+    height: int, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A map in exact colours, of whatever size, costs a look-up of the pixels that are used."""
+    monkeypatch.setattr(contract, "BgrEvidence", None)
+    fitted = replace(contract_of(street()), height=height, width=width).fit(street())
+    size = (width, height)
+    picked = cv2.resize(street(), size, interpolation=cv2.INTER_NEAREST_EXACT)
+    np.testing.assert_array_equal(fitted, picked)
+
+
+def test_a_map_is_not_exact_for_a_glance_alone() -> None:
+    """Where the pixels that are looked at first are exact, the others still count."""
+    frame = subsampled(street())
+    frame[::31, ::31] = street()[::31, ::31]
+    nearest = wrong(CITYSCAPES.snap(frame), street())
+    assert wrong(contract_of(frame).fit(frame), street()) < nearest / 3
+
+
+def test_what_is_exact_where_it_is_read_is_read_as_a_whole_map_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The short way for exact pixels gives what all the evidence of the frame would."""
+    frame = street()
+    frame[1::4] = subsampled(frame)[1::4]  # shrunk to a quarter, rows 2, 6, 10... are read
+    small = replace(contract_of(frame), height=30, width=40)
+    short = small.fit(frame)
+    monkeypatch.setattr(BgrKey, "exact_ids", lambda key, part: None)
+    np.testing.assert_array_equal(short, small.fit(frame))
 
 
 def test_exact_pixels_stay_among_blurred_ones() -> None:
