@@ -34,7 +34,7 @@ __all__ = ["LiveFigures", "main", "measure_live"]
 LIVE_SCHEMA = 1
 WARM_UP = 5
 ENGINE_FRAMES = 40
-PAGE = 4096
+PIPE_SHARE = 4
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -136,7 +136,7 @@ def _feed(
     raw = [frame.tobytes() for frame in frames]
     sent, begun_s = 0, 0.0
     with contextlib.suppress(BrokenPipeError), pipe:  # the exit code tells why it broke
-        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PAGE)  # less than a frame fits into it
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, len(raw[0]) // PIPE_SHARE)  # less than a frame
         pipe.write(raw[0])
         pipe.flush()  # returns when the model is loaded: what follows is paced
         sent, begun_s = 1, time.perf_counter()
