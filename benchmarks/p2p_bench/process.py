@@ -11,7 +11,6 @@ import contextlib
 import ctypes
 import multiprocessing
 import os
-import resource
 import signal
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from p2p_runtime.errors import EngineError, P2PError
+from p2p_runtime.memory import peak_rss_mib
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -212,18 +212,6 @@ class _Bench:
 
     def peak_rss_mib(self) -> float:
         return peak_rss_mib()
-
-
-def peak_rss_mib() -> float:
-    """Return the most memory that this process ever held, in MiB.
-
-    ``ru_maxrss`` would count what the parent held when this process was forked.
-    """
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _serve(pipe: Connection, backend: Backend, path: Path, threads: int, parent: int) -> None:

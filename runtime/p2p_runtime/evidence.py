@@ -54,6 +54,7 @@ of chroma, which are right for colours that are known exactly, leave a tenth mor
 
 _WEIGHTS = np.sqrt(np.array([LUMA_WEIGHT, 1, 1], np.float32))
 _FEATURES_OF_BGR = YCBCR_OF_BGR * _WEIGHTS
+_GLANCE_PX = 97
 _REMAP_PX = 1024
 
 
@@ -110,6 +111,12 @@ class BgrKey:
         self.seen[classes] = seen_bgr
         self.features = _FEATURES_OF_BGR.T @ self.seen.T.astype(np.float32)  # (3, 256)
         self._colours = colour_table(self.seen)
+        self._few = frozenset(map(tuple, seen_bgr.tolist()))
+
+    def may_be_exact(self, frame: NDArray[np.uint8]) -> bool:
+        """Tell from a few pixels whether to ask :meth:`exact_ids` of a frame is worth it."""
+        few = frame[::_GLANCE_PX, ::_GLANCE_PX].reshape(-1, 3)
+        return self._few.issuperset(map(tuple, few.tolist()))
 
     def exact_ids(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
         """Return the classes (h, w) uint8 of a frame that has no other than their very colours.

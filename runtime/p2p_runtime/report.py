@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import math
 import platform
-import resource
-import sys
 import threading
 import time
 from dataclasses import asdict, dataclass
@@ -15,6 +13,7 @@ from typing import Any
 
 from .blank import BlankAlarm
 from .files import write_text
+from .memory import anon_rss_mib, peak_rss_mib
 
 __all__ = ["OFF_PALETTE_WARN", "REPORT_SCHEMA", "STAGES", "Histogram", "Recorder", "RunReport"]
 
@@ -92,6 +91,8 @@ class RunReport:
         fps: ``frames_out / wall_s``.
         first_frame_s: seconds from the start of the command to the first frame written.
         peak_rss_mib: the process's largest resident memory, in MiB.
+        anon_rss_mib: what of it, at the end, is no file's, see :mod:`p2p_runtime.memory`; the
+            rest are mostly unchanged pages of libraries.
         interrupted: whether a signal ended the run early.
         stages: per stage of :data:`STAGES`, see :meth:`Histogram.to_json`. Frames overlap, so the
             stages add up to the latency, not to the wall time.
@@ -113,6 +114,7 @@ class RunReport:
     fps: float
     first_frame_s: float | None
     peak_rss_mib: float
+    anon_rss_mib: float | None
     interrupted: bool
     stages: dict[str, dict[str, float]]
     run: dict[str, Any]
@@ -132,9 +134,11 @@ class RunReport:
         lost += f", {self.frames_dropped} dropped" if self.frames_dropped else ""
         lost += f", {self.frames_reused} reused" if self.frames_reused else ""
         first = "" if self.first_frame_s is None else f", first after {self.first_frame_s:.2f} s"
+        own = self.anon_rss_mib
+        anon = "" if own is None else f", {own:.0f} without libraries"
         lines = [
             f"{self.frames_out} of {self.frames_in} frames translated{lost} in {self.wall_s:.2f} s "
-            f"({self.fps:.1f} frames/s{first}, {self.peak_rss_mib:.0f} MiB)",
+            f"({self.fps:.1f} frames/s{first}, {self.peak_rss_mib:.0f} MiB{anon})",
             f"{'stage':<8}{'p50 ms':>10}{'p95 ms':>10}{'p99 ms':>10}",
         ]
         lines += [
@@ -222,19 +226,9 @@ class Recorder:
             wall_s=wall_s,
             fps=self.frames_out / wall_s if wall_s > 0 else 0.0,
             first_frame_s=self._first_s,
-            peak_rss_mib=_peak_rss_mib(),
+            peak_rss_mib=peak_rss_mib(),
+            anon_rss_mib=anon_rss_mib(),
             interrupted=interrupted,
             stages={stage: histogram.to_json() for stage, histogram in self._stages.items()},
             run={"python": platform.python_version(), "machine": platform.machine(), **run},
         )
-
-
-def _peak_rss_mib() -> float:
-    """Return the largest resident memory. Linux's getrusage includes the parent's before exec."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
-import resource
-import sys
 
 import torch
 
 from p2p_runtime.errors import DeviceUnavailableError
+from p2p_runtime.memory import peak_rss_mib
 
 __all__ = ["describe_device", "find_device", "peak_memory_mib"]
 
@@ -46,5 +45,4 @@ def peak_memory_mib(device: torch.device | None = None) -> float:
     """Return the most memory used so far: CUDA allocations, or this process's resident size."""
     if device is not None and device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+    return peak_rss_mib()
