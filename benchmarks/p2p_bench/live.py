@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import json
 import statistics
 import subprocess
@@ -150,14 +151,22 @@ def _feed(
 
 
 @click.command(cls=P2PCommand)
-@click.option("--video", type=_FILE, required=True, help="Label video whose frames are sent.")
+@click.option(
+    "--video",
+    "videos",
+    multiple=True,
+    type=_FILE,
+    required=True,
+    help="Label video whose frames are sent; once for each. A segmenter sends exact colours, as a "
+    "lossless video does.",
+)
 @click.option("--model", "models", multiple=True, type=_FILE, required=True, help="Bundles.")
 @click.option("--speed", metavar="X", type=click.FloatRange(min=0.1), default=3, show_default=True)
 @click.option("--seconds", metavar="S", type=click.FloatRange(min=1), default=20, show_default=True)
 @click.option("--threads", metavar="N", type=click.IntRange(1), default=2, show_default=True)
 @click.option("--json", "output", metavar="FILE", type=click.Path(path_type=Path), default=None)
 def main(
-    video: Path,
+    videos: tuple[Path, ...],
     models: tuple[Path, ...],
     speed: float,
     seconds: float,
@@ -172,18 +181,19 @@ def main(
     from .machine import describe_machine
 
     machine = describe_machine(threads)
-    with contextlib.closing(open_source(str(video))) as source:
-        frames = [frame.image.copy() for frame in source]
     rows: dict[str, Any] = {}
-    for model in models:
+    for video, model in itertools.product(videos, models):
+        with contextlib.closing(open_source(str(video))) as source:
+            frames = [frame.image.copy() for frame in source]
         figures = measure_live(model, frames, speed=speed, seconds=seconds, threads=threads)
-        rows[model.stem] = {
+        name = f"{model.stem}, {video.name}"
+        rows[name] = {
             **asdict(figures),
             "p95_in_engine_frames": round(figures.p95_in_engine_frames, 3),
             "unaccounted": figures.unaccounted,
         }
         click.echo(
-            f"{model.stem}: engine {figures.engine_ms:.1f} ms; {figures.sent} frames sent at "
+            f"{name}: engine {figures.engine_ms:.1f} ms; {figures.sent} frames sent at "
             f"{figures.sent_fps:.0f} a second, {figures.dropped} dropped, {figures.written} "
             f"written, {figures.unaccounted} unaccounted for; latency p50 {figures.p50_ms:.1f} ms, "
             f"p95 {figures.p95_ms:.1f} ms = {figures.p95_in_engine_frames:.2f} engine frames"

@@ -180,7 +180,16 @@ def overhead_table(models: Iterable[Mapping[str, Any]]) -> str:
 def live_table(models: Mapping[str, Any]) -> str:
     """Return what became of a source that is faster than each model."""
     return _table(
-        ["model", "engine", "offered", "dropped", "written", "unaccounted for", "p50", "p95"],
+        [
+            "model, frames",
+            "engine",
+            "offered",
+            "dropped",
+            "written",
+            "unaccounted for",
+            "p50",
+            "p95",
+        ],
         [
             [
                 name,
