@@ -23,7 +23,7 @@ def anon_rss_mib() -> float | None:
 
     The rest are mostly pages of libraries, unchanged: processes share them, and the system drops
     them when memory is short. How many of them count as resident is the kernel's choice: Linux
-    6.18 maps them by whole folios of the page cache, of up to 2 MiB.
+    6.18 maps them by the pieces in which the page cache holds a file, of up to 2 MiB.
     """
     return _status_mib("RssAnon")
 

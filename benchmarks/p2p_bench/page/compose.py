@@ -16,6 +16,8 @@ from . import tables
 from .words import ELSEWHERE, METHOD, REPEAT
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from p2p_bench.measure import Latency
     from p2p_bench.report import Row
 
@@ -153,13 +155,11 @@ def _pipeline(path: Path) -> list[str]:
     if not path.is_file():
         return []
     document = _read(path)
-    machine = document["machine"]
     return [
         "## The whole of p2p-run",
         "`python -m p2p_bench.pipeline`: milliseconds that each stage of a frame takes, p50 / p95, "
         f"and the bare engine's median beside them; {document['rounds']} rounds on "
-        f"{machine['cpu'].strip()} ({', '.join(machine['flags'])}), {machine['threads']} threads "
-        "([figures](benchmarks/pipeline.json)).",
+        f"{_cpu(document['machine'])} ([figures](benchmarks/pipeline.json)).",
         tables.pipeline_table(document["models"]),
         "All that `p2p-run` takes, against the engine on the same frames. *Alone* translates frame "
         "after frame on all threads, *in lanes* as many at a time as `p2p-run` does.",
@@ -174,7 +174,13 @@ def _live(path: Path) -> list[str]:
     return [
         "## A source that outruns the model",
         f"`python -m p2p_bench.live`: label frames piped into `p2p-run --drop latest`, "
-        f"{document['speed']:g} times as fast as the engine; latency is from a frame's arrival "
-        "until it is written ([figures](benchmarks/live.json)).",
+        f"{document['speed']:g} times as fast as the engine, on {_cpu(document['machine'])}; "
+        "latency is from a frame's arrival until it is written ([figures](benchmarks/live.json)).",
         tables.live_table(document["models"]),
     ]
+
+
+def _cpu(machine: Mapping[str, Any]) -> str:
+    """Return a machine's processor, what it can, and how many threads were used."""
+    flags = ", ".join(machine["flags"])
+    return f"{machine['cpu'].strip()} ({flags}), {machine['threads']} threads"
