@@ -111,12 +111,12 @@ class BgrKey:
         self.seen[classes] = seen_bgr
         self.features = _FEATURES_OF_BGR.T @ self.seen.T.astype(np.float32)  # (3, 256)
         self._colours = colour_table(self.seen)
-        self._few = frozenset(map(tuple, seen_bgr.tolist()))
+        self._exact_colours = frozenset(map(tuple, seen_bgr.tolist()))
 
     def may_be_exact(self, frame: NDArray[np.uint8]) -> bool:
         """Tell from a few pixels whether to ask :meth:`exact_ids` of a frame is worth it."""
         few = frame[::_GLANCE_PX, ::_GLANCE_PX].reshape(-1, 3)
-        return self._few.issuperset(map(tuple, few.tolist()))
+        return self._exact_colours.issuperset(map(tuple, few.tolist()))
 
     def exact_ids(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
         """Return the classes (h, w) uint8 of a frame that has no other than their very colours.
