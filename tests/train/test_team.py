@@ -20,14 +20,15 @@ FLAGS = (
 
 def p2p_train(data: Path, run_dir: Path, processes: int, flags: str = FLAGS) -> str:
     """Run ``p2p-train`` under torchrun, or alone; return all that it wrote."""
+    where = ("--data", str(data), "--run-dir", str(run_dir))
+    return torchrun(processes, "-m", "p2p_train", *where, *flags.split())
+
+
+def torchrun(processes: int, *program: str) -> str:
+    """Run a program in several processes, or one without torchrun; return all that it wrote."""
     launcher = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--standalone"]
     done = subprocess.run(
-        [
-            sys.executable,
-            *(launcher if processes > 1 else []),
-            *("-m", "p2p_train", "--data", str(data), "--run-dir", str(run_dir)),
-            *flags.split(),
-        ],
+        [sys.executable, *(launcher if processes > 1 else []), *program],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -75,3 +76,19 @@ def test_two_processes_learn_from_a_teacher_what_one_learns(data: Path, tmp_path
     p2p_train(data, tmp_path / "two", 2, flags)
     one, two = (Checkpoint.load(tmp_path / name / "checkpoints/last.pt") for name in ("one", "two"))
     assert_learned_alike(one, two)
+
+
+def test_nobody_leaves_before_all_are_done(tmp_path: Path) -> None:
+    """A process that had ended while the first one saves might be torn down in mid-collective."""
+    script = tmp_path / "leave.py"
+    script.write_text(
+        "import sys, time, torch\n"
+        "from pathlib import Path\n"
+        "from p2p_train.team import join_team\n"
+        "with join_team(torch.device('cpu')) as team:\n"
+        "    if team.is_first:\n"
+        "        time.sleep(1)\n"
+        "        Path(sys.argv[1]).touch()\n"
+        "assert Path(sys.argv[1]).exists(), 'left early'\n"
+    )
+    torchrun(2, str(script), str(tmp_path / "saved"))

@@ -79,14 +79,19 @@ class Team:
 def join_team(device: torch.device) -> Iterator[Team]:
     """Join the processes that torchrun started, over NCCL on GPUs and Gloo on CPUs.
 
-    Without torchrun (its variables are not in the environment), this is a team of one.
+    Without torchrun (its variables are not in the environment), this is a team of one. All leave
+    together: Gloo's threads let go of a collective's tensors some time after it, and outlive
+    ``destroy_process_group``. Where the interpreter has ended by then, they abort the process
+    (torch 2.14, one run in thirty); a barrier holds no tensors of Python's.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Team()
         return
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
-        yield Team(rank=distributed.get_rank(), size=distributed.get_world_size())
+        team = Team(rank=distributed.get_rank(), size=distributed.get_world_size())
+        yield team
+        team.wait()
     finally:
         distributed.destroy_process_group()
 
