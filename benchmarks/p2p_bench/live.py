@@ -35,7 +35,8 @@ __all__ = ["LiveFigures", "main", "measure_live"]
 LIVE_SCHEMA = 1
 WARM_UP = 5
 ENGINE_FRAMES = 40
-PIPE_SHARE = 4
+PIPE_SHARE, LARGEST_PIPE = 4, 1 << 20
+"""A pipe that holds a quarter of a frame, at most what Linux lets everybody ask for."""
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -137,7 +138,7 @@ def _feed(
     raw = [frame.tobytes() for frame in frames]
     sent, begun_s = 0, 0.0
     with contextlib.suppress(BrokenPipeError), pipe:  # the exit code tells why it broke
-        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, len(raw[0]) // PIPE_SHARE)  # less than a frame
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, min(len(raw[0]) // PIPE_SHARE, LARGEST_PIPE))
         pipe.write(raw[0])
         pipe.flush()  # returns when the model is loaded: what follows is paced
         sent, begun_s = 1, time.perf_counter()
@@ -176,16 +177,14 @@ def main(
     """Say how late frames are, and how many are dropped, when the source outruns the model."""
     setup_logging()
     from p2p_runtime.files import write_json
-    from p2p_runtime.sources import open_source
 
     from .machine import describe_machine
 
     machine = describe_machine(threads)
+    frames = {video: _frames(video) for video in videos}
     rows: dict[str, Any] = {}
     for video, model in itertools.product(videos, models):
-        with contextlib.closing(open_source(str(video))) as source:
-            frames = [frame.image.copy() for frame in source]
-        figures = measure_live(model, frames, speed=speed, seconds=seconds, threads=threads)
+        figures = measure_live(model, frames[video], speed=speed, seconds=seconds, threads=threads)
         name = f"{model.stem}, {video.name}"
         rows[name] = {
             **asdict(figures),
@@ -201,6 +200,14 @@ def main(
     if output is not None:
         document = {"schema": LIVE_SCHEMA, "machine": machine, "speed": speed, "models": rows}
         write_json(output, document)
+
+
+def _frames(video: Path) -> list[NDArray[np.uint8]]:
+    """Return a video's frames, (H, W, 3) uint8 BGR each."""
+    from p2p_runtime.sources import open_source
+
+    with contextlib.closing(open_source(str(video))) as source:
+        return [frame.image.copy() for frame in source]
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from .nearest import NEAR, ColourTable
 from .palette import Palette
 from .planes import Picture, Planes, Storage, to_bgr
 from .repair import repaired_ids
-from .sampling import sample
+from .sampling import resize_nearest, sample
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -109,7 +109,7 @@ class PixelContract:
             return repaired_ids(PlanesEvidence(sampling.read_planes(frame), planes_key), sampling)
         key = _bgr_key(labels, self.used, drift)
         if key.may_be_exact(frame):
-            exact = key.exact_ids(_pick(frame, height, width))
+            exact = key.exact_ids(resize_nearest(frame, height, width))
             if exact is not None:
                 return exact
         return repaired_ids(BgrEvidence(sampling.read(frame), key), sampling)
@@ -162,7 +162,7 @@ class PixelContract:
 
     def _resize(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if self.palette is not None or frame.shape[:2] == (self.height, self.width):
-            return _pick(frame, self.height, self.width)
+            return resize_nearest(frame, self.height, self.width)
         smaller = frame.shape[0] * frame.shape[1] > self.height * self.width
         how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
         size = (self.width, self.height)
@@ -244,14 +244,6 @@ def _read_used(value: Any) -> tuple[int, ...] | None:
     if not isinstance(value, list) or any(type(index) is not int for index in value):
         raise ContractError(f"contract field 'used' is {value!r}, not a list of whole numbers")
     return tuple(value)
-
-
-def _pick(frame: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Return a frame resized by nearest neighbour; itself if it has that size."""
-    if frame.shape[:2] == (height, width):
-        return frame
-    how = cv2.INTER_NEAREST_EXACT
-    return np.asarray(cv2.resize(frame, (width, height), interpolation=how), np.uint8)
 
 
 def _admitted(palette: Palette, used: tuple[int, ...] | None) -> NDArray[np.uint8]:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-import cv2
-import numpy as np
-
 from .planes import to_bgr
+from .sampling import resize_nearest
 
 if TYPE_CHECKING:
     from .planes import Picture
@@ -38,6 +36,5 @@ class SizeGuard:
             _log.warning("%s: the size changes at frame %d, to %dx%d", self._name, index, *size)
         if size == self._size:
             return image
-        return np.asarray(
-            cv2.resize(to_bgr(image), self._size, interpolation=cv2.INTER_NEAREST_EXACT)
-        )
+        width, height = self._size
+        return resize_nearest(to_bgr(image), height, width)

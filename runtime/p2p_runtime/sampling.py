@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from .planes import Planes
 
-__all__ = ["Sampling", "sample"]
+__all__ = ["Sampling", "resize_nearest", "sample"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,6 @@ class Sampling:
         rows_read, columns_read: the rows and columns of the source to work on, an even number;
             None for all of them.
         rows, columns: where, among those, the pixels of the result lie.
-        whole: whether those are all, each once.
         block_rows, block_columns: where, among the blocks, those pixels lie.
     """
 
@@ -33,7 +32,6 @@ class Sampling:
     columns_read: NDArray[np.intp] | None
     rows: NDArray[np.intp]
     columns: NDArray[np.intp]
-    whole: bool
     block_rows: NDArray[np.intp]
     block_columns: NDArray[np.intp]
 
@@ -49,12 +47,6 @@ class Sampling:
         """Return the part of a frame to work on, of an even height and width."""
         return frame.picked(self.rows_read, self.columns_read)
 
-    def pick(self, ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return the result's pixels of what :meth:`read` returned, (rows read, columns read)."""
-        if self.whole:
-            return ids
-        return np.take(np.take(ids, self.rows, axis=0), self.columns, axis=1)
-
     def pick_of_blocks(self, of_blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return for each of the result's pixels what its block has, (H / 2, W / 2) in.
 
@@ -62,6 +54,14 @@ class Sampling:
         """
         turned = np.take(cv2.transpose(of_blocks), self.block_columns, axis=0)
         return np.take(cv2.transpose(turned), self.block_rows, axis=0)
+
+
+def resize_nearest(frame: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Return a (H, W, 3) uint8 frame at another size in pixels; itself if it has that size."""
+    if frame.shape[:2] == (height, width):
+        return frame
+    how = cv2.INTER_NEAREST_EXACT
+    return np.asarray(cv2.resize(frame, (width, height), interpolation=how), np.uint8)
 
 
 @lru_cache(maxsize=16)
@@ -73,9 +73,7 @@ def sample(height: int, width: int, to_height: int, to_width: int) -> Sampling:
     """
     rows_read, rows = _axis(height, to_height)
     columns_read, columns = _axis(width, to_width)
-    even = not (height % 2 or width % 2)
-    whole = even and (height, width) == (to_height, to_width)
-    return Sampling(rows_read, columns_read, rows, columns, whole, rows >> 1, columns >> 1)
+    return Sampling(rows_read, columns_read, rows, columns, rows >> 1, columns >> 1)
 
 
 def _axis(length: int, to_length: int) -> tuple[NDArray[np.intp] | None, NDArray[np.intp]]:

@@ -51,4 +51,4 @@ class LabelMemory:
             return None
         packed, shape = self._maps[index]
         ids = np.frombuffer(zlib.decompress(packed), np.uint8).reshape(shape)  # (H, W)
-        return np.take(self._palette.colours_bgr(), ids, axis=0)
+        return self._palette.paint(ids)
