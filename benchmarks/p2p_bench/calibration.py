@@ -45,8 +45,9 @@ def measure_calibrations(checkpoint: Path, data: Path, folder: Path) -> list[Cal
     """
     from p2p_export.artefact import Reference, measure
     from p2p_export.frames import read_inputs
-    from p2p_export.graph import PixelGenerator, fold, swap_channels, with_integer_ups
+    from p2p_export.graph import PixelGenerator
     from p2p_export.int8 import CALIBRATIONS, PROFILES, Quantiser, calibration_frames
+    from p2p_export.integers import for_integers
     from p2p_export.parity import run_torch
     from p2p_export.to_onnx import to_onnx
     from p2p_train.checkpoint import Checkpoint, load_weights, make_generator
@@ -64,8 +65,7 @@ def measure_calibrations(checkpoint: Path, data: Path, folder: Path) -> list[Cal
         images=run_torch(PixelGenerator(generator), unseen),
         made_up=0,
     )
-    rewritten = PixelGenerator(with_integer_ups(swap_channels(fold(generator))), order="bgr")
-    graph = to_onnx(rewritten, contract)
+    graph = to_onnx(for_integers(generator, seen), contract)
     rows = []
     for name in CALIBRATIONS:
         integers = Quantiser(graph, seen, PROFILES["x86"], folder, name).quantise([])

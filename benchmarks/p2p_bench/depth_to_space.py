@@ -8,13 +8,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from p2p_export.graph import Shuffle
+from p2p_export.integers import Shuffle
 
 __all__ = ["with_depth_to_space"]
 
 
 class _DepthToSpace(nn.Module):
-    """What :class:`p2p_export.graph.Shuffle` computes, exported as ONNX's DepthToSpace."""
+    """What :class:`p2p_export.integers.Shuffle` computes, exported as ONNX's DepthToSpace."""
 
     def forward(self, cells: torch.Tensor) -> torch.Tensor:
         """Turn (N, outputs * 4, H + 1, W + 1) cells into (N, outputs, 2H, 2W)."""
@@ -25,7 +25,7 @@ def with_depth_to_space(generator: nn.Module) -> nn.Module:
     """Return a copy of a generator with integer ups, its shuffles said in the operator's order.
 
     Args:
-        generator: what :func:`p2p_export.graph.with_integer_ups` returned.
+        generator: what :func:`p2p_export.integers.with_integer_ups` returned.
     """
     rewritten = copy.deepcopy(generator)
     for parent in rewritten.modules():

@@ -58,8 +58,8 @@ def write_random_model(path: Path, *, ngf: int, side_px: int = 256) -> Path:
 def _graph(ngf: int, contract: PixelContract, inputs: NDArray[np.uint8]) -> bytes:
     import torch
 
-    from p2p_export.graph import PixelGenerator, fold, swap_channels, with_integer_ups
     from p2p_export.int8 import PROFILES, Quantiser
+    from p2p_export.integers import for_integers
     from p2p_export.to_onnx import to_onnx
     from p2p_train.checkpoint import make_generator
     from p2p_train.config import TrainConfig
@@ -68,7 +68,6 @@ def _graph(ngf: int, contract: PixelContract, inputs: NDArray[np.uint8]) -> byte
     generator = make_generator(
         TrainConfig(ngf=ngf, height=contract.height, width=contract.width)
     ).eval()
-    folded = with_integer_ups(swap_channels(fold(generator)))
-    traced = to_onnx(PixelGenerator(folded, order="bgr"), contract)
+    traced = to_onnx(for_integers(generator, inputs), contract)
     with tempfile.TemporaryDirectory() as scratch:
         return Quantiser(traced, inputs, PROFILES["x86"], Path(scratch)).quantise([])

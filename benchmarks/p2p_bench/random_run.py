@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from p2p_export.graph import PixelGenerator, fold, swap_channels, with_integer_ups
+from p2p_export.graph import PixelGenerator, fold, swap_channels
 from p2p_export.int8 import PROFILES, Quantiser
+from p2p_export.integers import for_integers, with_integer_ups
 from p2p_export.to_onnx import attach, to_onnx
 from p2p_runtime.bundle import BundleInfo, GoldenFrame, ModelBundle
 from p2p_runtime.contract import PixelContract
@@ -74,8 +75,7 @@ def write_random_run(folder: Path, *, ngf: int, height: int, width: int) -> File
 def write_random_int8(path: Path, config: TrainConfig) -> Files:
     """Write the int8 graph of a generator of any shape to ``path``."""
     contract, scenes, generator = _drawn(config)
-    integer_ups = with_integer_ups(swap_channels(fold(generator)))
-    graph = _quantised(integer_ups, contract, scenes, path.parent)
+    graph = _quantised(for_integers(generator, scenes), contract, scenes, path.parent)
     bundle = _write_bundle(path, graph, _info(graph, "int8", contract, {}, {}))
     return Files(bundles={"int8": bundle}, checkpoint=None, contract=contract)
 
@@ -93,18 +93,20 @@ def _graphs(
     generator: nn.Module, contract: PixelContract, scenes: NDArray[np.uint8], scratch: Path
 ) -> dict[str, bytes]:
     folded = swap_channels(fold(generator))
-    integer_ups = with_integer_ups(folded)
+    as_onnx_has_it = with_depth_to_space(with_integer_ups(folded))
     return {
         "fp32": to_onnx(PixelGenerator(folded, order="bgr"), contract),
-        "int8": _quantised(integer_ups, contract, scenes, scratch),
-        DEPTH_TO_SPACE: _quantised(with_depth_to_space(integer_ups), contract, scenes, scratch),
+        "int8": _quantised(for_integers(generator, scenes), contract, scenes, scratch),
+        DEPTH_TO_SPACE: _quantised(
+            PixelGenerator(as_onnx_has_it, order="bgr"), contract, scenes, scratch
+        ),
     }
 
 
 def _quantised(
     module: nn.Module, contract: PixelContract, scenes: NDArray[np.uint8], scratch: Path
 ) -> bytes:
-    graph = to_onnx(PixelGenerator(module, order="bgr"), contract)
+    graph = to_onnx(module, contract)
     return Quantiser(graph, scenes, PROFILES["x86"], scratch).quantise([])
 
 

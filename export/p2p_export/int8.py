@@ -14,9 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantType
-from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData, create_calibrator
+from onnxruntime.quantization.calibrate import (
+    CalibrationMethod,
+    TensorData,
+    TensorsData,
+    create_calibrator,
+)
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.quant_utils import add_infer_metadata
 
@@ -28,7 +34,6 @@ from .frames import read_inputs
 from .to_onnx import clean
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from p2p_runtime.contract import PixelContract
@@ -44,6 +49,9 @@ CALIBRATION_FRAMES = 100
 FEWEST_CALIBRATION_FRAMES = 8
 AT_ONCE = 10
 MOST_IN_FLOAT = 8
+SATURATED = np.float32(6.23)
+"""From here on a sigmoid is within half a level of 255: log(509)."""
+
 OPERATORS = ["Conv", "LeakyRelu", "Relu", "Concat"]
 
 _log = logging.getLogger(__name__)
@@ -56,18 +64,22 @@ class Int8Profile:
     Attributes:
         activations: signed or unsigned.
         reduce_range: weights of seven bits.
+        whole: integers from pixels to pixels, see
+            :class:`p2p_export.integers.IntegerGenerator`. Pixels are unsigned, so activations have
+            to be; and TensorRT wants a cast at either end.
         options: of onnxruntime's quantiser.
     """
 
     activations: QuantType
     reduce_range: bool = False
+    whole: bool = False
     options: dict[str, Any] = field(default_factory=dict)
 
 
 PROFILES = {
-    "x86": Int8Profile(activations=QuantType.QUInt8),
+    "x86": Int8Profile(activations=QuantType.QUInt8, whole=True),
     # Without VNNI, two products are added up in 16 bits, which eight bits by eight can overflow.
-    "x86-avx2": Int8Profile(activations=QuantType.QUInt8, reduce_range=True),
+    "x86-avx2": Int8Profile(activations=QuantType.QUInt8, reduce_range=True, whole=True),
     # With zero points: a ReLU is then the end of its convolution's range, and both are one kernel.
     "arm": Int8Profile(activations=QuantType.QInt8),
     # TensorRT's parser takes neither zero points nor integer biases.
@@ -92,7 +104,7 @@ class Quantiser:
     """Makes integer graphs of one float graph.
 
     Args:
-        graph: a serialised float32 model whose ups are convolutions.
+        graph: a serialised float32 model, see :func:`p2p_export.integers.for_integers`.
         frames: calibration inputs, (N, H, W, 3) uint8 BGR.
         profile: the target.
         scratch: a folder for temporary files.
@@ -112,15 +124,17 @@ class Quantiser:
         self._model = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(graph))
         add_infer_metadata(self._model)  # else the quantiser writes and reads the model once more
         self.layers = _layers(self._model)
+        self._fix_ranges()
+        whole = any(node.op_type == "Sigmoid" for node in self._model.graph.node)
+        self._always_float = [] if whole else list(self.layers)[-1:]
 
     def quantise(self, floating: list[str]) -> bytes:
         """Return the integer graph, the named layers in float.
 
-        The last convolution always is: its input joins the first layer's values with much larger
-        ones, and rounding both to one scale is what the eye would see first.
+        The last convolution always is, unless a sigmoid follows it: it computes what pixels are
+        rounded from, and would be rounded coarser than they.
         """
-        last = list(self.layers)[-1]
-        kept = {node for layer in [last, *floating] for node in self.layers[layer]}
+        kept = {node for one in [*self._always_float, *floating] for node in self.layers[one]}
         return self._quantised([], sorted(kept))
 
     def quantise_only(self, layer: str) -> bytes:
@@ -138,13 +152,35 @@ class Quantiser:
         if not (failures := measure(graph).failures()):
             return graph, floating
         _log.warning("int8: %s; looking for the layers that cause it", "; ".join(failures))
-        costs = {layer: measure(self.quantise_only(layer)).psnr_db for layer in self.layers}
-        for layer in sorted(list(self.layers)[:-1], key=costs.__getitem__)[:MOST_IN_FLOAT]:
+        candidates = [layer for layer in self.layers if layer not in self._always_float]
+        costs = {layer: measure(self.quantise_only(layer)).psnr_db for layer in candidates}
+        for layer in sorted(candidates, key=costs.__getitem__)[:MOST_IN_FLOAT]:
             floating.append(layer)
             graph = self.quantise(floating)
             if not measure(graph).failures():
                 break
         return graph, floating
+
+    def _fix_ranges(self) -> None:
+        """Set the ranges that are known without looking at frames.
+
+        A picture's levels stay as they are, so the first convolution's input has the range of their
+        type; and what a sigmoid reads ranges no further than pixels can tell.
+        """
+        graph = self._model.graph
+        constants = {tensor.name: tensor for tensor in graph.initializer}
+        for node in graph.node:
+            if node.op_type == "DequantizeLinear":
+                name = next(one.input[0] for one in graph.node if one.op_type == "Conv")
+                step, zero = (onnx.numpy_helper.to_array(constants[one]) for one in node.input[1:])
+                least, most = (np.array([0, 255], np.float32) - zero) * step
+            elif node.op_type == "Sigmoid":
+                name = node.input[0]
+                least, most = self._ranges[name].range_value
+                least, most = np.maximum(least, -SATURATED), np.minimum(most, SATURATED)
+            else:
+                continue
+            self._ranges[name] = TensorData(lowest=least, highest=most)
 
     def _quantised(self, only: list[str], without: list[str]) -> bytes:
         model = onnx.ModelProto()

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from .artefact import Reference, measure
 from .fp16 import halve, peak_ranges
-from .graph import PixelGenerator, fold, swap_channels, with_integer_ups
+from .graph import PixelGenerator, fold, swap_channels
 from .int8 import PROFILES, Quantiser
+from .integers import for_integers
 from .to_onnx import to_onnx
 
 if TYPE_CHECKING:
@@ -78,8 +79,8 @@ def int8_graph(
         profile: a key of :data:`p2p_export.int8.PROFILES`.
         scratch: a folder for temporary files.
     """
-    rewritten = with_integer_ups(swap_channels(fold(generator)))
-    float_graph = to_onnx(PixelGenerator(rewritten, order="bgr"), reference.contract)
+    module = for_integers(generator, calibration, whole=PROFILES[profile].whole)
+    float_graph = to_onnx(module, reference.contract)
     quantiser = Quantiser(float_graph, calibration, PROFILES[profile], scratch)
 
     def judge(graph: bytes) -> ParityReport:

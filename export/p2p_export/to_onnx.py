@@ -19,7 +19,7 @@ from p2p_runtime.contract import PixelContract
 from p2p_runtime.errors import ExportError
 
 if TYPE_CHECKING:
-    from .graph import PixelGenerator
+    from torch import nn
 
 __all__ = ["MAX_BATCH", "NEWEST_IR", "OPSET", "attach", "clean", "to_onnx"]
 
@@ -32,8 +32,8 @@ MAX_BYTES = (1 << 31) - 1
 """A protobuf message cannot be larger, and a bundle is one file."""
 
 
-def to_onnx(module: PixelGenerator, contract: PixelContract) -> bytes:
-    """Trace ``module`` at the contract's size, with a batch of 1 to 8.
+def to_onnx(module: nn.Module, contract: PixelContract) -> bytes:
+    """Trace a module from pixels to pixels at the contract's size, with a batch of 1 to 8.
 
     Returns:
         A serialised ONNX model, input ``frame`` and output ``image``, both (N, H, W, 3) uint8 BGR.

@@ -8,14 +8,7 @@ import torch
 from torch import nn
 from toy_export import toy_config, toy_frames, toy_generator
 
-from p2p_export.graph import (
-    PixelGenerator,
-    Shuffle,
-    fold,
-    swap_channels,
-    to_cells,
-    with_integer_ups,
-)
+from p2p_export.graph import PixelGenerator, fold, swap_channels
 from p2p_export.parity import run_torch
 from p2p_runtime.errors import ExportError
 
@@ -63,11 +56,11 @@ def test_swapped_weights_read_and_write_bgr(generator):
 
 
 def test_the_exported_form_gives_the_trained_pixels(generator):
-    """Folded, swapped and rewritten, each frame comes out as trained, to a rounding edge."""
+    """Folded and swapped, each frame comes out as trained, to a rounding edge."""
     frames = toy_frames()
     expected = run_torch(PixelGenerator(generator), frames).astype(int)
-    rewritten = with_integer_ups(swap_channels(fold(generator)))
-    actual = run_torch(PixelGenerator(rewritten, order="bgr"), frames).astype(int)
+    folded = swap_channels(fold(generator))
+    actual = run_torch(PixelGenerator(folded, order="bgr"), frames).astype(int)
     assert np.abs(actual - expected).max() <= 1
 
 
@@ -79,26 +72,3 @@ def test_fault_32_a_generator_left_in_training_mode_is_exported_in_eval_mode():
     module.train()
     with pytest.raises(ExportError, match="two ways"):
         run_torch(module, toy_frames())
-
-
-@torch.inference_mode()
-@pytest.mark.parametrize(
-    ("inputs", "outputs", "size", "bias"),
-    [(3, 2, (4, 4), True), (5, 3, (1, 1), False), (2, 4, (3, 7), True), (1, 1, (16, 8), False)],
-)
-def test_cells_equal_the_transposed_convolution(inputs, outputs, size, bias):
-    """The 2x2 convolution with its shuffle is the ConvTranspose, to 1e-5, at any size."""
-    torch.manual_seed(1)
-    up = nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=bias)
-    image = torch.randn(2, inputs, *size)
-    torch.testing.assert_close(Shuffle()(to_cells(up)(image)), up(image), atol=1e-5, rtol=0)
-
-
-@torch.inference_mode()
-@pytest.mark.parametrize("norm", ["batch", "instance"])
-def test_the_integer_rewrite_keeps_what_the_generator_computes(norm):
-    """No transposed convolution is left, and the signals differ by 1e-5 at most."""
-    folded = fold(toy_generator(toy_config(norm=norm)))
-    rewritten = with_integer_ups(folded)
-    assert nn.ConvTranspose2d not in kinds(rewritten)
-    torch.testing.assert_close(rewritten(signal()), folded(signal()), atol=1e-5, rtol=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -14,19 +15,30 @@ import pytest
 from test_parity import GOOD
 from toy_export import CONTRACT, toy_config, toy_frames
 
-from p2p_export.graph import PixelGenerator, fold, swap_channels, with_integer_ups
 from p2p_export.int8 import PROFILES, Quantiser, calibration_frames
+from p2p_export.integers import for_integers
 from p2p_export.to_onnx import to_onnx
 from p2p_runtime.errors import DatasetError, ExportError
 from p2p_runtime.files import write_bytes
 
 
+def quantiser_for(profile: str, generator, scratch: Path) -> Quantiser:
+    """Return a quantiser of a generator for a profile."""
+    module = for_integers(generator, toy_frames(), whole=PROFILES[profile].whole)
+    return Quantiser(to_onnx(module, CONTRACT), toy_frames(), PROFILES[profile], scratch)
+
+
 @pytest.fixture(scope="module")
-def quantiser(generator, tmp_path_factory) -> Quantiser:
-    """Return a quantiser of the toy generator, for x86."""
-    rewritten = with_integer_ups(swap_channels(fold(generator)))
-    graph = to_onnx(PixelGenerator(rewritten, order="bgr"), CONTRACT)
-    return Quantiser(graph, toy_frames(), PROFILES["x86"], tmp_path_factory.mktemp("scratch"))
+def quantisers(generator, tmp_path_factory) -> dict[str, Quantiser]:
+    """Return a quantiser of the toy generator for each profile."""
+    scratch = tmp_path_factory.mktemp("scratch")
+    return {profile: quantiser_for(profile, generator, scratch) for profile in PROFILES}
+
+
+@pytest.fixture(scope="module")
+def quantiser(quantisers) -> Quantiser:
+    """Return a quantiser of the toy generator for x86."""
+    return quantisers["x86"]
 
 
 def quantised_convolutions(content: bytes) -> list[bool]:
@@ -54,12 +66,32 @@ def save(folder: Path, frames: np.ndarray) -> Path:
     return folder
 
 
-def test_all_convolutions_but_the_last_are_integers(exported):
-    """The last one's input joins large and small values, so it stays in float."""
+def test_all_convolutions_are_integers(exported):
+    """The last one, too: what pixels are rounded from is rounded no coarser than they."""
     content = exported["int8"].path.read_bytes()
-    assert quantised_convolutions(content) == [True] * 11 + [False]
+    assert quantised_convolutions(content) == [True] * 12
     kinds = {node.op_type for node in onnx.load_model_from_string(content).graph.node}
     assert "ConvTranspose" not in kinds
+
+
+@pytest.mark.parametrize("profile", ["arm", "tensorrt"])
+def test_without_unsigned_activations_the_last_convolution_is_float(profile, quantisers):
+    """Its eight bits would have to be turned into a picture's by a float sigmoid."""
+    content = quantisers[profile].quantise([])
+    assert quantised_convolutions(content) == [True] * 11 + [False]
+
+
+def test_the_sigmoid_reads_no_further_than_pixels_can_tell(generator, tmp_path):
+    """Where a generator is sure of black and white, the steps between do not get coarser."""
+    sure = copy.deepcopy(generator)
+    sure.last[0].weight.data *= 50
+    graph = onnx.load_model_from_string(quantiser_for("x86", sure, tmp_path).quantise([])).graph
+    tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    makers = {node.output[0]: node for node in graph.node}
+    (sigmoid,) = (node for node in graph.node if node.op_type == "Sigmoid")
+    step, zero = (tensors[name] for name in makers[sigmoid.input[0]].input[1:])
+    assert step == pytest.approx(2 * 6.23 / 255, rel=0.01)
+    assert zero == pytest.approx(127.5, abs=1)
 
 
 def test_weights_have_a_scale_for_each_output(quantiser):
@@ -82,32 +114,29 @@ def test_layers_can_stay_in_float(quantiser):
     """A named layer keeps float weights, the others do not."""
     layers = list(quantiser.layers)
     content = quantiser.quantise([layers[3]])
-    assert [index for index, one in enumerate(quantised_convolutions(content)) if not one] == [
-        3,
-        11,
-    ]
+    assert [index for index, one in enumerate(quantised_convolutions(content)) if not one] == [3]
     only = quantiser.quantise_only(layers[3])
     assert [index for index, one in enumerate(quantised_convolutions(only)) if one] == [3]
 
 
-def test_tensorrt_gets_symmetric_signed_bytes(quantiser, monkeypatch):
-    """TensorRT's parser takes neither zero points nor integer biases."""
-    monkeypatch.setattr(quantiser, "_profile", PROFILES["tensorrt"])
-    graph = onnx.load_model_from_string(quantiser.quantise([])).graph
+def test_tensorrt_gets_symmetric_signed_bytes(quantisers):
+    """TensorRT's parser takes neither zero points nor integer biases, and a cast at either end."""
+    graph = onnx.load_model_from_string(quantisers["tensorrt"].quantise([])).graph
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     nodes = [node for node in graph.node if node.op_type == "DequantizeLinear"]
     zeros = [onnx.numpy_helper.to_array(tensors[node.input[2]]) for node in nodes]
     assert all(not zero.any() for zero in zeros)
     kinds = {tensors[one.input[0]].data_type for one in nodes if one.input[0] in tensors}
     assert onnx.TensorProto.INT32 not in kinds
+    ends = [node for node in graph.node if "frame" in node.input or "image" in node.output]
+    assert [node.op_type for node in ends] == ["Cast", "Cast"]
 
 
-def test_without_vnni_weights_have_seven_bits(quantiser, monkeypatch):
+def test_without_vnni_weights_have_seven_bits(quantisers):
     """Two products of 8-bit weights would overflow 16 bits; of 7-bit weights they do not."""
 
     def largest(profile: str) -> int:
-        monkeypatch.setattr(quantiser, "_profile", PROFILES[profile])
-        graph = onnx.load_model_from_string(quantiser.quantise([])).graph
+        graph = onnx.load_model_from_string(quantisers[profile].quantise([])).graph
         integers = [t for t in graph.initializer if t.data_type == onnx.TensorProto.INT8]
         return max(int(np.abs(onnx.numpy_helper.to_array(t).astype(int)).max()) for t in integers)
 
@@ -115,29 +144,38 @@ def test_without_vnni_weights_have_seven_bits(quantiser, monkeypatch):
     assert largest("x86-avx2") == 64
 
 
-@pytest.mark.parametrize("profile", ["x86", "arm"])
-def test_all_layers_but_the_last_run_in_integers_to_their_end(
-    profile, quantiser, monkeypatch, tmp_path
-):
+@pytest.mark.parametrize("profile", ["x86", "x86-avx2", "arm"])
+def test_layers_run_in_integers_to_their_end(profile, quantisers, tmp_path):
     """Activations, concatenations and shuffles stay integers, and few permutations are left.
 
     Two to five permutations belong to the last layer and to the picture; a DepthToSpace alone
     would bring two more each.
     """
-    monkeypatch.setattr(quantiser, "_profile", PROFILES[profile])
-    kinds = optimised_kinds(quantiser.quantise([]), tmp_path)
-    assert kinds["QLinearConv"] == 11
-    assert kinds["Conv"] == kinds["Concat"] == 1
-    assert kinds["Relu"] == kinds["LeakyRelu"] == kinds["DepthToSpace"] == 0
-    assert kinds["DequantizeLinear"] <= 3
+    kinds = optimised_kinds(quantisers[profile].quantise([]), tmp_path)
+    floating = 0 if PROFILES[profile].whole else 1
+    assert kinds["QLinearConv"] == 12 - floating
+    assert kinds["QLinearSigmoid"] == 1 - floating
+    assert kinds["Conv"] + kinds["FusedConv"] == kinds["Concat"] == floating
+    assert kinds["Relu"] == kinds["LeakyRelu"] == kinds["DepthToSpace"] == kinds["Sigmoid"] == 0
+    assert kinds["QuantizeLinear"] <= 1 + floating  # the innermost up's, and the picture's
+    assert kinds["DequantizeLinear"] <= 1 + 2 * floating
     assert kinds["Transpose"] < 11
+
+
+def test_fault_34_the_last_layer_can_go_back_to_float(quantiser, tmp_path):
+    """The picture then still ends in levels and rows of pixels."""
+    content = quantiser.quantise(list(quantiser.layers)[-1:])
+    assert quantised_convolutions(content) == [True] * 11 + [False]
+    kinds = optimised_kinds(content, tmp_path)
+    assert kinds["QLinearConv"] == 11
+    assert kinds["QLinearSigmoid"] == kinds["Round"] == kinds["Clip"] == 0
 
 
 def test_fault_34_good_parity_needs_no_search(quantiser):
     """When the gates are passed at once, no layer goes back to float."""
     content, floating = quantiser.search(lambda _: replace(GOOD, precision="int8"))
     assert floating == []
-    assert quantised_convolutions(content) == [True] * 11 + [False]
+    assert quantised_convolutions(content) == [True] * 12
 
 
 def test_fault_34_the_worst_layers_go_back_to_float(quantiser):

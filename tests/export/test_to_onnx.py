@@ -66,9 +66,10 @@ def test_metadata_is_the_contract_alone(bundle_path):
         assert not part.doc_string
 
 
-def test_casts_stand_at_both_ends(bundle_path):
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_casts_stand_at_both_ends(precision, exported):
     """uint8 meets a Cast and nothing else: other operators on uint8 are refused by TensorRT."""
-    graph = onnx.load(bundle_path).graph
+    graph = onnx.load(exported[precision].path).graph
     readers = [node.op_type for node in graph.node if "frame" in node.input]
     writers = [node.op_type for node in graph.node if "image" in node.output]
     assert (readers, writers) == (["Cast"], ["Cast"])

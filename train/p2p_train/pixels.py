@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 
-__all__ = ["ChannelOrder", "to_pixels", "to_signal"]
+__all__ = ["HALF_RANGE", "ChannelOrder", "to_pixels", "to_signal"]
 
 ChannelOrder = Literal["rgb", "bgr"]
 
