@@ -1,7 +1,7 @@
 """``python -m p2p_bench.widths``: what each precision costs for generators of several widths.
 
-The weights are random; so there are no parity figures here, only milliseconds. A last row times the
-integer graph with ONNX's DepthToSpace in the place of our own shuffle.
+The weights are random; so there are no parity figures here, only milliseconds. Two more rows time
+the integer graph with float ends, and with ONNX's DepthToSpace in the place of our own shuffle.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ WIDTHS = (16, 32, 64)
 
 
 def time_width(ngf: int, *, side_px: int, frames: int, threads: int) -> tuple[Row, ...]:
-    """Return a row each for torch eager, fp32, int8 and int8 with DepthToSpace, at one width.
+    """Return a row each for torch eager, fp32, int8 and its two other forms, at one width.
 
     Args:
         ngf: width of the generator.
@@ -36,11 +36,11 @@ def time_width(ngf: int, *, side_px: int, frames: int, threads: int) -> tuple[Ro
     from .backends import BACKENDS, EAGER
     from .backends.runtime_backend import RuntimeBackend
     from .inputs import bench_frames
-    from .random_run import DEPTH_TO_SPACE, write_random_run
+    from .random_run import DEPTH_TO_SPACE, FLOAT_ENDS, write_random_run
     from .run import compare
 
-    other = RuntimeBackend(name=DEPTH_TO_SPACE, what=DEPTH_TO_SPACE, needs=DEPTH_TO_SPACE)
-    backends = [*(BACKENDS[name] for name in (EAGER, "fp32", "int8")), other]
+    others = [RuntimeBackend(name=one, what=one, needs=one) for one in (FLOAT_ENDS, DEPTH_TO_SPACE)]
+    backends = [*(BACKENDS[name] for name in (EAGER, "fp32", "int8")), *others]
     with tempfile.TemporaryDirectory() as folder:
         files = write_random_run(Path(folder), ngf=ngf, height=side_px, width=side_px)
         inputs, _ = bench_frames(files, None, frames, batch=1)
@@ -99,7 +99,7 @@ def time_students(
 )
 @click.option("--json", "output", metavar="FILE", type=click.Path(path_type=Path), default=None)
 def main(frames: int, threads: int, bundles: tuple[Path, ...], output: Path | None) -> None:
-    """Time torch eager, fp32 and two forms of int8 at widths 16, 32 and 64, 256x256, batch 1."""
+    """Time torch eager, fp32 and three forms of int8 at widths 16, 32 and 64, 256x256, batch 1."""
     setup_logging()
     from p2p_runtime.files import write_json
 

@@ -22,6 +22,7 @@ from .heartbeat import Heartbeat, status_stream
 from .interrupts import StopRequest
 from .lanes import keep_to_lanes, lanes_for
 from .live import LivePolicy
+from .memory import unmap_libraries
 from .overlay import Overlay
 from .palette import Palette
 from .pipeline import run_pipeline
@@ -86,6 +87,7 @@ def translate_video(options: RunOptions, stop: StopRequest) -> RunReport:
     keep_to_lanes()
     device = resolve_device(options.device, plan=plan_named(options.model))
     bundle = find_bundle(options.model, device)
+    unmap_libraries()
     with (
         Translator.load(
             bundle,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from p2p_bench.random_run import write_random_int8
+from p2p_bench.random_run import DEPTH_TO_SPACE, FLOAT_ENDS, write_random_int8
 from p2p_bench.widths import time_students, time_width
 from p2p_train.config import TrainConfig
 
@@ -12,11 +12,12 @@ from p2p_train.config import TrainConfig
 def test_each_form_of_a_random_generator_is_timed() -> None:
     """All forms of one width run the same frames; the first is the reference."""
     rows = time_width(4, side_px=32, frames=3, threads=1)
-    names = ["eager", "fp32", "int8", "int8, DepthToSpace"]
+    names = ["eager", "fp32", "int8", FLOAT_ENDS, DEPTH_TO_SPACE]
     assert [(row.name, row.latency.frames) for row in rows] == [(name, 3) for name in names]
     assert rows[0].latency.speedup == 1
     assert rows[1].psnr_db > 50  # the same function, gates or not
-    assert rows[3].psnr_db == rows[2].psnr_db  # two ways to say one shuffle
+    assert min(row.psnr_db for row in rows[2:]) > 50
+    assert rows[4].psnr_db == rows[3].psnr_db  # two ways to say one shuffle
 
 
 def test_students_take_turns_with_the_widest_in_torch(tmp_path: Path) -> None:

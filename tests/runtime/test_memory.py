@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from p2p_runtime.memory import anon_rss_mib, peak_rss_mib
+from p2p_runtime.memory import anon_rss_mib, peak_rss_mib, unmap_libraries
 
 SIZE = 64 << 20
+
+ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells it")
 
 
 def test_peak_memory_knows_what_was_freed() -> None:
@@ -21,7 +25,7 @@ def test_peak_memory_knows_what_was_freed() -> None:
     assert peak_rss_mib() > before + 32
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells it")
+@ON_LINUX
 def test_pages_of_files_are_not_counted_as_own(tmp_path: Path) -> None:
     """Memory that was written to counts; a file that was mapped and read does not."""
     before = anon_rss_mib()
@@ -39,3 +43,57 @@ def test_pages_of_files_are_not_counted_as_own(tmp_path: Path) -> None:
         written = anon_rss_mib()
     assert written is not None
     assert written > mapped + 48
+
+
+@ON_LINUX
+def test_libraries_are_let_go_and_come_back() -> None:
+    """What importing needed is no longer resident, and the libraries still work."""
+    program = """
+from pathlib import Path
+
+import av, cv2, numpy, onnxruntime
+
+from p2p_runtime.memory import unmap_libraries
+
+def of_files():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) >> 10 for line in lines if line.startswith("RssFile:"))
+
+before = of_files()
+unmap_libraries()
+print(before, of_files())
+image = cv2.resize(numpy.arange(12, dtype=numpy.uint8).reshape(2, 2, 3), (64, 64))
+assert image.shape == (64, 64, 3) and onnxruntime.get_available_providers()
+assert av.CodecContext.create("h264", "r").name == "h264"
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    before, after = map(int, done.stdout.split())
+    assert after < before / 2
+
+
+@ON_LINUX
+@pytest.mark.parametrize("told", [True, False])
+def test_a_changed_page_of_a_file_stays(
+    told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loader writes addresses into libraries and then protects them: no file has those.
+
+    A system that says nothing of its pages must not be taken to say that none was changed.
+    """
+    if not told:
+        monkeypatch.setattr(
+            np, "frombuffer", lambda content, kind: np.zeros(len(content) // 8, kind)
+        )
+    path = tmp_path / "library.so"
+    path.write_bytes(b"\0" * mmap.PAGESIZE)
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as page:
+        page[:7] = b"changed"
+        address = ctypes.addressof(ctypes.c_char.from_buffer(page))
+        mprotect = ctypes.CDLL(None).mprotect
+        mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+        assert mprotect(address, mmap.PAGESIZE, mmap.PROT_READ) == 0
+        unmap_libraries()
+        assert page[:7] == b"changed"
+    assert path.read_bytes()[:7] == b"\0" * 7
