@@ -2,6 +2,7 @@
 
 One trained generator, one set of calibration inputs, every way of ONNX Runtime to make ranges of
 them; the integer graphs are compared with the torch module on validation inputs that no range saw.
+A last row has the ends in float: what integers between pixel and pixel cost.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import click
 
 from p2p_runtime.console import P2PCommand, setup_logging
 
-__all__ = ["CalibrationRow", "main", "measure_calibrations"]
+__all__ = ["FLOAT_ENDS", "CalibrationRow", "main", "measure_calibrations"]
 
 VALIDATION_FRAMES = 64
+FLOAT_ENDS = "minmax, float ends"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,7 +26,7 @@ class CalibrationRow:
     """What one kind of ranges is worth.
 
     Attributes:
-        calibration: a key of :data:`p2p_export.int8.CALIBRATIONS`.
+        calibration: a key of :data:`p2p_export.int8.CALIBRATIONS`, or :data:`FLOAT_ENDS`.
         psnr_db, worst_psnr_db: mean and least PSNR to the torch module over the validation frames.
         mean_levels: mean difference of a value, in levels of 0-255.
     """
@@ -65,10 +67,13 @@ def measure_calibrations(checkpoint: Path, data: Path, folder: Path) -> list[Cal
         images=run_torch(PixelGenerator(generator), unseen),
         made_up=0,
     )
-    graph = to_onnx(for_integers(generator, seen), contract)
+    whole, parts = (
+        to_onnx(for_integers(generator, seen, whole=whole), contract) for whole in (True, False)
+    )
     rows = []
-    for name in CALIBRATIONS:
-        integers = Quantiser(graph, seen, PROFILES["x86"], folder, name).quantise([])
+    for name in (*CALIBRATIONS, FLOAT_ENDS):
+        graph, kind = (parts, "minmax") if name == FLOAT_ENDS else (whole, name)
+        integers = Quantiser(graph, seen, PROFILES["x86"], folder, kind).quantise([])
         report = measure(integers, reference, "int8", folder)
         rows.append(
             CalibrationRow(

@@ -262,14 +262,14 @@ def balance_last(generator: UNetGenerator, frames: NDArray[np.uint8]) -> UNetGen
 
 def _of_cells(conv: nn.Conv2d) -> nn.Conv2d:
     """Return the first convolution for :class:`PixelCells`, whose signals are half a level low."""
-    assert conv.bias is not None, "the first layer has no norm, hence a bias"
     cells = nn.Conv2d(4 * conv.in_channels, conv.out_channels, 2)
     weight = conv.weight.detach()  # (outputs, colours, 4, 4)
     # Kernel row 2 * dy + r reads row r of the cell in row dy.
     split = weight.reshape(*weight.shape[:2], 2, 2, 2, 2)  # (o, colour, dy, r, dx, c)
     cells.weight.data = split.permute(0, 3, 5, 1, 2, 4).reshape(cells.weight.shape).contiguous()
+    half_a_level = weight.sum(dim=(1, 2, 3)) * (0.5 / HALF_RANGE)
     assert cells.bias is not None
-    cells.bias.data = conv.bias.detach() + weight.sum(dim=(1, 2, 3)) * (0.5 / HALF_RANGE)
+    cells.bias.data = half_a_level if conv.bias is None else conv.bias.detach() + half_a_level
     return cells
 
 

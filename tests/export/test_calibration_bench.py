@@ -8,7 +8,7 @@ import cv2
 from click.testing import CliRunner
 from toy_export import toy_frames, write_checkpoint
 
-from p2p_bench.calibration import main
+from p2p_bench.calibration import FLOAT_ENDS, main
 from p2p_export.int8 import CALIBRATIONS
 from p2p_runtime.files import write_bytes
 
@@ -25,6 +25,6 @@ def test_every_calibration_is_compared(tmp_path):
     result = CliRunner().invoke(main, list(map(str, words)), catch_exceptions=False)
     assert result.exit_code == 0, result.output
     rows = json.loads(figures.read_text())["rows"]
-    assert [row["calibration"] for row in rows] == list(CALIBRATIONS)
+    assert [row["calibration"] for row in rows] == [*CALIBRATIONS, FLOAT_ENDS]
     assert all(row["psnr_db"] >= row["worst_psnr_db"] > 10 for row in rows)
     assert "| entropy | " in result.stdout

@@ -56,10 +56,13 @@ def test_every_frame_comes_out_as_trained(norm, whole):
     assert (actual != expected).mean() < (0.03 if whole else 0.001)
 
 
-def test_a_skip_that_is_rectified_is_balanced_as_it_is_seen():
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_skip_that_is_rectified_is_balanced_as_it_is_seen(bias):
     """A relative of the U-Net, whose skips lose their negative part, computes the same, too."""
     torch.manual_seed(3)
     generator = RectifiedUNet(ngf=4, downsamplings=5).eval()
+    if not bias:
+        generator.downs[0][0].bias = None
     frames = toy_frames()
     expected = run_torch(PixelGenerator(generator), frames).astype(int)
     actual = run_torch(for_integers(generator, frames), frames).astype(int)
