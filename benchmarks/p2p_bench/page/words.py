@@ -24,6 +24,10 @@ What a frame costs in torch, in our exports and in other runtimes, all with the 
 * **Until loaded** is from the start of a Python process until the model can run, imports
   included, the files in the page cache; the **first frame** holds what a compiler still does
   then. torch.compile starts without its cache.
+* **Memory is handed out by glibc**, as users get it. Whether torch eager keeps its activations or
+  fetches them from the system anew for every frame, up to a third of its time, hangs on what its
+  process freed before; with MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_ set to gigabytes it
+  keeps them. Whole processes, the other clock below, can differ by that.
 * **Agreement** is PSNR to torch eager over the first {compared} frames. **Work** counts a
   transposed convolution once per input pixel; the ceiling is the best matrix product of any
   library here.
