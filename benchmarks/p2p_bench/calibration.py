@@ -67,13 +67,13 @@ def measure_calibrations(checkpoint: Path, data: Path, folder: Path) -> list[Cal
         images=run_torch(PixelGenerator(generator), unseen),
         made_up=0,
     )
-    whole, parts = (
+    graph, float_ends = (
         to_onnx(for_integers(generator, seen, whole=whole), contract) for whole in (True, False)
     )
+    tried = [*((name, graph, name) for name in CALIBRATIONS), (FLOAT_ENDS, float_ends, "minmax")]
     rows = []
-    for name in (*CALIBRATIONS, FLOAT_ENDS):
-        graph, kind = (parts, "minmax") if name == FLOAT_ENDS else (whole, name)
-        integers = Quantiser(graph, seen, PROFILES["x86"], folder, kind).quantise([])
+    for name, content, ranges in tried:
+        integers = Quantiser(content, seen, PROFILES["x86"], folder, ranges).quantise([])
         report = measure(integers, reference, "int8", folder)
         rows.append(
             CalibrationRow(

@@ -25,7 +25,7 @@ def with_depth_to_space(generator: nn.Module) -> nn.Module:
     """Return a copy of a generator with integer ups, its shuffles said in the operator's order.
 
     Args:
-        generator: what :func:`p2p_export.integers.with_integer_ups` returned.
+        generator: one with :class:`p2p_export.integers.Shuffle` after its ups, wrapped or not.
     """
     rewritten = copy.deepcopy(generator)
     for parent in rewritten.modules():

@@ -14,7 +14,7 @@ import torch
 
 from p2p_export.graph import PixelGenerator, fold, swap_channels
 from p2p_export.int8 import PROFILES, Quantiser
-from p2p_export.integers import for_integers, with_integer_ups
+from p2p_export.integers import for_integers
 from p2p_export.to_onnx import attach, to_onnx
 from p2p_runtime.bundle import BundleInfo, GoldenFrame, ModelBundle
 from p2p_runtime.contract import PixelContract
@@ -71,7 +71,7 @@ def write_random_run(folder: Path, *, ngf: int, height: int, width: int) -> File
         progress={},
         dataset={},
     ).save(checkpoint)
-    shape = {"architecture": "unet", "ngf": ngf, "downsamplings": config.downsamplings}
+    shape = _shape(config)
     bundles, provenance = {}, {"checkpoint_sha256": sha256_of_file(checkpoint)}
     for name, graph in _graphs(generator, contract, scenes, folder).items():
         precision = name.partition(",")[0]
@@ -85,8 +85,13 @@ def write_random_int8(path: Path, config: TrainConfig) -> Files:
     """Write the int8 graph of a generator of any shape to ``path``."""
     contract, scenes, generator = _drawn(config)
     graph = _quantised(for_integers(generator, scenes), contract, scenes, path.parent)
-    bundle = _write_bundle(path, graph, _info(graph, "int8", contract, {}, {}))
+    bundle = _write_bundle(path, graph, _info(graph, "int8", contract, _shape(config), {}))
     return Files(bundles={"int8": bundle}, checkpoint=None, contract=contract)
+
+
+def _shape(config: TrainConfig) -> dict[str, Any]:
+    """Return what a bundle says of its generator."""
+    return {"architecture": "unet", "ngf": config.ngf, "downsamplings": config.downsamplings}
 
 
 def _drawn(config: TrainConfig) -> tuple[PixelContract, NDArray[np.uint8], UNetGenerator]:
@@ -101,17 +106,15 @@ def _drawn(config: TrainConfig) -> tuple[PixelContract, NDArray[np.uint8], UNetG
 def _graphs(
     generator: nn.Module, contract: PixelContract, scenes: NDArray[np.uint8], scratch: Path
 ) -> dict[str, bytes]:
-    folded = swap_channels(fold(generator))
-    shuffled = with_integer_ups(folded)
-    other_forms = {FLOAT_ENDS: shuffled, DEPTH_TO_SPACE: with_depth_to_space(shuffled)}
-    return {
-        "fp32": to_onnx(PixelGenerator(folded, order="bgr"), contract),
-        "int8": _quantised(for_integers(generator, scenes), contract, scenes, scratch),
-        **{
-            name: _quantised(PixelGenerator(form, order="bgr"), contract, scenes, scratch)
-            for name, form in other_forms.items()
-        },
+    folded = PixelGenerator(swap_channels(fold(generator)), order="bgr")
+    float_ends = for_integers(generator, scenes, whole=False)
+    forms = {
+        "int8": for_integers(generator, scenes),
+        FLOAT_ENDS: float_ends,
+        DEPTH_TO_SPACE: with_depth_to_space(float_ends),
     }
+    graphs = {name: _quantised(form, contract, scenes, scratch) for name, form in forms.items()}
+    return {"fp32": to_onnx(folded, contract), **graphs}
 
 
 def _quantised(

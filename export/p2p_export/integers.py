@@ -115,49 +115,49 @@ class PixelCells(nn.Module):
         return lines.reshape(-1, height, 12, width).permute(0, 2, 1, 3)
 
 
-class Signals(nn.Module):
+class _Scale(nn.Module):
+    """A step between uint8 levels, the level of zero, and ONNX's own operators with these two."""
+
+    def __init__(self, step: float, zero: int) -> None:
+        super().__init__()
+        self.step = nn.Buffer(torch.tensor(step))
+        self.zero = nn.Buffer(torch.tensor(zero, dtype=torch.uint8))
+
+    def traced(self, operator: str, values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """Return what stands for an operator's result while a graph is traced."""
+        operands = (values, self.step, self.zero)
+        return torch.onnx.ops.symbolic(operator, operands, dtype=dtype, shape=values.shape)
+
+
+class Signals(_Scale):
     """Turn uint8 levels into signals, half a level less than :func:`p2p_train.pixels.to_signal`.
 
     Traced, it is ONNX's own DequantizeLinear: integer kernels read the levels as they are.
     """
 
     def __init__(self) -> None:
-        super().__init__()
-        self.step = nn.Buffer(torch.tensor(1 / HALF_RANGE))
-        self.zero = nn.Buffer(torch.tensor(ZERO_LEVEL, dtype=torch.uint8))
+        super().__init__(step=1 / HALF_RANGE, zero=ZERO_LEVEL)
 
     def forward(self, levels: torch.Tensor) -> torch.Tensor:
         """Scale a tensor of any shape to -128 / 127.5 and up to 127 / 127.5."""
         if torch.onnx.is_in_onnx_export():
-            return torch.onnx.ops.symbolic(
-                "DequantizeLinear",
-                (levels, self.step, self.zero),
-                dtype=torch.float32,
-                shape=levels.shape,
-            )
+            return self.traced("DequantizeLinear", levels, torch.float32)
         return (levels.float() - self.zero) * self.step
 
 
-class Levels(nn.Module):
+class Levels(_Scale):
     """Turn shares of the full brightness (0-1) into uint8 levels; halves round to even.
 
     Traced, it is ONNX's own QuantizeLinear, which ONNX Runtime joins to the sigmoid before it.
     """
 
     def __init__(self) -> None:
-        super().__init__()
-        self.step = nn.Buffer(torch.tensor(1 / 255))
-        self.zero = nn.Buffer(torch.tensor(0, dtype=torch.uint8))
+        super().__init__(step=1 / 255, zero=0)
 
     def forward(self, shares: torch.Tensor) -> torch.Tensor:
         """Round a tensor of any shape."""
         if torch.onnx.is_in_onnx_export():
-            return torch.onnx.ops.symbolic(
-                "QuantizeLinear",
-                (shares, self.step, self.zero),
-                dtype=torch.uint8,
-                shape=shares.shape,
-            )
+            return self.traced("QuantizeLinear", shares, torch.uint8)
         return (shares * 255).round().to(torch.uint8)
 
 
