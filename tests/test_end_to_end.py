@@ -8,8 +8,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from p2p_runtime.palette import CITYSCAPES
-from p2p_runtime.translator import Translator
+from p2p_runtime.labels.palette import CITYSCAPES
+from p2p_runtime.translate.translator import Translator
 from p2p_train.scenes import draw_scene
 
 

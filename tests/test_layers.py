@@ -58,7 +58,7 @@ def test_the_device_needs_no_workstation(module: str):
 
 def test_the_check_above_would_notice():
     """A module that needs torch is found out, also when it is imported by another."""
-    assert "torch" in imported_by("p2p_train.checkpoint")
+    assert "torch" in imported_by("p2p_train.training.checkpoint")
 
 
 @pytest.mark.parametrize("package", ["p2p_runtime", "p2p_export", "p2p_bench"])

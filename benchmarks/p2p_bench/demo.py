@@ -116,10 +116,10 @@ def _write_contact_sheet(folder: Path, plan: Plan) -> None:
     import numpy as np
 
     from p2p_runtime.files import write_picture
-    from p2p_runtime.sources import open_source
-    from p2p_train.runlog import sample_grid
+    from p2p_runtime.video.sources import open_source
     from p2p_train.scenes import draw_scene
     from p2p_train.scenes.files import FRAME_RATE
+    from p2p_train.training.runlog import sample_grid
 
     with contextlib.closing(open_source(str(folder / "seg-translated.mp4"))) as source:
         frames = [frame.image for frame in source]

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from p2p_runtime.bundle import GoldenFrame
 from p2p_runtime.errors import SourceError
-from p2p_runtime.sources import open_source
+from p2p_runtime.model.bundle import GoldenFrame
+from p2p_runtime.video.sources import open_source
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from p2p_runtime.contract import PixelContract
+    from p2p_runtime.model.contract import PixelContract
 
     from .backends import Files
 
@@ -57,7 +57,7 @@ def bench_frames(
 
 
 def _carried(checkpoint: Path) -> NDArray[np.uint8]:
-    from p2p_train.checkpoint import Checkpoint
+    from p2p_train.training.checkpoint import Checkpoint
 
     frames: NDArray[np.uint8] = Checkpoint.load(checkpoint).frames.numpy()
     return frames

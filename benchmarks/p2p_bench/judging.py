@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from p2p_train.judge import Judge
 from p2p_train.metrics import LabelFidelity
+from p2p_train.segmentation import Judge
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from p2p_runtime.contract import PixelContract
+    from p2p_runtime.model.contract import PixelContract
 
 __all__ = ["judge_images"]
 

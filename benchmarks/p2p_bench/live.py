@@ -119,7 +119,7 @@ def measure_live(
 
 def _engine_s(model: Path, frames: Sequence[NDArray[np.uint8]], threads: int) -> float:
     """Return the median of the engine's times, as ``p2p-run`` opens it for live sources."""
-    from p2p_runtime.translator import Translator
+    from p2p_runtime.translate.translator import Translator
 
     with Translator.load(model, device="cpu", threads=threads, spinning=False) as translator:
         seconds = []
@@ -204,7 +204,7 @@ def main(
 
 def _frames(video: Path) -> list[NDArray[np.uint8]]:
     """Return a video's frames, (H, W, 3) uint8 BGR each."""
-    from p2p_runtime.sources import open_source
+    from p2p_runtime.video.sources import open_source
 
     with contextlib.closing(open_source(str(video))) as source:
         return [frame.image.copy() for frame in source]

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from p2p_runtime.engines import Engine
-    from p2p_runtime.frames import FrameSink
-    from p2p_runtime.report import RunReport
-    from p2p_runtime.translator import Translator
+    from p2p_runtime.translate.report import RunReport
+    from p2p_runtime.translate.translator import Translator
+    from p2p_runtime.video.frames import FrameSink
 
 __all__ = ["PipelineFigures", "main", "measure_pipeline"]
 
@@ -152,9 +152,9 @@ def measure_pipeline(
         rounds: how often everything takes its turn.
         folder: where the written videos go.
     """
-    from p2p_runtime.lanes import keep_to_lanes, lanes_for, threads_of_a_lane
-    from p2p_runtime.sources import open_source
-    from p2p_runtime.translator import Translator
+    from p2p_runtime.translate.translator import Translator
+    from p2p_runtime.translate.workers import keep_to_lanes, lanes_for, threads_of_a_lane
+    from p2p_runtime.video.sources import open_source
 
     keep_to_lanes()
     lanes = lanes_for("cpu", threads)
@@ -203,8 +203,8 @@ def _in_turn(translator: Translator, fitted: Sequence[NDArray[np.uint8]]) -> Non
 
 
 def _run(translator: Translator, video: Path, sink: str, folder: Path) -> RunReport:
-    from p2p_runtime.pipeline import run_pipeline
-    from p2p_runtime.sources import open_source
+    from p2p_runtime.translate.pipeline import run_pipeline
+    from p2p_runtime.video.sources import open_source
 
     planes = translator.fitter.reads_planes
     with (
@@ -216,7 +216,7 @@ def _run(translator: Translator, video: Path, sink: str, folder: Path) -> RunRep
 
 @contextlib.contextmanager
 def _sink(name: str, source: Any, folder: Path) -> Iterator[FrameSink]:
-    from p2p_runtime.sinks import NullSink, open_sink
+    from p2p_runtime.video.sinks import NullSink, open_sink
 
     if name == "null":
         yield NullSink()
@@ -326,7 +326,7 @@ def main(
 
 
 def _random_models(folder: Path) -> tuple[Path, ...]:
-    from .random_model import write_random_model
+    from experiments.random_model import write_random_model
 
     return tuple(write_random_model(folder / f"ngf{ngf}-int8.onnx", ngf=ngf) for ngf in (16, 64))
 

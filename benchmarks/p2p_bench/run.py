@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from experiments.roofline import measure_ceilings
 from p2p_runtime.console import require_extra
 from p2p_runtime.errors import ConfigError
 
 from .backends import Backend, Files
 from .backends.opening import choose, find_files
-from .ceiling import measure_ceilings
 from .inputs import bench_frames
 from .machine import describe_machine
 from .macs import unet_macs

@@ -10,7 +10,7 @@ import click
 
 from p2p_runtime.console import P2PCommand, require_extra, setup_logging
 
-from .foreign_flags import foreign_flags, take_foreign
+from .importers.options import foreign_flags, take_foreign
 
 __all__ = ["main"]
 
@@ -108,10 +108,10 @@ def main(inspect: Path | None, verbose: bool, **flags: Any) -> None:
     from p2p_train.devices import peak_memory_mib
 
     from .exporting import export
-    from .foreign import ForeignCheckpoint, export_foreign
-    from .request import ExportRequest
+    from .importers.importing import ForeignCheckpoint, export_foreign
+    from .options import ExportRequest
     from .table import table
-    from .to_tensorrt import EngineRequest
+    from .targets.tensorrt import EngineRequest
 
     foreign = take_foreign(flags)
     engines = EngineRequest(**{name: flags.pop(name) for name in ENGINE_FLAGS})

@@ -16,19 +16,19 @@ import onnx
 import torch
 
 from p2p_runtime import __version__
-from p2p_runtime.bundle import ModelBundle
 from p2p_runtime.errors import BundleError, DeviceUnavailableError, EngineBuildError
 from p2p_runtime.files import check_writable_folder, sha256_of_file, write_json
-from p2p_train.checkpoint import Checkpoint, load_weights, make_generator
+from p2p_runtime.model.bundle import ModelBundle
+from p2p_train.training.checkpoint import Checkpoint, load_weights, make_generator
 
-from .artefact import Artefact, Reference, publish
 from .fidelity import check_labels
 from .frames import read_inputs, top_up
-from .graph import PixelGenerator
-from .int8 import calibration_frames
+from .graph.int8 import calibration_frames
+from .graph.pixel_generator import PixelGenerator
+from .graph.precision import Graph, fp16_graph, fp32_graph, int8_graph
+from .options import INT8_FOR_ENGINES, ExportRequest, find_checkpoint
 from .parity import run_torch
-from .precision import Graph, fp16_graph, fp32_graph, int8_graph
-from .request import INT8_FOR_ENGINES, ExportRequest, find_checkpoint
+from .targets.bundle import Artefact, Reference, publish
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from p2p_train.config import TrainConfig
-    from p2p_train.networks import UNetGenerator
+    from p2p_train.networks.generator import UNetGenerator
 
 __all__ = ["MAX_FRAMES", "export", "publish_all"]
 

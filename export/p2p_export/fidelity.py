@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from p2p_train.judge import Judge
 from p2p_train.metrics import LabelFidelity, confusion_matrix
+from p2p_train.segmentation import Judge
 
 from .frames import read_inputs
-from .graph import PixelGenerator
+from .graph.pixel_generator import PixelGenerator
 from .parity import run_torch
 
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from p2p_runtime.contract import PixelContract
+    from p2p_runtime.model.contract import PixelContract
     from p2p_train.config import TrainConfig
 
-    from .request import ExportRequest
+    from .options import ExportRequest
 
 __all__ = ["JUDGED_FRAMES", "LabelCheck", "check_labels"]
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from p2p_runtime.errors import ExportError
-from p2p_train.decode import read_image, read_input
-from p2p_train.labels import open_source
-from p2p_train.pairs import ImageRef, images_in
-from p2p_train.pairs.folders import find_folders
+from p2p_train.data.decode import read_image, read_input
+from p2p_train.data.labels import open_source
+from p2p_train.data.layouts import ImageRef, images_in
+from p2p_train.data.layouts.folders import find_folders
 
 from .parity import MIN_FRAMES
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from p2p_runtime.contract import PixelContract
+    from p2p_runtime.model.contract import PixelContract
     from p2p_train.config import InputSide, TrainConfig
 
 __all__ = ["read_inputs", "top_up"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import onnx
 
-from p2p_runtime.bundle import BundleInfo, ModelBundle
+from p2p_runtime.model.bundle import BundleInfo, ModelBundle
 
 if TYPE_CHECKING:
     from pathlib import Path

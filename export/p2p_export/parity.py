@@ -148,7 +148,7 @@ def run_torch(module: nn.Module, frames: NDArray[np.uint8]) -> NDArray[np.uint8]
     """Run a pixel generator, frame by frame as a device does.
 
     Args:
-        module: a :class:`p2p_export.graph.PixelGenerator`.
+        module: a :class:`p2p_export.graph.pixel_generator.PixelGenerator`.
         frames: (N, H, W, 3) uint8 BGR.
 
     Returns:

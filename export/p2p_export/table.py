@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .artefact import Artefact
     from .parity import ParityReport
+    from .targets.bundle import Artefact
 
 __all__ = ["table"]
 

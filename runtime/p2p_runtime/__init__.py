@@ -1,7 +1,7 @@
 """The device: translate label frames with an exported pix2pix bundle, without torch.
 
 The ground floor of the project. It defines the pixel contract that training and export conform
-to. Start at :class:`p2p_runtime.translator.Translator`.
+to. Start at :class:`p2p_runtime.translate.translator.Translator`.
 
 This file imports nothing heavy, so that ``p2p-run --help`` stays instant.
 """

@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from . import __version__
+from .app.options import model_flags, report_flags, sink_flags, source_flags
 from .console import P2PCommand, require_extra, setup_logging
 from .errors import ConfigError, StoppedError
-from .flags import model_flags, report_flags, sink_flags, source_flags
 from .interrupts import StopRequest, leave
 
 __all__ = ["main", "program"]
@@ -61,9 +61,9 @@ def main(
         )
     require_extra("onnxruntime", "cpu")
     with StopRequest() as stop:
-        from .pipeline import check_losses
-        from .run import RunOptions, translate_video
-        from .sinks import STDOUT
+        from .app.run import RunOptions, translate_video
+        from .translate.pipeline import check_losses
+        from .video.sinks import STDOUT
 
         try:
             report = translate_video(RunOptions(**flags, started_s=started_s), stop)
@@ -86,7 +86,7 @@ def program() -> None:
 
 def _fill_in_demo(flags: dict[str, Any]) -> None:
     """Set what a first look needs: the package's video and model, and both sides of the frames."""
-    from .discover import DEMO_MODELS, DEMO_VIDEO
+    from .app.discover import DEMO_MODELS, DEMO_VIDEO
 
     if flags["video"] is not None:
         raise ConfigError("--demo brings its own video; leave one of --demo and --video out")
@@ -97,7 +97,7 @@ def _fill_in_demo(flags: dict[str, Any]) -> None:
 
 def _doctor() -> int:
 
-    from .doctor import examine
+    from .app.doctor import examine
 
     findings = examine()
     for finding in findings:

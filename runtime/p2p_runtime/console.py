@@ -25,7 +25,7 @@ from typing import Any, NoReturn
 import click
 
 from .errors import MissingExtraError, P2PError
-from .safety import redact
+from .model.onnx_check import redact
 
 __all__ = [
     "EXIT_INTERRUPTED",

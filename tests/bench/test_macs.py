@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from p2p_bench.macs import unet_macs
-from p2p_train.networks import UNetGenerator
+from p2p_train.networks.generator import UNetGenerator
 
 
 def counted(generator: nn.Module, height: int, width: int) -> int:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toy_backends import ToyBackend
 
 from p2p_bench.process import Birth, Contender, Missing
 from p2p_runtime.errors import DeviceUnavailableError, EngineError
+from toy_backends import ToyBackend
 
 FRAMES = np.arange(3, dtype=np.uint8)[:, None, None, None, None] * np.ones((2, 4, 4, 3), np.uint8)
 """Three batches of two frames, filled with their number."""

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toy_backends import ToyBackend
 
 from p2p_bench.backends import Files
 from p2p_bench.run import compare, gmac_of
-from p2p_runtime.contract import PixelContract
 from p2p_runtime.errors import ConfigError
-from p2p_runtime.palette import CITYSCAPES
+from p2p_runtime.labels.palette import CITYSCAPES
+from p2p_runtime.model.contract import PixelContract
+from toy_backends import ToyBackend
 
 CONTRACT = PixelContract(height=32, width=32, palette=CITYSCAPES)
 FRAMES = np.full((3, 1, 32, 32, 3), 100, np.uint8)

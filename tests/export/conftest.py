@@ -7,17 +7,17 @@ from pathlib import Path
 import cv2
 import pytest
 import torch
-from toy_export import CONTRACT, toy_config, toy_frames, toy_generator, write_checkpoint
 
 from p2p_export import exporting
-from p2p_export.artefact import Artefact, Reference
 from p2p_export.exporting import export
-from p2p_export.graph import PixelGenerator
+from p2p_export.graph.pixel_generator import PixelGenerator
+from p2p_export.graph.precision import Graph
+from p2p_export.options import ExportRequest
 from p2p_export.parity import run_torch
-from p2p_export.precision import Graph
-from p2p_export.request import ExportRequest
+from p2p_export.targets.bundle import Artefact, Reference
 from p2p_runtime.files import write_bytes
-from p2p_train.networks import UNetGenerator
+from p2p_train.networks.generator import UNetGenerator
+from toy_export import CONTRACT, toy_config, toy_frames, toy_generator, write_checkpoint
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from toy_export import write_checkpoint
 
 from p2p_export.cli import main
+from toy_export import write_checkpoint
 
 
 def invoke(*words: object):

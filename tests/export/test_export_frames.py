@@ -7,12 +7,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from toy_export import CONTRACT, toy_config, toy_frames
 
 from p2p_export.frames import read_inputs, top_up
-from p2p_runtime.contract import PixelContract
 from p2p_runtime.errors import ExportError
 from p2p_runtime.files import write_bytes
+from p2p_runtime.model.contract import PixelContract
+from toy_export import CONTRACT, toy_config, toy_frames
 
 PICTURES = PixelContract(height=64, width=64, palette=None)
 

@@ -9,7 +9,7 @@ import pytest
 
 from p2p_export import exporting
 from p2p_export.exporting import export
-from p2p_export.request import ExportRequest, find_checkpoint
+from p2p_export.options import ExportRequest, find_checkpoint
 from p2p_runtime.errors import CheckpointError, ConfigError, ParityError
 
 

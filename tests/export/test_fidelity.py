@@ -11,19 +11,19 @@ import pytest
 import torch
 from click.testing import CliRunner
 from test_parity import GOOD
-from toy_export import CONTRACT, toy_frames
 
 from p2p_export.cli import main
 from p2p_export.exporting import export
 from p2p_export.fidelity import LabelCheck
-from p2p_export.request import ExportRequest
-from p2p_runtime.bundle import ModelBundle
-from p2p_runtime.contract import PixelContract
+from p2p_export.options import ExportRequest
 from p2p_runtime.errors import ConfigError
-from p2p_runtime.palette import CAMVID, CITYSCAPES
-from p2p_train.judge import Judge
-from p2p_train.judge.network import JudgeNet
+from p2p_runtime.labels.palette import CAMVID, CITYSCAPES
+from p2p_runtime.model.bundle import ModelBundle
+from p2p_runtime.model.contract import PixelContract
 from p2p_train.metrics import FeatureStatistics, LabelFidelity
+from p2p_train.segmentation import Judge
+from p2p_train.segmentation.network import JudgeNet
+from toy_export import CONTRACT, toy_frames
 
 FAIR = LabelFidelity(pixel_accuracy=0.8, class_accuracy=0.5, mean_iou=0.4)
 

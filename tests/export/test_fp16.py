@@ -9,11 +9,11 @@ import onnx
 import pytest
 import torch
 from torch import nn
-from toy_export import toy_config, toy_frames, toy_generator
 
-from p2p_export.fp16 import InDtype, PeakRange, halve, peak_ranges
-from p2p_export.graph import PixelGenerator, fold
+from p2p_export.graph.fp16 import InDtype, PeakRange, halve, peak_ranges
+from p2p_export.graph.pixel_generator import PixelGenerator, fold
 from p2p_export.parity import run_torch
+from toy_export import toy_config, toy_frames, toy_generator
 
 
 def loud_generator() -> nn.Module:
@@ -90,7 +90,7 @@ def test_parity_is_far_above_the_gate(exported):
 
 def test_kept_layers_are_told(caplog, reference):
     """Layers that stay in float32 are named, with the value they reach."""
-    from p2p_export.precision import kept_in_float32
+    from p2p_export.graph.precision import kept_in_float32
 
     module = PixelGenerator(loud_generator())
     with caplog.at_level(logging.WARNING):

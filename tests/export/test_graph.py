@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from toy_export import toy_config, toy_frames, toy_generator
 
-from p2p_export.graph import PixelGenerator, fold, swap_channels
+from p2p_export.graph.pixel_generator import PixelGenerator, fold, swap_channels
 from p2p_export.parity import run_torch
 from p2p_runtime.errors import ExportError
+from toy_export import toy_config, toy_frames, toy_generator
 
 
 def signal(seed: int = 0) -> torch.Tensor:

@@ -13,13 +13,13 @@ import onnx
 import onnxruntime as ort
 import pytest
 from test_parity import GOOD
-from toy_export import CONTRACT, toy_config, toy_frames
 
-from p2p_export.int8 import PROFILES, Quantiser, calibration_frames
-from p2p_export.integers import for_integers
-from p2p_export.to_onnx import to_onnx
+from p2p_export.graph.int8 import PROFILES, Quantiser, calibration_frames
+from p2p_export.graph.integer_ends import for_integers
+from p2p_export.targets.onnx import to_onnx
 from p2p_runtime.errors import DatasetError, ExportError
 from p2p_runtime.files import write_bytes
+from toy_export import CONTRACT, toy_config, toy_frames
 
 
 def quantiser_for(profile: str, generator, scratch: Path) -> Quantiser:

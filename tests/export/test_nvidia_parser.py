@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from p2p_export.exporting import export
-from p2p_export.request import ExportRequest
+from p2p_export.options import ExportRequest
 
 trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx-cu13 is not installed")
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from toy_export import toy_frames, toy_generator
 
-from p2p_export.graph import PixelGenerator
+from p2p_export.graph.pixel_generator import PixelGenerator
 from p2p_export.parity import ParityReport, compare, picture, run_torch
 from p2p_runtime.errors import ExportError, ParityError
+from toy_export import toy_frames, toy_generator
 
 GOOD = ParityReport(
     precision="fp32",

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from toy_export import toy_config, toy_frames, toy_generator
 
-from p2p_export.artefact import Reference, measure
-from p2p_export.graph import PixelGenerator
+from p2p_export.graph.pixel_generator import PixelGenerator
+from p2p_export.graph.precision import fp16_graph, fp32_graph, int8_graph
 from p2p_export.parity import run_torch
-from p2p_export.precision import fp16_graph, fp32_graph, int8_graph
-from p2p_runtime.contract import PixelContract
-from p2p_runtime.palette import CAMVID
+from p2p_export.targets.bundle import Reference, measure
+from p2p_runtime.labels.palette import CAMVID
+from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import TrainConfig
-from p2p_train.networks import UNetGenerator
+from p2p_train.networks.generator import UNetGenerator
+from toy_export import toy_config, toy_frames, toy_generator
 
 
 def reference_of(config: TrainConfig) -> tuple[UNetGenerator, Reference]:

@@ -12,12 +12,12 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from toy_export import CONTRACT, toy_frames, write_checkpoint
 
-from p2p_export.artefact import publish
-from p2p_export.to_onnx import NEWEST_IR, OPSET
-from p2p_runtime.bundle import METADATA_KEY, ModelBundle
-from p2p_runtime.translator import Translator
+from p2p_export.targets.bundle import publish
+from p2p_export.targets.onnx import NEWEST_IR, OPSET
+from p2p_runtime.model.bundle import METADATA_KEY, ModelBundle
+from p2p_runtime.translate.translator import Translator
+from toy_export import CONTRACT, toy_frames, write_checkpoint
 
 PRECISIONS = ("fp32", "fp16", "int8")
 

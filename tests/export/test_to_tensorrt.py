@@ -10,19 +10,25 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from fake_tensorrt import FakeTensorRT
-from toy_export import write_checkpoint
 
-from p2p_export import exporting, to_tensorrt
-from p2p_export.artefact import Artefact, Reference
+from fake_tensorrt import FakeTensorRT
+from p2p_export import exporting
 from p2p_export.cli import main
 from p2p_export.exporting import export
-from p2p_export.precision import Graph, int8_graph
-from p2p_export.request import ExportRequest
-from p2p_export.to_tensorrt import LIBRARIES, EngineBuilder, EngineRequest, parse_archs
+from p2p_export.graph.precision import Graph, int8_graph
+from p2p_export.options import ExportRequest
+from p2p_export.targets import tensorrt as to_tensorrt
+from p2p_export.targets.bundle import Artefact, Reference
+from p2p_export.targets.tensorrt import LIBRARIES, EngineBuilder, EngineRequest, parse_archs
 from p2p_runtime.engines.gpu import Gpu
-from p2p_runtime.engines.manifest import EngineManifest, EngineTarget, check_manifest, manifest_path
 from p2p_runtime.errors import BundleError, ConfigError, DeviceUnavailableError, EngineBuildError
+from p2p_runtime.model.trt_manifest import (
+    EngineManifest,
+    EngineTarget,
+    check_manifest,
+    manifest_path,
+)
+from toy_export import write_checkpoint
 
 needs_rtx = pytest.mark.skipif(
     importlib.util.find_spec("tensorrt_rtx") is None,

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2p_runtime.contract import PixelContract
 from p2p_runtime.errors import ContractError
-from p2p_runtime.palette import CITYSCAPES
+from p2p_runtime.labels.palette import CITYSCAPES
+from p2p_runtime.model.contract import PixelContract
 
 LABELS = PixelContract(height=32, width=48, palette=CITYSCAPES)
 PICTURES = PixelContract(height=32, width=48, palette=None)

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from p2p_runtime.bundle import ModelBundle
-from p2p_runtime.discover import find_bundle
-from p2p_runtime.palette import CITYSCAPES
-from p2p_runtime.translator import Translator
+from p2p_runtime.app.discover import find_bundle
+from p2p_runtime.labels.palette import CITYSCAPES
+from p2p_runtime.model.bundle import ModelBundle
+from p2p_runtime.translate.translator import Translator
 
 
 @pytest.fixture

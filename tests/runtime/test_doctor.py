@@ -8,14 +8,14 @@ from pathlib import Path
 import cv2
 import onnxruntime as ort
 import pytest
-from fake_gpu import FakeDriver
 
-from p2p_runtime import discover, doctor
-from p2p_runtime.contract import PixelContract
+from fake_gpu import FakeDriver
+from p2p_runtime.app import discover, doctor
 from p2p_runtime.engines import gpu, trt_cache
 from p2p_runtime.errors import MissingExtraError
-from p2p_runtime.fitting import Fitter
-from p2p_runtime.palette import CITYSCAPES
+from p2p_runtime.labels.palette import CITYSCAPES
+from p2p_runtime.model.contract import PixelContract
+from p2p_runtime.translate.preprocess import Fitter
 
 
 def lines(start: str) -> list[str]:

@@ -14,8 +14,6 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from p2p_runtime.bundle import ModelBundle
-from p2p_runtime.contract import PixelContract
 from p2p_runtime.engines import open_engine, resolve_device, session
 from p2p_runtime.engines.ort import OrtEngine
 from p2p_runtime.engines.session import SESSION_KEYS
@@ -26,7 +24,9 @@ from p2p_runtime.errors import (
     EngineError,
     MissingExtraError,
 )
-from p2p_runtime.translator import Translator
+from p2p_runtime.model.bundle import ModelBundle
+from p2p_runtime.model.contract import PixelContract
+from p2p_runtime.translate.translator import Translator
 
 MakeBundle = Callable[..., Path]
 

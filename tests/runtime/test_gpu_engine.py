@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 import pytest
-from fake_gpu import FakeDriver
 
-from p2p_runtime.bundle import ModelBundle
+from fake_gpu import FakeDriver
 from p2p_runtime.engines import ort_gpu, session, trt_cache
 from p2p_runtime.engines.ort_gpu import OrtGpuEngine
 from p2p_runtime.engines.trt_cache import TrtCache, tensorrt_version
 from p2p_runtime.errors import DeviceUnavailableError, EngineError
+from p2p_runtime.model.bundle import ModelBundle
 
 ALLOCATE, FROM_SHAPE = (
     ort.OrtValue.ortvalue_from_numpy,

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from p2p_runtime.frames import Frame
-from p2p_runtime.heartbeat import Heartbeat, notify_systemd
+from p2p_runtime.app.heartbeat import Heartbeat, notify_systemd
+from p2p_runtime.video.frames import Frame
 
 COMMAND = [sys.executable, "-m", "p2p_runtime.cli"]
 

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from p2p_runtime.contract import PixelContract
 from p2p_runtime.errors import ConfigError, LossesError, SourceError, SourceLostError, StoppedError
-from p2p_runtime.frames import Frame
-from p2p_runtime.live import Captured, LivePolicy, LiveSource
-from p2p_runtime.live.handover import HandOver
-from p2p_runtime.pipeline import check_losses, run_pipeline
-from p2p_runtime.sinks import NullSink
-from p2p_runtime.translator import Translator
+from p2p_runtime.model.contract import PixelContract
+from p2p_runtime.translate.pipeline import check_losses, run_pipeline
+from p2p_runtime.translate.translator import Translator
+from p2p_runtime.video.frames import Frame
+from p2p_runtime.video.live import Captured, LivePolicy, LiveSource
+from p2p_runtime.video.live.handover import HandOver
+from p2p_runtime.video.sinks import NullSink
 
 Image = NDArray[np.uint8]
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")

@@ -22,16 +22,16 @@ import av
 import cv2
 import numpy as np
 import pytest
-from fake_rtsp import FakeRTSP
 from numpy.typing import NDArray
 
-from conftest import label_frame, write_video
+from fake_rtsp import FakeRTSP
 from p2p_runtime.errors import SourceError, SourceLostError
-from p2p_runtime.frames import FrameSource
-from p2p_runtime.live import LivePolicy
-from p2p_runtime.palette import CAMVID
-from p2p_runtime.sources import camera, open_source
-from p2p_runtime.sources.network import NetworkCapture
+from p2p_runtime.labels.palette import CAMVID
+from p2p_runtime.video.frames import FrameSource
+from p2p_runtime.video.live import LivePolicy
+from p2p_runtime.video.sources import camera, open_source
+from p2p_runtime.video.sources.network import NetworkCapture
+from toy_runtime import label_frame, write_video
 
 Image = NDArray[np.uint8]
 COMMAND = [sys.executable, "-m", "p2p_runtime.cli"]

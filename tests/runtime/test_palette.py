@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from p2p_runtime.errors import ConfigError, ContractError
-from p2p_runtime.nearest import (
+from p2p_runtime.labels.color_lut import (
     ID,
     NEAR,
     NEAR_LEVELS,
@@ -21,7 +21,7 @@ from p2p_runtime.nearest import (
     YCBCR_OF_BGR,
     ColourTable,
 )
-from p2p_runtime.palette import CAMVID, CITYSCAPES, Palette, load_palette
+from p2p_runtime.labels.palette import CAMVID, CITYSCAPES, Palette, load_palette
 
 PAIR = Palette(name="pair", classes=("dark", "light"), colours_rgb=((0, 0, 0), (200, 100, 50)))
 

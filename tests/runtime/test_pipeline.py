@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from p2p_runtime import pipeline
-from p2p_runtime.contract import PixelContract
 from p2p_runtime.errors import EngineError, LossesError, SinkError, SourceError
-from p2p_runtime.frames import Frame, VideoInfo
-from p2p_runtime.pipeline import check_losses, run_pipeline
-from p2p_runtime.report import STAGES, Histogram, Recorder, RunReport
-from p2p_runtime.translator import Translator
+from p2p_runtime.model.contract import PixelContract
+from p2p_runtime.translate import pipeline
+from p2p_runtime.translate.pipeline import check_losses, run_pipeline
+from p2p_runtime.translate.report import STAGES, Histogram, Recorder, RunReport
+from p2p_runtime.translate.translator import Translator
+from p2p_runtime.video.frames import Frame, VideoInfo
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
 
@@ -326,8 +326,8 @@ def test_a_folder_of_pictures_survives_the_whole_way(
     bundle: Path, pictures: Path, tmp_path: Path
 ) -> None:
     """Files in, files out: same stems, and each pixel is what the translator gives."""
-    from p2p_runtime.sinks import open_sink
-    from p2p_runtime.sources import open_source
+    from p2p_runtime.video.sinks import open_sink
+    from p2p_runtime.video.sources import open_source
 
     source = open_source(str(pictures))
     sink = open_sink(tmp_path / "photos", width=64, height=48, fps=source.info.fps)

@@ -15,18 +15,18 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from fake_rtsp import FakeRTSP
 from numpy.typing import NDArray
 
+from fake_rtsp import FakeRTSP
+from p2p_runtime.app.overlay import Overlay
 from p2p_runtime.errors import SinkError, SourceError
-from p2p_runtime.frames import Frame
-from p2p_runtime.live import Captured
-from p2p_runtime.overlay import Overlay
-from p2p_runtime.palette import CAMVID
-from p2p_runtime.sinks import open_sink
-from p2p_runtime.sinks.pipe import PipeSink
-from p2p_runtime.sinks.push import PushSink
-from p2p_runtime.sources.pipe import PipeCapture
+from p2p_runtime.labels.palette import CAMVID
+from p2p_runtime.video.frames import Frame
+from p2p_runtime.video.live import Captured
+from p2p_runtime.video.sinks import open_sink
+from p2p_runtime.video.sinks.pipe import PipeSink
+from p2p_runtime.video.sinks.stream import PushSink
+from p2p_runtime.video.sources.pipe import PipeCapture
 
 Image = NDArray[np.uint8]
 COMMAND = [sys.executable, "-m", "p2p_runtime.cli"]
@@ -67,7 +67,7 @@ def test_raw_frames_go_through_pipe_to_pipe(
 
 def test_class_ids_on_stdin_are_painted(bundle: Path, frames: list[Image], tmp_path: Path) -> None:
     """One byte a pixel with --labels ids gives what the palette's colours give."""
-    from p2p_runtime.palette import CITYSCAPES
+    from p2p_runtime.labels.palette import CITYSCAPES
 
     out = []
     for labels, data in (
@@ -243,7 +243,7 @@ def test_a_server_that_refuses_a_push_is_told() -> None:
 
 def test_a_silent_server_does_not_hold_a_push(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that answers nothing is an error after a while, where FFmpeg waits for ever."""
-    monkeypatch.setattr("p2p_runtime.sinks.push._ANSWER_S", 0.3)
+    monkeypatch.setattr("p2p_runtime.video.sinks.stream._ANSWER_S", 0.3)
     with (
         FakeRTSP(silent=True) as server,
         pytest.raises(SinkError, match=r"rtsp://\*\*\*@127.*no answer for 0\.3 s"),

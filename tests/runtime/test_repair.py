@@ -12,15 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from label_maps import COLOURS, contract_of, wrong
 from numpy.typing import NDArray
 
-from p2p_runtime import contract, repair
-from p2p_runtime.contract import PixelContract
-from p2p_runtime.evidence import NO_CLASS, BgrKey
-from p2p_runtime.palette import CITYSCAPES
-from p2p_runtime.sampling import sample
-from p2p_runtime.sources.videofile import VideoFileSource
+from label_maps import COLOURS, contract_of, wrong
+from p2p_runtime.labels import repair
+from p2p_runtime.labels.likelihood import NO_CLASS, BgrKey
+from p2p_runtime.labels.palette import CITYSCAPES
+from p2p_runtime.labels.resampling import sample
+from p2p_runtime.model import contract
+from p2p_runtime.model.contract import PixelContract
+from p2p_runtime.video.sources.videofile import VideoFileSource
 
 Image = NDArray[np.uint8]
 USED = (0, 3, 7, 13, 16, 18, 21)

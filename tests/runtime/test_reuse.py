@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from p2p_runtime.contract import PixelContract
 from p2p_runtime.errors import ConfigError, EngineError
-from p2p_runtime.translator import Translator
+from p2p_runtime.model.contract import PixelContract
+from p2p_runtime.translate.translator import Translator
 
 Image = NDArray[np.uint8]
 

@@ -19,12 +19,12 @@ import pytest
 from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 
-from p2p_runtime import discover, doctor
+from p2p_runtime.app import discover, doctor
 from p2p_runtime.cli import main
 from p2p_runtime.console import P2PCommand, require_extra
 from p2p_runtime.errors import BundleError, MissingExtraError, OutputError
-from p2p_runtime.planes import Planes
-from p2p_runtime.translator import Translator
+from p2p_runtime.labels.yuv import Planes
+from p2p_runtime.translate.translator import Translator
 
 Image = NDArray[np.uint8]
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "camvid_clip"

@@ -18,9 +18,9 @@ import pytest
 from numpy.typing import NDArray
 
 from p2p_runtime.errors import SinkError
-from p2p_runtime.frames import Frame
-from p2p_runtime.sinks import ImageFolderSink, VideoFileSink, open_sink, open_sinks, videofile
-from p2p_runtime.sources import open_source
+from p2p_runtime.video.frames import Frame
+from p2p_runtime.video.sinks import ImageFolderSink, VideoFileSink, open_sink, open_sinks, videofile
+from p2p_runtime.video.sources import open_source
 
 Image = NDArray[np.uint8]
 
@@ -195,8 +195,8 @@ def test_fault_77_after_kill_9_nearly_all_frames_are_readable(
     code = (
         "import sys, time, numpy as np\n"
         "from pathlib import Path\n"
-        "from p2p_runtime.frames import Frame\n"
-        "from p2p_runtime.sinks import VideoFileSink\n"
+        "from p2p_runtime.video.frames import Frame\n"
+        "from p2p_runtime.video.sinks import VideoFileSink\n"
         "sink = VideoFileSink(Path(sys.argv[1]), width=64, height=48, fps=25)\n"
         "for i in range(200):\n"
         "    image = np.full((48, 64, 3), i, np.uint8)\n"
@@ -216,7 +216,7 @@ def test_fault_83_a_second_writer_is_refused(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from p2p_runtime.sinks import open_sink\n"
+        "from p2p_runtime.video.sinks import open_sink\n"
         "sinks = [open_sink(Path(p), width=64, height=48, fps=9) for p in sys.argv[1:]]\n"
         "print('open', flush=True)\n"
         "sys.stdin.read()\n"

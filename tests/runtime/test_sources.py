@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from p2p_runtime.errors import ConfigError, SourceError
-from p2p_runtime.live import LivePolicy
-from p2p_runtime.palette import CAMVID, CITYSCAPES
-from p2p_runtime.sources import SourceKind, open_source, parse_source, videofile
+from p2p_runtime.labels.palette import CAMVID, CITYSCAPES
+from p2p_runtime.video.live import LivePolicy
+from p2p_runtime.video.sources import SourceKind, open_source, parse_source, videofile
 
 Image = NDArray[np.uint8]
 

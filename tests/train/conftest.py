@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from toy_pairs import SIDE_PX, write_pairs
 
 from p2p_train.config import TrainConfig
-from p2p_train.judge import Judge, JudgeConfig, train_judge
+from p2p_train.segmentation import Judge, JudgeConfig, train_judge
+from toy_pairs import SIDE_PX, write_pairs
 
 
 @pytest.fixture(autouse=True, scope="module")

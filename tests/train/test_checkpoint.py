@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from p2p_runtime.contract import PixelContract
 from p2p_runtime.errors import CheckpointError, OutputError
-from p2p_runtime.palette import CITYSCAPES
-from p2p_train.checkpoint import Checkpoint
+from p2p_runtime.labels.palette import CITYSCAPES
+from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import TrainConfig
-from p2p_train.state import TrainState
+from p2p_train.training.checkpoint import Checkpoint
+from p2p_train.training.state import TrainState
 
 CONTRACT = PixelContract(height=32, width=32, palette=CITYSCAPES)
 FACTS = {"fingerprint": "f", "train_pairs": 10, "val_pairs": 3}

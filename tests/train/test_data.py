@@ -14,24 +14,24 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from toy_pairs import write_pairs
 
-from p2p_runtime.contract import PixelContract
 from p2p_runtime.errors import ConfigError, DatasetError, TrainingError
-from p2p_runtime.palette import CITYSCAPES
-from p2p_train import batches as batches_module
-from p2p_train.batches import (
+from p2p_runtime.labels.palette import CITYSCAPES
+from p2p_runtime.model.contract import PixelContract
+from p2p_train.config import TrainConfig
+from p2p_train.data import batches as batches_module
+from p2p_train.data.batches import (
     EpochSampler,
     named_worker_failures,
     spread_batches,
     training_batches,
     validation_batches,
 )
-from p2p_train.config import TrainConfig
-from p2p_train.data import PairBatch, PairDataset
-from p2p_train.labelmemory import LabelMemory
-from p2p_train.labels import choose_palette
-from p2p_train.pairs import find_pairs
+from p2p_train.data.dataset import PairBatch, PairDataset
+from p2p_train.data.label_cache import LabelMemory
+from p2p_train.data.labels import choose_palette
+from p2p_train.data.layouts import find_pairs
+from toy_pairs import write_pairs
 
 CONTRACT = PixelContract(height=32, width=32, palette=CITYSCAPES)
 

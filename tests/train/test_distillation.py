@@ -12,19 +12,19 @@ from click.testing import CliRunner
 from test_loop import assert_equal, last
 from test_loop import run as train_to
 from test_step import batch
-from toy_pairs import SIDE_PX
 
-from p2p_runtime.contract import PixelContract
 from p2p_runtime.errors import CheckpointError, ConfigError
-from p2p_runtime.palette import CITYSCAPES
-from p2p_train import likeness as lessons
-from p2p_train.checkpoint import Checkpoint
+from p2p_runtime.labels.palette import CITYSCAPES
+from p2p_runtime.model.contract import PixelContract
 from p2p_train.cli import main
 from p2p_train.config import TrainConfig
 from p2p_train.distillation import Teacher, load_teacher
-from p2p_train.judge import Judge
-from p2p_train.state import TrainState
-from p2p_train.step import train_step
+from p2p_train.losses import image_losses as lessons
+from p2p_train.segmentation import Judge
+from p2p_train.training.checkpoint import Checkpoint
+from p2p_train.training.state import TrainState
+from p2p_train.training.step import train_step
+from toy_pairs import SIDE_PX
 
 MakeConfig = Callable[..., TrainConfig]
 CPU = torch.device("cpu")

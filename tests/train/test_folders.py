@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from toy_pairs import write_folders, write_pairs
 
 from p2p_runtime.errors import DatasetError
-from p2p_train.pairs import PairIndex, find_pairs
+from p2p_train.data.layouts import PairIndex, find_pairs
+from toy_pairs import write_folders, write_pairs
 
 
 def find(data: Path, **options: object) -> PairIndex:

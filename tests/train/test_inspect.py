@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
-from toy_pairs import SIDE_PX, write_folders
 
 from p2p_runtime.errors import DatasetError
-from p2p_runtime.palette import CITYSCAPES
+from p2p_runtime.labels.palette import CITYSCAPES
 from p2p_train.cli import main
 from p2p_train.config import TrainConfig
-from p2p_train.inspect import inspect_data, look_at
+from p2p_train.data.inspection import inspect_data, look_at
+from toy_pairs import SIDE_PX, write_folders
 
 
 @pytest.fixture

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from toy_pairs import SIDE_PX, draw_pair, write_folders
 
 from p2p_runtime.errors import ConfigError, DatasetError
-from p2p_runtime.palette import CAMVID, CITYSCAPES
+from p2p_runtime.labels.palette import CAMVID, CITYSCAPES
 from p2p_train.config import TrainConfig
-from p2p_train.decode import read_ids, read_input
-from p2p_train.labels import open_source
-from p2p_train.pairs import ImageRef
+from p2p_train.data.decode import read_ids, read_input
+from p2p_train.data.labels import open_source
+from p2p_train.data.layouts import ImageRef
+from toy_pairs import SIDE_PX, draw_pair, write_folders
 
 REAL_DATA = Path(__file__).parents[2].parent / "shared" / "data"
 CAMVID_CLIP = REAL_DATA / "camvid_clip"

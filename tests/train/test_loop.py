@@ -11,17 +11,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import endless_run
 import pytest
 import torch
 from PIL import Image
 
+import endless_run
 from p2p_runtime.errors import CheckpointError, OutputError, TrainingError
-from p2p_train import loop
-from p2p_train.checkpoint import Checkpoint
 from p2p_train.config import TrainConfig
-from p2p_train.loop import Finish, Machine, train
-from p2p_train.state import StepLosses, TrainState
+from p2p_train.training import loop
+from p2p_train.training.checkpoint import Checkpoint
+from p2p_train.training.loop import Finish, Machine, train
+from p2p_train.training.state import StepLosses, TrainState
 
 MakeConfig = Callable[..., TrainConfig]
 CPU = torch.device("cpu")
@@ -250,7 +250,7 @@ def test_fault_01_kills_at_any_moment_leave_a_checkpoint_that_loads(
     """After each of 20 kills, also in the middle of saving, the newest checkpoint resumes."""
     # Forked from a process that only imported: autograd's threads do not survive a fork.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["p2p_train.loop"])
+    context.set_forkserver_preload(["p2p_train.training.loop"])
     chance = random.Random(0)
     config = tiny(epochs=10_000)
     path = tmp_path / "checkpoints" / "last.pt"

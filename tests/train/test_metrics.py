@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from p2p_train.data import PairBatch
+from p2p_train.data.dataset import PairBatch
 from p2p_train.metrics import (
     IGNORED,
     FeatureStatistics,

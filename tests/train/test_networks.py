@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from p2p_train.geometry import downsamplings_for
-from p2p_train.networks import PatchDiscriminator, UNetGenerator
+from p2p_train.networks.generator import PatchDiscriminator, UNetGenerator
+from p2p_train.networks.geometry import downsamplings_for
 
 
 def test_seed_generator_has_the_papers_widths_and_size() -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from toy_pairs import draw_pair, write_pairs
 
 from p2p_runtime.errors import DatasetError
-from p2p_train.decode import read_image
-from p2p_train.pairs import ImageRef, find_pairs
+from p2p_train.data.decode import read_image
+from p2p_train.data.layouts import ImageRef, find_pairs
+from toy_pairs import draw_pair, write_pairs
 
 
 def test_halves_go_where_input_side_says(data: Path) -> None:
@@ -101,7 +101,7 @@ def test_fault_19_our_own_limit_is_below_pillows(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An image over the megapixel limit is refused even if Pillow would read it."""
-    monkeypatch.setattr("p2p_train.pairs.images.LARGEST_PIXELS", 1000)
+    monkeypatch.setattr("p2p_train.data.layouts.images.LARGEST_PIXELS", 1000)
     with pytest.raises(DatasetError, match="megapixels"):
         find_pairs(data, input_side="right", seed=0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from p2p_train.pixels import to_pixels, to_signal
+from p2p_train.networks.pixels import to_pixels, to_signal
 
 
 def test_every_level_survives_the_round_trip() -> None:

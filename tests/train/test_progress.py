@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from p2p_train import progress as progress_module
-from p2p_train.progress import TrainProgress
+from p2p_train.training import progress as progress_module
+from p2p_train.training.progress import TrainProgress
 
 
 @pytest.fixture

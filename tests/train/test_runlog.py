@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from p2p_train import curves
 from p2p_train.config import TrainConfig
-from p2p_train.runlog import EpochRecord, RunLog, draw_curves, sample_grid
+from p2p_train.training import curves
+from p2p_train.training.runlog import EpochRecord, RunLog, draw_curves, sample_grid
 
 GRID = np.zeros((8, 8, 3), np.uint8)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from p2p_runtime.errors import OutputError
-from p2p_runtime.palette import CITYSCAPES
+from p2p_runtime.labels.palette import CITYSCAPES
 from p2p_train.scenes import draw_scene, write_clip, write_dataset
 from p2p_train.scenes.street import Street
 

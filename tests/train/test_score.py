@@ -13,25 +13,25 @@ import torch
 from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 from PIL import Image
-from toy_pairs import draw_pair
 
-from p2p_runtime.contract import PixelContract
 from p2p_runtime.errors import CheckpointError, ConfigError, DatasetError, SourceError
-from p2p_runtime.palette import CAMVID, CITYSCAPES
-from p2p_train.checkpoint import Checkpoint, make_generator
+from p2p_runtime.labels.palette import CAMVID, CITYSCAPES
+from p2p_runtime.model.contract import PixelContract
 from p2p_train.cli import main
 from p2p_train.config import TrainConfig
-from p2p_train.data import PairBatch
-from p2p_train.judge import Judge
+from p2p_train.data.dataset import PairBatch
 from p2p_train.metrics.published import INCEPTION_URL, find_weights
-from p2p_train.scenes import write_dataset
-from p2p_train.score import (
+from p2p_train.metrics.score import (
     ClipFrame,
     clip_frames,
     score_generator,
     torch_translate,
     validation_pairs,
 )
+from p2p_train.scenes import write_dataset
+from p2p_train.segmentation import Judge
+from p2p_train.training.checkpoint import Checkpoint, make_generator
+from toy_pairs import draw_pair
 
 CONTRACT = PixelContract(height=32, width=32, palette=CITYSCAPES)
 TINY = "--image-size 32 --batch-size 4 --ngf 4 --ndf 4 --device cpu --workers 0"

@@ -8,14 +8,19 @@ import pytest
 import torch
 
 from p2p_runtime.errors import ConfigError
-from p2p_train import step as step_module
 from p2p_train.config import GanLoss, TrainConfig
-from p2p_train.data import PairBatch
-from p2p_train.losses import adversarial_loss, discriminator_loss, shift_consistency, shifted
-from p2p_train.norms import batch_norms, estimate_statistics
-from p2p_train.pixels import to_signal
-from p2p_train.state import TrainState
-from p2p_train.step import train_step
+from p2p_train.data.dataset import PairBatch
+from p2p_train.losses.adversarial import (
+    adversarial_loss,
+    discriminator_loss,
+    shift_consistency,
+    shifted,
+)
+from p2p_train.networks.norms import batch_norms, estimate_statistics
+from p2p_train.networks.pixels import to_signal
+from p2p_train.training import step as step_module
+from p2p_train.training.state import TrainState
+from p2p_train.training.step import train_step
 
 MakeConfig = Callable[..., TrainConfig]
 CPU = torch.device("cpu")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from p2p_train.checkpoint import Checkpoint
 from p2p_train.cli import main
+from p2p_train.training.checkpoint import Checkpoint
 
 TINY = "--image-size 32 --batch-size 4 --ngf 4 --ndf 4 --device cpu --workers 0"
 

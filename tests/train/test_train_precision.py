@@ -9,9 +9,9 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from p2p_train.checkpoint import Checkpoint
 from p2p_train.cli import main
 from p2p_train.precision import choose_precision, has_bf16
+from p2p_train.training.checkpoint import Checkpoint
 
 CPU = torch.device("cpu")
 TINY = "--image-size 32 --batch-size 4 --ngf 4 --ndf 4 --device cpu --workers 0 --max-steps 1"

@@ -12,7 +12,7 @@ from p2p_runtime.console import P2PGroup, require_extra, setup_logging
 
 from .commands import judge, score
 from .config import RECIPES, TrainConfig
-from .flags import ImageSize, MicroBatch, setting_flags
+from .options import ImageSize, MicroBatch, setting_flags
 
 __all__ = ["main"]
 
@@ -143,13 +143,13 @@ def main(ctx: click.Context, /, **flags: Any) -> None:
     if halve:
         flags["micro_batch"] = None
     if flags.pop("inspect"):
-        from .inspect import inspect_data
+        from .data.inspection import inspect_data
 
         other = (*MACHINE, "precision")
         settings = {name: value for name, value in flags.items() if name not in other}
         click.echo(inspect_data(TrainConfig(**settings), flags["run_dir"] or Path()))
         return
-    from .launch import Launch, launch
+    from .training.launch import Launch, launch
 
     options = {name: flags.pop(name) for name in MACHINE}
     wish = Launch(settings=flags, given=frozenset(typed), halve_micro_batch=halve, **options)

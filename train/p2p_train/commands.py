@@ -10,7 +10,7 @@ import click
 
 from p2p_runtime.console import P2PCommand, require_extra, setup_logging
 
-from .flags import DATA_SETTINGS, data_flags
+from .options import DATA_SETTINGS, data_flags
 
 if TYPE_CHECKING:
     import torch
@@ -71,8 +71,8 @@ def judge(output: Path, device: str, precision: PrecisionWish, **flags: Any) -> 
 
     from .config import TrainConfig
     from .devices import find_device
-    from .judge import JudgeConfig, train_judge
     from .precision import choose_precision
+    from .segmentation import JudgeConfig, train_judge
 
     check_writable_folder(output.parent)
     where = find_device(device)
@@ -126,16 +126,11 @@ def score(
     from p2p_runtime.errors import ConfigError
     from p2p_runtime.files import write_json
 
-    from .checkpoint import Checkpoint, find_checkpoint
     from .devices import find_device
-    from .judge import Judge
-    from .score import (
-        clip_frames,
-        score_generator,
-        torch_translate,
-        validation_pairs,
-    )
+    from .metrics.score import clip_frames, score_generator, torch_translate, validation_pairs
+    from .segmentation import Judge
     from .tensorfile import digest
+    from .training.checkpoint import Checkpoint, find_checkpoint
 
     if clip_photos and not clip:
         raise ConfigError("--clip-photos belongs to --clip, which is missing")

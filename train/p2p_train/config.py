@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 from p2p_runtime.errors import ConfigError
 
-from .geometry import MAX_DOWNSAMPLINGS, Norm, downsamplings_for
+from .networks.geometry import MAX_DOWNSAMPLINGS, Norm, downsamplings_for
 
 __all__ = ["RECIPES", "GanLoss", "InputSide", "Labels", "Precision", "TrainConfig"]
 
@@ -58,7 +58,7 @@ class TrainConfig:
         eyes: whose features ``distil_feature`` and ``distil_style`` compare: ``teacher`` for the
             discriminator of the teacher's run, else the file of a judge.
         reader: file of a judge that reads the labels off generated pictures, as it does off real
-            photos; None for no such loss. See :mod:`p2p_train.reading`.
+            photos; None for no such loss. See :mod:`p2p_train.segmentation.semantic`.
         lambda_labels: weight of what it reads amiss.
         lambda_style: weight of how far the style (textures, wherever they are) of what it sees is
             from the real photo's.

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from p2p_runtime.contract import PixelContract
     from p2p_runtime.engines import Engine
+    from p2p_runtime.model.contract import PixelContract
 
 __all__ = ["CHECKPOINT", "Backend", "Files"]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["NcnnBackend"]
 
 HALF_RANGE = 127.5
-"""As in :mod:`p2p_train.pixels`; ncnn has no uint8 blobs, so the arithmetic lies outside."""
+"""As in :mod:`p2p_train.networks.pixels`; ncnn has no uint8 blobs, so this lies outside."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,8 +57,8 @@ class _NcnnEngine:
     def __init__(self, path: Path, threads: int, *, bf16: bool) -> None:
         import ncnn
 
-        from p2p_export.graph import fold, swap_channels
-        from p2p_train.checkpoint import Checkpoint, load_weights, make_generator
+        from p2p_export.graph.pixel_generator import fold, swap_channels
+        from p2p_train.training.checkpoint import Checkpoint, load_weights, make_generator
 
         from .ncnn_file import write_ncnn
 

@@ -16,7 +16,7 @@ from p2p_runtime.errors import ConfigError
 from p2p_runtime.files import write_bytes, write_text
 
 if TYPE_CHECKING:
-    from p2p_train.networks import UNetGenerator
+    from p2p_train.networks.generator import UNetGenerator
 
 __all__ = ["INPUT", "OUTPUT", "write_ncnn"]
 
@@ -32,7 +32,7 @@ def write_ncnn(generator: UNetGenerator, folder: Path) -> tuple[Path, Path]:
     """Write ``generator.param`` and ``generator.bin``.
 
     Args:
-        generator: with its norms folded, see :func:`p2p_export.graph.fold`.
+        generator: with its norms folded, see :func:`p2p_export.graph.pixel_generator.fold`.
         folder: where to.
 
     Raises:

@@ -6,10 +6,10 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from p2p_runtime.bundle import PLAN_SUFFIX, ModelBundle
-from p2p_runtime.discover import find_bundles
+from p2p_runtime.app.discover import find_bundles
 from p2p_runtime.errors import CheckpointError, ConfigError
 from p2p_runtime.files import sha256_of_file
+from p2p_runtime.model.bundle import PLAN_SUFFIX, ModelBundle
 
 from . import BACKENDS, Backend, Files
 

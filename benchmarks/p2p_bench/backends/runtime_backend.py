@@ -43,8 +43,8 @@ class RuntimeBackend:
 
     def open(self, path: Path, threads: int) -> Engine:
         """Open a bundle; a device that turns out to be another one is an error."""
-        from p2p_runtime.bundle import ModelBundle
         from p2p_runtime.engines import open_engine
+        from p2p_runtime.model.bundle import ModelBundle
 
         bundle = ModelBundle.load(path)
         if self.device == "cpu":
@@ -75,7 +75,7 @@ class PlanBackend:
 
     def open(self, path: Path, threads: int) -> Engine:
         """Load a plan; its manifest must fit this GPU and this TensorRT."""
-        from p2p_runtime.bundle import ModelBundle
         from p2p_runtime.engines import open_engine
+        from p2p_runtime.model.bundle import ModelBundle
 
         return open_engine(ModelBundle.load(path), "tensorrt")

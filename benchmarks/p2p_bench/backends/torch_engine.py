@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from p2p_export.graph import PixelGenerator
-from p2p_train.checkpoint import Checkpoint, load_weights, make_generator
+from p2p_export.graph.pixel_generator import PixelGenerator
+from p2p_train.training.checkpoint import Checkpoint, load_weights, make_generator
 
 if TYPE_CHECKING:
     import numpy as np

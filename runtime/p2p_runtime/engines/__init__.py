@@ -12,7 +12,7 @@ from .base import Engine
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from p2p_runtime.bundle import ModelBundle
+    from p2p_runtime.model.bundle import ModelBundle
 
 __all__ = ["DEVICES", "Engine", "open_engine", "resolve_device"]
 
@@ -42,7 +42,7 @@ def open_engine(
     """
     device = resolve_device(device, plan=bundle.plan)
     if bundle.plan is not None:
-        from .plan import PlanEngine
+        from .tensorrt import PlanEngine
 
         return PlanEngine(bundle, bundle.plan)
     if device == "cpu":

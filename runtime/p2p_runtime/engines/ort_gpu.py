@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnxruntime as ort
 
-from p2p_runtime.bundle import INPUT_NAME, OUTPUT_NAME, ModelBundle
 from p2p_runtime.errors import EngineError
+from p2p_runtime.model.bundle import INPUT_NAME, OUTPUT_NAME, ModelBundle
 
 from .session import ORT_ERRORS, first_line, open_session, session_options
 from .trt_cache import TrtCache

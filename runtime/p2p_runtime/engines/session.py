@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from p2p_runtime.bundle import INPUT_NAME, OUTPUT_NAME
 from p2p_runtime.errors import BundleError, DeviceUnavailableError
+from p2p_runtime.model.bundle import INPUT_NAME, OUTPUT_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from p2p_runtime.bundle import ModelBundle
+    from p2p_runtime.model.bundle import ModelBundle
 
 __all__ = [
     "ORT_ERRORS",

@@ -23,7 +23,7 @@ from p2p_runtime.files import sha256_of_file, write_text
 from .gpu import first_gpu
 
 if TYPE_CHECKING:
-    from p2p_runtime.bundle import ModelBundle
+    from p2p_runtime.model.bundle import ModelBundle
 
 __all__ = ["TrtCache", "tensorrt_version"]
 

@@ -9,18 +9,18 @@ import torch
 from torch import nn
 
 from p2p_runtime.errors import CheckpointError
-from p2p_train.checkpoint import load_weights
-from p2p_train.likeness import (
+from p2p_train.losses.adversarial import l1_loss
+from p2p_train.losses.image_losses import (
     channel_distance,
     dissimilarity,
     feature_distance,
     style_distance,
     total_variation,
 )
-from p2p_train.losses import l1_loss
+from p2p_train.training.checkpoint import load_weights
 
 if TYPE_CHECKING:
-    from p2p_train.networks import UNetGenerator
+    from p2p_train.networks.generator import UNetGenerator
 
     from .teacher import Teacher
 

@@ -9,20 +9,20 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from p2p_runtime.contract import PixelContract
 from p2p_runtime.errors import CheckpointError, ConfigError
-from p2p_train.checkpoint import (
+from p2p_runtime.model.contract import PixelContract
+from p2p_train.config import Precision, TrainConfig
+from p2p_train.networks.generator import UNetGenerator
+from p2p_train.precision import autocast, stop_learning
+from p2p_train.segmentation import Judge
+from p2p_train.tensorfile import digest
+from p2p_train.training.checkpoint import (
     Checkpoint,
     find_checkpoint,
     load_weights,
     make_discriminator,
     make_generator,
 )
-from p2p_train.config import Precision, TrainConfig
-from p2p_train.judge import Judge
-from p2p_train.networks import UNetGenerator
-from p2p_train.precision import autocast, stop_learning
-from p2p_train.tensorfile import digest
 
 __all__ = ["Look", "Teacher", "load_teacher"]
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 from torch import nn
 
-from p2p_train.data import PairBatch
-from p2p_train.pixels import HALF_RANGE, to_pixels, to_signal
+from p2p_train.data.dataset import PairBatch
+from p2p_train.networks.pixels import HALF_RANGE, to_pixels, to_signal
 
 from .labels import LabelFidelity
 
 if TYPE_CHECKING:
-    from p2p_train.judge import Judge
+    from p2p_train.segmentation import Judge
 
 __all__ = ["Quality", "eval_mode", "evaluate", "image_l1", "mean_image_l1", "psnr_db", "ssim"]
 

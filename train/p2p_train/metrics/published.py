@@ -14,7 +14,7 @@ import torch
 from torchmetrics.image import FrechetInceptionDistance, LearnedPerceptualImagePatchSimilarity
 
 from p2p_runtime.errors import CheckpointError
-from p2p_train.pixels import to_signal
+from p2p_train.networks.pixels import to_signal
 from p2p_train.tensorfile import load_tensors
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from p2p_runtime.palette import CITYSCAPES
+from p2p_runtime.labels.palette import CITYSCAPES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

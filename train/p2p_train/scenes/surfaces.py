@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from p2p_runtime.palette import CITYSCAPES
+from p2p_runtime.labels.palette import CITYSCAPES
 
 from .canvas import HAZE, SUN, Canvas, Shader, hazed, noise, rgb, shaded
 from .street import BLOCK_M, CROSSING_M, Building, Street

@@ -1,0 +1,5 @@
+"""One-off studies; each writes its figures to ``results/``. Not part of the wheel."""
+
+from __future__ import annotations
+
+import p2p_runtime  # noqa: F401  # switches onnxruntime's telemetry off before it is loaded here

@@ -1,0 +1,1 @@
+"""The graph that is exported: folded, rewritten, in fewer bits."""

@@ -1,0 +1,95 @@
+"""The two generators of pytorch-CycleGAN-and-pix2pix, as functions; the layers are our own.
+
+Written from what that repository's ``models/networks.py`` computes, not from its code. Where its
+state dicts keep each layer stands in :mod:`.foreign_weights`.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from p2p_train.networks.generator import UNetGenerator
+
+__all__ = ["RectifiedUNet", "ResNetGenerator"]
+
+RESNET_DOWNSAMPLINGS = 2
+
+
+class RectifiedUNet(UNetGenerator):
+    """Our U-Net with another rule for what goes up: every up begins with a ReLU.
+
+    There, an up rectifies its whole input, the skip too. A skip carries an activation that a
+    LeakyReLU has already passed, in place, so a ReLU leaves of it what is positive. Ours carries
+    the LeakyReLU's small negative values on. The innermost layer differs in the same way.
+    """
+
+    def skip(self, signal: torch.Tensor) -> torch.Tensor:
+        """Return the positive part."""
+        return functional.relu(signal)
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions whose result is added to their input."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            *_padded(channels, channels, 3),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+            *_padded(channels, channels, 3),
+            nn.BatchNorm2d(channels),
+        )
+
+    def forward(self, signal: torch.Tensor) -> torch.Tensor:
+        """Refine (N, C, H, W)."""
+        refined: torch.Tensor = signal + self.layers(signal)
+        return refined
+
+
+class ResNetGenerator(nn.Module):
+    """Two downsamplings, residual blocks, two upsamplings: Johnson et al. 2016, arXiv 1603.08155.
+
+    Args:
+        ngf: channels after the first layer.
+        blocks: residual blocks, of 4 * ``ngf`` channels.
+        channels: channels of input and output.
+    """
+
+    def __init__(self, *, ngf: int = 64, blocks: int = 9, channels: int = 3) -> None:
+        super().__init__()
+        widths = [ngf * 2**level for level in range(RESNET_DOWNSAMPLINGS + 1)]
+        self.first = nn.Sequential(*_padded(channels, ngf, 7), nn.BatchNorm2d(ngf), nn.ReLU())
+        self.downs = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(before, after, 3, stride=2, padding=1), nn.BatchNorm2d(after), nn.ReLU()
+            )
+            for before, after in pairwise(widths)
+        )
+        self.blocks = nn.ModuleList(Residual(widths[-1]) for _ in range(blocks))
+        self.ups = nn.ModuleList(
+            nn.Sequential(
+                nn.ConvTranspose2d(before, after, 3, stride=2, padding=1, output_padding=1),
+                nn.BatchNorm2d(after),
+                nn.ReLU(),
+            )
+            for before, after in pairwise(widths[::-1])
+        )
+        self.last = nn.Sequential(*_padded(ngf, channels, 7), nn.Tanh())
+
+    def forward(self, signal: torch.Tensor) -> torch.Tensor:
+        """Translate (N, C, H, W) in [-1, 1], sides multiples of 4, into the same."""
+        signal = self.first(signal)
+        for layers in (*self.downs, *self.blocks, *self.ups):
+            signal = layers(signal)
+        image: torch.Tensor = self.last(signal)
+        return image
+
+
+def _padded(inputs: int, outputs: int, size: int) -> list[nn.Module]:
+    """Return a convolution that keeps the size; the border is mirrored."""
+    return [nn.ReflectionPad2d(size // 2), nn.Conv2d(inputs, outputs, size)]

@@ -1,0 +1,1 @@
+"""What an export writes: ONNX bundles and TensorRT engines."""

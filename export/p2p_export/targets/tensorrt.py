@@ -1,0 +1,286 @@
+"""TensorRT engines: the step that binds a model to one GPU architecture and one library version.
+
+TensorRT-RTX builds for other machines' GPUs, and needs none itself. TensorRT builds for the GPU of
+the machine it runs on: that path is not tested on hardware.
+
+Both libraries have one API, and precision is the ONNX file's alone (strong typing): the only way
+that TensorRT 10.12 to 11 and TensorRT-RTX have in common.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import logging
+import platform
+import re
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from p2p_runtime import __version__
+from p2p_runtime.engines.gpu import first_gpu
+from p2p_runtime.errors import ConfigError, DeviceUnavailableError, EngineBuildError
+from p2p_runtime.files import write_bytes, write_text
+from p2p_runtime.model.trt_manifest import EngineManifest, EngineTarget, manifest_path
+
+from .onnx import MAX_BATCH
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["LIBRARIES", "EngineBuilder", "EngineRequest", "Library", "parse_archs"]
+
+FLAGS = ["STRONGLY_TYPED", "TF32 off"]
+"""TF32 rounds float32 sums as coarsely as float16 does; who wants that takes the fp16 file."""
+
+_ARCH = re.compile(r"(?:sm_?)?(\d{1,2})\.?(\d)")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Library:
+    """A library that builds engines.
+
+    Attributes:
+        module: what is imported.
+        title: its name for people.
+    """
+
+    module: str
+    title: str
+
+    @property
+    def flag(self) -> str:
+        """The flag that asks for it; without the dashes, the extra that installs it."""
+        return f"--{self.module.replace('_', '-')}"
+
+    def load(self) -> Any:
+        """Import the library.
+
+        Raises:
+            EngineBuildError: it is not installed or cannot be loaded; the message holds the pip
+                command.
+        """
+        try:
+            return importlib.import_module(self.module)
+        except (ImportError, OSError) as error:
+            hint = f'pip install "pix2pix-edge[{self.flag.strip("-")}]"'
+            if self.module == "tensorrt_rtx" and platform.machine() not in ("x86_64", "AMD64"):
+                hint = "nothing: it exists for x86-64 only; build there"
+            raise EngineBuildError(
+                f"{self.flag}: {self.title} cannot be imported ({error}); type: {hint}"
+            ) from error
+
+
+LIBRARIES = {
+    "tensorrt": Library(module="tensorrt", title="TensorRT"),
+    "tensorrt_rtx": Library(module="tensorrt_rtx", title="TensorRT-RTX"),
+}
+
+
+def parse_archs(text: str) -> list[str]:
+    """Read ``sm86,8.9,SM120`` as ``["sm86", "sm89", "sm120"]``.
+
+    Raises:
+        ConfigError: a word is no GPU architecture.
+    """
+    archs = []
+    for word in text.split(","):
+        match = _ARCH.fullmatch(word.strip().lower())
+        if match is None:
+            raise ConfigError(f"{word.strip()!r} is no GPU architecture; write sm86 or 8.6")
+        archs.append(f"sm{match[1]}{match[2]}")
+    return list(dict.fromkeys(archs))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineRequest:
+    """Which engines the user asked for; false if none.
+
+    Attributes:
+        tensorrt: for the GPU of this machine.
+        tensorrt_rtx: for the architectures that ``gpu_arch`` names.
+        gpu_arch: see :func:`parse_archs`.
+    """
+
+    tensorrt: bool = False
+    tensorrt_rtx: bool = False
+    gpu_arch: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.tensorrt and self.tensorrt_rtx:
+            raise ConfigError(
+                "--tensorrt and --tensorrt-rtx would give two engines one name; take one of them"
+            )
+        if self.tensorrt_rtx and self.gpu_arch is None:
+            raise ConfigError(
+                "--tensorrt-rtx builds for GPUs of other machines; say which: "
+                "--gpu-arch sm86,sm89,sm120"
+            )
+        if self.gpu_arch is not None:
+            if not self.tensorrt_rtx:
+                raise ConfigError("--gpu-arch belongs to --tensorrt-rtx")
+            parse_archs(self.gpu_arch)
+
+    def __bool__(self) -> bool:
+        return self.tensorrt or self.tensorrt_rtx
+
+    def builder(self) -> EngineBuilder:
+        """Return what builds the engines; see there for what it raises."""
+        library = LIBRARIES["tensorrt" if self.tensorrt else "tensorrt_rtx"]
+        return EngineBuilder(library, parse_archs(self.gpu_arch) if self.gpu_arch else [])
+
+
+class EngineBuilder:
+    """Builds engines with one library for one or more GPU architectures.
+
+    Args:
+        library: which.
+        archs: the architectures for TensorRT-RTX, for example ``["sm86"]``; empty for TensorRT,
+            which builds for the GPU at hand.
+
+    Raises:
+        EngineBuildError: the library is not there, or does not know an architecture.
+        DeviceUnavailableError: TensorRT needs a GPU, and there is none.
+    """
+
+    def __init__(self, library: Library, archs: list[str]) -> None:
+        self._trt = library.load()
+        self._library = library
+        version = str(self._trt.__version__)
+        if archs:
+            self._require_archs(archs)
+            self._targets = [
+                EngineTarget(library=library.module, version=version, sm=sm) for sm in archs
+            ]
+            return
+        try:
+            gpu = first_gpu()
+        except DeviceUnavailableError as error:
+            raise DeviceUnavailableError(
+                f"{library.flag} builds for the GPU of the machine it runs on: {error}"
+            ) from error
+        self._targets = [
+            EngineTarget(library=library.module, version=version, sm=gpu.sm, driver=gpu.driver)
+        ]
+
+    def build(self, onnx: Path, precision: str) -> tuple[Path, ...]:
+        """Build the engines of one ONNX file, each beside it with a manifest.
+
+        Args:
+            onnx: an exported bundle.
+            precision: its precision, for the manifest.
+
+        Returns:
+            The engines, ``<onnx>-<sm>.engine``.
+
+        Raises:
+            EngineBuildError: the library refuses the file; the message quotes it.
+            OutputError: an engine cannot be written.
+        """
+        return tuple(self._build(onnx, precision, target) for target in self._targets)
+
+    def _build(self, onnx: Path, precision: str, target: EngineTarget) -> Path:
+        path = onnx.with_name(f"{onnx.stem}-{target.sm}.engine")
+        _log.info("%s: building with %s %s", path.name, self._library.title, target.version)
+        started = time.monotonic()
+        content = onnx.read_bytes()
+        plan, shapes = self._plan(onnx, content, target)
+        manifest = EngineManifest(
+            target=target,
+            engine_sha256=hashlib.sha256(plan).hexdigest(),
+            onnx_sha256=hashlib.sha256(content).hexdigest(),
+            precision=precision,
+            shapes=shapes,
+            flags=FLAGS,
+            built_by=f"pix2pix-edge {__version__}",
+        )
+        # The engine first: between the two writes an old manifest refuses the new engine.
+        write_bytes(path, plan)
+        write_text(manifest_path(path), manifest.to_json())
+        _log.info("wrote %s (%.1f s)", path, time.monotonic() - started)
+        return path
+
+    def _plan(
+        self, onnx: Path, content: bytes, target: EngineTarget
+    ) -> tuple[bytes, dict[str, list[int]]]:
+        trt, logger = self._trt, _logger(self._trt)
+        logger.errors.clear()
+        builder = trt.Builder(logger)
+        network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+        parser = trt.OnnxParser(network, logger)  # owns the weights until the engine is built
+        if not parser.parse(content):
+            said = [parser.get_error(index).desc() for index in range(parser.num_errors)]
+            raise self._failure(onnx, "does not read", said)
+        config = builder.create_builder_config()
+        config.clear_flag(trt.BuilderFlag.TF32)
+        shapes = _add_shapes(builder, config, network.get_input(0))
+        cache = self._aim(config, onnx, target)
+        plan = builder.build_serialized_network(network, config)
+        if plan is None:
+            raise self._failure(onnx, "builds no engine of", logger.errors)
+        if cache is not None:
+            write_bytes(cache, bytes(config.get_timing_cache().serialize()))
+        return bytes(plan), shapes
+
+    def _aim(self, config: Any, onnx: Path, target: EngineTarget) -> Path | None:
+        """Name the GPU to build for; on the device itself, keep its timings in a file."""
+        if target.library == "tensorrt_rtx":
+            # Without a GPU nothing can be timed: a timing cache would make the build fail.
+            config.num_compute_capabilities = 1
+            arch = getattr(self._trt.ComputeCapability, target.sm.upper())
+            config.set_compute_capability(arch, 0)
+            return None
+        cache = onnx.with_name(f".tensorrt-{target.version}-{target.sm}.timings")
+        known = cache.read_bytes() if cache.is_file() else b""
+        if not config.set_timing_cache(config.create_timing_cache(known), False):
+            _log.warning("%s is of no use here; timing everything again", cache)
+            config.set_timing_cache(config.create_timing_cache(b""), False)
+        return cache
+
+    def _require_archs(self, archs: list[str]) -> None:
+        names = [name.lower() for name in self._trt.ComputeCapability.__members__]
+        if unknown := [arch for arch in archs if arch not in names]:
+            known = ", ".join(name for name in names if name.startswith("sm"))
+            raise EngineBuildError(
+                f"{self._library.title} {self._trt.__version__} does not build for "
+                f"{', '.join(unknown)}; it builds for {known}"
+            )
+
+    def _failure(self, onnx: Path, what: str, said: list[str]) -> EngineBuildError:
+        # What follows complains of the missing driver, which was not needed.
+        reason = " ".join(said[0].splitlines()[:2]) if said else "it gives no reason"
+        return EngineBuildError(
+            f"{self._library.title} {self._trt.__version__} {what} {onnx}: {reason}"
+        )
+
+
+def _add_shapes(builder: Any, config: Any, frame: Any) -> dict[str, list[int]]:
+    """Let the batch be 1 to 8, best for 1, and return the input's shapes, (N, H, W, 3)."""
+    sides = list(frame.shape)[1:]
+    shapes = {name: [batch, *sides] for name, batch in (("min", 1), ("opt", 1), ("max", MAX_BATCH))}
+    profile = builder.create_optimization_profile()
+    profile.set_shape(frame.name, *(tuple(shape) for shape in shapes.values()))
+    config.add_optimization_profile(profile)
+    return shapes
+
+
+@functools.cache  # TensorRT keeps the first logger of a process, and complains of a second
+def _logger(trt: Any) -> Any:
+    """Return a logger that keeps errors for our message, and passes warnings on."""
+
+    class Logger(trt.ILogger):  # type: ignore[misc]  # trt is Any
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.errors: list[str] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            if int(severity) <= int(trt.ILogger.Severity.ERROR):
+                self.errors.append(message)
+            elif int(severity) == int(trt.ILogger.Severity.WARNING):
+                _log.warning("%s", message)
+
+    return Logger()

@@ -1,0 +1,1 @@
+"""The command: from options to the report."""

@@ -1,0 +1,106 @@
+"""Find a model when the user names a folder of them, or none."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+
+from p2p_runtime.errors import BundleError
+from p2p_runtime.model.bundle import PLAN_SUFFIX
+
+__all__ = ["DEMO_MODELS", "DEMO_VIDEO", "demo_bundle", "find_bundle", "find_bundles", "plan_named"]
+
+_NAME = re.compile(r".*-(fp32|fp16|int8)\.onnx")
+DEMO_MODELS = Path(__file__).parents[1] / "assets"
+DEMO_VIDEO = DEMO_MODELS / "demo.mp4"
+"""A drive along a drawn street as a label video, see ``assets/README.md``."""
+
+_GPU = ("fp16", "fp32", "int8")
+_PREFERRED = {"cpu": ("int8", "fp32", "fp16"), "cuda": _GPU, "tensorrt": _GPU}
+"""int8 is what makes a CPU fast, fp16 a GPU; on a CPU fp16 costs time and gains none."""
+
+_log = logging.getLogger(__name__)
+
+
+def find_bundle(model: str | None, device: str, *, runs: Path = Path("runs")) -> Path:
+    """Return the one model file to run.
+
+    Args:
+        model: a file, a folder of ``*-<precision>.onnx`` files, or None to search.
+        device: ``cpu``, ``cuda`` or ``tensorrt``; decides which precision of a folder is taken.
+            For ``tensorrt``, an engine for the GPU at hand goes before the file it was built from.
+        runs: where training runs lie.
+
+    Raises:
+        BundleError: there is none; the message says what to type.
+    """
+    path = None if model is None else Path(model)
+    if path is not None and not path.is_dir():
+        return path
+    bundles = find_bundles(path, runs=runs)
+    for precision in _PREFERRED.get(device, ("fp32",)):
+        matching = [bundle for bundle in bundles if _precision(bundle) == precision]
+        if matching:
+            chosen = max(matching, key=_age)
+            chosen = (device == "tensorrt" and _plan_of(chosen)) or chosen
+            _log.info("model: %s (%s, the best match for %s)", chosen, precision, device)
+            return chosen
+    raise BundleError(f"no model for {device} among {', '.join(map(str, bundles))}")
+
+
+def plan_named(model: str | None) -> Path | None:
+    """Return the TensorRT engine that the user named, if he named one."""
+    return Path(model) if model is not None and model.endswith(PLAN_SUFFIX) else None
+
+
+def find_bundles(folder: Path | None = None, *, runs: Path = Path("runs")) -> list[Path]:
+    """Return all model files of a folder, by name.
+
+    Args:
+        folder: where to look; None for the run exported last, or else the package's demo.
+        runs: where training runs lie.
+
+    Raises:
+        BundleError: there are none; the message says what to type.
+    """
+    if folder is not None:
+        if not (bundles := _in(folder)):
+            raise BundleError(f"{folder} holds no model-fp32.onnx, model-fp16.onnx or -int8.onnx")
+        return bundles
+    exports = [bundles for export in runs.glob("*/export") if (bundles := _in(export))]
+    if exports:
+        return max(exports, key=lambda bundles: max(map(_age, bundles)))
+    if demo := _in(DEMO_MODELS):
+        _log.info("nothing is exported under %s/: taking the demo model of the package", runs)
+        return demo
+    raise BundleError(
+        f"no exported model under {runs}/*/export/; name one with --model, "
+        "or make one: p2p-train, then p2p-export"
+    )
+
+
+def demo_bundle() -> Path | None:
+    """Return the model that the package ships, if it does."""
+    return next(iter(_in(DEMO_MODELS)), None)
+
+
+def _in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*.onnx") if _NAME.fullmatch(path.name))
+
+
+def _plan_of(bundle: Path) -> Path | None:
+    """Return the engine that was built of a bundle for the GPU at hand, if there is one."""
+    from p2p_runtime.engines.gpu import first_gpu
+
+    plan = bundle.with_name(f"{bundle.stem}-{first_gpu().sm}{PLAN_SUFFIX}")
+    return plan if plan.is_file() else None
+
+
+def _precision(bundle: Path) -> str:
+    match = _NAME.fullmatch(bundle.name)
+    return match[1] if match else ""
+
+
+def _age(bundle: Path) -> float:
+    return bundle.stat().st_mtime

@@ -1,0 +1,205 @@
+"""Say what is installed here, what is wrong with it, and whether this machine can run."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import av
+import cv2
+
+from p2p_runtime import __version__
+from p2p_runtime.errors import P2PError
+from p2p_runtime.labels.color_lut import check_opencv
+from p2p_runtime.video.sinks.h264 import CODEC
+
+__all__ = ["Finding", "examine"]
+
+ONNXRUNTIMES = ("onnxruntime", "onnxruntime-gpu")
+DECODERS = ("h264", "hevc", "vp9", "av1", "mjpeg", "ffv1")
+JETSON_MODEL = Path("/proc/device-tree/model")
+JETSON_RELEASE = Path("/etc/nv_tegra_release")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        healthy: whether it is as it must be for `p2p-run` to work.
+        text: what was found and, if something is missing, why or what to type.
+        there: false for something that is missing and need not be there.
+    """
+
+    healthy: bool
+    text: str
+    there: bool = True
+
+    def __str__(self) -> str:
+        """Return a line for people."""
+        mark = ("ok  " if self.there else "no  ") if self.healthy else "BAD "
+        return f"{mark}{self.text}"
+
+
+def examine() -> list[Finding]:
+    """Look at versions, inference devices, codecs and the machine; translate a frame."""
+    return [
+        _ok(
+            f"pix2pix-edge {__version__}, Python {platform.python_version()} on "
+            f"{platform.system()} {platform.machine()}"
+        ),
+        *_machine(),
+        _ok(
+            ", ".join(
+                f"{name} {_version(name) or 'missing'}" for name in ("numpy", "opencv-python", "av")
+            )
+        ),
+        *_onnxruntime(),
+        *_opencv(),
+        *_codecs(),
+    ]
+
+
+def _machine() -> Iterator[Finding]:
+    """Tell the GPU and the Jetson, if this is one."""
+    from p2p_runtime.engines.gpu import first_gpu
+
+    if JETSON_MODEL.is_file():
+        model = JETSON_MODEL.read_bytes().rstrip(b"\0").decode(errors="replace")
+        release = JETSON_RELEASE.read_text().splitlines()[:1] if JETSON_RELEASE.is_file() else []
+        yield _ok(", ".join([model, *release]))
+    try:
+        gpu = first_gpu()
+    except P2PError as error:
+        yield _missing(f"GPU: {error}")
+        return
+    yield _ok(f"GPU: {gpu.sm}, driver for CUDA {gpu.driver}")
+
+
+def _onnxruntime() -> Iterator[Finding]:
+    installed = [name for name in ONNXRUNTIMES if _version(name)]
+    if not installed:
+        yield _bad('onnxruntime is not installed; type: pip install "pix2pix-edge[cpu]"')
+        return
+    if len(installed) > 1:
+        yield _bad(
+            f"{' and '.join(installed)} are both installed and overwrite each other; type: "
+            f"pip uninstall -y {' '.join(installed)}, then "
+            'pip install "pix2pix-edge[gpu]" (or [cpu])'
+        )
+        return
+    try:
+        import onnxruntime
+    except ImportError as error:
+        yield _bad(f"{installed[0]} cannot be imported: {error}")
+        return
+    yield _ok(f"{installed[0]} {onnxruntime.__version__}")
+    yield from _devices(installed[0])
+
+
+def _devices(wheel: str) -> Iterator[Finding]:
+    """Tell each device of onnxruntime, and why one is missing; run the demo model on the CPU."""
+    from p2p_runtime.engines.session import PROVIDERS, available_devices
+
+    offered = available_devices()
+    for device, provider in PROVIDERS.items():
+        if device == "cpu":
+            yield _trial()
+        elif device in offered:
+            yield _gpu_device(device)
+        elif device == "cuda" and wheel == "onnxruntime-gpu":
+            yield _bad(f"device {device}: this {wheel} was built without {provider}")
+        else:
+            yield _missing(
+                f"device {device}: {wheel} has no {provider}; with an NVIDIA GPU, type: "
+                f'pip uninstall {wheel}; pip install "pix2pix-edge[gpu]"'
+            )
+
+
+def _gpu_device(device: str) -> Finding:
+    """Tell whether what a GPU device needs besides its provider is there."""
+    from p2p_runtime.engines.gpu import first_gpu
+    from p2p_runtime.engines.trt_cache import tensorrt_version
+
+    try:
+        first_gpu()
+        version = f" (TensorRT {tensorrt_version()})" if device == "tensorrt" else ""
+    except P2PError as error:
+        return _missing(f"device {device}: {error}")
+    return _ok(f"device {device}: offered{version}; the first run shows whether its libraries load")
+
+
+def _trial() -> Finding:
+    """Load the model that the package ships, and replay its golden frame."""
+    from p2p_runtime.translate.translator import Translator
+
+    from .discover import demo_bundle
+
+    demo = demo_bundle()
+    if demo is None:
+        return _ok("device cpu: offered (no demo model is installed to try it with)")
+    try:
+        Translator.load(demo, device="cpu").close()
+    except P2PError as error:
+        return _bad(f"device cpu: the demo model does not run: {error}")
+    return _ok(f"device cpu: {demo.name} computes here what it did when it was exported")
+
+
+def _opencv() -> Iterator[Finding]:
+    try:
+        check_opencv()
+    except P2PError as error:
+        yield _bad(str(error))
+    registry = cv2.videoio_registry
+    names = [registry.getBackendName(backend) for backend in registry.getCameraBackends()]
+    yield _ok(f"OpenCV camera back-ends: {', '.join(names) or 'none'}")
+    windows = next(
+        (line.split(":")[1].strip() for line in cv2.getBuildInformation().splitlines()
+         if line.strip().startswith("GUI:")), "NONE",
+    )  # fmt: skip
+    if windows == "NONE":
+        yield _missing("OpenCV windows: none, so --show does not work; pip install opencv-python")
+    else:
+        yield _ok(f"OpenCV windows: {windows}")
+
+
+def _codecs() -> Iterator[Finding]:
+    if _has_codec(CODEC, "w"):
+        yield _ok(f"video encoder: {CODEC}")
+    else:
+        yield _bad(f"av has no {CODEC} encoder; type: pip install --force-reinstall av")
+    there = [name for name in DECODERS if _has_codec(name, "r")]
+    yield _ok(f"video decoders: {', '.join(there)}")
+    if lacking := [name for name in DECODERS if name not in there]:
+        yield _missing(f"video decoders: {', '.join(lacking)}")
+
+
+def _has_codec(name: str, mode: Literal["r", "w"]) -> bool:
+    try:
+        av.Codec(name, mode)
+    except (ValueError, av.error.FFmpegError):
+        return False
+    return True
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _ok(text: str) -> Finding:
+    return Finding(healthy=True, text=text)
+
+
+def _missing(text: str) -> Finding:
+    return Finding(healthy=True, there=False, text=text)
+
+
+def _bad(text: str) -> Finding:
+    return Finding(healthy=False, text=text)

@@ -1,0 +1,136 @@
+"""Signs of life of a long run: JSON lines for programs, notifications for systemd.
+
+The run's main thread beats at least ten times a second, also while its source is silent. What it
+waits for is then not its fault; what blocks it, a hung disk for example, silences the heart.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from p2p_runtime.video.frames import Frame
+
+__all__ = ["Heartbeat", "notify_systemd", "resources", "status_stream"]
+
+STATUS_EVERY_S = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+class Heartbeat:
+    """Counts frames, and tells at intervals that the run goes on.
+
+    Args:
+        stream: where JSON lines go, one every five seconds; None for none.
+        clock: tells the time in seconds.
+    """
+
+    def __init__(
+        self, stream: TextIO | None = None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._stream, self._clock = stream, clock
+        self._began_s = self._told_s = self._notified_s = clock()
+        self._frames = self._frames_told = 0
+        self._video_s = 0.0
+        self._watchdog_s = _watchdog_s()
+        self._owner = threading.get_ident()
+
+    def ready(self) -> None:
+        """Say that model, source and sink are open."""
+        notify_systemd("READY=1")
+
+    def frame(self, frame: Frame) -> None:
+        """Count a frame that was written."""
+        self._frames += 1
+        self._video_s = frame.timestamp_s
+
+    def beat(self) -> None:
+        """Tell what is due; cheap when nothing is. Only the thread that made this counts."""
+        if threading.get_ident() != self._owner:
+            return
+        now_s = self._clock()
+        if self._watchdog_s and now_s - self._notified_s >= self._watchdog_s / 2:
+            self._notified_s = now_s
+            notify_systemd("WATCHDOG=1")
+        if self._stream is not None and now_s - self._told_s >= STATUS_EVERY_S:
+            self._tell(now_s)
+
+    def end(self) -> None:
+        """Tell the last figures, and that the run is ending."""
+        notify_systemd("STOPPING=1")
+        if self._stream is not None:
+            self._tell(self._clock())
+
+    def _tell(self, now_s: float) -> None:
+        fps = (self._frames - self._frames_told) / max(now_s - self._told_s, 1e-9)
+        self._told_s, self._frames_told = now_s, self._frames
+        status = {
+            "event": "status",
+            "uptime_s": round(now_s - self._began_s, 1),
+            "frames": self._frames,
+            "fps": round(fps, 2),
+            "video_s": round(self._video_s, 3),
+            **resources(),
+        }
+        with contextlib.suppress(OSError):  # stderr may be closed or full; the run matters more
+            assert self._stream is not None, "beat and end ask before"
+            self._stream.write(json.dumps(status) + "\n")
+            self._stream.flush()
+
+
+def status_stream(how: str) -> TextIO | None:
+    """Return where JSON lines go: stderr for ``json``, nowhere for ``text``."""
+    return sys.stderr if how == "json" else None
+
+
+def notify_systemd(state: str) -> None:
+    """Send ``READY=1``, ``WATCHDOG=1`` or ``STOPPING=1`` to systemd, if it started us and listens.
+
+    See sd_notify(3). A datagram to a local socket; nothing leaves the machine.
+    """
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address.startswith(("/", "@")):
+        return
+    if address.startswith("@"):  # the abstract namespace
+        address = "\0" + address[1:]
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify:
+            notify.settimeout(1)
+            notify.sendto(state.encode(), address)
+    except OSError as error:
+        _log.debug("systemd was not told %s: %s", state, error)
+
+
+def _watchdog_s() -> float:
+    """Return how often systemd wants to hear from this process, 0 for never."""
+    if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return 0.0
+    try:
+        return max(int(os.environ.get("WATCHDOG_USEC", "0")), 0) / 1e6
+    except ValueError:
+        return 0.0
+
+
+def resources() -> dict[str, float | int]:
+    """Return resident memory in MiB, threads and open descriptors, where the system tells them."""
+    process = Path("/proc/self")
+    try:
+        pages = int((process / "statm").read_text(encoding="ascii").split()[1])
+        return {
+            "rss_mib": round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 2),
+            "threads": sum(1 for _ in (process / "task").iterdir()),
+            "descriptors": sum(1 for _ in (process / "fd").iterdir()),
+        }
+    except (OSError, ValueError, IndexError):
+        return {}

@@ -1,0 +1,223 @@
+"""What `p2p-run` does, from its options to the report."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import cv2
+import onnxruntime as ort
+
+from p2p_runtime import __version__
+from p2p_runtime.engines import resolve_device
+from p2p_runtime.errors import ConfigError, EngineError
+from p2p_runtime.files import check_writable_folder
+from p2p_runtime.interrupts import StopRequest
+from p2p_runtime.labels.palette import Palette
+from p2p_runtime.memory import unmap_libraries
+from p2p_runtime.model.onnx_check import redact
+from p2p_runtime.translate.pipeline import run_pipeline
+from p2p_runtime.translate.report import RunReport
+from p2p_runtime.translate.translator import Translator
+from p2p_runtime.translate.workers import keep_to_lanes, lanes_for
+from p2p_runtime.video.frames import DEFAULT_FPS, Frame, FrameSink, FrameSource
+from p2p_runtime.video.live import LivePolicy
+from p2p_runtime.video.sinks import open_sinks
+from p2p_runtime.video.sources import RawFormat, SourceKind, SourceSpec, open_source, parse_source
+
+from .discover import find_bundle, plan_named
+from .display import Window, show_progress
+from .heartbeat import Heartbeat, status_stream
+from .overlay import Overlay
+
+__all__ = ["RunOptions", "translate_video"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunOptions:
+    """What the user asked for; the fields are `p2p-run`'s flags.
+
+    Attributes:
+        started_s: ``time.perf_counter()`` when the command began.
+    """
+
+    video: str
+    size: tuple[int, int] | None
+    fps: float | None
+    drop: str | None
+    timeout: float
+    patience: float
+    model: str | None
+    output: tuple[str, ...]
+    device: str
+    threads: int | None
+    side_by_side: bool
+    overlay: bool
+    show: bool
+    labels: str
+    snap: bool
+    vote: int
+    reuse: int
+    max_frames: int | None
+    report: Path | None
+    status: str
+    overwrite: bool
+    started_s: float
+
+
+def translate_video(options: RunOptions, stop: StopRequest) -> RunReport:
+    """Translate a source; whatever can fail before the first frame does so.
+
+    Args:
+        options: what the user asked for.
+        stop: says when the run should end early.
+
+    Raises:
+        P2PError: as the errors' names say; what was written until then can be read.
+    """
+    spec = parse_source(options.video)
+    window = Window() if options.show else None
+    if options.report is not None:
+        check_writable_folder(options.report.parent)
+    keep_to_lanes()
+    device = resolve_device(options.device, plan=plan_named(options.model))
+    bundle = find_bundle(options.model, device)
+    unmap_libraries()
+    with (
+        Translator.load(
+            bundle,
+            device=device,
+            threads=options.threads,
+            snap=options.snap,
+            vote=options.vote,
+            reuse=options.reuse,
+            stuck=_give_up,
+            # Files are worth frames a second; live frames, to be early and to leave cores idle.
+            lanes=1 if spec.kind.live else lanes_for(device, options.threads),
+            spinning=not spec.kind.live,
+        ) as translator,
+        contextlib.closing(_open_source(options, spec, translator, stop)) as source,
+    ):
+        outputs = options.output or (_default_output(spec),)
+        sink = _open_sinks(options, spec, source, outputs)
+        report = _run(options, spec, stop, window, source, translator, sink, outputs)
+    if options.report is not None:
+        report.save(options.report)
+    _log.info("written: %s", ", ".join(outputs))
+    return report
+
+
+def _open_source(
+    options: RunOptions, spec: SourceSpec, translator: Translator, stop: StopRequest
+) -> FrameSource:
+    raw = None
+    if options.size is not None:
+        width, height = options.size
+        raw = RawFormat(width=width, height=height, fps=options.fps or DEFAULT_FPS)
+    elif options.fps is not None:
+        raise ConfigError("--fps is for raw frames on stdin (-), and needs --size")
+    return open_source(
+        spec,
+        ids_palette=_ids_palette(options, translator),
+        planes=translator.fitter.reads_planes,
+        policy=LivePolicy(
+            drop=options.drop, timeout_s=options.timeout, patience_s=options.patience
+        ),
+        raw=raw,
+        stopping=lambda: stop.requested,
+    )
+
+
+def _run(
+    options: RunOptions,
+    spec: SourceSpec,
+    stop: StopRequest,
+    window: Window | None,
+    source: FrameSource,
+    translator: Translator,
+    sink: FrameSink,
+    outputs: tuple[str, ...],
+) -> RunReport:
+    heart = Heartbeat(status_stream(options.status))
+    with (
+        show_progress(_total(source, options.max_frames)) as advance,
+        contextlib.ExitStack() as ending,
+    ):
+        ending.callback(heart.end)
+        heart.ready()
+
+        def on_frame(frame: Frame) -> None:
+            heart.frame(frame)
+            advance(frame)
+            if window is not None:
+                window(frame)
+
+        def stopping() -> bool:  # asked many times a second, whatever happens
+            heart.beat()
+            return stop.requested or (window is not None and window.closed)
+
+        return run_pipeline(
+            source,
+            translator,
+            sink,
+            max_frames=options.max_frames,
+            side_by_side=options.side_by_side,
+            draw=Overlay() if options.overlay else None,
+            on_frame=on_frame,
+            stopping=stopping,
+            started_s=options.started_s,
+            run={"source": spec.name, "outputs": list(map(redact, outputs)), **_versions()},
+        )
+
+
+def _open_sinks(
+    options: RunOptions, spec: SourceSpec, source: FrameSource, outputs: tuple[str, ...]
+) -> FrameSink:
+    return open_sinks(
+        outputs,
+        width=source.info.width * (2 if options.side_by_side else 1),
+        height=source.info.height,
+        fps=source.info.fps,
+        source=spec.path,
+        overwrite=options.overwrite,
+    )
+
+
+def _ids_palette(options: RunOptions, translator: Translator) -> Palette | None:
+    if options.labels != "ids":
+        return None
+    if translator.contract.palette is None:
+        raise ConfigError("--labels ids needs a model with a palette, and this one has none")
+    return translator.contract.palette
+
+
+def _default_output(spec: SourceSpec) -> str:
+    """Return a name in the working directory; pictures stay pictures, all else becomes MP4."""
+    pictures = spec.kind in (SourceKind.FOLDER, SourceKind.GLOB)
+    return f"{spec.stem}-translated{'' if pictures else '.mp4'}"
+
+
+def _total(source: FrameSource, max_frames: int | None) -> int | None:
+    counts = [count for count in (source.info.frame_count, max_frames) if count is not None]
+    return min(counts, default=None)
+
+
+def _give_up() -> None:
+    """End the process: a call that no one can interrupt hangs, so nothing can be closed."""
+    _log.error("the model hangs and cannot be stopped; what was written so far can be read")
+    os._exit(EngineError.exit_code)
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "p2p_runtime": __version__,
+        "onnxruntime": ort.__version__,
+        "opencv": cv2.__version__,
+        "av": av.__version__,
+    }

@@ -1,0 +1,155 @@
+"""A TensorRT engine that ``p2p-export`` built, as an engine of the runtime.
+
+It is executable code, so only what its manifest vouches for is loaded, for this library version
+and this GPU; its inputs and outputs are compared with the contract. Not tested on hardware.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import threading
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from p2p_runtime.errors import BundleError, DeviceUnavailableError, EngineError
+from p2p_runtime.model.bundle import INPUT_NAME, OUTPUT_NAME, ModelBundle
+from p2p_runtime.model.trt_manifest import EngineTarget, check_manifest, read_manifest
+
+from .gpu import GpuMemory, first_gpu
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+__all__ = ["PlanEngine"]
+
+_log = logging.getLogger(__name__)
+
+
+class PlanEngine:
+    """A plan in TensorRT or TensorRT-RTX; see :class:`p2p_runtime.engines.base.Engine`."""
+
+    device = "tensorrt"
+
+    def __init__(self, bundle: ModelBundle, plan: Path) -> None:
+        """Load a plan onto the GPU.
+
+        Args:
+            bundle: the ONNX file that it was built from, checked.
+            plan: the engine; its manifest lies beside it.
+
+        Raises:
+            BundleError: the manifest does not match, or the plan breaks the contract.
+            DeviceUnavailableError: TensorRT or the GPU is missing.
+        """
+        library = read_manifest(plan).target.library
+        trt = _load(library)
+        gpu = first_gpu()
+        here = EngineTarget(library=library, version=trt.__version__, sm=gpu.sm, driver=gpu.driver)
+        content = check_manifest(plan, bundle.path, here)
+        self._shape = (1, bundle.contract.height, bundle.contract.width, 3)
+        self._lock = threading.Lock()
+        self._memory: GpuMemory | None = GpuMemory()
+        try:
+            # What came from the plan must outlive what was made of it.
+            self._runtime = trt.Runtime(_logger(trt))
+            self._engine = self._runtime.deserialize_cuda_engine(content)
+            if self._engine is None:
+                raise BundleError(f"{trt.__name__} {trt.__version__} does not load {plan}")
+            _check_ports(trt, self._engine, self._shape, plan)
+            self._context = self._engine.create_execution_context()
+            self._input, self._output = self._bind(self._memory)
+        except BaseException:
+            self.close()
+            raise
+
+    def _bind(self, memory: GpuMemory) -> tuple[int, int]:
+        size = int(np.prod(self._shape))
+        addresses = memory.allocate(size), memory.allocate(size)
+        self._context.set_input_shape(INPUT_NAME, self._shape)
+        for name, address in zip((INPUT_NAME, OUTPUT_NAME), addresses, strict=True):
+            self._context.set_tensor_address(name, address)
+        return addresses
+
+    def infer(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Translate (N, H, W, 3) uint8 BGR into the same shape and type, frame by frame.
+
+        Raises:
+            EngineError: the engine is closed, the frames have another shape, or the GPU failed.
+        """
+        if frames.shape[1:] != self._shape[1:] or frames.dtype != np.uint8:
+            raise EngineError(
+                f"the model takes {self._shape} uint8, not {frames.shape} {frames.dtype}"
+            )
+        with self._lock:
+            if self._memory is None:
+                raise EngineError("the engine is closed")
+            self._memory.enter()
+            images = np.empty_like(frames, order="C")
+            for frame, image in zip(np.ascontiguousarray(frames), images, strict=True):
+                self._translate(self._memory, frame, image)
+            return images
+
+    def _translate(
+        self, memory: GpuMemory, frame: NDArray[np.uint8], image: NDArray[np.uint8]
+    ) -> None:
+        memory.upload(self._input, frame)
+        if not self._context.execute_async_v3(memory.stream):
+            raise EngineError("the model failed on tensorrt; the log holds TensorRT's reason")
+        memory.download(image, self._output)
+        memory.wait()
+
+    def close(self) -> None:
+        """Free the plan and the GPU's memory."""
+        with self._lock:
+            self._context = self._engine = self._runtime = None
+            if self._memory is not None:
+                self._memory.close()
+            self._memory = None
+
+
+def _load(library: str) -> Any:
+    if library not in ("tensorrt", "tensorrt_rtx"):
+        raise BundleError(f"an engine for {library!r} is not known")
+    try:
+        return importlib.import_module(library)
+    except (ImportError, OSError) as error:
+        extra = library.replace("_", "-")
+        raise DeviceUnavailableError(
+            f'{library} cannot be imported ({error}); type: pip install "pix2pix-edge[cpu,{extra}]"'
+        ) from error
+
+
+def _check_ports(trt: Any, engine: Any, shape: tuple[int, ...], plan: Path) -> None:
+    """Compare a plan's inputs and outputs with the contract, before any memory is bound."""
+    modes = {INPUT_NAME: trt.TensorIOMode.INPUT, OUTPUT_NAME: trt.TensorIOMode.OUTPUT}
+    names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+    for name in names:
+        found = tuple(engine.get_tensor_shape(name))
+        if (
+            engine.get_tensor_mode(name) != modes.get(name)
+            or engine.get_tensor_dtype(name) != trt.DataType.UINT8
+            or found[1:] != shape[1:]
+            or found[0] not in (-1, 1)
+        ):
+            raise BundleError(
+                f"{plan} breaks its contract: {name} is {engine.get_tensor_dtype(name)} {found}, "
+                f"not uint8 {shape} as {' or '.join(modes)}"
+            )
+    if sorted(names) != sorted(modes):
+        raise BundleError(f"{plan} breaks its contract: it has {names}, not {list(modes)}")
+
+
+def _logger(trt: Any) -> Any:
+    class Logger(trt.ILogger):  # type: ignore[misc]  # trt is Any
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:
+            if int(severity) <= int(trt.ILogger.Severity.WARNING):
+                _log.warning("%s", message)
+
+    return Logger()

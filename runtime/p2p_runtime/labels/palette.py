@@ -1,0 +1,229 @@
+"""Label colours: the presets, and the exact colour behind a blurred one.
+
+A label map is a picture in which each class has one colour. JPEG and video codecs blur those
+colours; :meth:`Palette.snap` puts each pixel back on the nearest colour of the palette. What fits
+frames for a generator does more than that, see :mod:`p2p_runtime.labels.repair`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from p2p_runtime.errors import ConfigError, ContractError
+
+from .color_lut import ID, NEAR, NEAR_LEVELS, ColourTable, colour_table, paint
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["CAMVID", "CITYSCAPES", "PRESETS", "Palette", "load_palette"]
+
+MAX_CLASSES = 255
+"""Class indices are uint8, and 255 marks places that are of no class."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Palette:
+    """The classes of a label map and their colours.
+
+    Attributes:
+        name: what people call it, for example ``cityscapes``.
+        classes: one name a class; a class's index is its place in this tuple.
+        colours_rgb: one (red, green, blue) a class, each 0-255, no two alike.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    colours_rgb: tuple[tuple[int, int, int], ...]
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.classes) <= MAX_CLASSES:
+            raise ContractError(
+                f"palette {self.name!r} has {len(self.classes)} classes; 1 to {MAX_CLASSES} work"
+            )
+        if len(self.classes) != len(self.colours_rgb):
+            raise ContractError(
+                f"palette {self.name!r} has {len(self.classes)} class names "
+                f"but {len(self.colours_rgb)} colours"
+            )
+        for colour in self.colours_rgb:
+            if len(colour) != 3 or any(not 0 <= level <= 255 for level in colour):
+                raise ContractError(
+                    f"palette {self.name!r}: {list(colour)} is not a colour; "
+                    "write three numbers 0-255 (red, green, blue)"
+                )
+        if len(set(self.colours_rgb)) != len(self.colours_rgb):
+            raise ContractError(f"palette {self.name!r} gives two classes the same colour")
+
+    def colours_bgr(self) -> NDArray[np.uint8]:
+        """Return the colours as (classes, 3) uint8 BGR, in class order."""
+        return np.array(self.colours_rgb, np.uint8)[:, ::-1].copy()
+
+    def to_ids(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the class index of each pixel's nearest colour.
+
+        Args:
+            frame: (H, W, 3) uint8 BGR.
+
+        Returns:
+            (H, W) uint8 class indices. Nearest is the least squared distance in RGB; a tie goes
+            to the class that stands first.
+        """
+        return (_table(self).codes(frame) & ID).astype(np.uint8)
+
+    def to_colours(self, ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Paint class indices (H, W) uint8 as (H, W, 3) uint8 BGR.
+
+        Raises:
+            ContractError: an index is not a class of this palette.
+        """
+        if ids.size and int(ids.max()) >= len(self.classes):
+            raise ContractError(
+                f"label id {int(ids.max())} is outside palette {self.name!r}, "
+                f"which has ids 0-{len(self.classes) - 1}"
+            )
+        return self.paint(ids)
+
+    def paint(self, ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Do what :meth:`to_colours` does without a check: what is no class becomes black."""
+        return paint(_colour_table(self), ids)
+
+    def snap(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Put each pixel on its nearest colour: (H, W, 3) uint8 BGR in, the same out."""
+        return self.paint(self.to_ids(frame))
+
+    def coverage(self, frame: NDArray[np.uint8], levels: int = NEAR_LEVELS) -> float:
+        """Return the share (0-1) of pixels within ``levels`` of their nearest colour."""
+        if levels == NEAR_LEVELS:
+            return float(((_table(self).codes(frame) & NEAR) != 0).mean())
+        distance = np.abs(frame.astype(np.int16) - self.snap(frame).astype(np.int16))
+        return float((distance.max(axis=-1) <= levels).mean())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values; :meth:`from_json` reads them back."""
+        return {
+            "name": self.name,
+            "classes": list(self.classes),
+            "colours_rgb": [list(colour) for colour in self.colours_rgb],
+        }
+
+    @classmethod
+    def from_json(cls, document: Any) -> Palette:
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            ContractError: a field is missing or malformed; the message names it.
+        """
+        try:
+            return cls(
+                name=str(document["name"]),
+                classes=tuple(str(name) for name in document["classes"]),
+                colours_rgb=tuple(
+                    (int(red), int(green), int(blue))
+                    for red, green, blue in document["colours_rgb"]
+                ),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ContractError(f"palette: {_reason(error)}") from error
+
+
+@lru_cache(maxsize=4)
+def _table(palette: Palette) -> ColourTable:
+    return ColourTable(np.arange(len(palette.classes), dtype=np.uint8), palette.colours_bgr())
+
+
+@lru_cache(maxsize=4)
+def _colour_table(palette: Palette) -> NDArray[np.float32]:
+    return colour_table(palette.colours_bgr())
+
+
+def load_palette(name_or_file: str) -> Palette:
+    """Return a preset by name, or read a palette from a JSON file.
+
+    The file holds ``{"name": ..., "classes": [...], "colours_rgb": [[r, g, b], ...]}``.
+
+    Raises:
+        ConfigError: there is no such preset or file, or the file is not such a document.
+    """
+    if name_or_file in PRESETS:
+        return PRESETS[name_or_file]
+    path = Path(name_or_file)
+    if not path.is_file():
+        raise ConfigError(
+            f"palette {name_or_file!r} is neither a preset ({', '.join(PRESETS)}) nor a JSON file"
+        )
+    try:
+        return Palette.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, ContractError) as error:
+        raise ConfigError(f"palette file {path}: {error}") from error
+
+
+def _reason(error: Exception) -> str:
+    return f"field {error} is missing" if isinstance(error, KeyError) else str(error)
+
+
+def _palette(name: str, table: dict[str, tuple[int, int, int]]) -> Palette:
+    return Palette(name=name, classes=tuple(table), colours_rgb=tuple(table.values()))
+
+
+# The colours of cityscapesScripts, helpers/labels.py; classes that share a colour are one here.
+CITYSCAPES = _palette(
+    "cityscapes",
+    {
+        "unlabelled": (0, 0, 0),
+        "dynamic": (111, 74, 0),
+        "ground": (81, 0, 81),
+        "road": (128, 64, 128),
+        "sidewalk": (244, 35, 232),
+        "parking": (250, 170, 160),
+        "rail track": (230, 150, 140),
+        "building": (70, 70, 70),
+        "wall": (102, 102, 156),
+        "fence": (190, 153, 153),
+        "guard rail": (180, 165, 180),
+        "bridge": (150, 100, 100),
+        "tunnel": (150, 120, 90),
+        "pole": (153, 153, 153),
+        "traffic light": (250, 170, 30),
+        "traffic sign": (220, 220, 0),
+        "vegetation": (107, 142, 35),
+        "terrain": (152, 251, 152),
+        "sky": (70, 130, 180),
+        "person": (220, 20, 60),
+        "rider": (255, 0, 0),
+        "car": (0, 0, 142),
+        "truck": (0, 0, 70),
+        "bus": (0, 60, 100),
+        "caravan": (0, 0, 90),
+        "trailer": (0, 0, 110),
+        "train": (0, 80, 100),
+        "motorcycle": (0, 0, 230),
+        "bicycle": (119, 11, 32),
+    },
+)
+
+CAMVID = _palette(
+    "camvid",
+    {
+        "sky": (128, 128, 128),
+        "building": (128, 0, 0),
+        "pole": (192, 192, 128),
+        "road": (128, 64, 128),
+        "pavement": (60, 40, 222),
+        "tree": (128, 128, 0),
+        "sign symbol": (192, 128, 128),
+        "fence": (64, 64, 128),
+        "car": (64, 0, 128),
+        "pedestrian": (64, 64, 0),
+        "bicyclist": (0, 128, 192),
+        "unlabelled": (0, 0, 0),
+    },
+)
+
+PRESETS = {palette.name: palette for palette in (CITYSCAPES, CAMVID)}

@@ -1,0 +1,331 @@
+"""Look at a model file before any inference library does, and keep secrets out of logs.
+
+An ONNX file is a protobuf message. Inference libraries that read one may open other files it
+names, or allocate what it asks for; this walker reads the bytes itself, follows only the parts
+that can do harm, and refuses them. It imports neither onnx nor protobuf.
+
+Field numbers are those of onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from p2p_runtime.errors import BundleError
+
+__all__ = ["OnnxSummary", "inspect_onnx", "payload_sha256", "redact"]
+
+ALLOWED_DOMAINS = ("", "ai.onnx", "com.microsoft")
+"""Operators that every onnxruntime brings itself; com.microsoft holds its integer kernels."""
+
+MAX_ELEMENTS = 1 << 31
+"""No tensor of a generator comes near; a file that declares more wants to exhaust the memory."""
+
+MAX_RANK = 64
+MAX_DEPTH = 48
+MAX_SMALL_BYTES = 64 << 20
+"""Names and metadata are copied out of the file only up to this size."""
+
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_METADATA_PROPS = 14
+_EXTERNAL = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OnnxSummary:
+    """What a model file says, as far as that is cheap to know.
+
+    Attributes:
+        metadata: the model's ``metadata_props``.
+        payload_sha256: hex SHA-256 of everything else, see :func:`payload_sha256`.
+        ir_version: version of the file format.
+        opsets: operator set version of each domain that the model imports.
+        op_types: how often each operator occurs, subgraphs and functions included.
+    """
+
+    metadata: dict[str, str]
+    payload_sha256: str
+    ir_version: int
+    opsets: dict[str, int]
+    op_types: dict[str, int]
+
+
+def inspect_onnx(path: Path) -> OnnxSummary:
+    """Read an ONNX file's outline and refuse what is broken or unsafe.
+
+    Raises:
+        BundleError: the file is missing, not a file, empty, text, truncated or malformed, or it
+            refers to other files, to foreign operators, or to tensors beyond any reason.
+    """
+    content = _map(path)
+    try:
+        walk = _Walk()
+        walk.message("model", content, 0)
+        if walk.graphs == 0:
+            raise BundleError("it holds no graph")
+        return OnnxSummary(
+            metadata=walk.metadata,
+            payload_sha256=_digest(content),
+            ir_version=walk.ir_version,
+            opsets=walk.opsets,
+            op_types=walk.op_types,
+        )
+    except BundleError as error:
+        raise BundleError(f"{path} is not a usable ONNX model: {error}") from error
+
+
+def payload_sha256(model_bytes: bytes) -> str:
+    """Return the hex SHA-256 of a serialised ONNX model without its ``metadata_props``.
+
+    The digest covers the raw bytes (tags included) of all other top-level fields in file order,
+    so it can itself lie in the metadata.
+
+    Raises:
+        BundleError: the bytes are not a protobuf message.
+    """
+    return _digest(memoryview(model_bytes))
+
+
+def redact(text: str) -> str:
+    """Hide what opens doors in the URLs of a text: ``rtsp://***@camera/?token=***``."""
+    return _SECRETS.sub(r"\1***", _CREDENTIALS.sub(r"\1***@", text))
+
+
+_SECRETS = re.compile(
+    r"([?&](?:[\w-]*(?:pass\w*|token|key|secret)|pwd|auth|sig|signature)=)[^&\s'\"]*", re.IGNORECASE
+)
+_CREDENTIALS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s]*@")
+
+
+class _Field(NamedTuple):
+    """One field of a message: where it begins (tag included) and ends, and its value."""
+
+    number: int
+    wire_type: int
+    start: int
+    end: int
+    value: int  # of a varint; for bytes, where they begin
+
+
+# Which fields of a message are messages themselves, and of which kind.
+_CHILDREN: dict[str, dict[int, str]] = {
+    "model": {7: "graph", 8: "opset", 14: "entry", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "function": {7: "node", 9: "opset", 11: "attribute", 12: "value"},
+    "graph": {1: "node", 5: "tensor", 11: "value", 12: "value", 13: "value", 15: "sparse"},
+    "node": {5: "attribute"},
+    "attribute": {
+        5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 14: "type", 15: "type",
+        22: "sparse", 23: "sparse",
+    },
+    "sparse": {1: "tensor", 2: "tensor"},
+    "value": {2: "type"},
+    "type": {1: "tensor_type", 4: "wrapped", 8: "tensor_type", 9: "wrapped"},
+    "wrapped": {1: "type"},  # sequence and optional; maps need operators that we refuse
+    "tensor_type": {2: "shape"},
+    "shape": {1: "dim"},
+}  # fmt: skip
+
+
+@dataclass
+class _Walk:
+    """One pass over a model. Every occurrence of a field is checked, since parsers merge them."""
+
+    metadata: dict[str, str] = field(default_factory=dict)
+    opsets: dict[str, int] = field(default_factory=dict)
+    op_types: dict[str, int] = field(default_factory=dict)
+    ir_version: int = 0
+    graphs: int = 0
+
+    def message(self, kind: str, view: memoryview, depth: int) -> dict[int, list[int | str]]:
+        """Check a message and all below it; return its short own fields by number."""
+        if depth > MAX_DEPTH:
+            raise BundleError(f"its graphs nest deeper than {MAX_DEPTH} levels")
+        children, scalars = _CHILDREN.get(kind, {}), _SCALARS.get(kind, {})
+        own: dict[int, list[int | str]] = {}
+        dims: list[int] = []
+        for item in _fields(view):
+            if item.number in children:
+                _expect(item, _BYTES, kind)
+                child = self.message(children[item.number], view[item.value : item.end], depth + 1)
+                dims += [_as_int(value) for value in child.get(1, [])] if kind == "shape" else []
+            elif kind in ("tensor", "sparse") and item.number == _DIMS[kind]:
+                dims += _integers(view, item)
+            elif item.number in scalars:
+                _expect(item, scalars[item.number], kind)
+                own.setdefault(item.number, []).append(_scalar(view, item))
+            if len(dims) > MAX_RANK:
+                raise BundleError(f"it declares a tensor with more than {MAX_RANK} sides")
+        _check_dims(dims)
+        self._look(kind, own)
+        return own
+
+    def _look(self, kind: str, own: dict[int, list[int | str]]) -> None:
+        if kind == "tensor" and (_EXTERNAL in own.get(14, []) or 13 in own):
+            raise BundleError(
+                "it keeps tensors in other files (external data); save it as one file"
+            )
+        if kind == "node":
+            self._operator(own)
+        elif kind == "function":
+            _check_domain(_last(own, 10), f"function {_last(own, 1)!r}")
+        elif kind == "opset":
+            self.opsets[_last(own, 1)] = _as_int(own.get(2, [0])[-1])
+        elif kind == "entry":
+            self._entry(_last(own, 1), _last(own, 2))
+        elif kind == "graph":
+            self.graphs += 1
+        elif kind == "model":
+            self.ir_version = _as_int(own.get(1, [0])[-1])
+
+    def _operator(self, own: dict[int, list[int | str]]) -> None:
+        name = _last(own, 4)
+        for domain in own.get(7, [""]):
+            _check_domain(str(domain), f"operator {name!r}")
+        self.op_types[name] = self.op_types.get(name, 0) + 1
+
+    def _entry(self, key: str, value: str) -> None:
+        if key in self.metadata:
+            raise BundleError(f"its metadata holds {key!r} twice")
+        self.metadata[key] = value
+
+
+# Which fields of a message are read, and their wire type. TensorProto 13 is a message of which
+# the presence alone is of interest.
+_SCALARS: dict[str, dict[int, int]] = {
+    "model": {1: _VARINT},
+    "node": {4: _BYTES, 7: _BYTES},
+    "function": {1: _BYTES, 10: _BYTES},
+    "opset": {1: _BYTES, 2: _VARINT},
+    "entry": {1: _BYTES, 2: _BYTES},
+    "tensor": {13: _BYTES, 14: _VARINT},
+    "dim": {1: _VARINT},
+}
+_DIMS = {"tensor": 1, "sparse": 3}
+
+
+def _map(path: Path) -> memoryview:
+    """Map a file's bytes; large weights are then never copied into this process."""
+    try:
+        if path.is_dir():
+            raise BundleError(f"{path} is a folder, not a model file")
+        if not path.is_file():
+            raise BundleError(f"model {path} does not exist or is not a regular file")
+        with path.open("rb") as file:
+            if path.stat().st_size == 0:
+                raise BundleError(f"{path} is empty; copy or export it again")
+            content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name, or just emptied
+        raise BundleError(f"cannot read model {path}: {error}") from error
+    if _is_text(bytes(content[:512])):
+        raise BundleError(f"{path} is a text file, not an ONNX model")
+    return content
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        text = head.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return all(character.isprintable() or character in "\t\r\n" for character in text)
+
+
+def _digest(content: memoryview) -> str:
+    digest = hashlib.sha256()
+    for item in _fields(content):
+        if item.number != _METADATA_PROPS:
+            digest.update(content[item.start : item.end])
+    return digest.hexdigest()
+
+
+def _fields(view: memoryview) -> Iterator[_Field]:
+    position, size = 0, len(view)
+    while position < size:
+        start = position
+        tag, position = _varint(view, position)
+        number, wire_type = tag >> 3, tag & 7
+        value = position
+        if wire_type == _VARINT:
+            value, position = _varint(view, position)
+        elif wire_type == _BYTES:
+            length, value = _varint(view, position)
+            position = value + length
+        elif wire_type in (_FIXED64, _FIXED32):
+            position += 8 if wire_type == _FIXED64 else 4
+        else:
+            raise BundleError("it is damaged, or not ONNX (unknown wire type)")
+        if number == 0:
+            raise BundleError("it is damaged, or not ONNX (field number 0)")
+        if position > size:
+            raise BundleError(f"it is truncated ({position - size} bytes are missing)")
+        yield _Field(number, wire_type, start, position, value)
+
+
+def _varint(view: memoryview, position: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        if position >= len(view):
+            raise BundleError("it is truncated (it ends within a number)")
+        byte = view[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value & (1 << 64) - 1, position
+    raise BundleError("it is damaged, or not ONNX (a number without end)")
+
+
+def _integers(view: memoryview, item: _Field) -> list[int]:
+    """Read a repeated integer, which writers may or may not pack."""
+    if item.wire_type == _VARINT:
+        return [item.value]
+    _expect(item, _BYTES, "tensor")
+    values: list[int] = []
+    packed, position = view[item.value : item.end], 0
+    while position < len(packed) and len(values) <= MAX_RANK:
+        value, position = _varint(packed, position)
+        values.append(value)
+    return values
+
+
+def _scalar(view: memoryview, item: _Field) -> int | str:
+    if item.wire_type == _VARINT:
+        return item.value
+    if item.end - item.value > MAX_SMALL_BYTES:
+        raise BundleError(f"it holds a text of {item.end - item.value} bytes")
+    return bytes(view[item.value : item.end]).decode("utf-8", errors="replace")
+
+
+def _expect(item: _Field, wire_type: int, kind: str) -> None:
+    if item.wire_type != wire_type:
+        raise BundleError(f"it is damaged, or not ONNX (field {item.number} of a {kind})")
+
+
+def _check_dims(dims: list[int]) -> None:
+    elements = 1
+    for side in dims:
+        elements *= max(side, 1)  # a negative side reads as one of 2**63 or more
+        if elements > MAX_ELEMENTS:
+            raise BundleError(f"it declares a tensor with sides {dims[:8]}, which is absurd")
+
+
+def _check_domain(domain: str, what: str) -> None:
+    if domain not in ALLOWED_DOMAINS:
+        raise BundleError(
+            f"{what} is of domain {domain!r}; only "
+            f"{', '.join(repr(name) for name in ALLOWED_DOMAINS[1:])} are allowed"
+        )
+
+
+def _last(own: dict[int, list[int | str]], number: int) -> str:
+    return str(own.get(number, [""])[-1])
+
+
+def _as_int(value: int | str) -> int:
+    assert isinstance(value, int), "the schema tables read this field as a number"
+    return value

@@ -1,0 +1,1 @@
+"""From a frame to its translation: preprocess, infer, postprocess, in order."""

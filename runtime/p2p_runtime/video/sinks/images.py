@@ -1,0 +1,87 @@
+"""A folder of PNGs as a sink."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from p2p_runtime.errors import OutputError, SinkError
+from p2p_runtime.files import check_writable_folder, write_bytes
+
+from .output_lock import lock, reason, refuse_source
+
+if TYPE_CHECKING:
+    from p2p_runtime.video.frames import Frame
+
+__all__ = ["ImageFolderSink"]
+
+
+class ImageFolderSink:
+    """A folder of PNGs, named like the pictures they come from; each is whole or not there."""
+
+    def __init__(
+        self, folder: Path, *, source: Path | None = None, overwrite: bool = False
+    ) -> None:
+        """Claim the folder.
+
+        Raises:
+            SinkError: it is the input, holds files already, cannot be written, or is being
+                written by another process.
+        """
+        self._folder = folder
+        self._names: set[str] = set()
+        refuse_source(folder, source)
+        try:
+            if folder.exists() and not folder.is_dir():
+                raise SinkError(f"cannot write in {folder}: it is not a folder")
+            check_writable_folder(folder)
+            self._lock = lock(os.open(folder, os.O_RDONLY), folder)
+            if not overwrite and any(folder.iterdir()):
+                os.close(self._lock)
+                raise SinkError(f"{folder} is not empty; give --overwrite to write into it")
+        except OutputError as error:
+            raise SinkError(str(error)) from error
+        except OSError as error:
+            raise SinkError(f"cannot write in {folder}: {reason(error)}") from error
+
+    def write(self, frame: Frame) -> None:
+        """Write one PNG.
+
+        Raises:
+            SinkError: it is not (H, W, 3) uint8, or the disk is full.
+        """
+        if frame.image.dtype != np.uint8 or frame.image.ndim != 3 or frame.image.shape[2] != 3:
+            raise SinkError(
+                f"{self._folder} takes (H, W, 3) uint8, "
+                f"this frame is {frame.image.shape} {frame.image.dtype}"
+            )
+        name = f"{frame.name or f'{frame.index:06d}'}.png"
+        done, content = cv2.imencode(".png", frame.image)
+        if not done:
+            raise SinkError(f"OpenCV cannot encode {name}")
+        try:
+            write_bytes(self._folder / name, content.tobytes())
+        except OutputError as error:
+            raise SinkError(f"{error}; {len(self._names)} pictures were written") from error
+        self._names.add(name)
+
+    def close(self) -> None:
+        """Check that every picture is there.
+
+        Raises:
+            SinkError: one is not.
+        """
+        self.abort()
+        missing = [name for name in self._names if not (self._folder / name).is_file()]
+        if missing:
+            raise SinkError(f"{self._folder} lacks {len(missing)} pictures that were written to it")
+
+    def abort(self) -> None:
+        """Let go of the folder; its pictures are whole."""
+        if self._lock >= 0:
+            os.close(self._lock)
+        self._lock = -1

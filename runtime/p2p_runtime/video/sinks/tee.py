@@ -1,0 +1,46 @@
+"""Several sinks as one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from p2p_runtime.errors import SinkError
+from p2p_runtime.video.frames import Frame, FrameSink
+
+__all__ = ["SeveralSinks"]
+
+
+class SeveralSinks:
+    """Gives every frame to all of its sinks; the first that fails ends the run."""
+
+    def __init__(self, sinks: Sequence[FrameSink]) -> None:
+        self._sinks = tuple(sinks)
+
+    def write(self, frame: Frame) -> None:
+        """Write one frame to each.
+
+        Raises:
+            SinkError: one of them failed; those before it have the frame.
+        """
+        for sink in self._sinks:
+            sink.write(frame)
+
+    def close(self) -> None:
+        """Finish and check all of them, whichever fails.
+
+        Raises:
+            SinkError: at least one failed; the message has every reason.
+        """
+        errors = []
+        for sink in self._sinks:
+            try:
+                sink.close()
+            except SinkError as error:
+                errors.append(error)
+        if errors:
+            raise SinkError("; ".join(map(str, errors))) from errors[0]
+
+    def abort(self) -> None:
+        """Finish all of them as far as that works."""
+        for sink in self._sinks:
+            sink.abort()

@@ -1,0 +1,115 @@
+"""A video file as a sink: H.264 that survives a crash."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from pathlib import Path
+
+import av
+
+from p2p_runtime.errors import SinkError
+from p2p_runtime.video.frames import Frame
+
+from .h264 import H264Encoder
+from .output_lock import claim_file, reason
+
+__all__ = ["VIDEO_FORMATS", "VideoFileSink"]
+
+VIDEO_FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
+
+_log = logging.getLogger(__name__)
+
+
+class VideoFileSink:
+    """H.264 in fragmented MP4 (or Matroska): readable up to the last fragment at any moment."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        width: int,
+        height: int,
+        fps: float,
+        source: Path | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Claim the file and start the encoder; the arguments are those of `open_sink`.
+
+        Raises:
+            SinkError: the place is wrong or taken, or the encoder is missing.
+        """
+        self._path = path
+        if height % 2 or width % 2:
+            _log.warning(
+                "%s: %dx%d px is odd, which H.264 cannot hold; the last row or column is doubled",
+                path, width, height,
+            )  # fmt: skip
+        self._lock = claim_file(path, source, overwrite)
+        try:
+            container = av.open(
+                str(path.absolute()), "w", format=VIDEO_FORMATS[path.suffix.lower()],
+                options=_container_options(path),
+            )  # fmt: skip
+            self._encoder = H264Encoder(container, str(path), width=width, height=height, fps=fps)
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            self._release()
+            raise SinkError(f"cannot write {path}: {reason(error)}") from error
+
+    def write(self, frame: Frame) -> None:
+        """Encode one frame.
+
+        Raises:
+            SinkError: it has another size or type than the video, or the disk is full.
+        """
+        self._encoder.write(frame)
+
+    def close(self) -> None:
+        """Finish the file, reopen it and count its frames.
+
+        Raises:
+            SinkError: it cannot be finished, or holds fewer frames than were written.
+        """
+        written = self._encoder.written
+        try:
+            self._finish()
+        finally:
+            self._release()
+        if written and (found := _count_frames(self._path)) != written:
+            raise SinkError(f"{self._path} holds {found} frames, but {written} were written to it")
+
+    def abort(self) -> None:
+        """Finish what can be finished; a file without a frame is removed."""
+        with contextlib.suppress(SinkError):  # the error that led here is the one to tell
+            self.close()
+
+    def _finish(self) -> None:
+        self._encoder.finish()
+        try:
+            os.fsync(self._lock)
+        except OSError as error:
+            raise SinkError(f"cannot write {self._path}: {reason(error)}") from error
+
+    def _release(self) -> None:
+        if self._lock < 0:
+            return
+        if os.fstat(self._lock).st_size == 0:
+            self._path.unlink(missing_ok=True)
+        os.close(self._lock)
+        self._lock = -1
+
+
+def _container_options(path: Path) -> dict[str, str]:
+    options = {"flush_packets": "1"}
+    if VIDEO_FORMATS[path.suffix.lower()] != "matroska":
+        options["movflags"] = "frag_keyframe+empty_moov+default_base_moof"
+    return options
+
+
+def _count_frames(path: Path) -> int:
+    try:
+        with av.open(str(path.absolute())) as container:
+            return sum(1 for packet in container.demux(video=0) if packet.size)
+    except (av.error.FFmpegError, OSError) as error:
+        raise SinkError(f"{path} was written but cannot be read back: {reason(error)}") from error

@@ -1,0 +1,188 @@
+"""Pictures as a source: those of a folder, or of a glob. Each is checked to be whole."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from p2p_runtime.errors import ContractError, SourceError
+from p2p_runtime.video.frames import DEFAULT_FPS, Frame, VideoInfo
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from p2p_runtime.labels.palette import Palette
+
+__all__ = ["PictureSource", "list_folder", "list_matches", "read_ids", "read_picture"]
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+
+
+class PictureSource:
+    """Pictures, one after the other."""
+
+    def __init__(self, paths: Sequence[Path], *, ids_palette: Palette | None = None) -> None:
+        """Read the first picture.
+
+        Args:
+            paths: at least one, in their order.
+            ids_palette: paint the pictures' class ids with these colours.
+
+        Raises:
+            SourceError: the first picture is unreadable.
+        """
+        self._paths = paths
+        self._ids_palette = ids_palette
+        height, width = self._read(self._paths[0]).shape[:2]
+        self._info = VideoInfo(
+            width=width, height=height, fps=DEFAULT_FPS, frame_count=len(self._paths)
+        )
+
+    @property
+    def info(self) -> VideoInfo:
+        """Size of the first picture, and how many there are."""
+        return self._info
+
+    @property
+    def frames_lost(self) -> int:
+        """Always 0: an unreadable picture is an error."""
+        return 0
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Give every picture.
+
+        Raises:
+            SourceError: one cannot be read; the message names it.
+        """
+        for index, path in enumerate(self._paths):
+            yield Frame(
+                picture=self._read(path),
+                index=index,
+                timestamp_s=index / self._info.fps,
+                name=path.stem,
+            )
+
+    def close(self) -> None:
+        """Do nothing; no file stays open."""
+
+    def _read(self, path: Path) -> NDArray[np.uint8]:
+        if self._ids_palette is None:
+            return read_picture(path)
+        try:
+            return self._ids_palette.to_colours(read_ids(path))
+        except ContractError as error:
+            raise SourceError(f"{path}: {error}") from error
+
+
+def list_folder(folder: Path) -> list[Path]:
+    """Return a folder's pictures in natural order: ``frame2`` comes before ``frame10``.
+
+    Subfolders and hidden files are left out.
+
+    Raises:
+        SourceError: there are none, or two with the same stem.
+    """
+    try:
+        paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    except OSError as error:
+        raise SourceError(f"cannot list {folder}: {error.strerror}") from error
+    return _in_order(paths, f"{folder} holds no pictures ({', '.join(SUFFIXES)})")
+
+
+def list_matches(pattern: str) -> list[Path]:
+    """Return the pictures that match a glob, in natural order; ``**`` searches subfolders.
+
+    Raises:
+        SourceError: there are none, or two with the same stem.
+    """
+    path = Path(pattern)
+    paths = Path(path.anchor).glob(str(path.relative_to(path.anchor)))
+    return _in_order(paths, f"no picture matches {pattern} ({', '.join(SUFFIXES)})")
+
+
+def _in_order(paths: Iterable[Path], none: str) -> list[Path]:
+    pictures = [path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file()]
+    if not pictures:
+        raise SourceError(none)
+    stems: dict[str, Path] = {}
+    for path in pictures:
+        if (other := stems.setdefault(path.stem, path)) is not path:
+            raise SourceError(
+                f"{other} and {path.name} are two pictures whose translations would have the "
+                "same name"
+            )
+    return sorted(pictures, key=_natural)
+
+
+def read_picture(path: Path) -> NDArray[np.uint8]:
+    """Read a picture as (H, W, 3) uint8 BGR; grey, 16-bit and palette pictures are converted.
+
+    Raises:
+        SourceError: it cannot be read or is truncated.
+    """
+    return _decode(path, cv2.IMREAD_COLOR)
+
+
+def read_ids(path: Path) -> NDArray[np.uint8]:
+    """Read a single-channel 8-bit picture as (H, W) uint8 class ids.
+
+    Raises:
+        SourceError: it cannot be read, is truncated, or holds colours.
+    """
+    ids = _decode(path, cv2.IMREAD_UNCHANGED)
+    if ids.ndim != 2 or ids.dtype != np.uint8:
+        raise SourceError(
+            f"{path} is {ids.shape} {ids.dtype}, not single-channel 8-bit: it holds colours, not "
+            "class ids; leave --labels ids out"
+        )
+    return ids
+
+
+def _decode(path: Path, flags: int) -> NDArray[np.uint8]:
+    try:
+        content = path.read_bytes()
+        # OpenCV turns the missing half of a JPEG grey without a word, so look for its end first.
+        if not _is_whole(content):
+            raise SourceError(f"{path} is truncated")
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
+    except (OSError, cv2.error) as error:
+        reason = getattr(error, "strerror", None) or "OpenCV cannot decode it"
+        raise SourceError(f"cannot read {path}: {reason}") from error
+    if image is None:
+        raise SourceError(f"{path} is not a picture that can be read")
+    return np.asarray(image)
+
+
+def _is_whole(content: bytes) -> bool:
+    """Tell whether a picture reaches its own end mark; unknown formats are left to OpenCV."""
+    if content.startswith(b"\xff\xd8"):
+        return _jpeg_is_whole(content)
+    if content.startswith(b"\x89PNG"):
+        return b"IEND" in content[-1024:]
+    if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
+        return len(content) >= int.from_bytes(content[4:8], "little") + 8
+    if content.startswith(b"BM"):
+        return len(content) >= int.from_bytes(content[2:6], "little")
+    return True
+
+
+def _jpeg_is_whole(content: bytes) -> bool:
+    """Look for the end mark behind the first scan; thumbnails before it have marks of their own."""
+    position = 2
+    while content[position : position + 1] == b"\xff":
+        marker = content[position + 1 : position + 2]
+        length = int.from_bytes(content[position + 2 : position + 4], "big")
+        position += 2 + length
+        if marker == b"\xda":  # start of scan: compressed data, in which FF D9 cannot occur
+            return content.find(b"\xff\xd9", position) >= 0
+    return False
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    parts = re.split(r"(\d+)", str(path))  # text and digits take turns
+    return [(int(part), "") if part.isdecimal() else (0, part.lower()) for part in parts]

@@ -1,0 +1,104 @@
+"""Raw frames on stdin as a source, so that any segmenter can be piped in."""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import sys
+import time
+from typing import TYPE_CHECKING, NoReturn
+
+import numpy as np
+
+from p2p_runtime.errors import ContractError, SourceError
+from p2p_runtime.video.live import Captured
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from p2p_runtime.labels.palette import Palette
+
+__all__ = ["PipeCapture"]
+
+_POLL_S = 0.1
+
+_log = logging.getLogger(__name__)
+
+
+class PipeCapture:
+    """Frames without a header, one after the other; see :class:`p2p_runtime.video.live.Capture`."""
+
+    frame_count: int | None = None
+    finite: bool = True
+
+    def __init__(
+        self,
+        width: int,
+        height: int,
+        fps: float,
+        ids_palette: Palette | None,
+        descriptor: int | None = None,
+    ) -> None:
+        """Set it up; nothing is read yet.
+
+        Args:
+            width, height: size of the frames in pixels.
+            fps: frames a second.
+            ids_palette: a pixel is one byte, a class id to be painted with these colours; None
+                for three bytes, BGR.
+            descriptor: where to read; None for stdin.
+
+        Raises:
+            SourceError: stdin is a terminal.
+        """
+        self.fps, self.frames_lost = fps, 0
+        self._ids_palette = ids_palette
+        self._shape = (height, width) if ids_palette else (height, width, 3)
+        self._descriptor = sys.stdin.fileno() if descriptor is None else descriptor
+        self._buffer, self._filled = self._new_buffer(), 0
+        if os.isatty(self._descriptor):
+            raise SourceError("stdin is a terminal; pipe raw frames into it")
+
+    def read(self) -> Captured | None:
+        """Return the next frame once all of its bytes are there.
+
+        Raises:
+            EOFError: the writer has closed the pipe.
+            SourceError: a class id is outside the palette.
+        """
+        while self._filled < len(self._buffer):
+            readable, _, _ = select.select([self._descriptor], [], [], _POLL_S)
+            if not readable:
+                return None
+            count = os.readv(self._descriptor, [memoryview(self._buffer)[self._filled :]])
+            if count == 0:
+                self._end()
+            self._filled += count
+        start_s = time.perf_counter()
+        pixels = np.frombuffer(self._buffer, np.uint8).reshape(self._shape)
+        self._buffer, self._filled = self._new_buffer(), 0
+        return Captured(self._paint(pixels), (time.perf_counter() - start_s) * 1e3)
+
+    def close(self) -> None:
+        """Leave stdin open; it belongs to the process."""
+
+    def _new_buffer(self) -> bytearray:
+        return bytearray(int(np.prod(self._shape)))
+
+    def _paint(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if self._ids_palette is None:
+            return pixels
+        try:
+            return self._ids_palette.to_colours(pixels)
+        except ContractError as error:
+            raise SourceError(f"stdin: {error}") from error
+
+    def _end(self) -> NoReturn:
+        if self._filled:
+            self.frames_lost = 1
+            _log.warning(
+                "stdin ended within a frame: %d of %d bytes; do --size and --labels fit?",
+                self._filled, len(self._buffer),
+            )  # fmt: skip
+        raise EOFError

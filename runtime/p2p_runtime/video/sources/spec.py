@@ -1,0 +1,137 @@
+"""What the user typed, sorted into a kind before any decoder sees it.
+
+FFmpeg takes names like ``concat:a|b`` or a playlist as orders to open other files. Here a name is
+a number (a camera), ``-`` (frames on stdin), a URL of an allowed scheme, or a file, and nothing
+else.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from p2p_runtime.errors import SourceError
+from p2p_runtime.model.onnx_check import redact
+
+__all__ = ["LIVE_SCHEMES", "SourceKind", "SourceSpec", "parse_source"]
+
+LIVE_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "udp", "srt", "tcp")
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)(://|:|,)")
+_REFUSED = ("cache", "concat", "concatf", "crypto", "data", "fd", "file", "pipe", "subfile")
+_PLAYLISTS = (".m3u8", ".m3u", ".ffconcat", ".sdp", ".mpd")
+_PRINTABLE = re.compile(r"[!-~]+")
+
+
+class SourceKind(Enum):
+    """Where frames can come from."""
+
+    FILE = "a video file"
+    FOLDER = "a folder of pictures"
+    GLOB = "pictures that match a pattern"
+    PIPE = "raw frames on stdin"
+    CAMERA = "a camera"
+    URL = "a network stream"
+
+    @property
+    def live(self) -> bool:
+        """Whether frames come by themselves, in a time of their own."""
+        return self in (SourceKind.PIPE, SourceKind.CAMERA, SourceKind.URL)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceSpec:
+    """A source that may be opened.
+
+    Attributes:
+        kind: what it is.
+        text: as it was typed, passwords included.
+    """
+
+    kind: SourceKind
+    text: str
+
+    @property
+    def path(self) -> Path | None:
+        """The file or the folder; None for what is neither."""
+        return Path(self.text) if self.kind in (SourceKind.FILE, SourceKind.FOLDER) else None
+
+    @property
+    def name(self) -> str:
+        """The source for logs and reports, without passwords."""
+        if self.kind is SourceKind.CAMERA:
+            return f"camera {int(self.text)}"
+        return "stdin" if self.kind is SourceKind.PIPE else redact(self.text)
+
+    @property
+    def stem(self) -> str:
+        """A name for files that are made from it."""
+        if self.kind is SourceKind.FILE:
+            return Path(self.text).resolve().stem
+        if self.kind is SourceKind.FOLDER:
+            return Path(self.text).resolve().name
+        if self.kind is SourceKind.GLOB:
+            return "pictures"
+        if self.kind is SourceKind.URL:
+            return f"{urlsplit(self.text).scheme}-stream"
+        return self.name.replace(" ", "-")
+
+
+def parse_source(text: str) -> SourceSpec:
+    """Sort what was typed into a kind.
+
+    Raises:
+        SourceError: it is none of them: an order to FFmpeg, a playlist, a file that is not there.
+    """
+    if not text:
+        raise SourceError("no video was named")
+    if text == "-":
+        return SourceSpec(kind=SourceKind.PIPE, text=text)
+    if text.isascii() and text.isdecimal():
+        return SourceSpec(kind=SourceKind.CAMERA, text=text)
+    match = _SCHEME.match(text)
+    if match and match[2] == "://" and match[1].lower() in LIVE_SCHEMES:
+        _check_url(text)
+        return SourceSpec(kind=SourceKind.URL, text=text)
+    if match and (match[2] == "://" or match[1].lower() in _REFUSED):
+        raise SourceError(
+            f"{redact(text)!r} names a protocol ({match[1].lower()}) that is not read; there are "
+            f"{', '.join(LIVE_SCHEMES)}; for a file of that name, write ./ before it"
+        )
+    if text.lower().endswith(_PLAYLISTS):
+        raise SourceError(f"{text!r} is a playlist, which names other files; name a video file")
+    return SourceSpec(kind=_kind_of_path(text), text=text)
+
+
+def _check_url(text: str) -> None:
+    try:
+        parts = urlsplit(text)
+        addressed = bool(parts.hostname) or (parts.scheme == "udp" and parts.port is not None)
+    except ValueError as error:
+        raise SourceError(f"{redact(text)!r} is not a URL: {error}") from error
+    if not addressed or not _PRINTABLE.fullmatch(text):
+        raise SourceError(f"{redact(text)!r} is not a URL; write scheme://host:port/path")
+    if parts.path.lower().endswith(_PLAYLISTS):
+        raise SourceError(
+            f"{redact(text)} is a playlist, which names other places; name the stream itself"
+        )
+
+
+def _kind_of_path(text: str) -> SourceKind:
+    try:
+        path = Path(text)
+        if path.is_dir():
+            return SourceKind.FOLDER
+        if path.is_file():
+            return SourceKind.FILE
+        exists = path.exists()
+    except (OSError, ValueError) as error:  # too long, a NUL byte, no permission
+        raise SourceError(f"cannot read {text!r}: {error}") from error
+    if exists:
+        raise SourceError(f"{text} is neither a regular file nor a folder")
+    if set(text) & set("*?["):
+        return SourceKind.GLOB
+    raise SourceError(f"{text!r} does not exist")

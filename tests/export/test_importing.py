@@ -1,0 +1,133 @@
+"""p2p-export --from-pytorch-cyclegan-and-pix2pix, from a file to a bundle that runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from torch import nn
+
+from p2p_export.cli import main
+from p2p_runtime.files import write_bytes
+from p2p_runtime.model.contract import PixelContract
+from p2p_runtime.translate.translator import Translator
+from p2p_train.scenes import draw_scene
+from reference_networks import resnet, trained, unet, without_dropout
+
+FROM = "--from-pytorch-cyclegan-and-pix2pix"
+
+
+def invoke(*words: object):
+    """Run the command in this process."""
+    return CliRunner().invoke(main, [str(word) for word in words], catch_exceptions=False)
+
+
+def saved(network: nn.Module, folder: Path) -> Path:
+    """Save a network as that repository does."""
+    path = folder / "latest_net_G.pth"
+    torch.save(network.state_dict(), path)
+    return path
+
+
+def answer(network: nn.Module, frame: np.ndarray) -> np.ndarray:
+    """Run a network on one BGR frame as that repository would: RGB, mean and deviation 0.5."""
+    rgb = torch.from_numpy(frame[..., ::-1].copy()).permute(2, 0, 1)[None] / 255
+    with torch.inference_mode():
+        image = network((rgb - 0.5) / 0.5)[0]
+    rgb = ((image + 1) / 2 * 255).round().clamp(0, 255).to(torch.uint8)
+    return rgb.permute(1, 2, 0).numpy()[..., ::-1]
+
+
+def photos(folder: Path, count: int = 8) -> Path:
+    """Draw pictures that are no label maps."""
+    folder.mkdir()
+    for seed in range(count):
+        png = cv2.imencode(".png", draw_scene(seed, 64, 64)[1])[1]
+        write_bytes(folder / f"{seed}.png", png.tobytes())
+    return folder
+
+
+def test_a_unet_becomes_bundles_that_answer_as_the_repository(tmp_path: Path):
+    """fp32 and int8 of a BatchNorm U-Net with running statistics, on drawn label maps."""
+    network = trained(unet(7, 2, "batch"))
+    folder = tmp_path / "labels"
+    folder.mkdir()
+    for seed in range(12):
+        png = cv2.imencode(".png", draw_scene(seed, 128, 128)[0])[1]
+        write_bytes(folder / f"{seed}.png", png.tobytes())
+    words = ["--netG", "unet_128", "--statistics", "running", "--palette", "cityscapes"]
+    words += ["--int8", "--calibration", folder]
+    done = invoke(FROM, saved(network, tmp_path), *words)
+    assert done.exit_code == 0, done.stderr
+    assert "running statistics, no dropout" in done.stderr
+    assert "drawn street scenes" in done.stderr
+    frame = draw_scene(77, 128, 128)[0]
+    expected = answer(network, frame)
+    for precision, most in (("fp32", 1), ("int8", 16)):
+        with Translator.load(tmp_path / "export" / f"model-{precision}.onnx") as translator:
+            levels = np.abs(translator(frame).astype(int) - expected)
+        assert levels.max() <= most, precision
+    shown = invoke("--inspect", tmp_path / "export" / "model-fp32.onnx").stdout
+    assert "unet_128" in shown
+    assert "running statistics" in shown
+
+
+def test_a_resnet_with_frame_statistics_becomes_a_bundle(tmp_path: Path):
+    """What its test script computes, off-square, on pictures; the file names the function."""
+    network = without_dropout(trained(resnet(6, 2, "batch", dropout=True), size=64)).train()
+    words = ["--netG", "resnet_6blocks", "--input-size", "64x96", "--palette", "none"]
+    words += ["--frames", photos(tmp_path / "photos"), "--fp16", "--output", tmp_path / "out"]
+    done = invoke(FROM, saved(network, tmp_path), *words)
+    assert done.exit_code == 0, done.stderr
+    assert "each frame's own statistics, no dropout" in done.stderr
+    frame = draw_scene(77, 64, 96)[1]
+    expected = answer(network, frame)
+    for precision, most in (("fp32", 1), ("fp16", 6)):
+        with Translator.load(tmp_path / "out" / f"model-{precision}.onnx") as translator:
+            assert np.abs(translator(frame).astype(int) - expected).max() <= most, precision
+            assert translator.contract == PixelContract(
+                height=64, width=96, palette=None, direction="A to B"
+            )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([FROM, "g.pth"], "--palette"),
+        ([FROM, "g.pth", "--palette", "none"], "--frames DIR"),
+        ([FROM, "g.pth", "--palette", "camvid", "--judge", "g.pth"], "give a folder with --frames"),
+        ([FROM, "g.pth", "--palette", "martian"], "neither a preset"),
+        (["run", FROM, "g.pth", "--palette", "none"], "not both"),
+        (["--norm", "batch"], f"--norm describes a checkpoint of {FROM}"),
+        ([FROM, "g.pth", "--palette", "none", "--input-size", "192"], "multiples of 128"),
+        (
+            [FROM, "g.pth", "--palette", "none", "--netG", "resnet_6blocks", "--input-size", "66"],
+            "multiples of 4",
+        ),
+        (
+            [FROM, "g.pth", "--palette", "none", "--norm", "instance", "--statistics", "running"],
+            "no running statistics",
+        ),
+        (
+            f"{FROM} g.pth --palette none --netG resnet_6blocks --int8 --calibration .".split(),
+            "--int8 is for U-Nets",
+        ),
+        ([FROM, "g.pth", "--palette", "none", "--norm", "instance"], "It fits --netG unet_128"),
+        ([FROM, "missing.pth", "--palette", "none"], "does not exist"),
+    ],
+)
+def test_what_does_not_go_together_is_said_in_one_line(words, message, tmp_path, monkeypatch):
+    """Exit code 2, one line on stderr, and no folder is made."""
+    monkeypatch.chdir(tmp_path)
+    torch.save(unet(7, 1, "batch").state_dict(), "g.pth")
+    if "--netG" not in words and FROM in words:
+        words = [*words, "--netG", "unet_128"]
+    done = invoke(*words)
+    assert done.exit_code == 2
+    assert message in done.stderr.splitlines()[-1]
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert [path.name for path in tmp_path.iterdir()] == ["g.pth"]

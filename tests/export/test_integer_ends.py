@@ -1,0 +1,180 @@
+"""The generator as integer kernels want it computes what was trained, while it is in float."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from test_graph import kinds, signal
+from torch import nn
+
+from p2p_export.graph.integer_ends import (
+    IntegerGenerator,
+    Levels,
+    PixelCells,
+    PixelRows,
+    Shuffle,
+    Signals,
+    balance_last,
+    for_integers,
+    to_cells,
+    with_integer_ups,
+)
+from p2p_export.graph.pixel_generator import PixelGenerator, fold, swap_channels
+from p2p_export.importers.networks import RectifiedUNet
+from p2p_export.parity import run_torch
+from p2p_export.targets.onnx import to_onnx
+from p2p_train.networks.generator import UNetGenerator
+from p2p_train.networks.pixels import to_pixels, to_signal
+from toy_export import CONTRACT, toy_config, toy_frames, toy_generator
+
+
+def peaks(generator: UNetGenerator) -> tuple[float, float]:
+    """Return how far the last up's values and the skip beside them reach over the toy frames."""
+    features: list[torch.Tensor] = []
+    generator(to_signal(torch.from_numpy(toy_frames()), "bgr"), features)
+    return features[-1].abs().max().item(), generator.skip(features[0]).abs().max().item()
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+@pytest.mark.parametrize("whole", [True, False])
+def test_every_frame_comes_out_as_trained(norm, whole):
+    """Folded, balanced and rewritten, no pixel is further off than a rounding edge.
+
+    What the border adds in the whole form is seen everywhere in images as small as these.
+    """
+    generator = toy_generator(toy_config(norm=norm))
+    frames = toy_frames()
+    expected = run_torch(PixelGenerator(generator), frames).astype(int)
+    assert expected.std() > 10, "the comparison would prove nothing"
+    module = for_integers(generator, frames, whole=whole)
+    assert isinstance(module, IntegerGenerator if whole else PixelGenerator)
+    actual = run_torch(module, frames).astype(int)
+    assert actual.shape == expected.shape
+    assert np.abs(actual - expected).max() <= 1
+    assert (actual != expected).mean() < (0.03 if whole else 0.001)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_skip_that_is_rectified_is_balanced_as_it_is_seen(bias):
+    """A relative of the U-Net, whose skips lose their negative part, computes the same, too."""
+    torch.manual_seed(3)
+    generator = RectifiedUNet(ngf=4, downsamplings=5).eval()
+    if not bias:
+        generator.downs[0][0].bias = None
+    frames = toy_frames()
+    expected = run_torch(PixelGenerator(generator), frames).astype(int)
+    actual = run_torch(for_integers(generator, frames), frames).astype(int)
+    assert np.abs(actual - expected).max() <= 1
+
+
+def test_the_argument_is_left_as_it_is(generator):
+    """What was trained can be exported again."""
+    before = {name: value.clone() for name, value in generator.state_dict().items()}
+    for_integers(generator, toy_frames())
+    for name, value in generator.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+@torch.inference_mode()
+def test_the_last_layers_inputs_reach_equally_far(generator):
+    """One scale then serves both; what the generator computes stays."""
+    rewritten = with_integer_ups(swap_channels(fold(generator)))
+    up, skip = peaks(rewritten)
+    assert not 0.9 < up / skip < 1.1, "there is nothing to balance"
+    balanced = balance_last(rewritten, toy_frames())
+    up, skip = peaks(balanced)
+    assert skip == pytest.approx(up, rel=1e-4)
+    torch.testing.assert_close(balanced(signal()), rewritten(signal()), atol=1e-5, rtol=0)
+
+
+@torch.inference_mode()
+def test_a_dead_skip_is_left_alone(generator):
+    """Nothing is divided by zero."""
+    rewritten = with_integer_ups(swap_channels(fold(generator)))
+    for values in rewritten.downs[0][0].parameters():
+        values.zero_()
+    balanced = balance_last(rewritten, toy_frames())
+    assert torch.equal(balanced(signal()), rewritten(signal()))
+
+
+@torch.inference_mode()
+def test_signals_are_half_a_level_low():
+    """All 256 levels, and no two alike: the first convolution's bias makes up for the half."""
+    levels = torch.arange(256, dtype=torch.uint8).reshape(1, 256, 1, 1).expand(1, 256, 1, 3)
+    low = Signals()(levels) - to_signal(levels, "bgr").permute(0, 2, 3, 1)
+    torch.testing.assert_close(low, torch.full_like(low, -0.5 / 127.5), atol=1e-6, rtol=0)
+
+
+def test_levels_are_rounded_as_pixels_are():
+    """255 sigmoid(2x) is 127.5 tanh(x) + 127.5, and both round to the same level."""
+    x = torch.linspace(-8, 8, 30_003).reshape(1, 3, 1, -1)
+    expected = to_pixels(torch.tanh(x), "bgr").permute(0, 3, 1, 2)
+    actual = Levels()(torch.sigmoid(2 * x))
+    assert actual.dtype == torch.uint8
+    assert set(expected.unique().tolist()) == set(range(256))
+    difference = (actual.int() - expected.int()).abs()
+    assert difference.max() <= 1
+    assert (difference > 0).float().mean() < 0.001  # the two formulas at rounding edges
+    halves = torch.tensor([0.5, 1.5, 2.5, 253.5]) / 255
+    assert Levels()(halves).tolist() == [0, 2, 2, 254]
+
+
+@pytest.mark.parametrize(("height", "width"), [(2, 2), (8, 6)])
+def test_cells_of_pixels_are_what_rows_of_pixels_put_in_place(height, width):
+    """There and back gives the frame; the border is the level that stands for zero."""
+    frame = torch.randint(0, 256, (2, height, width, 3), dtype=torch.uint8)
+    cells = PixelCells()(frame)
+    assert cells.shape == (2, 12, height // 2 + 1, width // 2 + 1)
+    assert (cells[:, :6, 0] == 128).all()
+    assert (cells[:, 9:, :, -1] == 128).all()
+    spare = torch.zeros(2, 2, *cells.shape[2:], dtype=torch.uint8)
+    rows = torch.cat([cells[:, :6], spare, cells[:, 6:], spare], dim=1)
+    assert torch.equal(PixelRows()(rows), frame)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (4, 4), (3, 7)])
+def test_rows_of_pixels_are_the_shuffle(height, width):
+    """The same pixels in the same places, whatever stands in the spare channels."""
+    cells = torch.rand(2, 12, height + 1, width + 1)
+    expected = Shuffle()(cells).permute(0, 2, 3, 1)
+    spare = torch.full((2, 2, height + 1, width + 1), -9.0)
+    rows = torch.cat([cells[:, :6], spare, cells[:, 6:], spare], dim=1)
+    assert torch.equal(PixelRows()(rows), expected)
+
+
+def test_the_graph_begins_and_ends_in_integers(generator):
+    """Before the first convolution and after the levels nothing computes; bytes are moved."""
+    content = to_onnx(for_integers(generator, toy_frames()), CONTRACT)
+    graph = onnx.load_model_from_string(content).graph
+    names = [node.op_type for node in graph.node]
+    moves = {"Reshape", "Transpose", "Slice", "Pad"}
+    assert names.count("DequantizeLinear") == names.count("QuantizeLinear") == 1
+    assert set(names[: names.index("DequantizeLinear")]) <= moves
+    assert names[names.index("DequantizeLinear") + 1] == "Conv"
+    assert set(names[names.index("QuantizeLinear") + 1 :]) <= moves
+    assert "Tanh" not in names
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "size", "bias"),
+    [(3, 2, (4, 4), True), (5, 3, (1, 1), False), (2, 4, (3, 7), True), (1, 1, (16, 8), False)],
+)
+def test_cells_equal_the_transposed_convolution(inputs, outputs, size, bias):
+    """The 2x2 convolution with its shuffle is the ConvTranspose, to 1e-5, at any size."""
+    torch.manual_seed(1)
+    up = nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=bias)
+    image = torch.randn(2, inputs, *size)
+    torch.testing.assert_close(Shuffle()(to_cells(up)(image)), up(image), atol=1e-5, rtol=0)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_the_integer_rewrite_keeps_what_the_generator_computes(norm):
+    """No transposed convolution is left, and the signals differ by 1e-5 at most."""
+    folded = fold(toy_generator(toy_config(norm=norm)))
+    rewritten = with_integer_ups(folded)
+    assert nn.ConvTranspose2d not in kinds(rewritten)
+    torch.testing.assert_close(rewritten(signal()), folded(signal()), atol=1e-5, rtol=0)

@@ -1,0 +1,95 @@
+"""A bundle appears whole and proven, or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from p2p_export.targets import bundle as artefact
+from p2p_export.targets.bundle import publish
+from p2p_runtime.errors import BundleError, OutputError, ParityError
+
+
+def disturbed(graph: bytes, by: float) -> bytes:
+    """Return a graph with one weight of its first convolution changed."""
+    model = onnx.load_model_from_string(graph)
+    first = next(node for node in model.graph.node if node.op_type == "Conv")
+    tensor = next(one for one in model.graph.initializer if one.name == first.input[1])
+    weight = numpy_helper.to_array(tensor).copy()
+    weight[0, 0, 1, 1] += by
+    tensor.CopyFrom(numpy_helper.from_array(weight, tensor.name))
+    return model.SerializeToString()
+
+
+def models(folder: Path) -> list[str]:
+    """Return everything in a folder but the parity picture, hidden files too."""
+    return [path.name for path in folder.iterdir() if path.suffix != ".png"]
+
+
+def test_fault_31_one_wrong_weight_is_refused(graph, reference, tmp_path):
+    """A graph that computes something else is not published; a picture shows the worst frame."""
+    publish(tmp_path / "model.onnx", graph, reference, "fp32")
+    (tmp_path / "model.onnx").unlink()
+    with pytest.raises(ParityError, match="fp32 model does not compute what was trained"):
+        publish(tmp_path / "model.onnx", disturbed(graph, by=1.0), reference, "fp32")
+    assert models(tmp_path) == []
+    assert (tmp_path / "model-parity.png").is_file()
+
+
+def test_fault_31_a_refused_export_keeps_the_file_before_it(graph, reference, tmp_path):
+    """A good bundle is not lost to a bad export."""
+    path = tmp_path / "model.onnx"
+    publish(path, graph, reference, "fp32")
+    before = path.read_bytes()
+    with pytest.raises(ParityError):
+        publish(path, disturbed(graph, by=1.0), reference, "fp32")
+    assert path.read_bytes() == before
+
+
+def test_fault_30_a_full_disk_leaves_nothing(graph, reference, tmp_path, monkeypatch):
+    """When the bundle cannot be written to its end, no part of it stays."""
+    fsync = os.fsync
+
+    def full(descriptor: int) -> None:
+        if ".model.onnx." in str(Path(f"/proc/self/fd/{descriptor}").readlink()):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match="No space left on device"):
+        publish(tmp_path / "model.onnx", graph, reference, "fp32")
+    assert models(tmp_path) == []
+
+
+def test_fault_30_a_bundle_that_does_not_open_gets_no_name(graph, reference, tmp_path, monkeypatch):
+    """The very file is opened as a device would before it appears; damage is caught there."""
+    attach = artefact.attach
+
+    def damaged(graph: bytes, info: object) -> bytes:
+        content = bytearray(attach(graph, info))
+        content[len(content) // 2] ^= 0x40
+        return bytes(content)
+
+    monkeypatch.setattr(artefact, "attach", damaged)
+    with pytest.raises(BundleError, match="damaged"):
+        publish(tmp_path / "model.onnx", graph, reference, "fp32")
+    assert models(tmp_path) == []
+
+
+def test_the_golden_frame_is_the_exported_files_own(exported):
+    """What the runtime replays is what this file made of it, so an equal device scores at best."""
+    from p2p_runtime.engines import open_engine
+    from p2p_runtime.model.bundle import GoldenFrame, ModelBundle
+
+    for one in exported.values():
+        bundle = ModelBundle.load(one.path)
+        engine = open_engine(bundle, device="cpu")
+        golden = bundle.info.golden
+        image = engine.infer(GoldenFrame.draw(bundle.contract, golden.seed)[np.newaxis])[0]
+        assert golden.psnr_db(image) == float("inf")

@@ -1,0 +1,286 @@
+"""Frames in a codec's planes: they mean what FFmpeg says, and are repaired at least as well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from label_maps import COLOURS, contract_of, wrong
+from p2p_runtime.engines.base import Engine
+from p2p_runtime.labels.colorspace import DRIFTS, find_drift
+from p2p_runtime.labels.likelihood import NO_CLASS, PlanesEvidence, PlanesKey, _cells, _side_by_side
+from p2p_runtime.labels.palette import CITYSCAPES
+from p2p_runtime.labels.yuv import Planes, Storage, thinned, to_bgr
+from p2p_runtime.model import contract as contract_module
+from p2p_runtime.model.contract import PixelContract
+from p2p_runtime.translate.pipeline import run_pipeline
+from p2p_runtime.translate.preprocess import Fitter
+from p2p_runtime.translate.translator import Translator
+from p2p_runtime.video.sinks import NullSink
+from p2p_runtime.video.size_guard import SizeGuard
+from p2p_runtime.video.sources.decode import PixelReader
+from p2p_runtime.video.sources.videofile import VideoFileSource
+
+Image = NDArray[np.uint8]
+LIMITED_601 = Storage()
+STORAGES = [
+    Storage(matrix, levels) for matrix in ("BT.601", "BT.709") for levels in ("limited", "full")
+]
+
+
+def street(height: int = 120, width: int = 160) -> Image:
+    """Return a label map with slanted edges, a disc and a thin pole: (H, W, 3) uint8 BGR."""
+    ids = np.full((height, width), 18, np.uint8)
+    cv2.circle(ids, (3 * width // 4, height // 3), height // 4, 16, -1)
+    cv2.fillPoly(ids, [np.array([[0, height - 1], [70, 60], [90, 60], [width - 1, height - 1]])], 3)
+    cv2.ellipse(ids, (80, 85), (22, 13), 0, 0, 360, 21, -1)
+    ids[20:100, 30:33] = 13
+    return COLOURS[ids]
+
+
+def stored(image: Image, storage: Storage = LIMITED_601) -> Planes:
+    """Halve a picture's chroma and lose nothing else; odd sides are repeated."""
+    matrix, offset = storage.affine()
+    levels = np.clip(np.rint(image @ matrix + offset), 0, 255)
+    height, width = image.shape[:2]
+    even = np.pad(levels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    blocks = even.reshape(even.shape[0] // 2, 2, even.shape[1] // 2, 2, 3).mean(axis=(1, 3))
+    cb, cr = (np.rint(blocks[..., part]).astype(np.uint8) for part in (1, 2))
+    return Planes(levels[..., 0].astype(np.uint8), cb, cr, storage)
+
+
+@pytest.mark.parametrize("colours", [(2, 0), (2, 1), (2, 2), (1, 1), (1, 2), (5, 0), (6, 1)])
+@pytest.mark.parametrize("pixels", ["yuv420p", "yuvj420p"])
+def test_planes_mean_what_ffmpeg_takes_them_for(colours: tuple[int, int], pixels: str) -> None:
+    """Whatever a video says of its matrix and range, the colours are those of FFmpeg's BGR."""
+    levels = np.random.default_rng(0).integers((90, 112, 112), (180, 144, 144), (20, 3))
+    for luma, cb, cr in levels:
+        plane = np.full((12, 8), luma, np.uint8)
+        plane[8:10], plane[10:] = cb, cr
+        decoded: Any = av.VideoFrame.from_ndarray(plane, format=pixels)
+        decoded.colorspace, decoded.color_range = colours
+        planes, bgr = (PixelReader("a", None, planes=p)(decoded) for p in (True, False))
+        assert isinstance(planes, Planes)
+        assert isinstance(bgr, np.ndarray)
+        assert np.abs(planes.bgr().astype(int) - bgr).max() <= 2  # FFmpeg's tables round
+
+
+@pytest.mark.parametrize("pixels", ["yuv444p", "yuv422p", "bgr24", "gray"])
+def test_other_formats_come_as_bgr(pixels: str) -> None:
+    """Planes are for 4:2:0; what is stored otherwise is converted as ever."""
+    decoded = av.VideoFrame(16, 8, pixels)
+    assert isinstance(PixelReader("a", None, planes=True)(decoded), np.ndarray)
+
+
+def test_a_matrix_that_planes_do_not_know_comes_as_bgr() -> None:
+    """BT.2020 is FFmpeg's to convert."""
+    decoded: Any = av.VideoFrame(16, 8, "yuv420p")
+    decoded.colorspace = 9
+    assert isinstance(PixelReader("a", None, planes=True)(decoded), np.ndarray)
+
+
+def test_planes_are_given_only_to_those_who_ask(save_video: Callable[..., Path]) -> None:
+    """A source gives BGR by default; its planes are as large, and nearly the same colours."""
+    path = save_video("seg.mp4", [street()] * 2, "libx264")
+    bgr = next(iter(VideoFileSource(path)))
+    planes = next(iter(VideoFileSource(path, planes=True)))
+    assert isinstance(bgr.picture, np.ndarray)
+    assert isinstance(planes.picture, Planes)
+    assert planes.picture.shape == bgr.image.shape == planes.image.shape
+    assert np.abs(planes.image.astype(int) - bgr.image).mean() < 2
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    steps=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+)
+def test_a_thinned_frame_is_the_same_with_fewer_pixels(
+    size: tuple[int, int], steps: tuple[int, int]
+) -> None:
+    """Looking at every so many pixels shows what converting all of them would."""
+    noise = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
+    planes = stored(noise)
+    np.testing.assert_array_equal(thinned(planes, *steps), planes.bgr()[:: steps[0], :: steps[1]])
+
+
+def test_the_share_off_the_palette_is_that_of_bgr() -> None:
+    """A label map has none, another's colours are all off, and noise is told nearly alike."""
+    contract = contract_of(street())
+    assert contract.off_palette(stored(street())) < 0.03  # mixed along the edges
+    assert contract.off_palette(stored(np.full((64, 64, 3), (40, 110, 180), np.uint8))) == 1
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
+    planes = stored(noise.repeat(8, axis=0).repeat(8, axis=1))
+    assert contract.off_palette(planes) == pytest.approx(
+        contract.off_palette(planes.bgr()), abs=0.1
+    )
+
+
+@pytest.mark.parametrize("storage", STORAGES, ids=lambda s: f"{s.matrix} {s.levels}")
+def test_halved_chroma_is_nearly_undone(storage: Storage) -> None:
+    """From its planes a street comes back with few wrong pixels, however they are stored."""
+    truth = street()
+    planes = stored(truth, storage)
+    contract = contract_of(truth)
+    nearest = wrong(CITYSCAPES.snap(planes.bgr()), truth)
+    assert nearest > 0.01
+    assert wrong(contract.fit(planes), truth) < nearest / 4
+    assert wrong(contract.fit(planes), truth) <= wrong(contract.fit(planes.bgr()), truth)
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=30, deadline=None)
+def test_a_block_is_sure_when_its_darkest_and_lightest_pixels_are(seed: int) -> None:
+    """Both of the same class; here looked up one by one."""
+    chance = np.random.default_rng(seed)
+    seen = CITYSCAPES.colours_bgr()[[0, 1, 7, 21]].astype(np.float64)
+    key = PlanesKey(np.array([0, 1, 7, 21], np.uint8), seen, LIMITED_601)
+    matrix, offset = LIMITED_601.affine()
+    colours = (seen @ matrix + offset)[chance.integers(0, 4, (12, 16))]  # (h, w, 3)
+    cb, cr = (np.rint(colours[..., part]).astype(np.uint8) for part in (1, 2))
+    luma = colours[..., 0].repeat(2, axis=0).repeat(2, axis=1) + chance.normal(0, 9, (24, 32))
+    frame = Planes(np.clip(luma, 0, 255).astype(np.uint8), cb, cr, LIMITED_601)
+    blocks = frame.luma.reshape(12, 2, 16, 2)
+    classes = [
+        key.sure[_cells(luma, _side_by_side(cb, cr))] & 255
+        for luma in (blocks.min(axis=(1, 3)), blocks.max(axis=(1, 3)))
+    ]
+    expected = np.where(classes[0] == classes[1], classes[0], NO_CLASS)
+    found = PlanesEvidence(frame, key).sure_blocks()
+    np.testing.assert_array_equal(found, expected)
+    assert (found == NO_CLASS).any()
+    assert (found != NO_CLASS).any()
+
+
+def test_a_thin_pole_survives() -> None:
+    """Three pixels of pole are still a pole, and not eaten by what surrounds them."""
+    truth = street()
+    pole = (truth == COLOURS[13]).all(axis=-1)
+    repaired = contract_of(truth).fit(stored(truth))
+    assert (repaired[pole] == COLOURS[13]).all(axis=-1).mean() > 0.95
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4", "mjpeg", "libvpx-vp9"])
+def test_fault_62_planes_of_lossy_codecs_lose_few_labels(
+    codec: str, save_video: Callable[..., Path]
+) -> None:
+    """Whatever the codec, repair leaves half of what the nearest colour gets wrong, or less."""
+    truth = street()
+    path = save_video("seg.mkv", [truth] * 3, codec)
+    frame = next(iter(VideoFileSource(path, planes=True)))
+    assert isinstance(frame.picture, Planes)
+    left = wrong(contract_of(truth).fit(frame.picture), truth)
+    assert left <= wrong(CITYSCAPES.snap(frame.image), truth) / 2
+    assert left < 0.02
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    to=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+)
+def test_any_size_is_read_where_a_nearest_neighbour_resize_reads(
+    size: tuple[int, int], to: tuple[int, int]
+) -> None:
+    """Blocks of one class each: the classes are those of the pixels that cv2.resize picks."""
+    blocks = np.random.default_rng(0).integers(0, 29, (-(-size[0] // 8), -(-size[1] // 8)))
+    ids = blocks.astype(np.uint8).repeat(8, axis=0).repeat(8, axis=1)[: size[0], : size[1]]
+    contract = PixelContract(height=to[0], width=to[1], palette=CITYSCAPES)
+    expected = cv2.resize(ids, to[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+    np.testing.assert_array_equal(contract.read(stored(COLOURS[ids])), expected)
+
+
+@pytest.mark.parametrize("drift", DRIFTS, ids=lambda drift: drift.name or "none")
+def test_every_drift_of_planes_is_undone(drift: Any) -> None:
+    """A video whose storage was taken for another comes back, though BGR would clip it."""
+    parts = [part.split(" taken for ") for part in drift.name.split(" and ") if part]
+    matrix = next((part for part in parts if part[0].startswith("BT")), ["BT.601", "BT.601"])
+    levels = next((part for part in parts if not part[0].startswith("BT")), ["limited"] * 2)
+    truth = COLOURS[np.arange(48).reshape(6, 8) % 29].repeat(8, axis=0).repeat(8, axis=1)
+    right = stored(truth, Storage(matrix[0], levels[0]))
+    seen = Planes(right.luma, right.cb, right.cr, Storage(matrix[1], levels[1]))
+    fitter = Fitter(contract_of(truth))
+    found = fitter.look(seen)
+    assert found == find_drift(seen.bgr(), CITYSCAPES)
+    fitted = fitter.fit(seen, drift)
+    np.testing.assert_array_equal(fitted, truth)
+    assert fitter.off_palette(seen, drift) == 0
+
+
+def test_without_repair_planes_are_only_converted() -> None:
+    """``--no-snap`` shows the generator the frame as it is."""
+    planes = stored(street())
+    fitter = Fitter(contract_of(street()), snap=False)
+    assert not fitter.reads_planes
+    np.testing.assert_array_equal(fitter(planes), planes.bgr())
+    np.testing.assert_array_equal(fitter.repair(planes, DRIFTS[0]), planes.bgr())
+
+
+def test_a_stream_that_changes_its_size_goes_on_in_that_of_its_first_frame() -> None:
+    """Planes of another size are resized as BGR is: by nearest neighbour."""
+    guard = SizeGuard("a", width=160, height=120)
+    first, larger = stored(street()), stored(cv2.resize(street(), (320, 240)))
+    assert guard(first, 0) is first
+    resized = guard(larger, 1)
+    assert isinstance(resized, np.ndarray)
+    assert to_bgr(resized).shape == (120, 160, 3)
+
+
+class _Echo(Engine):
+    """Gives back what it is given."""
+
+    device = "cpu"
+
+    def infer(self, frames: Image) -> Image:
+        return frames
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+def test_a_run_of_a_video_never_turns_it_into_bgr(
+    save_video: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a label video, only the samples that are looked at become BGR; every frame is fitted."""
+    path = save_video("seg.mp4", [street()] * 4, "libx264")
+    read: list[Planes] = []
+    evidence = contract_module.PlanesEvidence
+    monkeypatch.setattr(
+        contract_module,
+        "PlanesEvidence",
+        lambda frame, key: read.append(frame) or evidence(frame, key),
+    )
+    sizes: list[int] = []
+    convert = Planes.bgr
+    monkeypatch.setattr(
+        Planes,
+        "bgr",
+        lambda self, *steps: sizes.append(convert(self, *steps).size) or convert(self, *steps),
+    )
+    contract = PixelContract(height=64, width=64, palette=CITYSCAPES)
+    with Translator(contract, _Echo(), reuse=None) as translator:
+        source = VideoFileSource(path, planes=translator.fitter.reads_planes)
+        report = run_pipeline(source, translator, NullSink())
+    assert report.frames_out == len(read) == 4
+    assert max(sizes) < street().size / 4
+
+
+def test_the_camvid_video_is_restored_from_its_planes(shared_data: Callable[[str], Path]) -> None:
+    """H.264 at crf 23 against its lossless twin: 99.4 %, and more than from BGR."""
+    lossy = VideoFileSource(shared_data("camvid_clip/seg.mp4"), planes=True)
+    lossless = VideoFileSource(shared_data("camvid_clip/seg_lossless.mkv"))
+    pairs = list(zip(lossy, lossless, strict=True))[::12]
+    contract = contract_of(pairs[0][1].image)
+    from_planes = [1 - wrong(contract.fit(a.picture), b.image) for a, b in pairs]
+    from_bgr = [1 - wrong(contract.fit(a.image), b.image) for a, b in pairs]
+    assert np.mean(from_planes) > 0.9935
+    assert np.mean(from_planes) > np.mean(from_bgr)

@@ -1,0 +1,244 @@
+"""What the inputs hold: palette colours, class ids or pictures; asked for, or found and said."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from p2p_runtime.errors import ConfigError, DatasetError
+from p2p_runtime.labels.palette import PRESETS, Palette, load_palette
+from p2p_train.config import TrainConfig
+
+from .decode import ID_MODES, read_ids, read_image
+from .layouts import Pair, PairIndex, find_pairs
+from .layouts.images import listed
+
+__all__ = ["Source", "choose_palette", "open_source"]
+
+logger = logging.getLogger(__name__)
+
+PALETTE_SHARE = 0.9
+SAMPLES = 16
+MOST_IDS = 64
+"""Single-channel inputs whose levels all lie below this look like class ids, not like photos."""
+
+VOID_LEVEL = 255
+"""Many data sets mark pixels without a class so."""
+
+SLOW_FILES = 500
+PRESET_NAMES = ", ".join(PRESETS)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """A data set and how to read its inputs.
+
+    Attributes:
+        pairs: where the pairs lie; their inputs are marked if they hold class ids.
+        palette: the colours of the inputs; None for inputs that are no label maps.
+        note: a sentence that says what was found, and how.
+    """
+
+    pairs: PairIndex
+    palette: Palette | None
+    note: str
+
+
+def open_source(config: TrainConfig) -> Source:
+    """Find the pairs that ``config`` describes and decide how their inputs are read.
+
+    Raises:
+        DatasetError: pairs are missing or broken, or more than one reading is possible; then the
+            message names the flag that decides.
+        ConfigError: the palette is unknown or malformed, or does not go with ``--labels``.
+    """
+    pairs = find_pairs(
+        Path(config.data),
+        input_side=config.input_side,
+        seed=config.seed,
+        input_dir=config.input_dir,
+        target_dir=config.target_dir,
+        allow_missing=config.allow_missing,
+    )
+    if _are_ids(config, pairs):
+        palette = load_palette(config.palette)
+        pairs = pairs.with_ids()
+        _check_ids([*pairs.train, *pairs.val], palette)
+        note = f"class ids of palette {palette.name}: {_first_classes(palette)}"
+        return Source(pairs=pairs, palette=palette, note=f"{pairs.layout}; {note}")
+    chosen, note = _own_palette(config, pairs) or choose_palette(config, pairs.train)
+    return Source(pairs=pairs, palette=chosen, note=f"{pairs.layout}; {note}")
+
+
+def choose_palette(config: TrainConfig, pairs: tuple[Pair, ...]) -> tuple[Palette | None, str]:
+    """Return the palette of coloured inputs, and a sentence that says how it was found.
+
+    ``auto`` takes the preset whose colours lie within 31 levels of at least 90 % of the pixels of
+    some inputs; when there is none, inputs are taken as pictures rather than label maps.
+
+    Raises:
+        ConfigError: a palette file is malformed.
+        DatasetError: an input is unreadable.
+    """
+    if config.palette == "none":
+        return None, "inputs are pictures, not label maps (--palette none)"
+    if config.palette != "auto":
+        palette = load_palette(config.palette)
+        return palette, f"colours of palette {palette.name}, {len(palette.classes)} classes"
+    inputs = [read_image(pair.input) for pair in _sample(pairs)]
+    shares = {
+        name: float(np.mean([palette.coverage(image) for image in inputs]))
+        for name, palette in PRESETS.items()
+    }
+    best = max(shares, key=lambda name: shares[name])
+    if shares[best] >= PALETTE_SHARE:
+        return PRESETS[best], (
+            f"palette {best} recognised: {shares[best]:.1%} of the pixels of {len(inputs)} inputs "
+            "lie near its colours"
+        )
+    return None, (
+        f"no known palette covers the inputs (best: {best} with {shares[best]:.1%}), so they are "
+        "taken as pictures and nothing is snapped; choose with --palette"
+    )
+
+
+def _are_ids(config: TrainConfig, pairs: PairIndex) -> bool:
+    """Decide whether inputs are class ids; whoever has them must name their palette."""
+    if config.labels == "ids":
+        if pairs.side_by_side:
+            raise ConfigError("--labels ids needs inputs in a folder of their own, not halves")
+        if config.palette in ("auto", "none"):
+            raise ConfigError(
+                f"--labels ids needs a palette: --palette {PRESET_NAMES} or FILE.json"
+            )
+        return True
+    if config.labels == "colour" or config.palette == "none" or pairs.side_by_side:
+        return False
+    files = [pair.input.path for pair in _sample(pairs.train)]
+    modes = {_mode(file) for file in files}
+    if not modes <= ID_MODES:
+        _refuse_ids_in_rgb(files)
+        return False
+    if config.palette == "auto":
+        if modes != {"P"} and _look_like_ids(files):
+            raise DatasetError(
+                f"the inputs ({files[0]} ...) look like class ids, and only you know their "
+                f"classes: --palette {PRESET_NAMES} or FILE.json, or none if they are pictures"
+            )
+        return False
+    return modes != {"P"} or not _used_colours(files) <= set(
+        load_palette(config.palette).colours_rgb
+    )
+
+
+def _refuse_ids_in_rgb(files: Sequence[Path]) -> None:
+    """Stop at ids that were stored as grey RGB: as colours, they would all be nearly black."""
+    grey = [file for file in files if _mode(file) == "RGB" and _is_grey(file)]
+    if grey and len(grey) == len(files) and _look_like_ids(files):
+        raise DatasetError(
+            f"the inputs ({files[0]} ...) are nearly black and grey: class ids stored as RGB? "
+            "Say which: --labels ids or --labels colour"
+        )
+
+
+def _look_like_ids(files: Sequence[Path]) -> bool:
+    highest = 0
+    for file in files:
+        if _is_jpeg(file):
+            return False
+        levels = read_ids(file)
+        highest = max(highest, int(levels[levels != VOID_LEVEL].max(initial=0)))
+    return 1 <= highest < MOST_IDS
+
+
+def _check_ids(pairs: Sequence[Pair], palette: Palette) -> None:
+    """Read every label map once and make sure that each id has a colour."""
+    if len(pairs) > SLOW_FILES:
+        logger.info("checking the class ids of %d files", len(pairs))
+    problems = []
+    for pair in pairs:
+        ids = read_ids(pair.input.path)
+        outside = ids[(ids < 0) | (ids >= len(palette.classes))]
+        if outside.size:
+            problems.append(f"id {int(outside[0])} in {pair.input.path}")
+    if problems:
+        raise DatasetError(
+            f"{len(problems)} of {len(pairs)} label maps hold ids outside palette "
+            f"{palette.name!r}, which has 0-{len(palette.classes) - 1}: "
+            f"{listed(problems, 'files')}; name the right palette, or --labels colour"
+        )
+
+
+def _own_palette(config: TrainConfig, pairs: PairIndex) -> tuple[Palette, str] | None:
+    """Return the palette that palette PNGs bring along, unless it is a preset's or a picture's."""
+    if config.palette != "auto" or pairs.side_by_side:
+        return None
+    files = [pair.input.path for pair in (*pairs.train, *pairs.val)]
+    if not all(_mode(file) == "P" for file in files):
+        return None
+    used: dict[int, tuple[int, int, int]] = {}
+    for file in files:
+        for index, colour in _used_entries(file).items():
+            if used.setdefault(index, colour) != colour:
+                raise DatasetError(
+                    f"{file} has another colour for id {index} than {files[0].parent} before it; "
+                    f"name a palette: --palette {PRESET_NAMES} or FILE.json"
+                )
+        if len(used) > MOST_IDS:  # a photo with few colours, not a label map
+            return None
+    colours = tuple(used[index] for index in sorted(used))
+    if any(set(colours) <= set(preset.colours_rgb) for preset in PRESETS.values()):
+        return None
+    if len(set(colours)) < len(colours):
+        raise DatasetError(
+            f"the palette PNGs in {files[0].parent} give two ids the same colour; "
+            f"name a palette: --palette {PRESET_NAMES} or FILE.json"
+        )
+    classes = tuple(f"class {index}" for index in sorted(used))
+    palette = Palette(name="own", classes=classes, colours_rgb=colours)
+    return palette, f"colours that the palette PNGs bring along, {len(classes)} classes"
+
+
+def _used_colours(files: Sequence[Path]) -> set[tuple[int, int, int]]:
+    return {colour for file in files for colour in _used_entries(file).values()}
+
+
+def _used_entries(file: Path) -> dict[int, tuple[int, int, int]]:
+    """Return the colour (red, green, blue) of each index that a palette PNG uses."""
+    ids = np.unique(read_ids(file))
+    with Image.open(file) as image:
+        levels = image.getpalette("RGB") or []
+    table = [*levels, *[0] * (768 - len(levels))]
+    return {int(i): (table[3 * i], table[3 * i + 1], table[3 * i + 2]) for i in ids}
+
+
+def _sample(pairs: tuple[Pair, ...]) -> tuple[Pair, ...]:
+    step = max(1, len(pairs) // SAMPLES)
+    return pairs[::step][:SAMPLES]
+
+
+def _mode(file: Path) -> str:
+    with Image.open(file) as image:
+        return image.mode
+
+
+def _is_jpeg(file: Path) -> bool:
+    with Image.open(file) as image:
+        return image.format == "JPEG"
+
+
+def _is_grey(file: Path) -> bool:
+    with Image.open(file) as image:
+        levels = np.asarray(image)
+    return bool((levels == levels[..., :1]).all())
+
+
+def _first_classes(palette: Palette) -> str:
+    """Spell out the first ids, so that a wrong order shows."""
+    first = [f"{index} {name}" for index, name in enumerate(palette.classes[:4])]
+    return ", ".join(first) + (" ..." if len(palette.classes) > 4 else "")

@@ -1,0 +1,155 @@
+"""Checkpoints: everything a run needs to go on, in one file that executes nothing.
+
+What makes the file safe stands in :mod:`p2p_train.tensorfile`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from p2p_runtime.errors import CheckpointError, ConfigError, ContractError
+from p2p_runtime.model.contract import PixelContract
+from p2p_train.config import TrainConfig
+from p2p_train.networks.generator import PatchDiscriminator, UNetGenerator
+from p2p_train.tensorfile import read_tensors, write_tensors
+
+__all__ = [
+    "Checkpoint",
+    "find_checkpoint",
+    "generator_in_words",
+    "load_weights",
+    "make_discriminator",
+    "make_generator",
+]
+
+CHECKPOINT_SCHEMA = 1
+State = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checkpoint:
+    """The state of a run after a step.
+
+    Attributes:
+        config: the run's settings; they rebuild both networks.
+        contract: how frames become the generator's input.
+        generator: the generator's state dict; what export ships.
+        frames: (N, H, W, 3) uint8 BGR, validation inputs for sample grids and parity checks.
+        progress: ``step``, ``epoch``, ``step_in_epoch``, ``images_seen``, ``best_l1`` ...
+        dataset: the dataset's fingerprint and size.
+        training: state dicts that only training needs (discriminator, Adam, random generators).
+    """
+
+    config: TrainConfig
+    contract: PixelContract
+    generator: State
+    frames: torch.Tensor
+    progress: dict[str, Any]
+    dataset: dict[str, Any]
+    training: State = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        """Write the checkpoint; the one before it is kept as ``<name>.previous.pt``.
+
+        Raises:
+            OutputError: it cannot be written; what stood at ``path`` still does.
+        """
+        content = {
+            "config": self.config.to_json(),
+            "contract": self.contract.to_json(),
+            "generator": self.generator,
+            "frames": self.frames,
+            "progress": self.progress,
+            "dataset": self.dataset,
+            "training": self.training,
+        }
+        write_tensors(path, content, schema=CHECKPOINT_SCHEMA, keep_previous=True)
+
+    @classmethod
+    def load(cls, path: Path) -> Checkpoint:
+        """Read and verify a checkpoint, onto the CPU.
+
+        Raises:
+            CheckpointError: it is missing, broken, altered, unsafe, or of another schema.
+        """
+        content = read_tensors(path, schema=CHECKPOINT_SCHEMA)
+        try:
+            return cls(
+                config=TrainConfig.from_json(content["config"]),
+                contract=PixelContract.from_json(content["contract"]),
+                **{name: content[name] for name in _STATES},
+            )
+        except (KeyError, ConfigError, ContractError) as error:
+            raise CheckpointError(f"{path} is not a complete checkpoint: {error}") from error
+
+
+_STATES = ("generator", "frames", "progress", "dataset", "training")
+
+
+def find_checkpoint(run_or_file: Path) -> Path:
+    """Return a run's ``best`` checkpoint, else its ``last``; a file stands for itself.
+
+    A file that is missing is returned, too: loading it says so.
+
+    Raises:
+        CheckpointError: the run has none.
+    """
+    if not run_or_file.is_dir():
+        return run_or_file
+    for name in ("best.pt", "last.pt"):
+        for path in (run_or_file / "checkpoints" / name, run_or_file / name):
+            if path.is_file():
+                return path
+    raise CheckpointError(f"{run_or_file} holds no checkpoints/best.pt or last.pt; train it first")
+
+
+def make_generator(config: TrainConfig) -> UNetGenerator:
+    """Build the generator that ``config`` describes, with fresh weights."""
+    return UNetGenerator(
+        ngf=config.ngf,
+        downsamplings=config.downsamplings,
+        max_width=config.max_width,
+        norm=config.norm,
+        norm_min_px=config.norm_min_px,
+        dropout=config.dropout,
+    )
+
+
+def generator_in_words(config: TrainConfig) -> str:
+    """Return the size of the generator that ``config`` describes, for people."""
+    with torch.device("meta"):  # no memory, no random numbers
+        generator = make_generator(config)
+    parameters = sum(parameter.numel() for parameter in generator.parameters())
+    macs = generator.multiplications(config.height, config.width)
+    return f"generator: {parameters / 1e6:.2f} M parameters, {macs / 1e9:.2f} GMAC an image"
+
+
+def make_discriminator(config: TrainConfig) -> PatchDiscriminator:
+    """Build the discriminator that ``config`` describes, with fresh weights."""
+    return PatchDiscriminator(ndf=config.ndf, norm=config.norm, spectral=config.spectral_norm)
+
+
+def load_weights(module: nn.Module, state: State, what: str) -> None:
+    """Load a state dict, strictly.
+
+    Raises:
+        CheckpointError: names or shapes differ; the message lists the first differences.
+    """
+    own = module.state_dict()
+    differences = [f"{key} is missing" for key in own if key not in state]
+    differences += [f"{key} is unknown" for key in state if key not in own]
+    differences += [
+        f"{key} has shape {tuple(state[key].shape)}, not {tuple(value.shape)}"
+        for key, value in own.items()
+        if key in state and state[key].shape != value.shape
+    ]
+    if differences:
+        shown = "; ".join(differences[:3])
+        more = f"; and {len(differences) - 3} more" if len(differences) > 3 else ""
+        raise CheckpointError(f"the {what} does not fit the checkpoint: {shown}{more}")
+    module.load_state_dict(state)
