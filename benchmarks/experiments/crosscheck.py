@@ -115,12 +115,12 @@ def main(
     """Time backends by p2p-bench and by whole processes, one right after the other."""
     setup_logging()
     from p2p_bench.machine import describe_machine
-    from p2p_bench.run import BenchRequest, bench
+    from p2p_bench.run import BenchOptions, bench
     from p2p_runtime.files import write_json
 
     machine = describe_machine(threads)
     names = tuple(backends.split(","))
-    request = BenchRequest(
+    request = BenchOptions(
         model=model, checkpoint=checkpoint, names=names, frames=frames, threads=threads
     )
     rows: dict[str, Any] = {}

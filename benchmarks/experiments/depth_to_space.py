@@ -8,13 +8,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from p2p_export.graph.integer_ends import Shuffle
+from p2p_export.graph.integer_ends import DepthToSpace
 
 __all__ = ["with_depth_to_space"]
 
 
 class _DepthToSpace(nn.Module):
-    """What :class:`.Shuffle` computes, exported as ONNX's DepthToSpace."""
+    """What :class:`.DepthToSpace` computes, exported as ONNX's DepthToSpace."""
 
     def forward(self, cells: torch.Tensor) -> torch.Tensor:
         """Turn (N, outputs * 4, H + 1, W + 1) cells into (N, outputs, 2H, 2W)."""
@@ -25,14 +25,16 @@ def with_depth_to_space(generator: nn.Module) -> nn.Module:
     """Return a copy of a generator with integer ups, its shuffles said in the operator's order.
 
     Args:
-        generator: one with :class:`.Shuffle` after its ups, wrapped or not.
+        generator: one with :class:`.DepthToSpace` after its ups, wrapped or not.
     """
     rewritten = copy.deepcopy(generator)
     for parent in rewritten.modules():
-        if isinstance(parent, nn.Sequential) and any(isinstance(one, Shuffle) for one in parent):
+        if isinstance(parent, nn.Sequential) and any(
+            isinstance(one, DepthToSpace) for one in parent
+        ):
             _reorder(parent[0])
             for index, layer in enumerate(parent):
-                if isinstance(layer, Shuffle):
+                if isinstance(layer, DepthToSpace):
                     parent[index] = _DepthToSpace()
     return rewritten
 

@@ -96,12 +96,12 @@ def measure_frames(
 
     import numpy as np
 
-    from p2p_runtime.labels.colorspace import DriftWatch
+    from p2p_runtime.labels.colorspace import ColorspaceWatch
 
     assert contract.palette is not None
     palette = contract.palette
     ids = palette.to_ids(truth)
-    watch = DriftWatch(palette)
+    watch = ColorspaceWatch(palette)
     drift = [watch.look(frame) for frame in decoded.pictures][-1]
     nearest = palette.to_ids(decoded.bgr)
     repaired, repaired_bgr = (
@@ -140,7 +140,7 @@ def measure_votes(
     """
     import numpy as np
 
-    from p2p_runtime.translate.preprocess import Fitter
+    from p2p_runtime.translate.preprocess import Preprocessor
 
     from .recoding import recode
 
@@ -150,7 +150,7 @@ def measure_votes(
     decoded = recode(truth, coding)
     results = {}
     for vote in VOTES:
-        fitter = Fitter(contract, vote=vote)
+        fitter = Preprocessor(contract, vote=vote)
         voted = contract.palette.to_ids(np.stack([fitter(frame) for frame in decoded.pictures]))
         flickers = (voted[1:] != voted[:-1]) & calm
         results[vote] = {

@@ -97,11 +97,11 @@ def main(
         torch_translate,
         validation_pairs,
     )
-    from p2p_train.segmentation import Judge
+    from p2p_train.segmentation import Segmenter
     from p2p_train.training.checkpoint import Checkpoint
 
     device = torch.device("cpu")
-    referee = Judge.load(judge, device)
+    referee = Segmenter.load(judge, device)
     scores: dict[str, dict[str, Any]] = {}
     for title, path in map(named_run, runs):
         checkpoint = Checkpoint.load(path)

@@ -95,10 +95,10 @@ def main(
     """Time a generator in torch, in every exported precision and in other runtimes."""
     setup_logging(verbose)
     require_extra("onnxruntime", "cpu")
-    from .run import BenchRequest, bench
+    from .run import BenchOptions, bench
 
     names = None if backends is None else tuple(name.strip() for name in backends.split(","))
-    report = bench(BenchRequest(names=names, **flags))
+    report = bench(BenchOptions(names=names, **flags))
     click.echo(report.to_table())
     report.save_json(json_file)
     if importlib.util.find_spec("matplotlib") is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from p2p_train.metrics import LabelFidelity
-from p2p_train.segmentation import Judge
+from p2p_train.segmentation import Segmenter
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +37,7 @@ def judge_images(
         CheckpointError: the judge cannot be read.
         ConfigError: it knows other labels.
     """
-    judge = Judge.load(path, torch.device("cpu"))
+    judge = Segmenter.load(path, torch.device("cpu"))
     judge.check_labels(contract)
     labels = frames.reshape(-1, *frames.shape[2:])
     scores = {}

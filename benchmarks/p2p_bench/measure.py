@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .process import Turn
+    from .process import Round
 
 __all__ = ["Latency", "Runner", "agreement_db", "measure"]
 
@@ -26,7 +26,7 @@ class Runner(Protocol):
     @property
     def name(self) -> str: ...  # noqa: D102
 
-    def take_turn(self, numbers: Sequence[int], warm_up: int) -> Turn:
+    def take_turn(self, numbers: Sequence[int], warm_up: int) -> Round:
         """Translate the batches of these numbers, after some untimed ones."""
         ...
 
@@ -73,7 +73,7 @@ def measure(runners: Sequence[Runner], frames: int, *, rounds: int = ROUNDS) -> 
         frames: how many; runners know them by number.
         rounds: how often the runners take turns.
     """
-    turns: dict[str, list[Turn]] = {runner.name: [] for runner in runners}
+    turns: dict[str, list[Round]] = {runner.name: [] for runner in runners}
     rounds = min(rounds, frames)
     for number in range(rounds):
         first = number % len(runners)
@@ -98,7 +98,7 @@ def agreement_db(images: NDArray[np.uint8], expected: NDArray[np.uint8]) -> floa
     return float((10 * np.log10(255.0**2 / np.maximum(squares, least))).mean())
 
 
-def _latency(name: str, turns: list[Turn], reference: list[Turn]) -> Latency:
+def _latency(name: str, turns: list[Round], reference: list[Round]) -> Latency:
     rounds = [np.array(turn.latencies_ms) for turn in turns]
     references = [np.array(turn.latencies_ms) for turn in reference]
     latencies_ms = np.concatenate(rounds)

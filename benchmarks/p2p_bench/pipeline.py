@@ -206,7 +206,7 @@ def _run(translator: Translator, video: Path, sink: str, folder: Path) -> RunRep
     from p2p_runtime.translate.pipeline import run_pipeline
     from p2p_runtime.video.sources import open_source
 
-    planes = translator.fitter.reads_planes
+    planes = translator.fitter.reads_yuv
     with (
         contextlib.closing(open_source(str(video), planes=planes)) as source,
         _sink(sink, source, folder) as open,

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from .backends import Backend
 
-__all__ = ["Birth", "Contender", "Missing", "Turn"]
+__all__ = ["BackendProcess", "Round", "StartupTimes", "Unavailable"]
 
 PR_SET_PDEATHSIG = 1
 FAREWELL_S = 10.0
@@ -43,14 +43,14 @@ PATIENCE_S = 900.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Missing:
+class Unavailable:
     """Why a backend is not measured."""
 
     reason: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Birth:
+class StartupTimes:
     """What it takes until a backend is warm.
 
     Attributes:
@@ -64,7 +64,7 @@ class Birth:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Turn:
+class Round:
     """A backend's turn.
 
     Attributes:
@@ -76,7 +76,7 @@ class Turn:
     cpu_ms: float
 
 
-class Contender:
+class BackendProcess:
     """A backend in a process of its own; a context manager, which ends the process.
 
     Attributes:
@@ -102,7 +102,7 @@ class Contender:
             target=_serve, args=(self._its_pipe, backend, path, threads, os.getpid()), daemon=True
         )
 
-    def __enter__(self) -> Contender:
+    def __enter__(self) -> BackendProcess:
         return self
 
     def __exit__(
@@ -119,7 +119,7 @@ class Contender:
             self._process.kill()
             self._process.join()
 
-    def start(self) -> Birth | Missing:
+    def start(self) -> StartupTimes | Unavailable:
         """Start the process, load the model, translate two frames; then stop it.
 
         Raises:
@@ -129,17 +129,17 @@ class Contender:
         self._process.start()
         self._its_pipe.close()
         opened = self._answer()
-        if isinstance(opened, Missing):
+        if isinstance(opened, Unavailable):
             return opened
         start_ms = (opened - started_s) * 1e3
         self._pipe.send(("keep", self._frames))
         self._answer()
         first, second = (self._ask("turn", [0]).latencies_ms[0] for _ in range(2))
-        return Birth(start_ms=start_ms, first_ms=first, second_ms=second)
+        return StartupTimes(start_ms=start_ms, first_ms=first, second_ms=second)
 
-    def take_turn(self, numbers: Sequence[int], warm_up: int) -> Turn:
+    def take_turn(self, numbers: Sequence[int], warm_up: int) -> Round:
         """Translate the batches of these numbers, after some untimed ones."""
-        turn: Turn = self._ask("turn", list(numbers), warm_up)
+        turn: Round = self._ask("turn", list(numbers), warm_up)
         return turn
 
     def images(self, numbers: Sequence[int]) -> NDArray[np.uint8]:
@@ -191,7 +191,7 @@ class _Bench:
     def keep(self, frames: NDArray[np.uint8]) -> None:
         self._frames = frames
 
-    def turn(self, numbers: list[int], warm_up: int = 0) -> Turn:
+    def turn(self, numbers: list[int], warm_up: int = 0) -> Round:
         for _ in range(warm_up):
             self._engine.infer(self._frames[numbers[0]])
         latencies_ms = []
@@ -202,7 +202,7 @@ class _Bench:
             self._engine.infer(frames)
             latencies_ms.append((time.perf_counter() - start_s) * 1e3)
         cpu_ms = (time.process_time() - cpu_s) * 1e3
-        return Turn(latencies_ms=tuple(latencies_ms), cpu_ms=cpu_ms)
+        return Round(latencies_ms=tuple(latencies_ms), cpu_ms=cpu_ms)
 
     def images(self, numbers: list[int]) -> NDArray[np.uint8]:
         import numpy as np
@@ -222,7 +222,7 @@ def _serve(pipe: Connection, backend: Backend, path: Path, threads: int, parent:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
         try:
             if reason := backend.missing():
-                pipe.send(Missing(reason=reason))
+                pipe.send(Unavailable(reason=reason))
                 return
             bench = _Bench(backend.open(path, threads))
             pipe.send(time.monotonic())

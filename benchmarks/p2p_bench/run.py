@@ -19,14 +19,14 @@ from .inputs import bench_frames
 from .machine import describe_machine
 from .macs import unet_macs
 from .measure import Latency, agreement_db, measure
-from .process import Birth, Contender, Missing
+from .process import BackendProcess, StartupTimes, Unavailable
 from .report import BenchReport, Row
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["BenchRequest", "bench", "compare", "gmac_of"]
+__all__ = ["BenchOptions", "bench", "compare", "gmac_of"]
 
 COMPARED = 8
 """Frames whose images are compared with the reference's."""
@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class BenchRequest:
+class BenchOptions:
     """What the user asked for.
 
     Attributes:
@@ -62,7 +62,7 @@ class BenchRequest:
     judge: Path | None = None
 
 
-def bench(request: BenchRequest) -> BenchReport:
+def bench(request: BenchOptions) -> BenchReport:
     """Measure every backend that was asked for and is there.
 
     Raises:
@@ -152,8 +152,8 @@ class _Started:
 
     backend: Backend
     path: Path
-    contender: Contender
-    birth: Birth
+    contender: BackendProcess
+    birth: StartupTimes
 
     @property
     def name(self) -> str:
@@ -182,9 +182,9 @@ def _start(
     path = files.find(backend.needs)
     if path is None:
         return _absent(backend, f"there is no {backend.needs} of this generator here")
-    contender = processes.enter_context(Contender(backend, path, frames, threads))
+    contender = processes.enter_context(BackendProcess(backend, path, frames, threads))
     birth = contender.start()
-    if isinstance(birth, Missing):
+    if isinstance(birth, Unavailable):
         return _absent(backend, birth.reason)
     _log.info(
         "%s: loaded after %.1f s, first frame %.0f ms",

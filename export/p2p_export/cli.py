@@ -10,7 +10,7 @@ import click
 
 from p2p_runtime.console import P2PCommand, require_extra, setup_logging
 
-from .importers.options import foreign_flags, take_foreign
+from .importers.options import importer_options, take_importer_options
 
 __all__ = ["main"]
 
@@ -91,7 +91,7 @@ _FOLDER = click.Path(path_type=Path)
     type=_FOLDER,
     help="Show what a bundle is: contract, graph, origin, parity.",
 )
-@foreign_flags
+@importer_options
 @click.option("-v", "--verbose", is_flag=True, help="Say more on stderr.")
 def main(inspect: Path | None, verbose: bool, **flags: Any) -> None:
     """Export a trained generator to ONNX, and prove it against torch."""
@@ -108,17 +108,17 @@ def main(inspect: Path | None, verbose: bool, **flags: Any) -> None:
     from p2p_train.devices import peak_memory_mib
 
     from .exporting import export
-    from .importers.importing import ForeignCheckpoint, export_foreign
-    from .options import ExportRequest
+    from .importers.importing import ImportedCheckpoint, export_imported
+    from .options import ExportOptions
     from .table import table
-    from .targets.tensorrt import EngineRequest
+    from .targets.tensorrt import EngineOptions
 
-    foreign = take_foreign(flags)
-    engines = EngineRequest(**{name: flags.pop(name) for name in ENGINE_FLAGS})
-    request = ExportRequest(engines=engines, **flags)
+    foreign = take_importer_options(flags)
+    engines = EngineOptions(**{name: flags.pop(name) for name in ENGINE_FLAGS})
+    request = ExportOptions(engines=engines, **flags)
     if foreign is None:
         artefacts = export(request)
     else:
-        artefacts = export_foreign(ForeignCheckpoint.from_flags(**foreign), request)
+        artefacts = export_imported(ImportedCheckpoint.from_flags(**foreign), request)
     click.echo(table(artefacts))
     click.echo(f"{time.monotonic() - started_s:.0f} s, peak memory {peak_memory_mib():.0f} MiB")

@@ -26,9 +26,9 @@ from .frames import read_inputs, top_up
 from .graph.int8 import calibration_frames
 from .graph.pixel_generator import PixelGenerator
 from .graph.precision import Graph, fp16_graph, fp32_graph, int8_graph
-from .options import INT8_FOR_ENGINES, ExportRequest, find_checkpoint
+from .options import INT8_FOR_ENGINES, ExportOptions, find_checkpoint
 from .parity import run_torch
-from .targets.bundle import Artefact, Reference, publish
+from .targets.bundle import Reference, WrittenBundle, write_bundle
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,14 +38,14 @@ if TYPE_CHECKING:
     from p2p_train.config import TrainConfig
     from p2p_train.networks.generator import UNetGenerator
 
-__all__ = ["MAX_FRAMES", "export", "publish_all"]
+__all__ = ["MAX_FRAMES", "export", "write_bundles"]
 
 MAX_FRAMES = 16
 
 _log = logging.getLogger(__name__)
 
 
-def export(request: ExportRequest) -> list[Artefact]:
+def export(request: ExportOptions) -> list[WrittenBundle]:
     """Export a checkpoint in every precision that was asked for.
 
     Each file appears only when it has passed. ``parity.json`` beside them holds the figures, unless
@@ -68,16 +68,16 @@ def export(request: ExportRequest) -> list[Artefact]:
     load_weights(generator, checkpoint.generator, "generator")
     _log.info("exporting %s in eval mode: running statistics, no dropout", path)
     reference = _reference(checkpoint, generator, path, request)
-    return publish_all(generator, reference, checkpoint.config, targets, request)
+    return write_bundles(generator, reference, checkpoint.config, targets, request)
 
 
-def publish_all(
+def write_bundles(
     generator: nn.Module,
     reference: Reference,
     config: TrainConfig,
     targets: dict[str, Path],
-    request: ExportRequest,
-) -> list[Artefact]:
+    request: ExportOptions,
+) -> list[WrittenBundle]:
     """Make, prove and write every file that was asked for.
 
     Args:
@@ -91,13 +91,13 @@ def publish_all(
         ParityError, OutputError, EngineBuildError: as for :func:`export`.
     """
     folder = next(iter(targets.values())).parent
-    done: list[Artefact] = []
+    done: list[WrittenBundle] = []
     for precision, target in targets.items():
         _log.info("%s: making the graph", precision)
         graph = _make_graph(precision, generator, reference, request, config, folder)
         _log.info("%s: comparing %d frames with torch", precision, len(reference.frames))
         kind = precision.partition("-")[0]
-        done.append(publish(target, graph.content, reference, kind, graph.notes))
+        done.append(write_bundle(target, graph.content, reference, kind, graph.notes))
         if target != request.output:
             _write_figures(folder, done)
     _warn_of_others(folder, done, reference.provenance["checkpoint_sha256"])
@@ -105,7 +105,7 @@ def publish_all(
 
 
 def _reference(
-    checkpoint: Checkpoint, generator: UNetGenerator, path: Path, request: ExportRequest
+    checkpoint: Checkpoint, generator: UNetGenerator, path: Path, request: ExportOptions
 ) -> Reference:
     """Run the torch module, as it was trained, on the frames of the parity check."""
     config = checkpoint.config
@@ -155,7 +155,7 @@ def _make_graph(
     precision: str,
     generator: nn.Module,
     reference: Reference,
-    request: ExportRequest,
+    request: ExportOptions,
     config: TrainConfig,
     scratch: Path,
 ) -> Graph:
@@ -169,12 +169,12 @@ def _make_graph(
     return replace(graph, notes=(said, *graph.notes))
 
 
-def _write_figures(folder: Path, done: list[Artefact]) -> None:
+def _write_figures(folder: Path, done: list[WrittenBundle]) -> None:
     figures = {artefact.path.name: artefact.report.to_json() for artefact in done}
     write_json(folder / "parity.json", figures)
 
 
-def _warn_of_others(folder: Path, done: list[Artefact], checkpoint_sha256: str) -> None:
+def _warn_of_others(folder: Path, done: list[WrittenBundle], checkpoint_sha256: str) -> None:
     """Point at bundles that an earlier export left: p2p-run may prefer one of them."""
     for path in sorted(set(folder.glob("model-*.onnx")) - {artefact.path for artefact in done}):
         try:
@@ -186,7 +186,7 @@ def _warn_of_others(folder: Path, done: list[Artefact], checkpoint_sha256: str) 
             _log.warning("%s is of another checkpoint; export it again or remove it", path)
 
 
-def _with_engines(done: dict[str, Artefact], request: ExportRequest) -> list[Artefact]:
+def _with_engines(done: dict[str, WrittenBundle], request: ExportOptions) -> list[WrittenBundle]:
     """Build the engines of every file that TensorRT reads; that excludes int8 for other kernels."""
     if not request.engines:
         return list(done.values())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from p2p_train.metrics import LabelFidelity, confusion_matrix
-from p2p_train.segmentation import Judge
+from p2p_train.segmentation import Segmenter
 
 from .frames import read_inputs
 from .graph.pixel_generator import PixelGenerator
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from p2p_runtime.model.contract import PixelContract
     from p2p_train.config import TrainConfig
 
-    from .options import ExportRequest
+    from .options import ExportOptions
 
 __all__ = ["JUDGED_FRAMES", "LabelCheck", "check_labels"]
 
@@ -50,7 +50,9 @@ class LabelCheck:
         trained: label fidelity of the torch module's images.
     """
 
-    def __init__(self, judge: Judge, frames: NDArray[np.uint8], images: NDArray[np.uint8]) -> None:
+    def __init__(
+        self, judge: Segmenter, frames: NDArray[np.uint8], images: NDArray[np.uint8]
+    ) -> None:
         self._judge = judge
         self._wanted = judge.label_ids(frames)
         self.frames = frames
@@ -63,7 +65,7 @@ class LabelCheck:
 
 
 def check_labels(
-    request: ExportRequest, generator: nn.Module, contract: PixelContract, config: TrainConfig
+    request: ExportOptions, generator: nn.Module, contract: PixelContract, config: TrainConfig
 ) -> LabelCheck | None:
     """Ask the judge that the user named, if any, about the torch module's images.
 
@@ -80,7 +82,7 @@ def check_labels(
     """
     if request.judge is None:
         return None
-    judge = Judge.load(request.judge, torch.device("cpu"))
+    judge = Segmenter.load(request.judge, torch.device("cpu"))
     judge.check_labels(contract)
     folder = request.frames or Path(config.data)
     frames = read_inputs(folder, config, contract, limit=JUDGED_FRAMES, part="val")

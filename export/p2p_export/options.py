@@ -10,9 +10,9 @@ from p2p_runtime.errors import CheckpointError, ConfigError
 from p2p_train.training.checkpoint import find_checkpoint as checkpoint_of
 
 from .graph.int8 import PROFILES
-from .targets.tensorrt import EngineRequest
+from .targets.tensorrt import EngineOptions
 
-__all__ = ["INT8_FOR_ENGINES", "ExportRequest", "find_checkpoint"]
+__all__ = ["INT8_FOR_ENGINES", "ExportOptions", "find_checkpoint"]
 
 RUNS = Path("runs")
 INT8_FOR_ENGINES = "int8-tensorrt"
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ExportRequest:
+class ExportOptions:
     """What the user asked for.
 
     Attributes:
@@ -46,7 +46,7 @@ class ExportRequest:
     frames: Path | None = None
     judge: Path | None = None
     force: bool = False
-    engines: EngineRequest = field(default_factory=EngineRequest)
+    engines: EngineOptions = field(default_factory=EngineOptions)
 
     def __post_init__(self) -> None:
         if self.int8_profile not in PROFILES:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .parity import ParityReport
-    from .targets.bundle import Artefact
+    from .targets.bundle import WrittenBundle
 
 __all__ = ["table"]
 
 
-def table(artefacts: list[Artefact]) -> str:
+def table(artefacts: list[WrittenBundle]) -> str:
     """Return a row for each bundle with its parity figures, then a line for each engine."""
     judged = any(artefact.report.fidelity for artefact in artefacts)
     rows = [

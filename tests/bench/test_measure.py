@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from p2p_bench.measure import WARM_UP, agreement_db, measure
-from p2p_bench.process import Turn
+from p2p_bench.process import Round
 
 
 class FakeRunner:
@@ -19,12 +19,12 @@ class FakeRunner:
         self.numbers: list[int] = []
         self.warm_ups: list[int] = []
 
-    def take_turn(self, numbers: Sequence[int], warm_up: int) -> Turn:
+    def take_turn(self, numbers: Sequence[int], warm_up: int) -> Round:
         self.turns.append(self.name)
         self.numbers += numbers
         self.warm_ups.append(warm_up)
         latencies_ms = tuple(self.ms(number) for number in numbers)
-        return Turn(latencies_ms=latencies_ms, cpu_ms=2 * sum(latencies_ms))
+        return Round(latencies_ms=latencies_ms, cpu_ms=2 * sum(latencies_ms))
 
 
 @pytest.fixture

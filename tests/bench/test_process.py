@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from p2p_bench.process import Birth, Contender, Missing
+from p2p_bench.process import BackendProcess, StartupTimes, Unavailable
 from p2p_runtime.errors import DeviceUnavailableError, EngineError
 from toy_backends import ToyBackend
 
@@ -18,12 +18,12 @@ FRAMES = np.arange(3, dtype=np.uint8)[:, None, None, None, None] * np.ones((2, 4
 NOWHERE = Path("nowhere.onnx")
 
 
-def contender(**settings) -> Contender:
+def contender(**settings) -> BackendProcess:
     """Return a toy that is not started yet."""
-    return Contender(ToyBackend(name="toy", **settings), NOWHERE, FRAMES, threads=1)
+    return BackendProcess(ToyBackend(name="toy", **settings), NOWHERE, FRAMES, threads=1)
 
 
-def state_of(process: Contender) -> str:
+def state_of(process: BackendProcess) -> str:
     """Return Linux's letter for what a process does."""
     stat = Path(f"/proc/{process._pid()}/stat").read_text()
     return stat.rpartition(")")[2].split()[0]
@@ -33,7 +33,7 @@ def test_a_backend_is_born_and_takes_turns(capfd):
     """The parent learns latencies, CPU time, memory and images; libraries cannot touch stdout."""
     with contender(add=5) as toy:
         birth = toy.start()
-        assert isinstance(birth, Birth)
+        assert isinstance(birth, StartupTimes)
         assert birth.start_ms > 0
         turn = toy.take_turn([0, 2], 1)
         assert len(turn.latencies_ms) == 2
@@ -72,7 +72,7 @@ def test_a_process_ends_with_its_contender():
 def test_what_is_missing_is_a_reason_not_an_error():
     """A backend that this machine cannot run says why."""
     with contender(reason="no such chip") as toy:
-        assert toy.start() == Missing(reason="no such chip")
+        assert toy.start() == Unavailable(reason="no such chip")
 
 
 def test_a_fall_back_is_an_error_that_names_the_backend():

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from experiments.recoding import CODINGS, DRIFTED, Coding, recode
 from experiments.repair import _draw, main, measure_coding, measure_votes
-from p2p_runtime.labels.colorspace import find_drift
+from p2p_runtime.labels.colorspace import find_mismatch
 from p2p_runtime.labels.palette import CITYSCAPES
 from p2p_runtime.model.contract import PixelContract
 
@@ -45,8 +45,8 @@ def test_an_encoders_wrong_colours_are_recognised(drifted: Coding) -> None:
     """What FFmpeg stores by another matrix or range, and says nothing of, is found and undone."""
     truth = _draw(2)
     decoded = recode(truth, drifted)
-    assert find_drift(decoded.bgr[0], CITYSCAPES).name
-    assert find_drift(decoded.pictures[0], CITYSCAPES).name
+    assert find_mismatch(decoded.bgr[0], CITYSCAPES).name
+    assert find_mismatch(decoded.pictures[0], CITYSCAPES).name
     row = measure_coding(truth, drifted, CONTRACT)
     assert row.repaired > row.nearest
     assert row.repaired > 0.985

@@ -12,9 +12,9 @@ from p2p_export import exporting
 from p2p_export.exporting import export
 from p2p_export.graph.pixel_generator import PixelGenerator
 from p2p_export.graph.precision import Graph
-from p2p_export.options import ExportRequest
+from p2p_export.options import ExportOptions
 from p2p_export.parity import run_torch
-from p2p_export.targets.bundle import Artefact, Reference
+from p2p_export.targets.bundle import Reference, WrittenBundle
 from p2p_runtime.files import write_bytes
 from p2p_train.networks.generator import UNetGenerator
 from toy_export import CONTRACT, toy_config, toy_frames, toy_generator, write_checkpoint
@@ -64,14 +64,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def exported(run: Path, inputs: Path) -> dict[str, Artefact]:
+def exported(run: Path, inputs: Path) -> dict[str, WrittenBundle]:
     """Return the run's bundles in all three precisions, in ``RUN/export/``."""
-    request = ExportRequest(source=run, fp16=True, int8=True, calibration=inputs)
+    request = ExportOptions(source=run, fp16=True, int8=True, calibration=inputs)
     return {artefact.report.precision: artefact for artefact in export(request)}
 
 
 @pytest.fixture(scope="session")
-def graph(exported: dict[str, Artefact]) -> bytes:
+def graph(exported: dict[str, WrittenBundle]) -> bytes:
     """Return the fp32 graph without its metadata."""
     import onnx
 

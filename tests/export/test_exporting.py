@@ -9,7 +9,7 @@ import pytest
 
 from p2p_export import exporting
 from p2p_export.exporting import export
-from p2p_export.options import ExportRequest, find_checkpoint
+from p2p_export.options import ExportOptions, find_checkpoint
 from p2p_runtime.errors import CheckpointError, ConfigError, ParityError
 
 
@@ -44,7 +44,7 @@ def test_a_missing_checkpoint_is_said_in_one_line(source, tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(CheckpointError, match=r"train|does not exist"):
-        export(ExportRequest(source=source))
+        export(ExportOptions(source=source))
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
 
 
@@ -52,7 +52,7 @@ def test_files_go_beside_the_checkpoints(tmp_path):
     """By default a run's export folder is filled; its files may be replaced."""
     checkpoint = touch(tmp_path / "checkpoints" / "best.pt")
     touch(tmp_path / "export" / "model-fp32.onnx")
-    targets = ExportRequest(fp16=True).targets(checkpoint)
+    targets = ExportOptions(fp16=True).targets(checkpoint)
     assert targets == {
         name: tmp_path / "export" / f"model-{name}.onnx" for name in ("fp32", "fp16")
     }
@@ -65,36 +65,36 @@ def test_files_of_others_need_force(name, tmp_path):
     there = touch(tmp_path / "other" / name)
     output = there if name == "model.onnx" else there.parent
     with pytest.raises(ConfigError, match="--force"):
-        ExportRequest(output=output).targets(checkpoint)
-    assert ExportRequest(output=output, force=True).targets(checkpoint) == {"fp32": there}
+        ExportOptions(output=output).targets(checkpoint)
+    assert ExportOptions(output=output, force=True).targets(checkpoint) == {"fp32": there}
 
 
 def test_a_file_name_means_one_precision(tmp_path):
     """--output model.onnx --fp16 writes that one file; two precisions need a folder."""
-    request = ExportRequest(output=tmp_path / "model.onnx", fp16=True)
+    request = ExportOptions(output=tmp_path / "model.onnx", fp16=True)
     assert request.targets(tmp_path / "best.pt") == {"fp16": tmp_path / "model.onnx"}
     with pytest.raises(ConfigError, match="name a folder"):
-        ExportRequest(output=tmp_path / "model.onnx", fp16=True, int8=True, calibration=tmp_path)
+        ExportOptions(output=tmp_path / "model.onnx", fp16=True, int8=True, calibration=tmp_path)
 
 
 def test_fault_35_int8_needs_real_inputs():
     """Without a calibration folder int8 is refused before anything is read."""
     with pytest.raises(ConfigError, match="--calibration"):
-        ExportRequest(int8=True)
+        ExportOptions(int8=True)
 
 
 def test_a_failed_precision_keeps_those_before_it(run, tmp_path, monkeypatch, traced):
     """fp32 stands when fp16 is refused, and the figures tell of what stands."""
-    publish = exporting.publish
+    write_bundle = exporting.write_bundle
 
     def refuse(path: Path, graph: bytes, *others: object) -> object:
         if "fp16" in others:
             raise ParityError("too far")
-        return publish(path, graph, *others)
+        return write_bundle(path, graph, *others)
 
-    monkeypatch.setattr(exporting, "publish", refuse)
+    monkeypatch.setattr(exporting, "write_bundle", refuse)
     with pytest.raises(ParityError, match="too far"):
-        export(ExportRequest(source=run, output=tmp_path, fp16=True))
+        export(ExportOptions(source=run, output=tmp_path, fp16=True))
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"model-fp32.onnx", "model-fp32-parity.png", "parity.json"}
     assert "fp16" not in (tmp_path / "parity.json").read_text()

@@ -15,14 +15,14 @@ from test_parity import GOOD
 from p2p_export.cli import main
 from p2p_export.exporting import export
 from p2p_export.fidelity import LabelCheck
-from p2p_export.options import ExportRequest
+from p2p_export.options import ExportOptions
 from p2p_runtime.errors import ConfigError
 from p2p_runtime.labels.palette import CAMVID, CITYSCAPES
 from p2p_runtime.model.bundle import ModelBundle
 from p2p_runtime.model.contract import PixelContract
 from p2p_train.metrics import FeatureStatistics, LabelFidelity
-from p2p_train.segmentation import Judge
-from p2p_train.segmentation.network import JudgeNet
+from p2p_train.segmentation import Segmenter
+from p2p_train.segmentation.network import SegmentationNet
 from toy_export import CONTRACT, toy_frames
 
 FAIR = LabelFidelity(pixel_accuracy=0.8, class_accuracy=0.5, mean_iou=0.4)
@@ -44,8 +44,8 @@ def write_judge(path: Path, contract: PixelContract) -> Path:
     """Write a judge with random weights, which answers all the same."""
     torch.manual_seed(0)
     flat = FeatureStatistics(mean=torch.zeros(12).double(), covariance=torch.zeros(12, 12).double())
-    Judge(
-        network=JudgeNet(classes=3, width=4).eval(),
+    Segmenter(
+        network=SegmentationNet(classes=3, width=4).eval(),
         width=4,
         classes=(0, 1, 3),
         contract=contract,
@@ -109,7 +109,7 @@ def test_reports_hold_what_the_judge_reads_on_both_sides(run, inputs, judge, tmp
 def test_a_judge_of_other_labels_is_refused(run, inputs, tmp_path):
     """Before anything is exported, and with both palettes named."""
     other = write_judge(tmp_path / "other.pt", replace(CONTRACT, palette=CITYSCAPES))
-    request = ExportRequest(source=run, output=tmp_path / "out", frames=inputs, judge=other)
+    request = ExportOptions(source=run, output=tmp_path / "out", frames=inputs, judge=other)
     with pytest.raises(ConfigError, match=r"palette cityscapes.*palette camvid"):
         export(request)
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())

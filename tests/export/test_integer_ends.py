@@ -10,12 +10,12 @@ from test_graph import kinds, signal
 from torch import nn
 
 from p2p_export.graph.integer_ends import (
+    DepthToSpace,
+    Dequantise,
     IntegerGenerator,
-    Levels,
-    PixelCells,
-    PixelRows,
-    Shuffle,
-    Signals,
+    Quantise,
+    Rows,
+    SpaceToDepth,
     balance_last,
     for_integers,
     to_cells,
@@ -103,7 +103,7 @@ def test_a_dead_skip_is_left_alone(generator):
 def test_signals_are_half_a_level_low():
     """All 256 levels, and no two alike: the first convolution's bias makes up for the half."""
     levels = torch.arange(256, dtype=torch.uint8).reshape(1, 256, 1, 1).expand(1, 256, 1, 3)
-    low = Signals()(levels) - to_signal(levels, "bgr").permute(0, 2, 3, 1)
+    low = Dequantise()(levels) - to_signal(levels, "bgr").permute(0, 2, 3, 1)
     torch.testing.assert_close(low, torch.full_like(low, -0.5 / 127.5), atol=1e-6, rtol=0)
 
 
@@ -111,37 +111,37 @@ def test_levels_are_rounded_as_pixels_are():
     """255 sigmoid(2x) is 127.5 tanh(x) + 127.5, and both round to the same level."""
     x = torch.linspace(-8, 8, 30_003).reshape(1, 3, 1, -1)
     expected = to_pixels(torch.tanh(x), "bgr").permute(0, 3, 1, 2)
-    actual = Levels()(torch.sigmoid(2 * x))
+    actual = Quantise()(torch.sigmoid(2 * x))
     assert actual.dtype == torch.uint8
     assert set(expected.unique().tolist()) == set(range(256))
     difference = (actual.int() - expected.int()).abs()
     assert difference.max() <= 1
     assert (difference > 0).float().mean() < 0.001  # the two formulas at rounding edges
     halves = torch.tensor([0.5, 1.5, 2.5, 253.5]) / 255
-    assert Levels()(halves).tolist() == [0, 2, 2, 254]
+    assert Quantise()(halves).tolist() == [0, 2, 2, 254]
 
 
 @pytest.mark.parametrize(("height", "width"), [(2, 2), (8, 6)])
 def test_cells_of_pixels_are_what_rows_of_pixels_put_in_place(height, width):
     """There and back gives the frame; the border is the level that stands for zero."""
     frame = torch.randint(0, 256, (2, height, width, 3), dtype=torch.uint8)
-    cells = PixelCells()(frame)
+    cells = SpaceToDepth()(frame)
     assert cells.shape == (2, 12, height // 2 + 1, width // 2 + 1)
     assert (cells[:, :6, 0] == 128).all()
     assert (cells[:, 9:, :, -1] == 128).all()
     spare = torch.zeros(2, 2, *cells.shape[2:], dtype=torch.uint8)
     rows = torch.cat([cells[:, :6], spare, cells[:, 6:], spare], dim=1)
-    assert torch.equal(PixelRows()(rows), frame)
+    assert torch.equal(Rows()(rows), frame)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (4, 4), (3, 7)])
 def test_rows_of_pixels_are_the_shuffle(height, width):
     """The same pixels in the same places, whatever stands in the spare channels."""
     cells = torch.rand(2, 12, height + 1, width + 1)
-    expected = Shuffle()(cells).permute(0, 2, 3, 1)
+    expected = DepthToSpace()(cells).permute(0, 2, 3, 1)
     spare = torch.full((2, 2, height + 1, width + 1), -9.0)
     rows = torch.cat([cells[:, :6], spare, cells[:, 6:], spare], dim=1)
-    assert torch.equal(PixelRows()(rows), expected)
+    assert torch.equal(Rows()(rows), expected)
 
 
 def test_the_graph_begins_and_ends_in_integers(generator):
@@ -167,7 +167,7 @@ def test_cells_equal_the_transposed_convolution(inputs, outputs, size, bias):
     torch.manual_seed(1)
     up = nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=bias)
     image = torch.randn(2, inputs, *size)
-    torch.testing.assert_close(Shuffle()(to_cells(up)(image)), up(image), atol=1e-5, rtol=0)
+    torch.testing.assert_close(DepthToSpace()(to_cells(up)(image)), up(image), atol=1e-5, rtol=0)
 
 
 @torch.inference_mode()

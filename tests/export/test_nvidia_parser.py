@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from p2p_export.exporting import export
-from p2p_export.options import ExportRequest
+from p2p_export.options import ExportOptions
 
 trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx-cu13 is not installed")
 
@@ -43,7 +43,7 @@ def test_int8_needs_its_own_profile(exported, run, inputs, tmp_path):
     assert any("bias" in complaint for complaint in complaints)
     path = tmp_path / "model.onnx"
     export(
-        ExportRequest(
+        ExportOptions(
             source=run, int8=True, int8_profile="tensorrt", calibration=inputs, output=path
         )
     )

@@ -13,7 +13,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from p2p_export.targets.bundle import publish
+from p2p_export.targets.bundle import write_bundle
 from p2p_export.targets.onnx import NEWEST_IR, OPSET
 from p2p_runtime.model.bundle import METADATA_KEY, ModelBundle
 from p2p_runtime.translate.translator import Translator
@@ -131,5 +131,5 @@ def test_fault_42_another_process_writes_the_same_bytes(exported, inputs, tmp_pa
 def test_publishing_again_gives_the_same_bytes(graph, reference, tmp_path):
     """Measuring, describing and verifying add nothing that changes from run to run."""
     for name in ("one.onnx", "two.onnx"):
-        publish(tmp_path / name, graph, reference, "fp32")
+        write_bundle(tmp_path / name, graph, reference, "fp32")
     assert (tmp_path / "one.onnx").read_bytes() == (tmp_path / "two.onnx").read_bytes()

@@ -16,10 +16,10 @@ from p2p_export import exporting
 from p2p_export.cli import main
 from p2p_export.exporting import export
 from p2p_export.graph.precision import Graph, int8_graph
-from p2p_export.options import ExportRequest
+from p2p_export.options import ExportOptions
 from p2p_export.targets import tensorrt as to_tensorrt
-from p2p_export.targets.bundle import Artefact, Reference
-from p2p_export.targets.tensorrt import LIBRARIES, EngineBuilder, EngineRequest, parse_archs
+from p2p_export.targets.bundle import Reference, WrittenBundle
+from p2p_export.targets.tensorrt import LIBRARIES, EngineBuilder, EngineOptions, parse_archs
 from p2p_runtime.engines.gpu import Gpu
 from p2p_runtime.errors import BundleError, ConfigError, DeviceUnavailableError, EngineBuildError
 from p2p_runtime.model.trt_manifest import (
@@ -79,12 +79,14 @@ def test_architectures_are_read_as_people_write_them(text):
 def test_engine_flags_that_contradict_are_refused_at_once(flags, hint):
     """Before minutes of export, not after."""
     with pytest.raises(ConfigError, match=hint):
-        EngineRequest(**flags)
+        EngineOptions(**flags)
 
 
 @needs_rtx
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_nvidia_builds_what_we_export(precision, exported: dict[str, Artefact], tmp_path: Path):
+def test_nvidia_builds_what_we_export(
+    precision, exported: dict[str, WrittenBundle], tmp_path: Path
+):
     """Parser and builder take the file for two architectures, without a GPU, and say what of."""
     path = tmp_path / exported[precision].path.name
     path.write_bytes(exported[precision].path.read_bytes())
@@ -148,11 +150,11 @@ def test_export_builds_engines_of_every_file_that_tensorrt_reads(
 
 def test_one_file_cannot_be_int8_for_two(tmp_path: Path):
     """--output FILE.onnx --int8 with an engine needs the tensorrt profile."""
-    engines = EngineRequest(tensorrt=True)
+    engines = EngineOptions(tensorrt=True)
     request = {"output": tmp_path / "m.onnx", "int8": True, "calibration": tmp_path}
     with pytest.raises(ConfigError, match="--int8-profile tensorrt"):
-        ExportRequest(engines=engines, **request)
-    one = ExportRequest(engines=engines, int8_profile="tensorrt", **request)
+        ExportOptions(engines=engines, **request)
+    one = ExportOptions(engines=engines, int8_profile="tensorrt", **request)
     assert one.targets(tmp_path / "best.pt") == {"int8": tmp_path / "m.onnx"}
 
 
@@ -242,7 +244,7 @@ def test_fault_40_without_a_gpu_tensorrt_ends_with_4(tmp_path, traced, fake, mon
     monkeypatch.setattr(to_tensorrt, "first_gpu", none)
     checkpoint = write_checkpoint(tmp_path / "best.pt")
     with pytest.raises(DeviceUnavailableError, match=r"--tensorrt .*model-fp32\.onnx") as caught:
-        export(ExportRequest(source=checkpoint, engines=EngineRequest(tensorrt=True)))
+        export(ExportOptions(source=checkpoint, engines=EngineOptions(tensorrt=True)))
     assert caught.value.exit_code == 4
     assert (tmp_path / "export" / "model-fp32.onnx").is_file()
 

@@ -12,7 +12,7 @@ import pytest
 from onnx import numpy_helper
 
 from p2p_export.targets import bundle as artefact
-from p2p_export.targets.bundle import publish
+from p2p_export.targets.bundle import write_bundle
 from p2p_runtime.errors import BundleError, OutputError, ParityError
 
 
@@ -34,10 +34,10 @@ def models(folder: Path) -> list[str]:
 
 def test_fault_31_one_wrong_weight_is_refused(graph, reference, tmp_path):
     """A graph that computes something else is not published; a picture shows the worst frame."""
-    publish(tmp_path / "model.onnx", graph, reference, "fp32")
+    write_bundle(tmp_path / "model.onnx", graph, reference, "fp32")
     (tmp_path / "model.onnx").unlink()
     with pytest.raises(ParityError, match="fp32 model does not compute what was trained"):
-        publish(tmp_path / "model.onnx", disturbed(graph, by=1.0), reference, "fp32")
+        write_bundle(tmp_path / "model.onnx", disturbed(graph, by=1.0), reference, "fp32")
     assert models(tmp_path) == []
     assert (tmp_path / "model-parity.png").is_file()
 
@@ -45,10 +45,10 @@ def test_fault_31_one_wrong_weight_is_refused(graph, reference, tmp_path):
 def test_fault_31_a_refused_export_keeps_the_file_before_it(graph, reference, tmp_path):
     """A good bundle is not lost to a bad export."""
     path = tmp_path / "model.onnx"
-    publish(path, graph, reference, "fp32")
+    write_bundle(path, graph, reference, "fp32")
     before = path.read_bytes()
     with pytest.raises(ParityError):
-        publish(path, disturbed(graph, by=1.0), reference, "fp32")
+        write_bundle(path, disturbed(graph, by=1.0), reference, "fp32")
     assert path.read_bytes() == before
 
 
@@ -63,7 +63,7 @@ def test_fault_30_a_full_disk_leaves_nothing(graph, reference, tmp_path, monkeyp
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OutputError, match="No space left on device"):
-        publish(tmp_path / "model.onnx", graph, reference, "fp32")
+        write_bundle(tmp_path / "model.onnx", graph, reference, "fp32")
     assert models(tmp_path) == []
 
 
@@ -78,7 +78,7 @@ def test_fault_30_a_bundle_that_does_not_open_gets_no_name(graph, reference, tmp
 
     monkeypatch.setattr(artefact, "attach", damaged)
     with pytest.raises(BundleError, match="damaged"):
-        publish(tmp_path / "model.onnx", graph, reference, "fp32")
+        write_bundle(tmp_path / "model.onnx", graph, reference, "fp32")
     assert models(tmp_path) == []
 
 

@@ -9,10 +9,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from p2p_runtime.labels.colorspace import DRIFTS, NO_DRIFT, Drift, DriftWatch, find_drift
+from p2p_runtime.labels.colorspace import (
+    DRIFTS,
+    NO_MISMATCH,
+    ColorspaceMismatch,
+    ColorspaceWatch,
+    find_mismatch,
+)
 from p2p_runtime.labels.palette import CITYSCAPES
 from p2p_runtime.model.contract import PixelContract
-from p2p_runtime.translate.preprocess import Fitter
+from p2p_runtime.translate.preprocess import Preprocessor
 
 Image = NDArray[np.uint8]
 CONTRACT = PixelContract(height=48, width=64, palette=CITYSCAPES)
@@ -24,7 +30,7 @@ def label_map(seed: int = 0) -> Image:
     return CITYSCAPES.to_colours(ids.repeat(8, axis=0).repeat(8, axis=1))
 
 
-def drifted(image: Image, drift: Drift) -> Image:
+def drifted(image: Image, drift: ColorspaceMismatch) -> Image:
     """Return the image as a wrong guess shows it."""
     return drift.seen(image.reshape(-1, 3)).reshape(image.shape)
 
@@ -32,7 +38,7 @@ def drifted(image: Image, drift: Drift) -> Image:
 def test_there_are_eight_drifts_and_none() -> None:
     """Three pairs of matrices and three of ranges, less the one in which all is well."""
     assert len({drift.name for drift in DRIFTS}) == len(DRIFTS) == 9
-    assert DRIFTS[0] is NO_DRIFT
+    assert DRIFTS[0] is NO_MISMATCH
 
 
 def test_a_range_taken_for_the_other_is_what_ffmpeg_makes_of_it() -> None:
@@ -54,10 +60,10 @@ def test_matrices_agree_with_opencvs() -> None:
 
 
 @pytest.mark.parametrize("drift", DRIFTS, ids=lambda drift: drift.name or "none")
-def test_every_drift_is_undone(drift: Drift) -> None:
+def test_every_drift_is_undone(drift: ColorspaceMismatch) -> None:
     """A label map whose colours are all off comes back exactly, but for colours cut off alike."""
     frame = drifted(label_map(), drift)
-    assert find_drift(frame, CITYSCAPES) == drift
+    assert find_mismatch(frame, CITYSCAPES) == drift
     ids = CONTRACT.read(frame, drift=drift)
     right = CITYSCAPES.to_ids(label_map())
     seen = drift.seen(CITYSCAPES.colours_bgr())
@@ -68,16 +74,16 @@ def test_noise_and_photos_have_no_drift() -> None:
     """What is no label map in any reading is left alone."""
     noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
     grey = np.full((48, 64, 3), 37, np.uint8)
-    assert find_drift(noise, CITYSCAPES) == NO_DRIFT
-    assert find_drift(grey, CITYSCAPES) == NO_DRIFT
+    assert find_mismatch(noise, CITYSCAPES) == NO_MISMATCH
+    assert find_mismatch(grey, CITYSCAPES) == NO_MISMATCH
 
 
 def test_a_dark_beginning_decides_nothing(caplog: pytest.LogCaptureFixture) -> None:
     """Black frames fit all readings of the same range; the drift shows later, and is said once."""
     drift = next(d for d in DRIFTS if d.name == "BT.709 taken for BT.601")
-    watch = DriftWatch(CITYSCAPES)
+    watch = ColorspaceWatch(CITYSCAPES)
     with caplog.at_level(logging.INFO):
-        assert watch.look(np.zeros((48, 64, 3), np.uint8)) == NO_DRIFT
+        assert watch.look(np.zeros((48, 64, 3), np.uint8)) == NO_MISMATCH
         assert caplog.text == ""
         for seed in range(4):
             assert watch.look(drifted(label_map(seed), drift)) == drift
@@ -90,7 +96,7 @@ def test_a_stream_is_fitted_as_if_it_had_not_drifted() -> None:
         d for d in DRIFTS if d.name == "BT.601 taken for BT.709 and limited taken for full"
     )
     truth = label_map()
-    fitter = Fitter(CONTRACT)
+    fitter = Preprocessor(CONTRACT)
     frame = drifted(truth, drift)
     np.testing.assert_array_equal(fitter(frame), truth)
     drift = fitter.look(frame)
@@ -101,7 +107,7 @@ def test_a_stream_is_fitted_as_if_it_had_not_drifted() -> None:
 def test_no_snap_leaves_even_drifted_colours_alone() -> None:
     """Without repair, frames are only resized, and the caller's buffer is not handed on."""
     frame = drifted(label_map(), DRIFTS[3])
-    fitted = Fitter(CONTRACT, snap=False)(frame)
+    fitted = Preprocessor(CONTRACT, snap=False)(frame)
     np.testing.assert_array_equal(fitted, frame)
     assert not np.may_share_memory(fitted, frame)
 
@@ -111,8 +117,8 @@ def test_a_little_more_is_not_enough() -> None:
     drift = next(d for d in DRIFTS if d.name == "BT.709 taken for BT.601")
     frame = np.zeros((48, 64, 3), np.uint8)
     frame[:8] = drift.seen(CITYSCAPES.colours_bgr()[16:17])
-    assert find_drift(frame[:8], CITYSCAPES) == drift
-    assert find_drift(frame, CITYSCAPES) == NO_DRIFT
+    assert find_mismatch(frame[:8], CITYSCAPES) == drift
+    assert find_mismatch(frame, CITYSCAPES) == NO_MISMATCH
 
 
 def test_a_part_of_the_picture_is_not_enough() -> None:
@@ -120,4 +126,4 @@ def test_a_part_of_the_picture_is_not_enough() -> None:
     drift = next(d for d in DRIFTS if d.name == "limited taken for full")
     frame = np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8)
     frame[:16] = drifted(label_map(), drift)[:16]
-    assert find_drift(frame, CITYSCAPES) == NO_DRIFT
+    assert find_mismatch(frame, CITYSCAPES) == NO_MISMATCH

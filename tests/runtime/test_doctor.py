@@ -15,7 +15,7 @@ from p2p_runtime.engines import gpu, trt_cache
 from p2p_runtime.errors import MissingExtraError
 from p2p_runtime.labels.palette import CITYSCAPES
 from p2p_runtime.model.contract import PixelContract
-from p2p_runtime.translate.preprocess import Fitter
+from p2p_runtime.translate.preprocess import Preprocessor
 
 
 def lines(start: str) -> list[str]:
@@ -117,10 +117,10 @@ def test_an_opencv_that_is_too_old_is_bad(
     monkeypatch.setattr(cv2, "__version__", version)
     contract = PixelContract(height=8, width=8, palette=CITYSCAPES)
     if good:
-        Fitter(contract)
+        Preprocessor(contract)
         assert not lines("label repair needs")
         return
     assert lines("label repair needs")[0].startswith("BAD label repair needs OpenCV 4.13")
     with pytest.raises(MissingExtraError, match=r"opencv-python>=4\.13"):
-        Fitter(contract)
-    Fitter(contract, snap=False)
+        Preprocessor(contract)
+    Preprocessor(contract, snap=False)

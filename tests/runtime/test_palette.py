@@ -19,7 +19,7 @@ from p2p_runtime.labels.color_lut import (
     SURE,
     SURE_LEVELS,
     YCBCR_OF_BGR,
-    ColourTable,
+    ColorLut,
 )
 from p2p_runtime.labels.palette import CAMVID, CITYSCAPES, Palette, load_palette
 
@@ -56,7 +56,7 @@ def test_tables_give_what_arithmetic_gives(count: int) -> None:
     away = colours[:, np.newaxis] - palette.astype(int)  # (M, N, 3)
     nearest = (away**2).sum(axis=-1).argmin(axis=-1)
     away = away[np.arange(len(away)), nearest]
-    table = ColourTable(np.arange(count, dtype=np.uint8), palette)
+    table = ColorLut(np.arange(count, dtype=np.uint8), palette)
     for _ in range(2):
         codes = table.codes(colours.astype(np.uint8)[np.newaxis])[0]
         assert np.array_equal(codes & ID, nearest)

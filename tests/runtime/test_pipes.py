@@ -25,7 +25,7 @@ from p2p_runtime.video.frames import Frame
 from p2p_runtime.video.live import Captured
 from p2p_runtime.video.sinks import open_sink
 from p2p_runtime.video.sinks.pipe import PipeSink
-from p2p_runtime.video.sinks.stream import PushSink
+from p2p_runtime.video.sinks.stream import StreamSink
 from p2p_runtime.video.sources.pipe import PipeCapture
 
 Image = NDArray[np.uint8]
@@ -238,7 +238,7 @@ def test_a_stream_is_pushed_to_an_rtsp_server(bundle: Path, lossless: Path) -> N
 def test_a_server_that_refuses_a_push_is_told() -> None:
     """Nobody there is an error before the first frame, without the password."""
     with pytest.raises(SinkError, match=r"cannot push to rtsp://\*\*\*@127.*Connection refused"):
-        PushSink(f"rtsp://me:secret@127.0.0.1:{free_port()}/x", width=64, height=48, fps=10)
+        StreamSink(f"rtsp://me:secret@127.0.0.1:{free_port()}/x", width=64, height=48, fps=10)
 
 
 def test_a_silent_server_does_not_hold_a_push(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,7 +248,7 @@ def test_a_silent_server_does_not_hold_a_push(monkeypatch: pytest.MonkeyPatch) -
         FakeRTSP(silent=True) as server,
         pytest.raises(SinkError, match=r"rtsp://\*\*\*@127.*no answer for 0\.3 s"),
     ):
-        PushSink(server.url, width=64, height=48, fps=10)
+        StreamSink(server.url, width=64, height=48, fps=10)
 
 
 def test_the_overlay_draws_on_a_copy() -> None:

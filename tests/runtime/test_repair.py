@@ -119,7 +119,7 @@ def test_exact_maps_are_picked_and_not_judged(
     height: int, width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A map in exact colours, of whatever size, costs a look-up of the pixels that are used."""
-    monkeypatch.setattr(contract, "BgrEvidence", None)
+    monkeypatch.setattr(contract, "BgrLikelihood", None)
     fitted = replace(contract_of(street()), height=height, width=width).fit(street())
     size = (width, height)
     picked = cv2.resize(street(), size, interpolation=cv2.INTER_NEAREST_EXACT)

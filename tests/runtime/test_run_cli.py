@@ -23,7 +23,7 @@ from p2p_runtime.app import discover, doctor
 from p2p_runtime.cli import main
 from p2p_runtime.console import P2PCommand, require_extra
 from p2p_runtime.errors import BundleError, MissingExtraError, OutputError
-from p2p_runtime.labels.yuv import Planes
+from p2p_runtime.labels.yuv import YuvFrame
 from p2p_runtime.translate.translator import Translator
 
 Image = NDArray[np.uint8]
@@ -85,7 +85,7 @@ def test_label_videos_are_read_in_their_planes(
     )
     result = p2p_run("--video", video, "--model", bundle, "--output", "null:", *flags)
     assert result.exit_code == 0, result.output
-    assert [isinstance(frame, Planes) for frame in begun] == [planes] * 20
+    assert [isinstance(frame, YuvFrame) for frame in begun] == [planes] * 20
 
 
 def test_the_demo_needs_nothing_but_the_package(p2p_run: Callable[..., Result]) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from p2p_runtime.engines.ort import OrtEngine
-from p2p_runtime.engines.supervised import RESTARTS, GuardedEngine
+from p2p_runtime.engines.supervised import RESTARTS, SupervisedEngine
 from p2p_runtime.errors import BundleError, EngineError
 from p2p_runtime.model.bundle import ModelBundle
 from p2p_runtime.translate.translator import Translator
@@ -43,7 +43,7 @@ class Flaky:
         self.closed = True
 
 
-def guard(failures: int, **settings: object) -> tuple[GuardedEngine, list[Flaky]]:
+def guard(failures: int, **settings: object) -> tuple[SupervisedEngine, list[Flaky]]:
     """Return a guard around an engine that fails so often, and all engines that were opened."""
     count = [failures]
     opened = [Flaky(count)]
@@ -52,7 +52,7 @@ def guard(failures: int, **settings: object) -> tuple[GuardedEngine, list[Flaky]
         opened.append(Flaky(count))
         return opened[-1]
 
-    return GuardedEngine(opened[0], reopen, **settings), opened  # type: ignore[arg-type]  # each its own
+    return SupervisedEngine(opened[0], reopen, **settings), opened  # type: ignore[arg-type]  # each its own
 
 
 def test_fault_55_what_fails_is_opened_again() -> None:
@@ -97,7 +97,7 @@ def test_lanes_that_fail_together_open_it_once() -> None:
             meeting.wait()
             raise EngineError("hiccup")
 
-    engine = GuardedEngine(Failing([0]), lambda: Flaky([0]))
+    engine = SupervisedEngine(Failing([0]), lambda: Flaky([0]))
     threads = [threading.Thread(target=engine.infer, args=(FRAMES,)) for _ in range(2)]
     for thread in threads:
         thread.start()
@@ -113,7 +113,7 @@ def test_what_cannot_be_opened_again_says_both() -> None:
     def reopen() -> Flaky:
         raise BundleError("gone")
 
-    engine = GuardedEngine(Flaky([1]), reopen)
+    engine = SupervisedEngine(Flaky([1]), reopen)
     with pytest.raises(EngineError, match="hiccup; and it cannot be opened again: gone"):
         engine.infer(FRAMES)
     engine.close()
@@ -173,7 +173,7 @@ def test_fault_55_an_inference_that_hangs_is_interrupted(
     """Onnxruntime stops counting, and the next engine translates the same frame."""
     hanging = OrtEngine(ModelBundle.load(make_bundle("endless.onnx", endless())), threads=1)
     sound = OrtEngine(ModelBundle.load(make_bundle()), threads=1)
-    engine = GuardedEngine(hanging, lambda: sound, hang_s=0.2)
+    engine = SupervisedEngine(hanging, lambda: sound, hang_s=0.2)
     with caplog.at_level(logging.WARNING):
         images = engine.infer(np.zeros((1, 64, 64, 3), np.uint8))
     assert (images == 255).all()
@@ -199,7 +199,7 @@ def test_fault_55_what_cannot_be_interrupted_is_told(release: threading.Event) -
             return frames
 
     stuck = threading.Event()
-    engine = GuardedEngine(Deaf([0]), lambda: Flaky([0]), hang_s=0.05, stuck=stuck.set)
+    engine = SupervisedEngine(Deaf([0]), lambda: Flaky([0]), hang_s=0.05, stuck=stuck.set)
     thread = threading.Thread(target=engine.infer, args=(FRAMES,), daemon=True)
     thread.start()
     assert stuck.wait(30)

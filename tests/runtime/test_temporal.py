@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2p_runtime.labels.palette import CITYSCAPES
-from p2p_runtime.labels.temporal import Vote
+from p2p_runtime.labels.temporal import TemporalFilter
 from p2p_runtime.model.contract import PixelContract
-from p2p_runtime.translate.preprocess import Fitter
+from p2p_runtime.translate.preprocess import Preprocessor
 
 
 def elect(count: int, values: list[int]) -> list[int]:
     """Return what a vote says after each of some maps of one pixel."""
-    vote = Vote(count)
+    vote = TemporalFilter(count)
     return [int(vote(np.array([[value]], np.uint8))[0, 0]) for value in values]
 
 
@@ -47,7 +47,7 @@ def test_a_fitter_votes_per_pixel() -> None:
     calm = CITYSCAPES.to_colours(np.full((8, 8), 3, np.uint8))
     odd = calm.copy()
     odd[2, 5] = CITYSCAPES.colours_bgr()[21]
-    voting, plain = Fitter(contract, vote=3), Fitter(contract)
+    voting, plain = Preprocessor(contract, vote=3), Preprocessor(contract)
     for frame in (calm, calm):
         voting(frame), plain(frame)
     np.testing.assert_array_equal(voting(odd), calm)

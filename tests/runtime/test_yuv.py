@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 from label_maps import COLOURS, contract_of, wrong
 from p2p_runtime.engines.base import Engine
-from p2p_runtime.labels.colorspace import DRIFTS, find_drift
-from p2p_runtime.labels.likelihood import NO_CLASS, PlanesEvidence, PlanesKey, _cells, _side_by_side
+from p2p_runtime.labels.colorspace import DRIFTS, find_mismatch
+from p2p_runtime.labels.likelihood import NO_CLASS, YuvKey, YuvLikelihood, _cells, _side_by_side
 from p2p_runtime.labels.palette import CITYSCAPES
-from p2p_runtime.labels.yuv import Planes, Storage, thinned, to_bgr
+from p2p_runtime.labels.yuv import ColorSpec, YuvFrame, thinned, to_bgr
 from p2p_runtime.model import contract as contract_module
 from p2p_runtime.model.contract import PixelContract
 from p2p_runtime.translate.pipeline import run_pipeline
-from p2p_runtime.translate.preprocess import Fitter
+from p2p_runtime.translate.preprocess import Preprocessor
 from p2p_runtime.translate.translator import Translator
 from p2p_runtime.video.sinks import NullSink
 from p2p_runtime.video.size_guard import SizeGuard
@@ -31,9 +31,9 @@ from p2p_runtime.video.sources.decode import PixelReader
 from p2p_runtime.video.sources.videofile import VideoFileSource
 
 Image = NDArray[np.uint8]
-LIMITED_601 = Storage()
+LIMITED_601 = ColorSpec()
 STORAGES = [
-    Storage(matrix, levels) for matrix in ("BT.601", "BT.709") for levels in ("limited", "full")
+    ColorSpec(matrix, levels) for matrix in ("BT.601", "BT.709") for levels in ("limited", "full")
 ]
 
 
@@ -47,7 +47,7 @@ def street(height: int = 120, width: int = 160) -> Image:
     return COLOURS[ids]
 
 
-def stored(image: Image, storage: Storage = LIMITED_601) -> Planes:
+def stored(image: Image, storage: ColorSpec = LIMITED_601) -> YuvFrame:
     """Halve a picture's chroma and lose nothing else; odd sides are repeated."""
     matrix, offset = storage.affine()
     levels = np.clip(np.rint(image @ matrix + offset), 0, 255)
@@ -55,7 +55,7 @@ def stored(image: Image, storage: Storage = LIMITED_601) -> Planes:
     even = np.pad(levels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     blocks = even.reshape(even.shape[0] // 2, 2, even.shape[1] // 2, 2, 3).mean(axis=(1, 3))
     cb, cr = (np.rint(blocks[..., part]).astype(np.uint8) for part in (1, 2))
-    return Planes(levels[..., 0].astype(np.uint8), cb, cr, storage)
+    return YuvFrame(levels[..., 0].astype(np.uint8), cb, cr, storage)
 
 
 @pytest.mark.parametrize("colours", [(2, 0), (2, 1), (2, 2), (1, 1), (1, 2), (5, 0), (6, 1)])
@@ -69,7 +69,7 @@ def test_planes_mean_what_ffmpeg_takes_them_for(colours: tuple[int, int], pixels
         decoded: Any = av.VideoFrame.from_ndarray(plane, format=pixels)
         decoded.colorspace, decoded.color_range = colours
         planes, bgr = (PixelReader("a", None, planes=p)(decoded) for p in (True, False))
-        assert isinstance(planes, Planes)
+        assert isinstance(planes, YuvFrame)
         assert isinstance(bgr, np.ndarray)
         assert np.abs(planes.bgr().astype(int) - bgr).max() <= 2  # FFmpeg's tables round
 
@@ -94,7 +94,7 @@ def test_planes_are_given_only_to_those_who_ask(save_video: Callable[..., Path])
     bgr = next(iter(VideoFileSource(path)))
     planes = next(iter(VideoFileSource(path, planes=True)))
     assert isinstance(bgr.picture, np.ndarray)
-    assert isinstance(planes.picture, Planes)
+    assert isinstance(planes.picture, YuvFrame)
     assert planes.picture.shape == bgr.image.shape == planes.image.shape
     assert np.abs(planes.image.astype(int) - bgr.image).mean() < 2
 
@@ -126,7 +126,7 @@ def test_the_share_off_the_palette_is_that_of_bgr() -> None:
 
 
 @pytest.mark.parametrize("storage", STORAGES, ids=lambda s: f"{s.matrix} {s.levels}")
-def test_halved_chroma_is_nearly_undone(storage: Storage) -> None:
+def test_halved_chroma_is_nearly_undone(storage: ColorSpec) -> None:
     """From its planes a street comes back with few wrong pixels, however they are stored."""
     truth = street()
     planes = stored(truth, storage)
@@ -143,19 +143,19 @@ def test_a_block_is_sure_when_its_darkest_and_lightest_pixels_are(seed: int) -> 
     """Both of the same class; here looked up one by one."""
     chance = np.random.default_rng(seed)
     seen = CITYSCAPES.colours_bgr()[[0, 1, 7, 21]].astype(np.float64)
-    key = PlanesKey(np.array([0, 1, 7, 21], np.uint8), seen, LIMITED_601)
+    key = YuvKey(np.array([0, 1, 7, 21], np.uint8), seen, LIMITED_601)
     matrix, offset = LIMITED_601.affine()
     colours = (seen @ matrix + offset)[chance.integers(0, 4, (12, 16))]  # (h, w, 3)
     cb, cr = (np.rint(colours[..., part]).astype(np.uint8) for part in (1, 2))
     luma = colours[..., 0].repeat(2, axis=0).repeat(2, axis=1) + chance.normal(0, 9, (24, 32))
-    frame = Planes(np.clip(luma, 0, 255).astype(np.uint8), cb, cr, LIMITED_601)
+    frame = YuvFrame(np.clip(luma, 0, 255).astype(np.uint8), cb, cr, LIMITED_601)
     blocks = frame.luma.reshape(12, 2, 16, 2)
     classes = [
         key.sure[_cells(luma, _side_by_side(cb, cr))] & 255
         for luma in (blocks.min(axis=(1, 3)), blocks.max(axis=(1, 3)))
     ]
     expected = np.where(classes[0] == classes[1], classes[0], NO_CLASS)
-    found = PlanesEvidence(frame, key).sure_blocks()
+    found = YuvLikelihood(frame, key).confident_blocks()
     np.testing.assert_array_equal(found, expected)
     assert (found == NO_CLASS).any()
     assert (found != NO_CLASS).any()
@@ -177,7 +177,7 @@ def test_fault_62_planes_of_lossy_codecs_lose_few_labels(
     truth = street()
     path = save_video("seg.mkv", [truth] * 3, codec)
     frame = next(iter(VideoFileSource(path, planes=True)))
-    assert isinstance(frame.picture, Planes)
+    assert isinstance(frame.picture, YuvFrame)
     left = wrong(contract_of(truth).fit(frame.picture), truth)
     assert left <= wrong(CITYSCAPES.snap(frame.image), truth) / 2
     assert left < 0.02
@@ -206,11 +206,11 @@ def test_every_drift_of_planes_is_undone(drift: Any) -> None:
     matrix = next((part for part in parts if part[0].startswith("BT")), ["BT.601", "BT.601"])
     levels = next((part for part in parts if not part[0].startswith("BT")), ["limited"] * 2)
     truth = COLOURS[np.arange(48).reshape(6, 8) % 29].repeat(8, axis=0).repeat(8, axis=1)
-    right = stored(truth, Storage(matrix[0], levels[0]))
-    seen = Planes(right.luma, right.cb, right.cr, Storage(matrix[1], levels[1]))
-    fitter = Fitter(contract_of(truth))
+    right = stored(truth, ColorSpec(matrix[0], levels[0]))
+    seen = YuvFrame(right.luma, right.cb, right.cr, ColorSpec(matrix[1], levels[1]))
+    fitter = Preprocessor(contract_of(truth))
     found = fitter.look(seen)
-    assert found == find_drift(seen.bgr(), CITYSCAPES)
+    assert found == find_mismatch(seen.bgr(), CITYSCAPES)
     fitted = fitter.fit(seen, drift)
     np.testing.assert_array_equal(fitted, truth)
     assert fitter.off_palette(seen, drift) == 0
@@ -219,8 +219,8 @@ def test_every_drift_of_planes_is_undone(drift: Any) -> None:
 def test_without_repair_planes_are_only_converted() -> None:
     """``--no-snap`` shows the generator the frame as it is."""
     planes = stored(street())
-    fitter = Fitter(contract_of(street()), snap=False)
-    assert not fitter.reads_planes
+    fitter = Preprocessor(contract_of(street()), snap=False)
+    assert not fitter.reads_yuv
     np.testing.assert_array_equal(fitter(planes), planes.bgr())
     np.testing.assert_array_equal(fitter.repair(planes, DRIFTS[0]), planes.bgr())
 
@@ -252,23 +252,23 @@ def test_a_run_of_a_video_never_turns_it_into_bgr(
 ) -> None:
     """Of a label video, only the samples that are looked at become BGR; every frame is fitted."""
     path = save_video("seg.mp4", [street()] * 4, "libx264")
-    read: list[Planes] = []
-    evidence = contract_module.PlanesEvidence
+    read: list[YuvFrame] = []
+    evidence = contract_module.YuvLikelihood
     monkeypatch.setattr(
         contract_module,
-        "PlanesEvidence",
+        "YuvLikelihood",
         lambda frame, key: read.append(frame) or evidence(frame, key),
     )
     sizes: list[int] = []
-    convert = Planes.bgr
+    convert = YuvFrame.bgr
     monkeypatch.setattr(
-        Planes,
+        YuvFrame,
         "bgr",
         lambda self, *steps: sizes.append(convert(self, *steps).size) or convert(self, *steps),
     )
     contract = PixelContract(height=64, width=64, palette=CITYSCAPES)
     with Translator(contract, _Echo(), reuse=None) as translator:
-        source = VideoFileSource(path, planes=translator.fitter.reads_planes)
+        source = VideoFileSource(path, planes=translator.fitter.reads_yuv)
         report = run_pipeline(source, translator, NullSink())
     assert report.frames_out == len(read) == 4
     assert max(sizes) < street().size / 4

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from p2p_train.config import TrainConfig
-from p2p_train.segmentation import Judge, JudgeConfig, train_judge
+from p2p_train.segmentation import Segmenter, SegmenterConfig, train_segmenter
 from toy_pairs import SIDE_PX, write_pairs
 
 
@@ -49,12 +49,12 @@ def tiny(data: Path) -> Callable[..., TrainConfig]:
 
 
 @pytest.fixture(scope="session")
-def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
+def judge(tmp_path_factory: pytest.TempPathFactory) -> Segmenter:
     """A judge of toy photos, 64x64."""
     data = tmp_path_factory.mktemp("judge")
     write_pairs(data / "train", 10)
     write_pairs(data / "val", 3, first=100)
-    config = JudgeConfig(
+    config = SegmenterConfig(
         data=TrainConfig(data=str(data)),
         size_px=64,
         epochs=40,
@@ -62,4 +62,4 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
         lr=1e-2,
         width=8,
     )
-    return train_judge(config, torch.device("cpu"))
+    return train_segmenter(config, torch.device("cpu"))

@@ -13,7 +13,7 @@ from PIL import Image as Picture
 
 from p2p_runtime.labels.palette import CITYSCAPES
 from p2p_train.config import TrainConfig
-from p2p_train.data.classes_present import count_used, find_used
+from p2p_train.data.classes_present import count_classes_present, find_classes_present
 from p2p_train.data.labels import open_source
 from p2p_train.data.prepare import prepare_data
 from toy_pairs import CLASSES, SIDE_PX, write_pairs
@@ -40,19 +40,19 @@ def test_in_exact_maps_a_single_pixel_counts() -> None:
     """Class ids and PNGs mean what they say, be it one pixel in a hundred maps."""
     image = block_map()
     image[5, 5] = CITYSCAPES.colours_bgr()[24]
-    assert count_used([image] * 3, CITYSCAPES) == (3, 18, 21, 24)
+    assert count_classes_present([image] * 3, CITYSCAPES) == (3, 18, 21, 24)
 
 
 def test_in_blurred_maps_edges_do_not_count() -> None:
     """A JPEG's edges have colours of many classes; only those that fill some area are there."""
     blurred = as_jpeg(block_map())
     assert len(np.unique(CITYSCAPES.to_ids(blurred))) > 4
-    assert count_used([blurred], CITYSCAPES) == (3, 18, 21)
+    assert count_classes_present([blurred], CITYSCAPES) == (3, 18, 21)
 
 
 def test_without_any_solid_pixel_all_classes_count() -> None:
     """Maps that say nothing rule nothing out."""
-    assert count_used([], CITYSCAPES) == tuple(range(29))
+    assert count_classes_present([], CITYSCAPES) == tuple(range(29))
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
@@ -72,4 +72,4 @@ def test_no_class_of_cityscapes_pairs_is_lost(shared_data: Callable[[str], Path]
     """All 29 classes are in the real pairs, be it in three pictures of a thousand."""
     source = open_source(TrainConfig(data=str(shared_data("cityscapes_pairs"))))
     assert source.palette is not None
-    assert find_used(source.pairs.train, source.palette) == tuple(range(29))
+    assert find_classes_present(source.pairs.train, source.palette) == tuple(range(29))

@@ -20,7 +20,7 @@ from p2p_train.cli import main
 from p2p_train.config import TrainConfig
 from p2p_train.distillation import Teacher, load_teacher
 from p2p_train.losses import image_losses as lessons
-from p2p_train.segmentation import Judge
+from p2p_train.segmentation import Segmenter
 from p2p_train.training.checkpoint import Checkpoint
 from p2p_train.training.state import TrainState
 from p2p_train.training.step import train_step
@@ -209,7 +209,7 @@ def test_a_teacher_of_another_size_is_refused(student: MakeConfig, tmp_path: Pat
 
 
 def test_a_teacher_without_discriminator_needs_other_eyes(
-    student: MakeConfig, judge: Judge, tmp_path: Path
+    student: MakeConfig, judge: Segmenter, tmp_path: Path
 ) -> None:
     """The message names the flag; a judge's file serves."""
     train_to(student(gan_loss="none", epochs=1), tmp_path / "second")
@@ -222,7 +222,7 @@ def test_a_teacher_without_discriminator_needs_other_eyes(
 
 
 def test_eyes_pass_gradients_to_the_image(
-    student: MakeConfig, judge: Judge, tmp_path: Path
+    student: MakeConfig, judge: Segmenter, tmp_path: Path
 ) -> None:
     """Both kinds of eyes see several scales and let the image learn."""
     judge.save(tmp_path / "judge.pt")

@@ -84,8 +84,8 @@ def test_nobody_leaves_before_all_are_done(tmp_path: Path) -> None:
     script.write_text(
         "import sys, time, torch\n"
         "from pathlib import Path\n"
-        "from p2p_train.training.distributed import join_team\n"
-        "with join_team(torch.device('cpu')) as team:\n"
+        "from p2p_train.training.distributed import join_distributed\n"
+        "with join_distributed(torch.device('cpu')) as team:\n"
         "    if team.is_first:\n"
         "        time.sleep(1)\n"
         "        Path(sys.argv[1]).touch()\n"

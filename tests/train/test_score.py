@@ -29,7 +29,7 @@ from p2p_train.metrics.score import (
     validation_pairs,
 )
 from p2p_train.scenes import write_dataset
-from p2p_train.segmentation import Judge
+from p2p_train.segmentation import Segmenter
 from p2p_train.training.checkpoint import Checkpoint, make_generator
 from toy_pairs import draw_pair
 
@@ -71,7 +71,7 @@ def checkpoint(data: Path, tmp_path: Path) -> Path:
 
 
 def test_a_perfect_generator_scores_like_the_real_photos(
-    pairs: list[PairBatch], judge: Judge
+    pairs: list[PairBatch], judge: Segmenter
 ) -> None:
     """Answering with the photos themselves meets ceiling and floor, whatever runs it."""
     answers = iter([batch.target.numpy() for batch in pairs])
@@ -81,7 +81,7 @@ def test_a_perfect_generator_scores_like_the_real_photos(
     assert scores.frechet == scores.frechet_floor
 
 
-def test_a_poor_generator_scores_worse(pairs: list[PairBatch], judge: Judge) -> None:
+def test_a_poor_generator_scores_worse(pairs: list[PairBatch], judge: Segmenter) -> None:
     """Grey images are far from the photos, show no labels and lie far off in features."""
     scores = score_generator(lambda frames: np.full_like(frames, 90), pairs, judge=judge)
     assert scores.l1 > 0.1
@@ -103,7 +103,7 @@ def test_a_judge_with_a_single_unseen_pair_is_refused_before_it_learns(tmp_path:
     assert not output.exists()
 
 
-def test_a_single_pair_is_not_scored_by_a_judge(pairs: list[PairBatch], judge: Judge) -> None:
+def test_a_single_pair_is_not_scored_by_a_judge(pairs: list[PairBatch], judge: Segmenter) -> None:
     """The reason is named, not a covariance."""
     with pytest.raises(DatasetError, match="two validation pairs or more"):
         score_generator(lambda frames: frames, pairs[1:], judge=judge)
@@ -203,7 +203,7 @@ def test_a_clip_with_too_few_photos_is_refused(tmp_path: Path) -> None:
 
 
 def test_score_prints_a_table_and_writes_json(
-    checkpoint: Path, judge: Judge, tmp_path: Path
+    checkpoint: Path, judge: Segmenter, tmp_path: Path
 ) -> None:
     """Every metric is in the table on stdout, and the same numbers in the JSON."""
     judge.save(tmp_path / "judge.pt")
@@ -221,7 +221,7 @@ def test_score_prints_a_table_and_writes_json(
 
 
 def test_score_refuses_a_judge_of_other_labels(
-    checkpoint: Path, judge: Judge, tmp_path: Path
+    checkpoint: Path, judge: Segmenter, tmp_path: Path
 ) -> None:
     """A judge of CamVid's colours has nothing to say about Cityscapes labels."""
     other = replace(judge, contract=replace(judge.contract, palette=CAMVID))
@@ -270,7 +270,7 @@ def test_judge_then_train_with_it(
     assert 0 <= line["val_mean_iou"] <= 1
     assert (
         line["ceiling_mean_iou"]
-        == Judge.load(Path("judge.pt"), torch.device("cpu")).ceiling.mean_iou
+        == Segmenter.load(Path("judge.pt"), torch.device("cpu")).ceiling.mean_iou
     )
 
 

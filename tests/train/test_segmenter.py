@@ -14,18 +14,18 @@ from p2p_runtime.labels.palette import CAMVID, CITYSCAPES
 from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import TrainConfig
 from p2p_train.metrics import IGNORED
-from p2p_train.segmentation import Judge, JudgeConfig, train_judge
+from p2p_train.segmentation import Segmenter, SegmenterConfig, train_segmenter
 
 CPU = torch.device("cpu")
 
 
-def test_the_judge_learns(judge: Judge) -> None:
+def test_the_judge_learns(judge: Segmenter) -> None:
     """On toy photos, whose colours are their labels, it finds well over half of the pixels."""
     assert judge.ceiling.pixel_accuracy > 0.8
     assert judge.ceiling.mean_iou > 0.5
 
 
-def test_the_judge_asks_only_about_classes_that_occur(judge: Judge) -> None:
+def test_the_judge_asks_only_about_classes_that_occur(judge: Segmenter) -> None:
     """The toy pairs have five classes; all others are ignored in labels."""
     names = [CITYSCAPES.classes[index] for index in judge.classes]
     assert names == ["road", "building", "vegetation", "sky", "car"]
@@ -39,7 +39,7 @@ def test_the_judge_asks_only_about_classes_that_occur(judge: Judge) -> None:
     assert set(ids[0, 18:].unique().tolist()) == {IGNORED}
 
 
-def test_blurred_edges_are_outvoted(judge: Judge) -> None:
+def test_blurred_edges_are_outvoted(judge: Segmenter) -> None:
     """A seam between road and sky that JPEG gave a third colour belongs to one of the two."""
     label = np.zeros((1, 64, 64, 3), np.uint8)
     for rows, name in ((slice(0, 30), "sky"), (slice(30, 31), "car"), (slice(31, 64), "road")):
@@ -60,10 +60,10 @@ def test_single_pixels_and_void_do_not_make_a_class(tmp_path: Path) -> None:
     assert [CITYSCAPES.classes[index] for index in found] == ["road"]
 
 
-def test_a_saved_judge_judges_the_same(judge: Judge, tmp_path: Path) -> None:
+def test_a_saved_judge_judges_the_same(judge: Segmenter, tmp_path: Path) -> None:
     """Scores, statistics and answers survive the file."""
     judge.save(tmp_path / "judge.pt")
-    loaded = Judge.load(tmp_path / "judge.pt", CPU)
+    loaded = Segmenter.load(tmp_path / "judge.pt", CPU)
     photos = np.random.default_rng(0).integers(0, 256, (2, 40, 50, 3)).astype(np.uint8)
     assert torch.equal(loaded.find_classes(photos), judge.find_classes(photos))
     assert torch.equal(loaded.photos.covariance, judge.photos.covariance)
@@ -74,14 +74,14 @@ def test_a_saved_judge_judges_the_same(judge: Judge, tmp_path: Path) -> None:
     )
 
 
-def test_images_of_any_size_are_brought_to_the_judges(judge: Judge) -> None:
+def test_images_of_any_size_are_brought_to_the_judges(judge: Segmenter) -> None:
     """Ten images of 40x50 give answers of half the judge's 64x64, and one feature row each."""
     photos = np.zeros((10, 40, 50, 3), np.uint8)
     assert judge.find_classes(photos).shape == (10, 32, 32)
     assert judge.features(photos).shape == (10, len(judge.photos.mean))
 
 
-def test_fault_07_altered_judge_is_refused(judge: Judge, tmp_path: Path) -> None:
+def test_fault_07_altered_judge_is_refused(judge: Segmenter, tmp_path: Path) -> None:
     """A flipped bit in a judge is noticed, as in any checkpoint."""
     path = tmp_path / "judge.pt"
     judge.save(path)
@@ -90,7 +90,7 @@ def test_fault_07_altered_judge_is_refused(judge: Judge, tmp_path: Path) -> None
     content[content.index(weight) + 3] ^= 1
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"damaged|cannot be read"):
-        Judge.load(path, CPU)
+        Segmenter.load(path, CPU)
 
 
 def test_a_checkpoint_is_not_a_judge(tmp_path: Path) -> None:
@@ -99,11 +99,11 @@ def test_a_checkpoint_is_not_a_judge(tmp_path: Path) -> None:
 
     write_tensors(tmp_path / "other.pt", {"generator": {}}, schema=1)
     with pytest.raises(CheckpointError, match="is not a judge"):
-        Judge.load(tmp_path / "other.pt", CPU)
+        Segmenter.load(tmp_path / "other.pt", CPU)
 
 
 @pytest.mark.parametrize("palette", [CAMVID, None])
-def test_a_judge_of_other_labels_is_refused(judge: Judge, palette: object) -> None:
+def test_a_judge_of_other_labels_is_refused(judge: Segmenter, palette: object) -> None:
     """Colours that mean something else cannot be judged."""
     other = PixelContract(height=32, width=32, palette=palette)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="trained on palette cityscapes"):
@@ -113,13 +113,13 @@ def test_a_judge_of_other_labels_is_refused(judge: Judge, palette: object) -> No
 
 def test_pictures_have_no_judge(data: Path) -> None:
     """Inputs without a palette have no classes."""
-    config = JudgeConfig(data=TrainConfig(data=str(data), palette="none"), size_px=32)
+    config = SegmenterConfig(data=TrainConfig(data=str(data), palette="none"), size_px=32)
     with pytest.raises(ConfigError, match="needs label maps"):
-        train_judge(config, CPU)
+        train_segmenter(config, CPU)
 
 
 @pytest.mark.parametrize("size_px", [16, 100])
 def test_impossible_sizes(size_px: int) -> None:
     """A size that five halvings do not divide is refused with the rule."""
     with pytest.raises(ConfigError, match="multiple of 32"):
-        JudgeConfig(data=TrainConfig(), size_px=size_px)
+        SegmenterConfig(data=TrainConfig(), size_px=size_px)

@@ -19,8 +19,8 @@ from p2p_train.config import TrainConfig
 from p2p_train.data.dataset import PairBatch
 from p2p_train.metrics import IGNORED
 from p2p_train.networks.pixels import to_signal
-from p2p_train.segmentation import Judge
-from p2p_train.segmentation.semantic import Reader, load_reader
+from p2p_train.segmentation import Segmenter
+from p2p_train.segmentation.semantic import SemanticLoss, load_semantic_loss
 from p2p_train.training.state import TrainState
 from p2p_train.training.step import train_step
 from toy_pairs import SIDE_PX, draw_pair
@@ -31,7 +31,7 @@ CONTRACT = PixelContract(height=SIDE_PX, width=SIDE_PX, palette=CITYSCAPES)
 
 
 @pytest.fixture
-def reader_file(judge: Judge, tmp_path: Path) -> Path:
+def reader_file(judge: Segmenter, tmp_path: Path) -> Path:
     """A judge of the size of the toy pairs."""
     path = tmp_path / "reader.pt"
     replace(judge, contract=CONTRACT).save(path)
@@ -48,9 +48,9 @@ def read(tiny: MakeConfig, reader_file: Path) -> MakeConfig:
     return make
 
 
-def reader_of(config: TrainConfig) -> Reader:
+def reader_of(config: TrainConfig) -> SemanticLoss:
     """Load the reader that a config names."""
-    reader = load_reader(config, CONTRACT, CPU)
+    reader = load_semantic_loss(config, CONTRACT, CPU)
     assert reader is not None
     return reader
 
@@ -168,7 +168,7 @@ def test_a_run_goes_on_with_its_own_reader_only(
 ) -> None:
     """Other weights under the same name are refused."""
     train_to(read(epochs=1), tmp_path / "run")
-    judge = Judge.load(reader_file, CPU)
+    judge = Segmenter.load(reader_file, CPU)
     with torch.no_grad():
         judge.network.answer.bias.add_(1)  # type: ignore[union-attr]  # it has one
     judge.save(reader_file)
@@ -188,4 +188,4 @@ def test_a_reader_of_other_pictures_is_refused(
 ) -> None:
     """It must have learned from photos of the generator's size, with the same labels."""
     with pytest.raises(ConfigError, match=message):
-        load_reader(read(), contract, CPU)
+        load_semantic_loss(read(), contract, CPU)

@@ -16,7 +16,7 @@ from p2p_train.losses.adversarial import (
     shift_consistency,
     shifted,
 )
-from p2p_train.networks.norms import batch_norms, estimate_statistics
+from p2p_train.networks.norms import batch_norms, update_bn
 from p2p_train.networks.pixels import to_signal
 from p2p_train.training import step as step_module
 from p2p_train.training.state import TrainState
@@ -228,7 +228,7 @@ def test_statistics_are_taken_anew_for_the_weights_as_they_are(tiny: MakeConfig)
     inputs: list[torch.Tensor] = []
     norm.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
     norm.running_mean.fill_(7)
-    estimate_statistics(generator, [to_signal(batch().source), -to_signal(batch().source)])
+    update_bn(generator, [to_signal(batch().source), -to_signal(batch().source)])
     expected = torch.stack([one.mean(dim=(0, 2, 3)) for one in inputs]).mean(dim=0)
     torch.testing.assert_close(norm.running_mean, expected)
     assert norm.momentum == 0.1

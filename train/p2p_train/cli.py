@@ -149,10 +149,10 @@ def main(ctx: click.Context, /, **flags: Any) -> None:
         settings = {name: value for name, value in flags.items() if name not in other}
         click.echo(inspect_data(TrainConfig(**settings), flags["run_dir"] or Path()))
         return
-    from .training.launch import Launch, launch
+    from .training.launch import LaunchOptions, launch
 
     options = {name: flags.pop(name) for name in MACHINE}
-    wish = Launch(settings=flags, given=frozenset(typed), halve_micro_batch=halve, **options)
+    wish = LaunchOptions(settings=flags, given=frozenset(typed), halve_micro_batch=halve, **options)
     ctx.exit(launch(wish))
 
 

@@ -72,16 +72,16 @@ def judge(output: Path, device: str, precision: PrecisionWish, **flags: Any) -> 
     from .config import TrainConfig
     from .devices import find_device
     from .precision import choose_precision
-    from .segmentation import JudgeConfig, train_judge
+    from .segmentation import SegmenterConfig, train_segmenter
 
     check_writable_folder(output.parent)
     where = find_device(device)
-    config = JudgeConfig(
+    config = SegmenterConfig(
         data=TrainConfig(**{name: flags.pop(name) for name in DATA_SETTINGS}),
         precision=choose_precision(precision, where),
         **flags,
     )
-    trained = train_judge(config, where)
+    trained = train_segmenter(config, where)
     trained.save(output)
     ceiling = trained.ceiling
     click.echo(
@@ -128,7 +128,7 @@ def score(
 
     from .devices import find_device
     from .metrics.score import clip_frames, score_generator, torch_translate, validation_pairs
-    from .segmentation import Judge
+    from .segmentation import Segmenter
     from .tensorfile import digest
     from .training.checkpoint import Checkpoint, find_checkpoint
 
@@ -136,7 +136,7 @@ def score(
         raise ConfigError("--clip-photos belongs to --clip, which is missing")
     where, path = find_device(device), find_checkpoint(run)
     checkpoint = Checkpoint.load(path)
-    referee = None if judge_file is None else Judge.load(judge_file, where)
+    referee = None if judge_file is None else Segmenter.load(judge_file, where)
     if referee is not None:
         referee.check_labels(checkpoint.contract)
         if checkpoint.training.get("reader") == digest(referee.network.state_dict()):

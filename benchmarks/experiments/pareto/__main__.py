@@ -43,13 +43,13 @@ def main(
 
     from p2p_bench.machine import describe_machine
     from p2p_runtime.files import write_bytes, write_json, write_text
-    from p2p_train.segmentation import Judge
+    from p2p_train.segmentation import Segmenter
 
     from .report import draw_chart, table
     from .runs import find_checkpoints, measure_runs
 
     machine = describe_machine(threads)
-    judge = Judge.load(Path(judge_file), torch.device("cpu"))
+    judge = Segmenter.load(Path(judge_file), torch.device("cpu"))
     checkpoints = find_checkpoints(runs, which)
     points, photos = measure_runs(checkpoints, judge, data, frames=frames, threads=threads)
     text = table(points, photos)

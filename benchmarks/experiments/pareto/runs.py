@@ -17,7 +17,7 @@ from p2p_bench.inputs import bench_frames
 from p2p_bench.run import compare
 from p2p_export.exporting import export
 from p2p_export.inspecting import cost_of
-from p2p_export.options import ExportRequest
+from p2p_export.options import ExportOptions
 from p2p_runtime.engines import open_engine
 from p2p_runtime.errors import CheckpointError, ConfigError
 from p2p_runtime.files import sha256_of_file, write_json
@@ -28,7 +28,7 @@ from p2p_train.training.checkpoint import Checkpoint
 from .points import Point
 
 if TYPE_CHECKING:
-    from p2p_train.segmentation import Judge
+    from p2p_train.segmentation import Segmenter
 
 __all__ = ["find_checkpoints", "measure_runs"]
 
@@ -56,7 +56,7 @@ def find_checkpoints(runs: Iterable[Path], which: str) -> dict[Path, Path]:
 
 
 def measure_runs(
-    checkpoints: dict[Path, Path], judge: Judge, data: Path, *, frames: int, threads: int
+    checkpoints: dict[Path, Path], judge: Segmenter, data: Path, *, frames: int, threads: int
 ) -> tuple[list[Point], dict[str, float]]:
     """Export, score and time each run; return their points, and what real photos score.
 
@@ -91,7 +91,7 @@ def _exported(run: Path, checkpoint: Path, calibration: Path) -> Path:
     if path.exists() and _provenance(path).get("checkpoint_sha256") == sha256:
         return path
     export(
-        ExportRequest(
+        ExportOptions(
             source=checkpoint, output=path, int8=True, calibration=calibration, force=True
         )
     )
@@ -102,7 +102,9 @@ def _provenance(path: Path) -> dict[str, Any]:
     return ModelBundle.load(path).info.provenance
 
 
-def _scores(run: Path, checkpoint: Path, bundle: Path, judge: Judge, data: Path) -> dict[str, Any]:
+def _scores(
+    run: Path, checkpoint: Path, bundle: Path, judge: Segmenter, data: Path
+) -> dict[str, Any]:
     """Return the scores of an int8 file, measured now unless they lie there already."""
     result = run / "pareto" / "scores.json"
     key = {"bundle_sha256": sha256_of_file(bundle), "judge_floor": judge.floor}

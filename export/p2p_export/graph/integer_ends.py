@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "DepthToSpace",
+    "Dequantise",
     "IntegerGenerator",
-    "Levels",
-    "PixelCells",
-    "PixelRows",
-    "Shuffle",
-    "Signals",
+    "Quantise",
+    "Rows",
+    "SpaceToDepth",
     "balance_last",
     "for_integers",
     "to_cells",
@@ -90,8 +90,8 @@ class IntegerGenerator(nn.Module):
         assert isinstance(last, nn.Conv2d), "its ups are convolutions"
         _, *others = generator.downs[0].children()
         generator.downs[0] = nn.Sequential(_of_cells(first), *others)
-        generator.last = nn.Sequential(_of_rows(last), nn.Sigmoid(), Levels(), PixelRows())
-        self.cells, self.signals = PixelCells(), Signals()
+        generator.last = nn.Sequential(_of_rows(last), nn.Sigmoid(), Quantise(), Rows())
+        self.cells, self.signals = SpaceToDepth(), Dequantise()
         self.generator = generator
         self.eval()
 
@@ -101,10 +101,10 @@ class IntegerGenerator(nn.Module):
         return image.contiguous()
 
 
-class PixelCells(nn.Module):
+class SpaceToDepth(nn.Module):
     """Gather the pixels of each cell of 2x2, with a border of 128 around the image.
 
-    Whole lines are moved, as by :class:`PixelRows`.
+    Whole lines are moved, as by :class:`Rows`.
     """
 
     def forward(self, frame: torch.Tensor) -> torch.Tensor:
@@ -129,7 +129,7 @@ class _Scale(nn.Module):
         return torch.onnx.ops.symbolic(operator, operands, dtype=dtype, shape=values.shape)
 
 
-class Signals(_Scale):
+class Dequantise(_Scale):
     """Turn uint8 levels into signals, half a level less than :func:`.to_signal`.
 
     Traced, it is ONNX's own DequantizeLinear: integer kernels read the levels as they are.
@@ -145,7 +145,7 @@ class Signals(_Scale):
         return (levels.float() - self.zero) * self.step
 
 
-class Levels(_Scale):
+class Quantise(_Scale):
     """Turn shares of the full brightness (0-1) into uint8 levels; halves round to even.
 
     Traced, it is ONNX's own QuantizeLinear, which ONNX Runtime joins to the sigmoid before it.
@@ -161,8 +161,8 @@ class Levels(_Scale):
         return (shares * 255).round().to(torch.uint8)
 
 
-class PixelRows(nn.Module):
-    """Put the pixels of the last layer's cells in place, as :class:`Shuffle` does.
+class Rows(nn.Module):
+    """Put the pixels of the last layer's cells in place, as :class:`DepthToSpace` does.
 
     With three channels that one moves six bytes at a time. Here whole lines are moved, one of a
     channel each, and then turned into pixels, for which ONNX Runtime has vector code: a third of
@@ -179,7 +179,7 @@ class PixelRows(nn.Module):
         return image[:, 1:-1, 1:-1]
 
 
-class Shuffle(nn.Module):
+class DepthToSpace(nn.Module):
     """Put the four pixels of each cell in place and cut the border off, see :func:`to_cells`.
 
     Said with the channels last: ONNX Runtime's integer kernels keep them so, and the two
@@ -201,8 +201,8 @@ def to_cells(up: nn.ConvTranspose2d) -> nn.Conv2d:
 
     Each output pixel of the transposed convolution reads 2x2 input pixels, so one convolution can
     compute the four output pixels of a cell as channels, in the order row, column, output, and a
-    :class:`Shuffle` puts them in place. The multiplications are the same; integer kernels exist
-    for this form alone.
+    :class:`DepthToSpace` puts them in place. The multiplications are the same; integer kernels
+    exist for this form alone.
     """
     conv = nn.Conv2d(up.in_channels, 4 * up.out_channels, 2, padding=1, bias=up.bias is not None)
     weight = up.weight.detach()  # (inputs, outputs, 4, 4)
@@ -217,7 +217,7 @@ def to_cells(up: nn.ConvTranspose2d) -> nn.Conv2d:
 
 
 def with_integer_ups(generator: Network) -> Network:
-    """Return a copy with each ConvTranspose replaced by :func:`to_cells` and :class:`Shuffle`.
+    """Return a copy with each ConvTranspose replaced by :func:`to_cells` and :class:`DepthToSpace`.
 
     An activation comes before the shuffle, next to its convolution, where the two become one
     integer kernel and are rounded once.
@@ -261,7 +261,7 @@ def balance_last(generator: UNetGenerator, frames: NDArray[np.uint8]) -> UNetGen
 
 
 def _of_cells(conv: nn.Conv2d) -> nn.Conv2d:
-    """Return the first convolution for :class:`PixelCells`, whose signals are half a level low."""
+    """Return the first convolution for :class:`SpaceToDepth`; its signals are half a level low."""
     cells = nn.Conv2d(4 * conv.in_channels, conv.out_channels, 2)
     weight = conv.weight.detach()  # (outputs, colours, 4, 4)
     # Kernel row 2 * dy + r reads row r of the cell in row dy.
@@ -274,7 +274,7 @@ def _of_cells(conv: nn.Conv2d) -> nn.Conv2d:
 
 
 def _of_rows(conv: nn.Conv2d) -> nn.Conv2d:
-    """Return the last convolution for a sigmoid, its cells in the order of :class:`PixelRows`."""
+    """Return the last convolution for a sigmoid, its cells in the order of :class:`Rows`."""
     assert conv.bias is not None, "the last layer has no norm, hence a bias"
     rows = nn.Conv2d(conv.in_channels, 2 * CHANNELS_OF_A_ROW, 2, padding=1)
     for mine, its in ((rows.weight, conv.weight), (rows.bias, conv.bias)):
@@ -287,4 +287,8 @@ def _of_rows(conv: nn.Conv2d) -> nn.Conv2d:
 
 def _shuffle_layers(up: nn.ConvTranspose2d, others: list[nn.Module]) -> list[nn.Module]:
     pointwise = all(isinstance(layer, nn.ReLU | nn.Tanh) for layer in others)
-    return [to_cells(up), *others, Shuffle()] if pointwise else [to_cells(up), Shuffle(), *others]
+    return (
+        [to_cells(up), *others, DepthToSpace()]
+        if pointwise
+        else [to_cells(up), DepthToSpace(), *others]
+    )

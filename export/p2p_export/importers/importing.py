@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import torch
 
-from p2p_export.exporting import MAX_FRAMES, publish_all
+from p2p_export.exporting import MAX_FRAMES, write_bundles
 from p2p_export.fidelity import check_labels
 from p2p_export.frames import read_inputs, top_up
 from p2p_export.graph.pixel_generator import PixelGenerator
@@ -25,20 +25,20 @@ from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import TrainConfig
 from p2p_train.scenes import draw_scene
 
-from .weights import BLOCKS, ForeignNetwork, build, read_state
+from .weights import BLOCKS, ImportedNetwork, build, read_state
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
     from p2p_export.fidelity import LabelCheck
-    from p2p_export.options import ExportRequest
-    from p2p_export.targets.bundle import Artefact
+    from p2p_export.options import ExportOptions
+    from p2p_export.targets.bundle import WrittenBundle
     from p2p_train.networks.geometry import Norm
 
     from .options import Direction, NetG, Statistics
 
-__all__ = ["ForeignCheckpoint", "export_foreign"]
+__all__ = ["ImportedCheckpoint", "export_imported"]
 
 LEAST_PX = 32
 
@@ -46,7 +46,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ForeignCheckpoint:
+class ImportedCheckpoint:
     """A file of weights, and what it does not say of itself.
 
     Attributes:
@@ -58,7 +58,7 @@ class ForeignCheckpoint:
     """
 
     path: Path
-    network: ForeignNetwork
+    network: ImportedNetwork
     contract: PixelContract
     statistics: Statistics
     config: TrainConfig
@@ -75,7 +75,7 @@ class ForeignCheckpoint:
         statistics: Statistics | None = None,
         input_size: tuple[int, int] | None = None,
         direction: Direction = "AtoB",
-    ) -> ForeignCheckpoint:
+    ) -> ImportedCheckpoint:
         """Fill in what was left out.
 
         Raises:
@@ -84,7 +84,7 @@ class ForeignCheckpoint:
         """
         if norm == "instance" and statistics == "running":
             raise ConfigError("instance norm has no running statistics; leave --statistics out")
-        network = ForeignNetwork(net=net, norm=norm, ngf=ngf)
+        network = ImportedNetwork(net=net, norm=norm, ngf=ngf)
         default_px = 128 if net == "unet_128" else 256
         height, width = input_size or (default_px, default_px)
         _check_size(network, height, width)
@@ -110,7 +110,7 @@ class ForeignCheckpoint:
         return "running statistics, no dropout"
 
 
-def export_foreign(checkpoint: ForeignCheckpoint, request: ExportRequest) -> list[Artefact]:
+def export_imported(checkpoint: ImportedCheckpoint, request: ExportOptions) -> list[WrittenBundle]:
     """Export a generator of that repository in every precision that was asked for.
 
     Raises:
@@ -131,10 +131,10 @@ def export_foreign(checkpoint: ForeignCheckpoint, request: ExportRequest) -> lis
     check_writable_folder(next(iter(targets.values())).parent)
     labels = check_labels(request, generator, checkpoint.contract, checkpoint.config)
     reference = _reference(checkpoint, generator, frames, labels)
-    return publish_all(generator, reference, checkpoint.config, targets, request)
+    return write_bundles(generator, reference, checkpoint.config, targets, request)
 
 
-def _check_size(network: ForeignNetwork, height: int, width: int) -> None:
+def _check_size(network: ImportedNetwork, height: int, width: int) -> None:
     step = network.multiple_px
     if min(height, width) < LEAST_PX or height % step or width % step:
         raise ConfigError(
@@ -143,7 +143,7 @@ def _check_size(network: ForeignNetwork, height: int, width: int) -> None:
         )
 
 
-def _frames(checkpoint: ForeignCheckpoint, folder: Path | None) -> NDArray[np.uint8]:
+def _frames(checkpoint: ImportedCheckpoint, folder: Path | None) -> NDArray[np.uint8]:
     """Return inputs for the parity check, (N, H, W, 3) uint8 BGR."""
     contract = checkpoint.contract
     if folder is not None:
@@ -159,7 +159,7 @@ def _frames(checkpoint: ForeignCheckpoint, folder: Path | None) -> NDArray[np.ui
 
 
 def _reference(
-    checkpoint: ForeignCheckpoint,
+    checkpoint: ImportedCheckpoint,
     generator: nn.Module,
     given: NDArray[np.uint8],
     labels: LabelCheck | None,

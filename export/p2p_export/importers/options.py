@@ -12,7 +12,7 @@ from p2p_runtime.errors import ConfigError
 from p2p_train.networks.geometry import Norm
 from p2p_train.options import ImageSize
 
-__all__ = ["Direction", "NetG", "Statistics", "foreign_flags", "take_foreign"]
+__all__ = ["Direction", "NetG", "Statistics", "importer_options", "take_importer_options"]
 
 NetG = Literal["unet_128", "unet_256", "resnet_6blocks", "resnet_9blocks"]
 Statistics = Literal["frame", "running"]
@@ -78,14 +78,14 @@ _FLAGS: tuple[tuple[str, str, dict[str, Any]], ...] = (
 )
 
 
-def foreign_flags(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the flags that :func:`take_foreign` takes out again."""
+def importer_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the flags that :func:`take_importer_options` takes out again."""
     for flag, name, settings in reversed(_FLAGS):
         command = click.option(flag, name, default=None, **settings)(command)
     return command
 
 
-def take_foreign(flags: dict[str, Any]) -> dict[str, Any] | None:
+def take_importer_options(flags: dict[str, Any]) -> dict[str, Any] | None:
     """Remove the flags from ``flags`` and return those that were given; None if none was.
 
     Raises:

@@ -24,7 +24,7 @@ from p2p_train.networks.geometry import Norm
 from .networks import RectifiedUNet, ResNetGenerator
 from .options import NetG, Statistics
 
-__all__ = ["ForeignNetwork", "State", "build", "read_state"]
+__all__ = ["ImportedNetwork", "State", "build", "read_state"]
 
 State = dict[str, torch.Tensor]
 Shapes = dict[str, tuple[int, ...]]
@@ -45,7 +45,7 @@ RESNET_BLOCK_PLACE = 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ForeignNetwork:
+class ImportedNetwork:
     """Which generator a file holds, in that repository's words.
 
     Attributes:
@@ -112,7 +112,7 @@ def read_state(path: Path) -> State:
     return {key.removeprefix("module."): value.float() for key, value in content.items()}
 
 
-def build(network: ForeignNetwork, state: State, statistics: Statistics) -> nn.Module:
+def build(network: ImportedNetwork, state: State, statistics: Statistics) -> nn.Module:
     """Build a generator in ``eval`` mode that computes what ``state`` does in that repository.
 
     Args:
@@ -154,14 +154,14 @@ def _load(path: Path) -> object:
         raise CheckpointError(f"{path} cannot be read as a checkpoint: {reason}") from error
 
 
-def _make(network: ForeignNetwork, state: State) -> nn.Module:
+def _make(network: ImportedNetwork, state: State) -> nn.Module:
     ngf = _ngf(network, state)
     if network.net in BLOCKS:
         return ResNetGenerator(ngf=ngf, blocks=BLOCKS[network.net])
     return RectifiedUNet(ngf=ngf, downsamplings=DOWNSAMPLINGS[network.net], dropout=0.0)
 
 
-def _ngf(network: ForeignNetwork, state: State) -> int:
+def _ngf(network: ImportedNetwork, state: State) -> int:
     first = state.get("model.model.0.weight" if network.net in DOWNSAMPLINGS else "model.1.weight")
     if network.ngf is not None or first is None:
         return network.ngf or 64
@@ -223,7 +223,7 @@ def _place(
     )
 
 
-def _differences(network: ForeignNetwork, state: State) -> list[str]:
+def _differences(network: ImportedNetwork, state: State) -> list[str]:
     with torch.device("meta"):
         places = list(_places(_make(network, state), state))
     expected: Shapes = {}
@@ -261,10 +261,10 @@ def _is_idle(key: str, norm: Norm) -> bool:
     )
 
 
-def _hint(network: ForeignNetwork, state: State) -> str:
+def _hint(network: ImportedNetwork, state: State) -> str:
     for net, norm in product(get_args(NetG), get_args(Norm)):
         if not _differences(replace(network, net=net, norm=norm, ngf=None), state):
-            ngf = _ngf(ForeignNetwork(net=net, norm=norm), state)
+            ngf = _ngf(ImportedNetwork(net=net, norm=norm), state)
             return f". It fits --netG {net} --norm {norm} --ngf {ngf}"
     return ""
 

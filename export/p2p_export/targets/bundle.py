@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from p2p_export.fidelity import LabelCheck
     from p2p_runtime.model.contract import PixelContract
 
-__all__ = ["Artefact", "Reference", "measure", "publish"]
+__all__ = ["Reference", "WrittenBundle", "measure", "write_bundle"]
 
 GOLDEN_SEED = 1
 
@@ -66,7 +66,7 @@ class _Outcome:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Artefact:
+class WrittenBundle:
     """A bundle that passed: where it lies, how close it is, and the engines built from it."""
 
     path: Path
@@ -75,9 +75,9 @@ class Artefact:
     engines: tuple[Path, ...] = ()
 
 
-def publish(
+def write_bundle(
     path: Path, graph: bytes, reference: Reference, precision: str, notes: tuple[str, ...] = ()
-) -> Artefact:
+) -> WrittenBundle:
     """Measure a graph and, if it passes, write it as a bundle to ``path``.
 
     A picture of the worst frame is written beside it, passed or not.
@@ -111,7 +111,7 @@ def publish(
     )
     write_bytes(path, attach(graph, info), check=_verify)
     _log.info("wrote %s", path)
-    return Artefact(path=path, report=outcome.report, notes=notes)
+    return WrittenBundle(path=path, report=outcome.report, notes=notes)
 
 
 def measure(graph: bytes, reference: Reference, precision: str, folder: Path) -> ParityReport:

@@ -30,7 +30,7 @@ from .onnx import MAX_BATCH
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["LIBRARIES", "EngineBuilder", "EngineRequest", "Library", "parse_archs"]
+__all__ = ["LIBRARIES", "EngineBuilder", "EngineOptions", "Library", "parse_archs"]
 
 FLAGS = ["STRONGLY_TYPED", "TF32 off"]
 """TF32 rounds float32 sums as coarsely as float16 does; who wants that takes the fp16 file."""
@@ -97,7 +97,7 @@ def parse_archs(text: str) -> list[str]:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class EngineRequest:
+class EngineOptions:
     """Which engines the user asked for; false if none.
 
     Attributes:

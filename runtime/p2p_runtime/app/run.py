@@ -125,7 +125,7 @@ def _open_source(
     return open_source(
         spec,
         ids_palette=_ids_palette(options, translator),
-        planes=translator.fitter.reads_planes,
+        planes=translator.fitter.reads_yuv,
         policy=LivePolicy(
             drop=options.drop, timeout_s=options.timeout, patience_s=options.patience
         ),

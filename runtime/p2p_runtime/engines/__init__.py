@@ -42,9 +42,9 @@ def open_engine(
     """
     device = resolve_device(device, plan=bundle.plan)
     if bundle.plan is not None:
-        from .tensorrt import PlanEngine
+        from .tensorrt import TensorRTEngine
 
-        return PlanEngine(bundle, bundle.plan)
+        return TensorRTEngine(bundle, bundle.plan)
     if device == "cpu":
         from .ort import OrtEngine
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from .base import Engine
 
-__all__ = ["GuardedEngine", "Watchdog"]
+__all__ = ["SupervisedEngine", "Watchdog"]
 
 HANG_S = 30.0
 """Far above the slowest frame that makes sense; starting up is not watched."""
@@ -32,7 +32,7 @@ RESTARTS, WITHIN_S = 5, 60.0
 _log = logging.getLogger(__name__)
 
 
-class GuardedEngine:
+class SupervisedEngine:
     """Opens an engine again when it fails; see :class:`p2p_runtime.engines.base.Engine`.
 
     Args:

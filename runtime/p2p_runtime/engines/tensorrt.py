@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["PlanEngine"]
+__all__ = ["TensorRTEngine"]
 
 _log = logging.getLogger(__name__)
 
 
-class PlanEngine:
+class TensorRTEngine:
     """A plan in TensorRT or TensorRT-RTX; see :class:`p2p_runtime.engines.base.Engine`."""
 
     device = "tensorrt"

@@ -11,7 +11,7 @@ import numpy as np
 
 from p2p_runtime.errors import MissingExtraError
 
-from .yuv import Storage
+from .yuv import ColorSpec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,10 +23,10 @@ __all__ = [
     "SURE",
     "SURE_LEVELS",
     "YCBCR_OF_BGR",
-    "ColourTable",
+    "ColorLut",
     "check_opencv",
     "colour_table",
-    "look_up",
+    "lookup",
     "nearest_places",
     "paint",
 ]
@@ -47,7 +47,7 @@ SURE_LEVELS = 12
 Found on the CamVid label video: 8 leaves thin poles without sure pixels, 16 takes riders for
 persons, whose colours are 17 levels of chroma apart."""
 
-YCBCR_OF_BGR = np.asarray(Storage("BT.601", "full").affine()[0], np.float32)
+YCBCR_OF_BGR = np.asarray(ColorSpec("BT.601", "full").affine()[0], np.float32)
 """(3, 3): BGR rows times this are (luma, Cb, Cr), all in levels; ITU-T T.871, without offsets."""
 
 ID = 0x00FF
@@ -69,7 +69,7 @@ _ROUNDING = 1e-2
 
 
 def check_opencv() -> None:
-    """Make sure that :func:`look_up` works.
+    """Make sure that :func:`lookup` works.
 
     Raises:
         MissingExtraError: OpenCV is too old.
@@ -82,7 +82,7 @@ def check_opencv() -> None:
         )
 
 
-class ColourTable:
+class ColorLut:
     """Exact nearest colours, looked up once for each colour that comes along.
 
     Most colours of a label map lie near one of the palette's, where all the colours of a cell of
@@ -120,7 +120,7 @@ class ColourTable:
         """
         rows = np.ascontiguousarray(frame).reshape(-1, *frame.shape[-2:])  # OpenCV takes three axes
         cells = cv2.cvtColor(rows, cv2.COLOR_BGR2BGR565).view(np.uint16).ravel()
-        codes = look_up(self._of_cells, cells)
+        codes = lookup(self._of_cells, cells)
         open_ = np.flatnonzero(codes < _KNOWN)
         if open_.size:
             found = np.take(codes, open_)
@@ -191,7 +191,7 @@ def nearest_places(levels: NDArray[np.float32], colours: NDArray[np.float32]) ->
     return np.concatenate(found)
 
 
-def look_up(table: NDArray[Entry], places: NDArray[Any]) -> NDArray[Entry]:
+def lookup(table: NDArray[Entry], places: NDArray[Any]) -> NDArray[Entry]:
     """Return what a table of 256 or 65536 has at places of 8 or 16 bits.
 
     NumPy would turn the places into 64 bits first. Entries of 32 and 64 bits have to be floats for
@@ -214,7 +214,7 @@ def paint(table: NDArray[np.float32], ids: NDArray[np.uint8]) -> NDArray[np.uint
     Looked up four bytes at a time, pixels are painted twice as fast as by ``applyColorMap``, and
     seven times as fast as by ``np.take``.
     """
-    bgra = look_up(table, ids).view(np.uint8).reshape(*ids.shape, 4)
+    bgra = lookup(table, ids).view(np.uint8).reshape(*ids.shape, 4)
     return np.asarray(cv2.cvtColor(bgra, cv2.COLOR_BGRA2BGR), np.uint8)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .color_lut import YCBCR_OF_BGR
-from .yuv import Storage, thinned
+from .yuv import ColorSpec, thinned
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .palette import Palette
     from .yuv import Picture
 
-__all__ = ["DRIFTS", "NO_DRIFT", "Drift", "DriftWatch", "find_drift"]
+__all__ = ["DRIFTS", "NO_MISMATCH", "ColorspaceMismatch", "ColorspaceWatch", "find_mismatch"]
 
 WITHIN_LEVELS = 6
 """Decoded label colours are mostly this near to the right ones, and the drifts further apart."""
@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Drift:
+class ColorspaceMismatch:
     """What a wrong guess does to colours: ``seen = true @ matrix + offset``, in BGR levels.
 
     Attributes:
@@ -62,23 +62,25 @@ class Drift:
         return np.asarray(np.clip(np.rint(self.levels(colours_bgr)), 0, 255), np.uint8)
 
 
-NO_DRIFT = Drift("", ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)), (0.0, 0.0, 0.0))
+NO_MISMATCH = ColorspaceMismatch(
+    "", ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)), (0.0, 0.0, 0.0)
+)
 
 
-class DriftWatch:
+class ColorspaceWatch:
     """Keeps an eye on a stream's colours: on its first frames, and then now and again."""
 
     def __init__(self, palette: Palette | None) -> None:
         self._palette = palette
         self._frames = 0
-        self.drift = NO_DRIFT
+        self.drift = NO_MISMATCH
 
-    def look(self, frame: Picture) -> Drift:
+    def look(self, frame: Picture) -> ColorspaceMismatch:
         """Return the drift of a stream whose next frame this is; say so in the log if it is new."""
         due = self._frames < FIRST_FRAMES or self._frames % EVERY_FRAMES == 0
         self._frames += 1
         if due and self._palette is not None:
-            found = find_drift(frame, self._palette, self.drift)
+            found = find_mismatch(frame, self._palette, self.drift)
             if found != self.drift:
                 said = found.name or "as they should be"
                 _log.info("the colours of the video are %s; they are read accordingly", said)
@@ -86,7 +88,9 @@ class DriftWatch:
         return self.drift
 
 
-def find_drift(frame: Picture, palette: Palette, believed: Drift = NO_DRIFT) -> Drift:
+def find_mismatch(
+    frame: Picture, palette: Palette, believed: ColorspaceMismatch = NO_MISMATCH
+) -> ColorspaceMismatch:
     """Return the drift that puts most pixels on palette colours.
 
     Args:
@@ -101,7 +105,7 @@ def find_drift(frame: Picture, palette: Palette, believed: Drift = NO_DRIFT) -> 
     pixels, weights = pixels[first], counts / len(packed)
     colours = palette.colours_bgr()
 
-    def share(drift: Drift) -> float:
+    def share(drift: ColorspaceMismatch) -> float:
         return float(weights @ _near(pixels, drift.seen(colours)))
 
     before = share(believed)
@@ -119,18 +123,18 @@ def _near(pixels: NDArray[np.uint8], seen: NDArray[np.uint8]) -> NDArray[np.bool
     return np.asarray(np.abs(away).max(axis=-1).min(axis=-1) <= WITHIN_LEVELS)
 
 
-def _drift(stored: tuple[str, str], taken_for: tuple[str, str]) -> Drift:
-    encode, encode_offset = Storage(*stored).affine()
-    decode, decode_offset = Storage(*taken_for).affine()
+def _drift(stored: tuple[str, str], taken_for: tuple[str, str]) -> ColorspaceMismatch:
+    encode, encode_offset = ColorSpec(*stored).affine()
+    decode, decode_offset = ColorSpec(*taken_for).affine()
     back = np.linalg.inv(decode)
     matrix, offset = encode @ back, (encode_offset - decode_offset) @ back
     names = [f"{a} taken for {b}" for a, b in zip(stored, taken_for, strict=True) if a != b]
     rows = tuple(tuple(row) for row in matrix.tolist())
-    return Drift(" and ".join(names), rows, tuple(offset.tolist()))
+    return ColorspaceMismatch(" and ".join(names), rows, tuple(offset.tolist()))
 
 
 DRIFTS = (
-    NO_DRIFT,
+    NO_MISMATCH,
     *(
         _drift((matrices[0], ranges[0]), (matrices[1], ranges[1]))
         for matrices, ranges in product(

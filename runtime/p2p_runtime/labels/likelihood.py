@@ -18,9 +18,9 @@ from .color_lut import (
     NEAR_LEVELS,
     SURE,
     YCBCR_OF_BGR,
-    ColourTable,
+    ColorLut,
     colour_table,
-    look_up,
+    lookup,
     nearest_places,
     paint,
 )
@@ -28,17 +28,17 @@ from .color_lut import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .yuv import Planes, Storage
+    from .yuv import ColorSpec, YuvFrame
 
 __all__ = [
     "NO_CLASS",
-    "BgrEvidence",
     "BgrKey",
-    "Evidence",
+    "BgrLikelihood",
+    "Likelihood",
     "Pixels",
-    "PlanesEvidence",
-    "PlanesKey",
-    "PlanesPalette",
+    "YuvKey",
+    "YuvLikelihood",
+    "YuvPalette",
 ]
 
 NO_CLASS = 255
@@ -77,7 +77,7 @@ class Pixels:
     exact: NDArray[np.bool_] | None
 
 
-class Evidence(Protocol):
+class Likelihood(Protocol):
     """What a frame of H x W px shows, both even.
 
     Attributes:
@@ -86,7 +86,7 @@ class Evidence(Protocol):
 
     features: NDArray[np.float32]
 
-    def sure_blocks(self) -> NDArray[np.uint8]:
+    def confident_blocks(self) -> NDArray[np.uint8]:
         """Return the class of blocks that are sure, else ``NO_CLASS``: (H / 2, W / 2) uint8."""
         ...
 
@@ -106,7 +106,7 @@ class BgrKey:
     """
 
     def __init__(self, classes: NDArray[np.uint8], seen_bgr: NDArray[np.uint8]) -> None:
-        self.table = ColourTable(classes, seen_bgr)
+        self.table = ColorLut(classes, seen_bgr)
         self.seen = np.zeros((256, 3), np.uint8)
         self.seen[classes] = seen_bgr
         self.features = _FEATURES_OF_BGR.T @ self.seen.T.astype(np.float32)  # (3, 256)
@@ -131,8 +131,8 @@ class BgrKey:
         return ids if np.array_equal(paint(self._colours, ids), frame) else None
 
 
-class BgrEvidence:
-    """What a frame shows in BGR; see :class:`Evidence`."""
+class BgrLikelihood:
+    """What a frame shows in BGR; see :class:`Likelihood`."""
 
     def __init__(self, frame: NDArray[np.uint8], key: BgrKey) -> None:
         """Look a frame up: (H, W, 3) uint8 BGR, H and W even."""
@@ -140,7 +140,7 @@ class BgrEvidence:
         self._codes = key.table.codes(frame)
         self.features = key.features
 
-    def sure_blocks(self) -> NDArray[np.uint8]:
+    def confident_blocks(self) -> NDArray[np.uint8]:
         """Return the class of blocks that are sure, else ``NO_CLASS``: (H / 2, W / 2) uint8."""
         pairs = (self._codes & (ID | SURE)).view(np.uint32)  # (H, W / 2): two pixels each
         upper, lower = pairs[::2], pairs[1::2]
@@ -165,7 +165,7 @@ class BgrEvidence:
         return Pixels(block, nearest, own, around, exact)
 
 
-class PlanesKey:
+class YuvKey:
     """How classes look in a codec's planes.
 
     The nearest class is looked up for cells of 4 levels of luma and 8 of either chroma, which fit
@@ -183,7 +183,7 @@ class PlanesKey:
     """
 
     def __init__(
-        self, classes: NDArray[np.uint8], seen_levels: NDArray[np.float64], storage: Storage
+        self, classes: NDArray[np.uint8], seen_levels: NDArray[np.float64], storage: ColorSpec
     ) -> None:
         scales = storage.scales().astype(np.float32)
         self.weights = _WEIGHTS / scales
@@ -198,22 +198,22 @@ class PlanesKey:
         self.sure = _with_lightest(np.where(sure, self.nearest, NO_CLASS).astype(np.uint8))
 
 
-class PlanesEvidence:
-    """What a frame shows in a codec's planes; see :class:`Evidence`."""
+class YuvLikelihood:
+    """What a frame shows in a codec's planes; see :class:`Likelihood`."""
 
-    def __init__(self, frame: Planes, key: PlanesKey) -> None:
+    def __init__(self, frame: YuvFrame, key: YuvKey) -> None:
         """Look a frame up; its height and width are even."""
         self._frame, self._key = frame, key
         self.features = key.features
         self._chroma = _side_by_side(frame.cb, frame.cr)
 
-    def sure_blocks(self) -> NDArray[np.uint8]:
+    def confident_blocks(self) -> NDArray[np.uint8]:
         """Return the class of blocks that are sure, else ``NO_CLASS``: (H / 2, W / 2) uint8."""
         luma = self._frame.luma
         darker, lighter = cv2.min(luma[::2], luma[1::2]), cv2.max(luma[::2], luma[1::2])
         darkest = np.minimum(*_lower_and_upper(darker.view("<u2"))).astype(np.uint8)
         lightest = np.maximum(*_lower_and_upper(lighter.view("<u2")))
-        found = look_up(self._key.sure, _cells(darkest, self._chroma))
+        found = lookup(self._key.sure, _cells(darkest, self._chroma))
         classes, lightest_sure = _lower_and_upper(found)
         return classes.astype(np.uint8) | _no_class_where(lightest > lightest_sure)
 
@@ -233,11 +233,11 @@ class PlanesEvidence:
         for place, (pixels, between) in enumerate(seen):
             np.multiply(pixels, key.weights[place], out=own[place])
             np.multiply(between, key.weights[place], out=around[place])
-        nearest = look_up(key.nearest, _cells(luma, both))
+        nearest = lookup(key.nearest, _cells(luma, both))
         return Pixels(block, nearest, own, around, None)
 
 
-class PlanesPalette:
+class YuvPalette:
     """Tells what lies near any of a palette's colours, in a codec's planes.
 
     Args:
@@ -245,20 +245,20 @@ class PlanesPalette:
         storage: what the planes' levels mean.
     """
 
-    def __init__(self, seen_levels: NDArray[np.float64], storage: Storage) -> None:
+    def __init__(self, seen_levels: NDArray[np.float64], storage: ColorSpec) -> None:
         levels = np.asarray(seen_levels, np.float32)
         middles = storage.bgr(_middles_of_cells())
         away = np.abs(middles - levels[nearest_places(middles, levels)])
         self._near = (away <= NEAR_LEVELS).all(axis=-1).view(np.uint8)
 
-    def off(self, frame: Planes, every_px: int) -> float:
+    def off(self, frame: YuvFrame, every_px: int) -> float:
         """Return the share (0-1) of pixels that lie near none; see ``NEAR_LEVELS``.
 
         The middle of a pixel's cell speaks for it.
         """
         thin = frame.thinned(every_px, every_px)
         cells = _cells(thin.luma, _side_by_side(thin.cb, thin.cr))
-        return 1 - cv2.countNonZero(look_up(self._near, cells)) / cells.size
+        return 1 - cv2.countNonZero(lookup(self._near, cells)) / cells.size
 
 
 def _no_class_where(doubtful: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -295,7 +295,7 @@ def _side_by_side(cb: NDArray[np.uint8], cr: NDArray[np.uint8]) -> NDArray[np.ui
 
 def _cells(luma: NDArray[np.uint8], chroma: NDArray[np.uint16]) -> NDArray[np.uint16]:
     """Return the cells of luma and of chroma side by side, of one shape."""
-    return (chroma & _CHROMA_BITS) | look_up(_CELL_OF_LUMA, luma)
+    return (chroma & _CHROMA_BITS) | lookup(_CELL_OF_LUMA, luma)
 
 
 def _lower_and_upper(pairs: NDArray[np.uint16]) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from p2p_runtime.errors import ConfigError, ContractError
 
-from .color_lut import ID, NEAR, NEAR_LEVELS, ColourTable, colour_table, paint
+from .color_lut import ID, NEAR, NEAR_LEVELS, ColorLut, colour_table, paint
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -134,8 +134,8 @@ class Palette:
 
 
 @lru_cache(maxsize=4)
-def _table(palette: Palette) -> ColourTable:
-    return ColourTable(np.arange(len(palette.classes), dtype=np.uint8), palette.colours_bgr())
+def _table(palette: Palette) -> ColorLut:
+    return ColorLut(np.arange(len(palette.classes), dtype=np.uint8), palette.colours_bgr())
 
 
 @lru_cache(maxsize=4)

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from .color_lut import look_up
+from .color_lut import lookup
 from .likelihood import NO_CLASS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .likelihood import Evidence, Pixels
+    from .likelihood import Likelihood, Pixels
     from .resampling import Sampling
 
 __all__ = ["repaired_ids"]
@@ -76,7 +76,7 @@ class _Blocks:
     shares: NDArray[np.float32]
 
 
-def repaired_ids(evidence: Evidence, sampling: Sampling) -> NDArray[np.uint8]:
+def repaired_ids(evidence: Likelihood, sampling: Sampling) -> NDArray[np.uint8]:
     """Return each pixel's most likely class.
 
     Args:
@@ -86,7 +86,7 @@ def repaired_ids(evidence: Evidence, sampling: Sampling) -> NDArray[np.uint8]:
     Returns:
         (h, w) uint8 class indices, as many as the sampling has rows and columns.
     """
-    blocks = _common(evidence.sure_blocks())
+    blocks = _common(evidence.confident_blocks())
     ids = sampling.pick_of_blocks(blocks.classes)
     doubts = np.flatnonzero(ids == NO_CLASS)
     if doubts.size:
@@ -107,7 +107,7 @@ def _common(sure: NDArray[np.uint8]) -> _Blocks:
     common = np.flatnonzero(shares >= RARE_SHARE).astype(np.uint8)
     kept = np.full(NO_CLASS + 1, NO_CLASS, np.uint8)
     kept[common] = common
-    classes = look_up(kept, sure)
+    classes = lookup(kept, sure)
     return _Blocks(classes, common, shares[common])
 
 
@@ -135,7 +135,7 @@ def _decide(pixels: Pixels, blocks: _Blocks, features: NDArray[np.float32]) -> N
     counts, by_count = _count_nearby(blocks, pixels.block), _costs_by_count(blocks.shares)
     by_count += (_squares(seen) * np.float32(LEVELS_PER_NAT))[:, np.newaxis]
     for place, cost in enumerate(costs):
-        cost += look_up(by_count[place], counts[place])
+        cost += lookup(by_count[place], counts[place])
     cheapest, cost = _cheapest(costs)
     return np.where(cost < least, np.take(blocks.common, cheapest), nearest)
 
@@ -170,7 +170,7 @@ def _count_nearby(blocks: _Blocks, block: NDArray[np.intp]) -> NDArray[np.uint8]
         classes = blocks.common[first : first + _AT_ONCE]
         ones = np.zeros(NO_CLASS + 1, np.uint64)
         ones[classes] = np.uint64(1) << _SHIFTS[: classes.size]
-        of_one = look_up(ones.view(np.float64), framed).view(np.uint64).ravel()
+        of_one = lookup(ones.view(np.float64), framed).view(np.uint64).ravel()
         of_five = of_one[: 1 - _SIDE].copy()
         for right in range(1, _SIDE):
             of_five += of_one[right : of_one.size + 1 - _SIDE + right]

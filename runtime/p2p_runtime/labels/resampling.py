@@ -12,7 +12,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .yuv import Planes
+    from .yuv import YuvFrame
 
 __all__ = ["Sampling", "resize_nearest", "sample"]
 
@@ -43,7 +43,7 @@ class Sampling:
             frame = frame[:, self.columns_read]
         return frame
 
-    def read_planes(self, frame: Planes) -> Planes:
+    def read_yuv(self, frame: YuvFrame) -> YuvFrame:
         """Return the part of a frame to work on, of an even height and width."""
         return frame.picked(self.rows_read, self.columns_read)
 

@@ -10,10 +10,10 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Vote"]
+__all__ = ["TemporalFilter"]
 
 
-class Vote:
+class TemporalFilter:
     """Gives each pixel the class that it had most often in the last ``count`` maps.
 
     A tie goes to the newest map in it. Edges that move come late by half of the maps.

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Picture", "Planes", "Storage", "Thinned", "thinned", "to_bgr"]
+__all__ = ["ColorSpec", "Picture", "Thinned", "YuvFrame", "thinned", "to_bgr"]
 
 # Luma weights of (blue, green, red): ITU-R BT.601-7, BT.709-6.
 _LUMA = {"BT.601": (0.114, 0.587, 0.299), "BT.709": (0.0722, 0.7152, 0.2126)}
@@ -22,7 +22,7 @@ _RANGE = {"limited": (219 / 255, 16.0, 224 / 255), "full": (1.0, 0.0, 1.0)}
 
 
 @dataclass(frozen=True, slots=True)
-class Storage:
+class ColorSpec:
     """How colours become luma and chroma, and back.
 
     Attributes:
@@ -65,7 +65,7 @@ class Thinned(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Planes:
+class YuvFrame:
     """A frame in 4:2:0. Nobody changes its pixels.
 
     Attributes:
@@ -77,7 +77,7 @@ class Planes:
     luma: NDArray[np.uint8]
     cb: NDArray[np.uint8]
     cr: NDArray[np.uint8]
-    storage: Storage
+    storage: ColorSpec
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -99,7 +99,7 @@ class Planes:
         stored = np.stack(self.thinned(rows, columns), axis=-1).astype(np.float32)
         return np.clip(np.rint(self.storage.bgr(stored)), 0, 255).astype(np.uint8)
 
-    def picked(self, rows: NDArray[np.intp] | None, columns: NDArray[np.intp] | None) -> Planes:
+    def picked(self, rows: NDArray[np.intp] | None, columns: NDArray[np.intp] | None) -> YuvFrame:
         """Return some rows and columns, each an even number of places in whole blocks, or all."""
         luma, cb, cr = self.luma, self.cb, self.cr
         if rows is not None:
@@ -108,27 +108,27 @@ class Planes:
         if columns is not None:
             block_columns = columns[::2] >> 1
             luma, cb, cr = luma[:, columns], cb[:, block_columns], cr[:, block_columns]
-        return Planes(luma, cb, cr, self.storage)
+        return YuvFrame(luma, cb, cr, self.storage)
 
 
-Picture: TypeAlias = NDArray[np.uint8] | Planes
+Picture: TypeAlias = NDArray[np.uint8] | YuvFrame
 """A frame: (H, W, 3) uint8 BGR, or planes."""
 
 
 def thinned(picture: Picture, rows: int, columns: int) -> NDArray[np.uint8]:
     """Return every so many rows and columns of a picture as (h, w, 3) uint8 BGR."""
-    if isinstance(picture, Planes):
+    if isinstance(picture, YuvFrame):
         return picture.bgr(rows, columns)
     return picture[::rows, ::columns]
 
 
 def to_bgr(picture: Picture) -> NDArray[np.uint8]:
     """Return a picture as (H, W, 3) uint8 BGR; itself if that is what it is."""
-    return picture.bgr() if isinstance(picture, Planes) else picture
+    return picture.bgr() if isinstance(picture, YuvFrame) else picture
 
 
 @lru_cache(maxsize=4)
-def _back(storage: Storage) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _back(storage: ColorSpec) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     matrix, offset = storage.affine()
     inverse = np.linalg.inv(matrix)
     return inverse.astype(np.float32), (-offset @ inverse).astype(np.float32)

@@ -14,19 +14,19 @@ import cv2
 import numpy as np
 
 from p2p_runtime.errors import ContractError
-from p2p_runtime.labels.color_lut import NEAR, ColourTable
-from p2p_runtime.labels.colorspace import NO_DRIFT, Drift
+from p2p_runtime.labels.color_lut import NEAR, ColorLut
+from p2p_runtime.labels.colorspace import NO_MISMATCH, ColorspaceMismatch
 from p2p_runtime.labels.likelihood import (
-    BgrEvidence,
     BgrKey,
-    PlanesEvidence,
-    PlanesKey,
-    PlanesPalette,
+    BgrLikelihood,
+    YuvKey,
+    YuvLikelihood,
+    YuvPalette,
 )
 from p2p_runtime.labels.palette import Palette
 from p2p_runtime.labels.repair import repaired_ids
 from p2p_runtime.labels.resampling import resize_nearest, sample
-from p2p_runtime.labels.yuv import Picture, Planes, Storage, to_bgr
+from p2p_runtime.labels.yuv import ColorSpec, Picture, YuvFrame, to_bgr
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -91,7 +91,7 @@ class PixelContract:
         frame: Picture,
         *,
         size: tuple[int, int] | None = None,
-        drift: Drift = NO_DRIFT,
+        drift: ColorspaceMismatch = NO_MISMATCH,
     ) -> NDArray[np.uint8]:
         """Return the repaired class of each pixel of a resized label map.
 
@@ -110,15 +110,15 @@ class PixelContract:
         height, width = size or (self.height, self.width)
         sampling = sample(*frame.shape[:2], height, width)
         labels = self._labels
-        if isinstance(frame, Planes):
+        if isinstance(frame, YuvFrame):
             planes_key = _planes_key(labels, self.used, drift, frame.storage)
-            return repaired_ids(PlanesEvidence(sampling.read_planes(frame), planes_key), sampling)
+            return repaired_ids(YuvLikelihood(sampling.read_yuv(frame), planes_key), sampling)
         key = _bgr_key(labels, self.used, drift)
         if key.may_be_exact(frame):
             exact = key.exact_ids(resize_nearest(frame, height, width))
             if exact is not None:
                 return exact
-        return repaired_ids(BgrEvidence(sampling.read(frame), key), sampling)
+        return repaired_ids(BgrLikelihood(sampling.read(frame), key), sampling)
 
     def paint(self, ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return class indices (h, w) uint8 in the palette's colours, (h, w, 3) uint8 BGR.
@@ -128,7 +128,9 @@ class PixelContract:
         """
         return self._labels.paint(ids)
 
-    def off_palette(self, frame: Picture, drift: Drift = NO_DRIFT, *, every_px: int = 1) -> float:
+    def off_palette(
+        self, frame: Picture, drift: ColorspaceMismatch = NO_MISMATCH, *, every_px: int = 1
+    ) -> float:
         """Return the share (0-1) of pixels over 31 levels from every colour of the palette.
 
         Args:
@@ -139,7 +141,7 @@ class PixelContract:
         Raises:
             ContractError: the contract has no palette.
         """
-        if isinstance(frame, Planes):
+        if isinstance(frame, YuvFrame):
             return _planes_palette(self._labels, drift, frame.storage).off(frame, every_px)
         codes = _whole_palette(self._labels, self.used, drift).codes(frame[::every_px, ::every_px])
         return float(((codes & NEAR) == 0).mean())
@@ -217,7 +219,7 @@ def check_frame(frame: Picture) -> None:
     Raises:
         ContractError: it is not (h, w, 3) uint8 BGR.
     """
-    if isinstance(frame, Planes):
+    if isinstance(frame, YuvFrame):
         return
     if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape:
         raise ContractError(
@@ -258,28 +260,30 @@ def _admitted(palette: Palette, used: tuple[int, ...] | None) -> NDArray[np.uint
 
 
 @lru_cache(maxsize=4)
-def _bgr_key(palette: Palette, used: tuple[int, ...] | None, drift: Drift) -> BgrKey:
+def _bgr_key(palette: Palette, used: tuple[int, ...] | None, drift: ColorspaceMismatch) -> BgrKey:
     classes = _admitted(palette, used)
     return BgrKey(classes, drift.seen(palette.colours_bgr())[classes])
 
 
 @lru_cache(maxsize=4)
 def _planes_key(
-    palette: Palette, used: tuple[int, ...] | None, drift: Drift, storage: Storage
-) -> PlanesKey:
+    palette: Palette, used: tuple[int, ...] | None, drift: ColorspaceMismatch, storage: ColorSpec
+) -> YuvKey:
     classes = _admitted(palette, used)
-    return PlanesKey(classes, drift.levels(palette.colours_bgr())[classes], storage)
+    return YuvKey(classes, drift.levels(palette.colours_bgr())[classes], storage)
 
 
 @lru_cache(maxsize=4)
-def _planes_palette(palette: Palette, drift: Drift, storage: Storage) -> PlanesPalette:
-    return PlanesPalette(drift.levels(palette.colours_bgr()), storage)
+def _planes_palette(palette: Palette, drift: ColorspaceMismatch, storage: ColorSpec) -> YuvPalette:
+    return YuvPalette(drift.levels(palette.colours_bgr()), storage)
 
 
 @lru_cache(maxsize=4)
-def _whole_palette(palette: Palette, used: tuple[int, ...] | None, drift: Drift) -> ColourTable:
+def _whole_palette(
+    palette: Palette, used: tuple[int, ...] | None, drift: ColorspaceMismatch
+) -> ColorLut:
     """Return a table that tells what lies near any of the palette's colours, used or not."""
     if used is None or len(used) == len(palette.classes):
         return _bgr_key(palette, used, drift).table
     seen = drift.seen(palette.colours_bgr())
-    return ColourTable(np.zeros(len(seen), np.uint8), seen)
+    return ColorLut(np.zeros(len(seen), np.uint8), seen)

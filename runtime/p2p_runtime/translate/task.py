@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from p2p_runtime.labels.colorspace import Drift
+    from p2p_runtime.labels.colorspace import ColorspaceMismatch
     from p2p_runtime.labels.yuv import Picture
 
-    from .preprocess import Fitter
+    from .preprocess import Preprocessor
     from .reuse import Answer, Reuse
 
 __all__ = ["Begun", "Settled"]
@@ -53,8 +53,8 @@ class Begun:
     def __init__(
         self,
         frame: Picture,
-        drift: Drift,
-        fitter: Fitter,
+        drift: ColorspaceMismatch,
+        fitter: Preprocessor,
         reuse: Reuse,
         previous: Begun | None,
     ) -> None:

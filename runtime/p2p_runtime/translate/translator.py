@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from p2p_runtime.engines import Engine, open_engine
-from p2p_runtime.engines.supervised import GuardedEngine
+from p2p_runtime.engines.supervised import SupervisedEngine
 from p2p_runtime.errors import BundleError
 from p2p_runtime.model.bundle import GoldenFrame, ModelBundle
 
 from .constant_output import is_blank
-from .preprocess import Fitter
+from .preprocess import Preprocessor
 from .reuse import Reuse
 from .task import Begun
 from .workers import threads_of_a_lane
@@ -85,7 +85,7 @@ class Translator:
     ) -> None:
         self.contract = contract
         self.engine = engine
-        self.fitter = Fitter(contract, snap=snap, vote=vote)
+        self.fitter = Preprocessor(contract, snap=snap, vote=vote)
         self.bundle = bundle
         self.lanes = lanes
         self._reuse = Reuse(reuse)
@@ -121,7 +121,7 @@ class Translator:
             lanes: how many frames may be in work at the same time, on a CPU. The threads are
                 shared out among them: more frames a second, and each takes longer. For files.
             stuck: called when an inference hangs that nothing can interrupt, see
-                :class:`p2p_runtime.engines.supervised.GuardedEngine`.
+                :class:`p2p_runtime.engines.supervised.SupervisedEngine`.
 
         Raises:
             BundleError: the file is missing, damaged or unsafe, or this device does not compute
@@ -136,7 +136,7 @@ class Translator:
                 _replay_golden(bundle, engine)
             return engine
 
-        guarded = GuardedEngine(opened(), opened, stuck=stuck)
+        guarded = SupervisedEngine(opened(), opened, stuck=stuck)
         return cls(
             bundle.contract, guarded, snap=snap, vote=vote, bundle=bundle, reuse=reuse, lanes=lanes
         )

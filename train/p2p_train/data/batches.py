@@ -59,7 +59,7 @@ class EpochSampler(Sampler[list[Draw]]):
         seed: decides the orders.
         first_step: steps already taken, in all epochs together.
         last_step: stop before this step.
-        rank, team_size: yield only this process's share of each batch.
+        rank, world_size: yield only this process's share of each batch.
     """
 
     def __init__(
@@ -71,13 +71,13 @@ class EpochSampler(Sampler[list[Draw]]):
         first_step: int,
         last_step: int,
         rank: int = 0,
-        team_size: int = 1,
+        world_size: int = 1,
     ) -> None:
         self._pairs = pairs
         self._batch_size = min(batch_size, pairs)
         self._seed = seed
         self._steps = range(first_step, last_step)
-        self._share = slice(rank, None, team_size)
+        self._share = slice(rank, None, world_size)
         self.steps_per_epoch = pairs // self._batch_size
 
     def __len__(self) -> int:

@@ -20,7 +20,7 @@ from .layouts import Pair
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["count_used", "find_used"]
+__all__ = ["count_classes_present", "find_classes_present"]
 
 MOST_INPUTS = 1000
 """Inputs that are read, spread evenly; what none of them holds is hardly learned."""
@@ -35,17 +35,17 @@ SOLID_SHARE_OF_ONE = 3e-3
 """Least share of the pixels of one map, for classes that are large but rare."""
 
 
-def find_used(pairs: Sequence[Pair], palette: Palette) -> tuple[int, ...]:
+def find_classes_present(pairs: Sequence[Pair], palette: Palette) -> tuple[int, ...]:
     """Return the indices of the classes that the inputs of ``pairs`` hold, ascending.
 
     Raises:
         DatasetError: an input is unreadable.
     """
     chosen = np.linspace(0, len(pairs) - 1, min(MOST_INPUTS, len(pairs))).round().astype(int)
-    return count_used(_inputs([pairs[index] for index in chosen], palette), palette)
+    return count_classes_present(_inputs([pairs[index] for index in chosen], palette), palette)
 
 
-def count_used(inputs: Iterable[NDArray[np.uint8]], palette: Palette) -> tuple[int, ...]:
+def count_classes_present(inputs: Iterable[NDArray[np.uint8]], palette: Palette) -> tuple[int, ...]:
     """Return the indices of the classes that label maps hold, ascending; at least one.
 
     In maps of exact colours every pixel counts; in blurred ones only solid neighbourhoods do.

@@ -18,7 +18,7 @@ from p2p_runtime.labels.palette import PRESETS, Palette
 from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import TrainConfig
 
-from .classes_present import find_used
+from .classes_present import find_classes_present
 from .contact_sheet import LegendEntry, contact_sheet
 from .decode import read_pair
 from .labels import PALETTE_SHARE, Source, open_source
@@ -95,7 +95,7 @@ def look_at(config: TrainConfig) -> Inspection:
         height=config.height,
         width=config.width,
         palette=palette,
-        used=find_used(source.pairs.train, palette) if palette else None,
+        used=find_classes_present(source.pairs.train, palette) if palette else None,
     )
     plain = PixelContract(height=config.height, width=config.width, palette=None)
     pairs = _spread([*source.pairs.train, *source.pairs.val], MOST_PAIRS)

@@ -15,7 +15,7 @@ from p2p_train.metrics import mean_image_l1
 from p2p_train.training.checkpoint import Checkpoint
 
 from .batches import validation_batches
-from .classes_present import find_used
+from .classes_present import find_classes_present
 from .dataset import PairBatch, PairDataset
 from .labels import open_source
 
@@ -62,7 +62,7 @@ def prepare_data(config: TrainConfig) -> TrainingData:
         width=config.width,
         palette=source.palette,
         direction=pairs.direction,
-        used=find_used(pairs.train, source.palette) if source.palette else None,
+        used=find_classes_present(pairs.train, source.palette) if source.palette else None,
     )
     val = PairDataset(pairs.val, contract)
     plain = validation_batches(PairDataset(pairs.train, contract), VALIDATION_BATCH)

@@ -14,7 +14,7 @@ from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import Precision, TrainConfig
 from p2p_train.networks.generator import UNetGenerator
 from p2p_train.precision import autocast, stop_learning
-from p2p_train.segmentation import Judge
+from p2p_train.segmentation import Segmenter
 from p2p_train.tensorfile import digest
 from p2p_train.training.checkpoint import (
     Checkpoint,
@@ -116,6 +116,6 @@ def _discriminators_eyes(path: Path, checkpoint: Checkpoint) -> tuple[nn.Module,
 
 
 def _judges_eyes(path: Path, contract: PixelContract) -> tuple[nn.Module, Look]:
-    judge = Judge.load(path, torch.device("cpu"))
+    judge = Segmenter.load(path, torch.device("cpu"))
     judge.check_labels(contract)
     return judge.network, lambda source, image: judge.network.maps(image)

@@ -17,7 +17,7 @@ from p2p_train.networks.pixels import HALF_RANGE, to_pixels, to_signal
 from .labels import LabelFidelity
 
 if TYPE_CHECKING:
-    from p2p_train.segmentation import Judge
+    from p2p_train.segmentation import Segmenter
 
 __all__ = ["Quality", "eval_mode", "evaluate", "image_l1", "mean_image_l1", "psnr_db", "ssim"]
 
@@ -64,7 +64,7 @@ def evaluate(
     generator: nn.Module,
     batches: Iterator[PairBatch],
     device: torch.device,
-    judge: Judge | None = None,
+    judge: Segmenter | None = None,
 ) -> Quality:
     """Measure the generator as it ships: fp32, running statistics, no dropout."""
     l1, psnr, similarity, images, confusion = 0.0, 0.0, 0.0, 0, torch.zeros(())

@@ -17,7 +17,7 @@ from p2p_train.data.batches import validation_batches
 from p2p_train.data.dataset import PairBatch, PairDataset
 from p2p_train.data.labels import open_source as open_pairs
 from p2p_train.networks.pixels import to_pixels, to_signal
-from p2p_train.segmentation import Judge
+from p2p_train.segmentation import Segmenter
 from p2p_train.training.checkpoint import Checkpoint, load_weights, make_generator
 
 from . import (
@@ -139,7 +139,7 @@ def score_generator(
     translate: Translate,
     pairs: Iterable[PairBatch],
     *,
-    judge: Judge | None = None,
+    judge: Segmenter | None = None,
     published: PublishedMetrics | None = None,
     clip: Iterable[ClipFrame] | None = None,
 ) -> Scores:
@@ -208,14 +208,14 @@ class _Tally:
         self._confusion = torch.zeros(())
         self._features: list[torch.Tensor] = []
 
-    def add(self, judge: Judge, images: NDArray[np.uint8], batch: PairBatch) -> None:
+    def add(self, judge: Segmenter, images: NDArray[np.uint8], batch: PairBatch) -> None:
         self._confusion = self._confusion + judge.confusion(images, batch.source.numpy())
         self._features.append(judge.features(images))
 
     def fidelity(self) -> LabelFidelity:
         return LabelFidelity.of(self._confusion)
 
-    def distance(self, judge: Judge) -> float:
+    def distance(self, judge: Segmenter) -> float:
         return frechet_distance(FeatureStatistics.of(torch.cat(self._features)), judge.photos)
 
 

@@ -15,7 +15,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from torch.utils.checkpoint import checkpoint
 
 from .geometry import MAX_DOWNSAMPLINGS, Norm
-from .norms import statistics_kept
+from .norms import frozen_batchnorm
 
 __all__ = ["PatchDiscriminator", "UNetGenerator"]
 
@@ -239,7 +239,7 @@ def _first_and_second_pass(
     block: nn.Module,
 ) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     """Let a block's running statistics move in the first pass only."""
-    return nullcontext(), statistics_kept(block)
+    return nullcontext(), frozen_batchnorm(block)
 
 
 def _norm_layers(norm: Norm | None, channels: int) -> list[nn.Module]:

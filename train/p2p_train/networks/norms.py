@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import nn
 
-__all__ = ["batch_norms", "estimate_statistics", "statistics_kept"]
+__all__ = ["batch_norms", "frozen_batchnorm", "update_bn"]
 
 AnyBatchNorm = nn.BatchNorm2d | nn.SyncBatchNorm
 
@@ -20,7 +20,7 @@ def batch_norms(network: nn.Module) -> list[AnyBatchNorm]:
 
 
 @contextlib.contextmanager
-def statistics_kept(network: nn.Module) -> Iterator[None]:
+def frozen_batchnorm(network: nn.Module) -> Iterator[None]:
     """Leave running statistics alone: each batch counts once, however often it is drawn."""
     norms = batch_norms(network)
     momenta = [norm.momentum for norm in norms]
@@ -34,7 +34,7 @@ def statistics_kept(network: nn.Module) -> Iterator[None]:
 
 
 @torch.no_grad()
-def estimate_statistics(network: nn.Module, signals: Iterable[torch.Tensor]) -> None:
+def update_bn(network: nn.Module, signals: Iterable[torch.Tensor]) -> None:
     """Replace running statistics by the means over some batches, with the weights as they are.
 
     Statistics that were gathered while training belong to the weights of many steps; these belong

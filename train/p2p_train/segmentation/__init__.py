@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .segmenter import Judge
-from .training import JudgeConfig, train_judge
+from .segmenter import Segmenter
+from .training import SegmenterConfig, train_segmenter
 
-__all__ = ["Judge", "JudgeConfig", "train_judge"]
+__all__ = ["Segmenter", "SegmenterConfig", "train_segmenter"]

@@ -8,13 +8,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-__all__ = ["TEXTURE_STAGES", "JudgeNet"]
+__all__ = ["TEXTURE_STAGES", "SegmentationNet"]
 
 TEXTURE_STAGES = 2
 """The stages that see texture, at 1/4 and 1/8 of the image; further ones see things."""
 
 
-class JudgeNet(nn.Module):
+class SegmentationNet(nn.Module):
     """Says of every second pixel which class it shows.
 
     Four stages bring the image to 1/4, 1/8, 1/16 and 1/32; their maps are merged from the coarsest

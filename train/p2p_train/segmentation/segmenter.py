@@ -20,12 +20,12 @@ from p2p_train.networks.pixels import to_signal
 from p2p_train.tensorfile import read_tensors, write_tensors
 from p2p_train.training.checkpoint import load_weights
 
-from .network import JudgeNet
+from .network import SegmentationNet
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Judge", "label_ids", "void_classes"]
+__all__ = ["Segmenter", "label_ids", "void_classes"]
 
 JUDGE_SCHEMA = 1
 BATCH = 8
@@ -43,7 +43,7 @@ VOID_CLASSES = frozenset(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Judge:
+class Segmenter:
     """A network that finds the classes in a photo, and what it scores on real photos.
 
     Attributes:
@@ -56,7 +56,7 @@ class Judge:
         floor: Frechet distance between real photos of training and validation.
     """
 
-    network: JudgeNet
+    network: SegmentationNet
     width: int
     classes: tuple[int, ...]
     contract: PixelContract
@@ -134,7 +134,7 @@ class Judge:
         write_tensors(path, content, schema=JUDGE_SCHEMA)
 
     @classmethod
-    def load(cls, path: Path, device: torch.device) -> Judge:
+    def load(cls, path: Path, device: torch.device) -> Segmenter:
         """Read a judge onto ``device``.
 
         Raises:
@@ -142,7 +142,7 @@ class Judge:
         """
         content = read_tensors(path, schema=JUDGE_SCHEMA, what="judge")
         try:
-            network = JudgeNet(classes=len(content["classes"]), width=content["width"])
+            network = SegmentationNet(classes=len(content["classes"]), width=content["width"])
             load_weights(network, content["network"], "judge")
             network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             return cls(
@@ -161,7 +161,7 @@ class Judge:
 def label_ids(
     labels: NDArray[np.uint8], contract: PixelContract, classes: tuple[int, ...]
 ) -> torch.Tensor:
-    """Return the place in ``classes`` of each label pixel's class; see :meth:`Judge.label_ids`.
+    """Return the place in ``classes`` of each label pixel's class; see :meth:`Segmenter.label_ids`.
 
     The 5x5 px around a pixel vote on its class: label maps kept as JPEG are blurred, and colours
     between two classes snap to a third that is not there. Void may win, classes that are not asked

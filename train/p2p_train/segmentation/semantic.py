@@ -27,18 +27,18 @@ from p2p_train.networks.pixels import HALF_RANGE
 from p2p_train.precision import autocast, stop_learning
 from p2p_train.tensorfile import digest
 
-from . import Judge
+from . import Segmenter
 from .network import TEXTURE_STAGES
 from .segmenter import VOTE_PX, void_classes
 
-__all__ = ["Reader", "load_reader"]
+__all__ = ["SemanticLoss", "load_semantic_loss"]
 
 NOBODY = -1
 """The class of a colour that no class of the palette has."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Reader:
+class SemanticLoss:
     """Finds the labels in generated pictures, and says how far they are from those asked for.
 
     Attributes:
@@ -48,7 +48,7 @@ class Reader:
             be scored by it.
     """
 
-    judge: Judge
+    judge: Segmenter
     precision: Precision
     sha256: str
 
@@ -85,7 +85,7 @@ class Reader:
 
     @torch.no_grad()
     def wanted(self, source: torch.Tensor) -> torch.Tensor:
-        """Return the class that each pixel should show, as :meth:`.Judge.label_ids` does.
+        """Return the class that each pixel should show, as :meth:`.Segmenter.label_ids` does.
 
         Args:
             source: (N, 3, H, W) RGB in [-1, 1], in the palette's own colours.
@@ -105,9 +105,9 @@ class Reader:
         return torch.where(asked, winner, IGNORED)
 
 
-def load_reader(
+def load_semantic_loss(
     config: TrainConfig, contract: PixelContract, device: torch.device
-) -> Reader | None:
+) -> SemanticLoss | None:
     """Load the judge that ``config.reader`` names; None if it names none.
 
     Raises:
@@ -116,7 +116,7 @@ def load_reader(
     """
     if config.reader is None:
         return None
-    judge = Judge.load(Path(config.reader), torch.device("cpu"))
+    judge = Segmenter.load(Path(config.reader), torch.device("cpu"))
     judge.check_labels(contract)
     theirs, ours = ((c.height, c.width) for c in (judge.contract, contract))
     if theirs != ours:
@@ -126,7 +126,7 @@ def load_reader(
         )
     sha256 = digest(judge.network.state_dict())
     stop_learning(judge.network, device, config.precision)
-    return Reader(judge=judge, precision=config.precision, sha256=sha256)
+    return SemanticLoss(judge=judge, precision=config.precision, sha256=sha256)
 
 
 def _class_ids(source: torch.Tensor, palette: Palette) -> torch.Tensor:

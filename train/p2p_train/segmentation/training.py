@@ -23,15 +23,15 @@ from p2p_train.metrics.labels import IGNORED, LabelFidelity
 from p2p_train.networks.pixels import to_signal
 from p2p_train.precision import autocast
 
-from .network import JudgeNet
-from .segmenter import Judge, label_ids, void_classes
+from .network import SegmentationNet
+from .segmenter import Segmenter, label_ids, void_classes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-__all__ = ["JudgeConfig", "train_judge"]
+__all__ = ["SegmenterConfig", "train_segmenter"]
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ LINE_EVERY_S = 15.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class JudgeConfig:
+class SegmenterConfig:
     """How to train a judge.
 
     Attributes:
@@ -88,7 +88,7 @@ class _Photos:
     labels: NDArray[np.uint8]
 
 
-def train_judge(config: JudgeConfig, device: torch.device) -> Judge:
+def train_segmenter(config: SegmenterConfig, device: torch.device) -> Segmenter:
     """Teach a judge the classes of the training photos and score it on the validation photos.
 
     Raises:
@@ -113,7 +113,7 @@ def train_judge(config: JudgeConfig, device: torch.device) -> Judge:
 
     # The network and what pushes it
     torch.manual_seed(config.data.seed)
-    network = JudgeNet(classes=len(classes), width=config.width)
+    network = SegmentationNet(classes=len(classes), width=config.width)
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     weights = _class_weights(ids, len(classes)).to(device)
     optimiser = torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=1e-3)
@@ -143,15 +143,15 @@ def train_judge(config: JudgeConfig, device: torch.device) -> Judge:
 
 
 def _finished(
-    network: JudgeNet,
-    config: JudgeConfig,
+    network: SegmentationNet,
+    config: SegmenterConfig,
     classes: tuple[int, ...],
     contract: PixelContract,
     train: _Photos,
     val: _Photos,
-) -> Judge:
+) -> Segmenter:
     """Put the judge together with its own scores on the real photos."""
-    unscored = Judge(
+    unscored = Segmenter(
         network=network,
         width=config.width,
         classes=classes,
@@ -209,7 +209,7 @@ def _class_weights(ids: torch.Tensor, classes: int) -> torch.Tensor:
 
 
 def _batches(
-    photos: int, config: JudgeConfig, chance: np.random.Generator
+    photos: int, config: SegmenterConfig, chance: np.random.Generator
 ) -> Iterator[NDArray[np.intp]]:
     size = min(config.batch_size, photos)
     for _ in range(config.epochs):

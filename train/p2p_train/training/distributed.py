@@ -15,11 +15,11 @@ from dataclasses import dataclass
 import torch
 from torch import distributed
 
-__all__ = ["Team", "join_team"]
+__all__ = ["Distributed", "join_distributed"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Team:
+class Distributed:
     """This process's place among those that train together.
 
     Attributes:
@@ -76,7 +76,7 @@ class Team:
 
 
 @contextlib.contextmanager
-def join_team(device: torch.device) -> Iterator[Team]:
+def join_distributed(device: torch.device) -> Iterator[Distributed]:
     """Join the processes that torchrun started, over NCCL on GPUs and Gloo on CPUs.
 
     Without torchrun (its variables are not in the environment), this is a team of one. All leave
@@ -85,11 +85,11 @@ def join_team(device: torch.device) -> Iterator[Team]:
     (torch 2.14, one run in thirty); a barrier holds no tensors of Python's.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield Team()
+        yield Distributed()
         return
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
-        team = Team(rank=distributed.get_rank(), size=distributed.get_world_size())
+        team = Distributed(rank=distributed.get_rank(), size=distributed.get_world_size())
         yield team
         team.wait()
     finally:

@@ -17,12 +17,12 @@ from p2p_train.config import RECIPES, TrainConfig
 from p2p_train.data.prepare import prepare_data
 from p2p_train.devices import find_device
 from p2p_train.precision import choose_precision
-from p2p_train.segmentation import Judge
+from p2p_train.segmentation import Segmenter
 
 from .checkpoint import Checkpoint, generator_in_words
 from .loop import Machine, train
 
-__all__ = ["Launch", "launch"]
+__all__ = ["LaunchOptions", "launch"]
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ things lie. That they are the same things is checked."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Launch:
+class LaunchOptions:
     """What the user asked for.
 
     Attributes:
@@ -60,7 +60,7 @@ class Launch:
     tensorboard: bool = False
 
 
-def launch(wish: Launch) -> int:
+def launch(wish: LaunchOptions) -> int:
     """Start or resume a run and return the exit code: 0, or 130 / 143 after a signal.
 
     Raises:
@@ -89,7 +89,7 @@ def launch(wish: Launch) -> int:
         run_dir=run_dir,
         machine=machine,
         resume_from=checkpoint,
-        judge=None if wish.judge is None else Judge.load(wish.judge, device),
+        judge=None if wish.judge is None else Segmenter.load(wish.judge, device),
         tensorboard=wish.tensorboard,
     )
     if not finish.is_first:
@@ -107,7 +107,7 @@ def launch(wish: Launch) -> int:
     return finish.exit_code
 
 
-def _new_run(wish: Launch, device: torch.device) -> tuple[TrainConfig, Path, None]:
+def _new_run(wish: LaunchOptions, device: torch.device) -> tuple[TrainConfig, Path, None]:
     bundle = {name: value for name, value in RECIPES[wish.recipe].items() if name not in wish.given}
     settings = {**wish.settings, **bundle}
     settings["precision"] = choose_precision(settings["precision"], device)
@@ -129,7 +129,7 @@ def _free_run_dir(data: Path) -> Path:
     return RUNS / f"{name}-{number}"
 
 
-def _resumed_run(wish: Launch) -> tuple[TrainConfig, Path, Checkpoint]:
+def _resumed_run(wish: LaunchOptions) -> tuple[TrainConfig, Path, Checkpoint]:
     last = _find_last(wish)
     checkpoint = _load_or_previous(last)
     settings = checkpoint.config.to_json()
@@ -152,7 +152,7 @@ def _resumed_run(wish: Launch) -> tuple[TrainConfig, Path, Checkpoint]:
     return TrainConfig.from_json({**settings, **changed}), run_dir, checkpoint
 
 
-def _find_last(wish: Launch) -> Path:
+def _find_last(wish: LaunchOptions) -> Path:
     if wish.resume != "auto":
         path = Path(str(wish.resume))
         return path / "checkpoints" / "last.pt" if path.is_dir() else path

@@ -20,10 +20,10 @@ from p2p_train.data.batches import EpochSampler, named_worker_failures, training
 from p2p_train.data.prepare import TrainingData, check_same_data, prepare_data
 from p2p_train.devices import describe_device
 from p2p_train.distillation import load_teacher
-from p2p_train.segmentation.semantic import load_reader
+from p2p_train.segmentation.semantic import load_semantic_loss
 
 from .checkpoint import Checkpoint, generator_in_words
-from .distributed import Team, join_team
+from .distributed import Distributed, join_distributed
 from .progress import TrainProgress
 from .recorder import Recorder, losses_in_words, not_a_number
 from .runlog import RunLog
@@ -31,7 +31,7 @@ from .state import TrainState
 from .step import train_step
 
 if TYPE_CHECKING:
-    from p2p_train.segmentation import Judge
+    from p2p_train.segmentation import Segmenter
 
 __all__ = ["Finish", "Machine", "train"]
 
@@ -90,7 +90,7 @@ def train(
     run_dir: Path,
     machine: Machine,
     resume_from: Checkpoint | None = None,
-    judge: Judge | None = None,
+    judge: Segmenter | None = None,
     tensorboard: bool = False,
 ) -> Finish:
     """Train until the epochs or steps of ``config`` are done, or a signal comes.
@@ -116,7 +116,7 @@ def train(
     """
     with contextlib.ExitStack() as stack:
         # Who trains, on what, and where it goes
-        team = stack.enter_context(join_team(machine.device))
+        team = stack.enter_context(join_distributed(machine.device))
         check_writable_folder(run_dir, create=False)
         data = prepare_data(config)
         if team.is_first:
@@ -128,7 +128,7 @@ def train(
         if judge is not None:
             judge.check_labels(data.contract)
         teacher = load_teacher(config, data.contract, machine.device)
-        reader = load_reader(config, data.contract, machine.device)
+        reader = load_semantic_loss(config, data.contract, machine.device)
         state = TrainState(config, machine.device, team, teacher, reader)
         if resume_from is not None:
             check_same_data(resume_from, data)
@@ -202,7 +202,7 @@ def train(
         )
 
 
-def _sampler(config: TrainConfig, pairs: int, first_step: int, team: Team) -> EpochSampler:
+def _sampler(config: TrainConfig, pairs: int, first_step: int, team: Distributed) -> EpochSampler:
     if min(config.batch_size, pairs) % team.size:
         raise ConfigError(
             f"batch-size {min(config.batch_size, pairs)} cannot be shared by {team.size} processes"
@@ -218,7 +218,7 @@ def _sampler(config: TrainConfig, pairs: int, first_step: int, team: Team) -> Ep
         first_step=first_step,
         last_step=max(total, first_step),
         rank=team.rank,
-        team_size=team.size,
+        world_size=team.size,
     )
 
 

@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
     from p2p_train.config import TrainConfig
 
-    from .distributed import Team
+    from .distributed import Distributed
 
-__all__ = ["Player"]
+__all__ = ["ModelOptimizer"]
 
 
-class Player:
+class ModelOptimizer:
     """A network that learns: its weights, its Adam, and loss scaling for fp16.
 
     Args:
@@ -26,7 +26,9 @@ class Player:
         team: with whom gradients are averaged.
     """
 
-    def __init__(self, network: nn.Module, lr: float, config: TrainConfig, team: Team) -> None:
+    def __init__(
+        self, network: nn.Module, lr: float, config: TrainConfig, team: Distributed
+    ) -> None:
         self.network = network
         self._team = team
         self._lr = lr

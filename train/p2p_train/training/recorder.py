@@ -13,9 +13,9 @@ from p2p_train.data.batches import spread_batches, validation_batches
 from p2p_train.data.prepare import VALIDATION_BATCH, TrainingData
 from p2p_train.devices import peak_memory_mib
 from p2p_train.metrics import Quality, eval_mode, evaluate
-from p2p_train.networks.norms import estimate_statistics
+from p2p_train.networks.norms import update_bn
 from p2p_train.networks.pixels import to_pixels, to_signal
-from p2p_train.segmentation import Judge
+from p2p_train.segmentation import Segmenter
 
 from .checkpoint import Checkpoint
 from .runlog import EpochRecord, RunLog, sample_grid
@@ -58,7 +58,7 @@ class Recorder:
         data: TrainingData,
         state: TrainState,
         log: RunLog,
-        judge: Judge | None,
+        judge: Segmenter | None,
     ) -> None:
         self._checkpoints = run_dir / "checkpoints"
         self._data = data
@@ -110,7 +110,7 @@ class Recorder:
         if count and average is not None:
             batches = spread_batches(self._data.train, count, ESTIMATION_BATCH)
             device = self._state.device
-            estimate_statistics(average, (to_signal(one.to(device).source) for one in batches))
+            update_bn(average, (to_signal(one.to(device).source) for one in batches))
 
     def _fidelity(self, quality: Quality) -> dict[str, float]:
         if self._judge is None or quality.fidelity is None:

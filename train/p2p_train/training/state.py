@@ -17,11 +17,11 @@ from p2p_train.config import TrainConfig
 from p2p_train.distillation import Distillation, Teacher
 from p2p_train.networks.generator import PatchDiscriminator, UNetGenerator
 from p2p_train.networks.norms import batch_norms
-from p2p_train.segmentation.semantic import Reader
+from p2p_train.segmentation.semantic import SemanticLoss
 
 from .checkpoint import Checkpoint, load_weights, make_discriminator, make_generator
-from .distributed import Team
-from .optimizer import Player
+from .distributed import Distributed
+from .optimizer import ModelOptimizer
 
 __all__ = ["StepLosses", "TrainState"]
 
@@ -67,15 +67,15 @@ class TrainState:
         self,
         config: TrainConfig,
         device: torch.device,
-        team: Team | None = None,
+        team: Distributed | None = None,
         teacher: Teacher | None = None,
-        reader: Reader | None = None,
+        reader: SemanticLoss | None = None,
     ) -> None:
         """Seed torch and build the players with fresh weights, the same on every process."""
         torch.manual_seed(config.seed)
         self.config = config
         self.device = device
-        self.team = team or Team()
+        self.team = team or Distributed()
         self.generator: UNetGenerator = _on(device, make_generator(config))
         if config.even_ups:
             self.generator.even_out()
@@ -99,17 +99,17 @@ class TrainState:
         self._loss_sums = torch.zeros(len(config.loss_names), device=device)
         self._loss_steps = 0
 
-    def _players(self) -> tuple[Player, Player | None]:
+    def _players(self) -> tuple[ModelOptimizer, ModelOptimizer | None]:
         config, learning = self.config, nn.ModuleList([self.generator])
         if self.distillation is not None:
             learning.append(_on(self.device, self.distillation.adapters))
-        generator = Player(learning, config.lr, config, self.team)
+        generator = ModelOptimizer(learning, config.lr, config, self.team)
         if self.discriminator is None:
             return generator, None
         rate = config.lr_discriminator or config.lr
-        return generator, Player(self.discriminator, rate, config, self.team)
+        return generator, ModelOptimizer(self.discriminator, rate, config, self.team)
 
-    def players(self) -> list[Player]:
+    def players(self) -> list[ModelOptimizer]:
         """Return who learns: the generator and, if there is one, the discriminator."""
         return [self.generator_player, *filter(None, [self.discriminator_player])]
 

@@ -20,7 +20,7 @@ from p2p_train.losses.adversarial import (
     shift_consistency,
     shifted,
 )
-from p2p_train.networks.norms import statistics_kept
+from p2p_train.networks.norms import frozen_batchnorm
 from p2p_train.networks.pixels import to_signal
 from p2p_train.precision import autocast
 
@@ -41,19 +41,19 @@ Losses = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Drawing:
+class GeneratorOutput:
     """What the generator made of some inputs.
 
     Attributes:
         image: (N, 3, H, W) in [-1, 1].
         features: what each of its levels made on the way.
-        unsteadiness: how much some of the images change, beyond moving, when their inputs move;
-            None where that was not asked.
+        consistency_error: how much some of the images change, beyond moving, when their inputs
+            move; None where that was not asked.
     """
 
     image: torch.Tensor
     features: list[torch.Tensor]
-    unsteadiness: torch.Tensor | None = None
+    consistency_error: torch.Tensor | None = None
 
 
 def train_step(
@@ -89,7 +89,7 @@ def train_step(
 
 
 def _discriminator_half(
-    state: TrainState, source: torch.Tensor, target: torch.Tensor, generated: Drawing | None
+    state: TrainState, source: torch.Tensor, target: torch.Tensor, generated: GeneratorOutput | None
 ) -> Losses:
     """Teach the discriminator, if there is one, to tell real from generated."""
     discriminator, player = state.discriminator, state.discriminator_player
@@ -100,7 +100,7 @@ def _discriminator_half(
     sums: Losses = {}
     for part, share in _micro_batches(state, len(source)):
         if generated is None:
-            with torch.no_grad(), statistics_kept(state.generator):
+            with torch.no_grad(), frozen_batchnorm(state.generator):
                 drawn = _draw(state, source[part]).image
         else:
             drawn = generated.image.detach()
@@ -121,7 +121,7 @@ def _discriminator_half(
 
 
 def _generator_half(
-    state: TrainState, source: torch.Tensor, target: torch.Tensor, generated: Drawing | None
+    state: TrainState, source: torch.Tensor, target: torch.Tensor, generated: GeneratorOutput | None
 ) -> Losses:
     """Teach the generator what its losses say."""
     player, weights = state.generator_player, state.generator_weights
@@ -142,7 +142,7 @@ def _generator_half(
 
 
 def _generator_losses(
-    state: TrainState, source: torch.Tensor, target: torch.Tensor, drawing: Drawing
+    state: TrainState, source: torch.Tensor, target: torch.Tensor, drawing: GeneratorOutput
 ) -> Losses:
     """Return everything that the generator is asked to minimise, unweighted."""
     losses = {"generator_l1": l1_loss(drawing.image, target)}
@@ -155,8 +155,8 @@ def _generator_losses(
         losses["generator_labels"] = state.reader.labels_loss(seen, source)
         if state.config.lambda_style:
             losses["generator_style"] = state.reader.style_loss(seen, target)
-    if drawing.unsteadiness is not None:
-        losses["generator_consistency"] = drawing.unsteadiness
+    if drawing.consistency_error is not None:
+        losses["generator_consistency"] = drawing.consistency_error
     if state.distillation is not None:
         losses |= state.distillation.compare(source, drawing.image, drawing.features)
     return losses
@@ -179,15 +179,15 @@ def _signal(pixels: torch.Tensor) -> torch.Tensor:
     return to_signal(pixels).contiguous(memory_format=torch.channels_last)
 
 
-def _draw(state: TrainState, source: torch.Tensor) -> Drawing:
+def _draw(state: TrainState, source: torch.Tensor) -> GeneratorOutput:
     features: list[torch.Tensor] = []
     with _autocast(state):
         image: torch.Tensor = state.generator(source, features)
-    return Drawing(image=image, features=features)
+    return GeneratorOutput(image=image, features=features)
 
 
-def _draw_to_learn(state: TrainState, source: torch.Tensor) -> Drawing:
-    """Draw; for the consistency loss, draw some of the inputs again where they have moved to.
+def _draw_to_learn(state: TrainState, source: torch.Tensor) -> GeneratorOutput:
+    """Generate; for the consistency loss, draw some of the inputs again where they have moved to.
 
     All pass together, so that batch statistics are the same for both.
     """
@@ -196,10 +196,10 @@ def _draw_to_learn(state: TrainState, source: torch.Tensor) -> Drawing:
     whole, some = len(source), -(-len(source) // SHIFTED_ONE_IN)
     rows, columns = torch.randint(-SHIFT_PX, SHIFT_PX + 1, (2,)).tolist()
     drawn = _draw(state, torch.cat([source, shifted(source[:some], rows, columns)]))
-    return Drawing(
+    return GeneratorOutput(
         image=drawn.image[:whole],
         features=[feature[:whole] for feature in drawn.features],
-        unsteadiness=shift_consistency(drawn.image[:some], drawn.image[whole:], rows, columns),
+        consistency_error=shift_consistency(drawn.image[:some], drawn.image[whole:], rows, columns),
     )
 
 

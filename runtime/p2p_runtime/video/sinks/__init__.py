@@ -18,8 +18,8 @@ from p2p_runtime.model.onnx_check import redact
 from .images import ImageFolderSink
 from .null import NullSink
 from .pipe import PipeSink
-from .stream import PUSH_FORMATS, PushSink
-from .tee import SeveralSinks
+from .stream import PUSH_FORMATS, StreamSink
+from .tee import TeeSink
 from .videofile import VIDEO_FORMATS, VideoFileSink
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def open_sinks(
         for sink in sinks:
             sink.abort()
         raise
-    return sinks[0] if len(sinks) == 1 else SeveralSinks(sinks)
+    return sinks[0] if len(sinks) == 1 else TeeSink(sinks)
 
 
 def open_sink(
@@ -99,7 +99,7 @@ def open_sink(
         return PipeSink(width=width, height=height)
     if match := _URL.match(str(output)):
         _check_scheme(match[1], str(output))
-        return PushSink(str(output), width=width, height=height, fps=fps)
+        return StreamSink(str(output), width=width, height=height, fps=fps)
     path = Path(output)
     if path.suffix.lower() in VIDEO_FORMATS:
         return VideoFileSink(

@@ -15,7 +15,7 @@ from p2p_runtime.video.frames import Frame
 from .h264 import H264Encoder
 from .output_lock import reason
 
-__all__ = ["PUSH_FORMATS", "PushSink"]
+__all__ = ["PUSH_FORMATS", "StreamSink"]
 
 PUSH_FORMATS = {
     "rtsp": "rtsp",
@@ -37,7 +37,7 @@ _HELLOS = {
 """What a server answers before anything is pushed; the encrypted schemes only have to connect."""
 
 
-class PushSink:
+class StreamSink:
     """H.264 to a server that takes it; what the server makes of it cannot be checked."""
 
     def __init__(self, url: str, *, width: int, height: int, fps: float) -> None:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from p2p_runtime.errors import SinkError
 from p2p_runtime.video.frames import Frame, FrameSink
 
-__all__ = ["SeveralSinks"]
+__all__ = ["TeeSink"]
 
 
-class SeveralSinks:
+class TeeSink:
     """Gives every frame to all of its sinks; the first that fails ends the run."""
 
     def __init__(self, sinks: Sequence[FrameSink]) -> None:

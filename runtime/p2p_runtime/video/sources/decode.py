@@ -10,7 +10,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, VideoReformatter
 
 from p2p_runtime.errors import ContractError, SourceError
-from p2p_runtime.labels.yuv import Planes, Storage
+from p2p_runtime.labels.yuv import ColorSpec, YuvFrame
 from p2p_runtime.video.frames import DEFAULT_FPS
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class PixelReader:
             raise SourceError(f"{self._name}: {error}") from error
 
 
-def _planes_of(decoded: Any) -> Planes | None:
+def _planes_of(decoded: Any) -> YuvFrame | None:
     """Return an ``av.VideoFrame``'s planes, without a copy; None if it is stored otherwise."""
     if decoded.format.name not in _FORMATS_420 or decoded.colorspace not in _MATRICES:
         return None
@@ -97,8 +97,8 @@ def _planes_of(decoded: Any) -> Planes | None:
         np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
         for plane in decoded.planes
     )
-    storage = Storage(_MATRICES[decoded.colorspace], "full" if full else "limited")
-    return Planes(luma, cb, cr, storage)
+    storage = ColorSpec(_MATRICES[decoded.colorspace], "full" if full else "limited")
+    return YuvFrame(luma, cb, cr, storage)
 
 
 def believable_fps(name: str, rate: Any) -> float:
