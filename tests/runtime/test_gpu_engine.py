@@ -171,7 +171,7 @@ def test_a_cache_that_was_changed_is_built_again(
     """Executable code that we did not put there is not loaded (rule R13)."""
     cache = TrtCache(ModelBundle.load(bundle))
     cache.provider_options()
-    (cache.folder / "a.engine").write_bytes(b"plan")
+    (cache.folder / "a.engine").write_bytes(b"engine")
     cache.seal()
     assert (TrtCache(ModelBundle.load(bundle)).folder / "a.engine").exists()
     tamper(cache.folder)

@@ -28,10 +28,10 @@ def engine(tmp_path: Path) -> Path:
     """Return an engine with its manifest, and ``model.onnx`` beside it."""
     (tmp_path / "model.onnx").write_bytes(b"graph")
     path = tmp_path / "model-sm86.engine"
-    path.write_bytes(b"plan")
+    path.write_bytes(b"engine")
     manifest = EngineManifest(
         target=replace(HERE, driver=None),
-        engine_sha256=hashlib.sha256(b"plan").hexdigest(),
+        engine_sha256=hashlib.sha256(b"engine").hexdigest(),
         onnx_sha256=hashlib.sha256(b"graph").hexdigest(),
         precision="fp16",
         shapes={"min": [1, 64, 64, 3], "opt": [1, 64, 64, 3], "max": [8, 64, 64, 3]},
@@ -45,7 +45,7 @@ def engine(tmp_path: Path) -> Path:
 
 def test_an_engine_that_matches_is_returned(engine: Path):
     """The bytes that were checked come back; another driver does not matter."""
-    assert check_manifest(engine, engine.with_name("model.onnx"), HERE) == b"plan"
+    assert check_manifest(engine, engine.with_name("model.onnx"), HERE) == b"engine"
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ class Mode(enum.Enum):
 
 
 class FakeTensorRT:
-    """A module of TensorRT 10 that runs any plan as ``image = 255 - frame``.
+    """A module of TensorRT 10 that runs any engine as ``image = 255 - frame``.
 
     Args:
         driver: holds the memory.
@@ -112,7 +112,7 @@ class FakeTensorRT:
         }
 
     def Runtime(self, logger: Any) -> Any:  # noqa: N802 - TensorRT's name
-        def deserialise(plan: bytes) -> Any:
+        def deserialise(content: bytes) -> Any:
             names = list(self.ports)
             return SimpleNamespace(
                 num_io_tensors=len(names),
@@ -124,7 +124,9 @@ class FakeTensorRT:
             )
 
         return SimpleNamespace(
-            deserialize_cuda_engine=lambda plan: deserialise(plan) if plan == b"plan" else None
+            deserialize_cuda_engine=lambda content: (
+                deserialise(content) if content == b"engine" else None
+            )
         )
 
     def _context(self) -> Any:

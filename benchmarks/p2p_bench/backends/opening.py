@@ -9,7 +9,7 @@ from pathlib import Path
 from p2p_runtime.app.discover import find_bundles
 from p2p_runtime.errors import CheckpointError, ConfigError
 from p2p_runtime.files import sha256_of_file
-from p2p_runtime.model.bundle import PLAN_SUFFIX, ModelBundle
+from p2p_runtime.model.bundle import ENGINE_SUFFIX, ModelBundle
 
 from . import BACKENDS, Backend, Files
 
@@ -68,7 +68,7 @@ def _plans(bundles: list[ModelBundle]) -> dict[str, Path]:
     """Return the TensorRT engines beside the bundles, by the name of the ONNX they come from."""
     folders = {bundle.path.parent for bundle in bundles}
     plans = {}
-    for path in sorted(path for folder in folders for path in folder.glob(f"*{PLAN_SUFFIX}")):
+    for path in sorted(path for folder in folders for path in folder.glob(f"*{ENGINE_SUFFIX}")):
         stem = path.stem.rpartition("-")[0]  # without the GPU's architecture
         plans[f"{stem.partition('-')[2]} TensorRT engine"] = path
     return plans

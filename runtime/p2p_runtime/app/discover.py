@@ -7,9 +7,16 @@ import re
 from pathlib import Path
 
 from p2p_runtime.errors import BundleError
-from p2p_runtime.model.bundle import PLAN_SUFFIX
+from p2p_runtime.model.bundle import ENGINE_SUFFIX
 
-__all__ = ["DEMO_MODELS", "DEMO_VIDEO", "demo_bundle", "find_bundle", "find_bundles", "plan_named"]
+__all__ = [
+    "DEMO_MODELS",
+    "DEMO_VIDEO",
+    "demo_bundle",
+    "engine_named",
+    "find_bundle",
+    "find_bundles",
+]
 
 _NAME = re.compile(r".*-(fp32|fp16|int8)\.onnx")
 DEMO_MODELS = Path(__file__).parents[1] / "assets"
@@ -43,15 +50,15 @@ def find_bundle(model: str | None, device: str, *, runs: Path = Path("runs")) ->
         matching = [bundle for bundle in bundles if _precision(bundle) == precision]
         if matching:
             chosen = max(matching, key=_age)
-            chosen = (device == "tensorrt" and _plan_of(chosen)) or chosen
+            chosen = (device == "tensorrt" and _engine_of(chosen)) or chosen
             _log.info("model: %s (%s, the best match for %s)", chosen, precision, device)
             return chosen
     raise BundleError(f"no model for {device} among {', '.join(map(str, bundles))}")
 
 
-def plan_named(model: str | None) -> Path | None:
+def engine_named(model: str | None) -> Path | None:
     """Return the TensorRT engine that the user named, if he named one."""
-    return Path(model) if model is not None and model.endswith(PLAN_SUFFIX) else None
+    return Path(model) if model is not None and model.endswith(ENGINE_SUFFIX) else None
 
 
 def find_bundles(folder: Path | None = None, *, runs: Path = Path("runs")) -> list[Path]:
@@ -89,12 +96,12 @@ def _in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.onnx") if _NAME.fullmatch(path.name))
 
 
-def _plan_of(bundle: Path) -> Path | None:
+def _engine_of(bundle: Path) -> Path | None:
     """Return the engine that was built of a bundle for the GPU at hand, if there is one."""
     from p2p_runtime.engines.gpu import first_gpu
 
-    plan = bundle.with_name(f"{bundle.stem}-{first_gpu().sm}{PLAN_SUFFIX}")
-    return plan if plan.is_file() else None
+    engine_path = bundle.with_name(f"{bundle.stem}-{first_gpu().sm}{ENGINE_SUFFIX}")
+    return engine_path if engine_path.is_file() else None
 
 
 def _precision(bundle: Path) -> str:

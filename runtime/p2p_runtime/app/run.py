@@ -29,7 +29,7 @@ from p2p_runtime.video.live import LivePolicy
 from p2p_runtime.video.sinks import open_sinks
 from p2p_runtime.video.sources import RawFormat, SourceKind, SourceSpec, open_source, parse_source
 
-from .discover import find_bundle, plan_named
+from .discover import engine_named, find_bundle
 from .display import Window, show_progress
 from .heartbeat import Heartbeat, status_stream
 from .overlay import Overlay
@@ -86,7 +86,7 @@ def translate_video(options: RunOptions, stop: StopRequest) -> RunReport:
     if options.report is not None:
         check_writable_folder(options.report.parent)
     keep_to_lanes()
-    device = resolve_device(options.device, plan=plan_named(options.model))
+    device = resolve_device(options.device, engine_path=engine_named(options.model))
     bundle = find_bundle(options.model, device)
     unmap_libraries()
     with (

@@ -40,11 +40,11 @@ def open_engine(
         BundleError: the file cannot be loaded or breaks its contract.
         MissingExtraError: onnxruntime is not installed.
     """
-    device = resolve_device(device, plan=bundle.plan)
-    if bundle.plan is not None:
+    device = resolve_device(device, engine_path=bundle.engine_path)
+    if bundle.engine_path is not None:
         from .tensorrt import TensorRTEngine
 
-        return TensorRTEngine(bundle, bundle.plan)
+        return TensorRTEngine(bundle, bundle.engine_path)
     if device == "cpu":
         from .ort import OrtEngine
 
@@ -54,22 +54,23 @@ def open_engine(
     return OrtGpuEngine(bundle, device=device)
 
 
-def resolve_device(device: str, *, plan: Path | None = None) -> str:
+def resolve_device(device: str, *, engine_path: Path | None = None) -> str:
     """Turn ``auto`` into the best device that there is, and say so.
 
     Args:
         device: one of :data:`DEVICES`. ``auto`` is cuda where onnxruntime offers it, else cpu;
             TensorRT, which may take minutes to start, is only taken by name.
-        plan: a TensorRT engine that is to run; it needs no onnxruntime.
+        engine_path: a TensorRT engine that is to run; it needs no onnxruntime.
 
     Raises:
         DeviceUnavailableError: another device is not there; the message lists what is.
         MissingExtraError: onnxruntime is not installed.
     """
-    if plan is not None:
+    if engine_path is not None:
         if device not in ("auto", "tensorrt"):
             raise DeviceUnavailableError(
-                f"{plan} is a TensorRT engine and does not run on {device}; name the .onnx file"
+                f"{engine_path} is a TensorRT engine and does not run on {device}; "
+                "name the .onnx file"
             )
         return "tensorrt"
     try:

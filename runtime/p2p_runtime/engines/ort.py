@@ -56,7 +56,7 @@ class OrtEngine:
         options = session_options(self.device)
         options.intra_op_num_threads = threads or 0
         make_arena()
-        options.enable_mem_pattern = False  # a plan of its own for each lane
+        options.enable_mem_pattern = False  # it would keep one per worker
         options.add_session_config_entry(SHARED_ARENA, "1")
         options.add_session_config_entry(ALLOW_SPINNING, "1" if spinning else "0")
         self._session: ort.InferenceSession | None = open_session(bundle, self.device, options)

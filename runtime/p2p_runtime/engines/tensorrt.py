@@ -30,36 +30,36 @@ _log = logging.getLogger(__name__)
 
 
 class TensorRTEngine:
-    """A plan in TensorRT or TensorRT-RTX; see :class:`p2p_runtime.engines.base.Engine`."""
+    """An engine file in TensorRT or TensorRT-RTX; see :class:`p2p_runtime.engines.base.Engine`."""
 
     device = "tensorrt"
 
-    def __init__(self, bundle: ModelBundle, plan: Path) -> None:
-        """Load a plan onto the GPU.
+    def __init__(self, bundle: ModelBundle, engine_path: Path) -> None:
+        """Load an engine file onto the GPU.
 
         Args:
             bundle: the ONNX file that it was built from, checked.
-            plan: the engine; its manifest lies beside it.
+            engine_path: the engine file; its manifest lies beside it.
 
         Raises:
-            BundleError: the manifest does not match, or the plan breaks the contract.
+            BundleError: the manifest does not match, or the engine breaks the contract.
             DeviceUnavailableError: TensorRT or the GPU is missing.
         """
-        library = read_manifest(plan).target.library
+        library = read_manifest(engine_path).target.library
         trt = _load(library)
         gpu = first_gpu()
         here = EngineTarget(library=library, version=trt.__version__, sm=gpu.sm, driver=gpu.driver)
-        content = check_manifest(plan, bundle.path, here)
+        content = check_manifest(engine_path, bundle.path, here)
         self._shape = (1, bundle.contract.height, bundle.contract.width, 3)
         self._lock = threading.Lock()
         self._memory: GpuMemory | None = GpuMemory()
         try:
-            # What came from the plan must outlive what was made of it.
+            # The runtime must outlive the engine, and the engine its context.
             self._runtime = trt.Runtime(_logger(trt))
             self._engine = self._runtime.deserialize_cuda_engine(content)
             if self._engine is None:
-                raise BundleError(f"{trt.__name__} {trt.__version__} does not load {plan}")
-            _check_ports(trt, self._engine, self._shape, plan)
+                raise BundleError(f"{trt.__name__} {trt.__version__} does not load {engine_path}")
+            _check_ports(trt, self._engine, self._shape, engine_path)
             self._context = self._engine.create_execution_context()
             self._input, self._output = self._bind(self._memory)
         except BaseException:
@@ -103,7 +103,7 @@ class TensorRTEngine:
         memory.wait()
 
     def close(self) -> None:
-        """Free the plan and the GPU's memory."""
+        """Free the engine and the GPU's memory."""
         with self._lock:
             self._context = self._engine = self._runtime = None
             if self._memory is not None:
@@ -123,8 +123,8 @@ def _load(library: str) -> Any:
         ) from error
 
 
-def _check_ports(trt: Any, engine: Any, shape: tuple[int, ...], plan: Path) -> None:
-    """Compare a plan's inputs and outputs with the contract, before any memory is bound."""
+def _check_ports(trt: Any, engine: Any, shape: tuple[int, ...], engine_path: Path) -> None:
+    """Compare an engine's inputs and outputs with the contract, before any memory is bound."""
     modes = {INPUT_NAME: trt.TensorIOMode.INPUT, OUTPUT_NAME: trt.TensorIOMode.OUTPUT}
     names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
     for name in names:
@@ -136,11 +136,11 @@ def _check_ports(trt: Any, engine: Any, shape: tuple[int, ...], plan: Path) -> N
             or found[0] not in (-1, 1)
         ):
             raise BundleError(
-                f"{plan} breaks its contract: {name} is {engine.get_tensor_dtype(name)} {found}, "
-                f"not uint8 {shape} as {' or '.join(modes)}"
+                f"{engine_path} breaks its contract: {name} is {engine.get_tensor_dtype(name)} "
+                f"{found}, not uint8 {shape} as {' or '.join(modes)}"
             )
     if sorted(names) != sorted(modes):
-        raise BundleError(f"{plan} breaks its contract: it has {names}, not {list(modes)}")
+        raise BundleError(f"{engine_path} breaks its contract: it has {names}, not {list(modes)}")
 
 
 def _logger(trt: Any) -> Any:

@@ -25,11 +25,18 @@ from .trt_manifest import source_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["METADATA_KEY", "PLAN_SUFFIX", "PRECISIONS", "BundleInfo", "GoldenFrame", "ModelBundle"]
+__all__ = [
+    "ENGINE_SUFFIX",
+    "METADATA_KEY",
+    "PRECISIONS",
+    "BundleInfo",
+    "GoldenFrame",
+    "ModelBundle",
+]
 
 METADATA_KEY = "p2p_contract"
 PRECISIONS = ("fp32", "fp16", "int8")
-PLAN_SUFFIX = ".engine"
+ENGINE_SUFFIX = ".engine"
 INPUT_NAME, OUTPUT_NAME = "frame", "image"
 
 GOLDEN_BLOCK_PX = 8
@@ -199,12 +206,12 @@ class ModelBundle:
     Attributes:
         path: the ONNX file.
         info: what it says of itself.
-        plan: a TensorRT engine that was built from it, to be run in its place; None for none.
+        engine_path: a TensorRT engine built from it, which runs in its place; None for none.
     """
 
     path: Path
     info: BundleInfo
-    plan: Path | None = None
+    engine_path: Path | None = None
 
     @property
     def contract(self) -> PixelContract:
@@ -228,11 +235,11 @@ class ModelBundle:
             BundleError: the file is missing, damaged, unsafe (external data, foreign operators),
                 or has no readable contract; the message says which and what to do.
         """
-        path, plan = Path(path), None
-        if path.suffix == PLAN_SUFFIX:
-            path, plan = source_of(path), path
-            if not plan.is_file():
-                raise BundleError(f"engine {plan} does not exist")
+        path, engine_path = Path(path), None
+        if path.suffix == ENGINE_SUFFIX:
+            path, engine_path = source_of(path), path
+            if not engine_path.is_file():
+                raise BundleError(f"engine {engine_path} does not exist")
         summary = inspect_onnx(path)
         text = summary.metadata.get(METADATA_KEY)
         if text is None:
@@ -250,7 +257,7 @@ class ModelBundle:
                 f"(sha256 {summary.payload_sha256[:12]}, expected {info.payload_sha256[:12]}); "
                 "copy or export it again"
             )
-        return cls(path=path, info=info, plan=plan)
+        return cls(path=path, info=info, engine_path=engine_path)
 
 
 def _block_means(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
