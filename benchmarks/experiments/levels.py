@@ -30,7 +30,7 @@ def draw_flattened(
     Args:
         generator: in eval mode; it is left as it was.
         signal: (N, 3, H, W) in [-1, 1].
-        level: index into ``generator.ups``, 0 for the innermost; None flattens nothing.
+        level: index into ``generator.decoder``, 0 for the innermost; None flattens nothing.
 
     Returns:
         Images of the same shape and range.
@@ -46,7 +46,7 @@ def draw_flattened(
         with torch.no_grad():
             image: torch.Tensor = generator(signal)
         return image
-    hook = generator.ups[level].register_forward_hook(flatten)
+    hook = generator.decoder[level].register_forward_hook(flatten)
     try:
         return draw_flattened(generator, signal, None)
     finally:
@@ -81,7 +81,7 @@ def main(run_or_checkpoint: Path, frames: int, levels: int, output: Path) -> Non
     generator = make_generator(checkpoint.config).eval()
     load_weights(generator, checkpoint.generator, "generator")
     sources = checkpoint.frames[:frames]
-    flattened = [None, *range(min(levels, len(generator.ups)))]
+    flattened = [None, *range(min(levels, len(generator.decoder)))]
     columns = [sources.numpy()]
     for level in flattened:
         image = draw_flattened(generator, to_signal(sources), level)

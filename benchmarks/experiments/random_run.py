@@ -91,7 +91,12 @@ def write_random_int8(path: Path, config: TrainConfig) -> Files:
 
 def _shape(config: TrainConfig) -> dict[str, Any]:
     """Return what a bundle says of its generator."""
-    return {"architecture": "unet", "ngf": config.ngf, "downsamplings": config.downsamplings}
+    return {
+        "architecture": "unet",
+        "ngf": config.ngf,
+        "downsamplings": config.downsamplings,
+        "max_width": config.max_width,
+    }
 
 
 def _drawn(config: TrainConfig) -> tuple[PixelContract, NDArray[np.uint8], UNetGenerator]:

@@ -74,7 +74,7 @@ def bare_step(config: TrainConfig, *, channels_last: bool) -> Step:
     import torch
     from torch.nn import functional
 
-    from p2p_train.networks.generator import PatchDiscriminator
+    from p2p_train.networks.discriminators import PatchDiscriminator
     from p2p_train.training.checkpoint import make_generator
 
     layout = torch.channels_last if channels_last else torch.contiguous_format
@@ -86,7 +86,7 @@ def bare_step(config: TrainConfig, *, channels_last: bool) -> Step:
     source, target = (torch.rand(shape).mul(2).sub(1).to(memory_format=layout) for _ in range(2))
 
     def logits(image: torch.Tensor) -> torch.Tensor:
-        answer: torch.Tensor = discriminator(torch.cat([source, image], dim=1))
+        answer: torch.Tensor = discriminator(source, image)
         return answer
 
     def against(answer: torch.Tensor, label: float) -> torch.Tensor:

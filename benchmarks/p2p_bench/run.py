@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from experiments.roofline import measure_ceilings
 from p2p_runtime.console import require_extra
 from p2p_runtime.errors import ConfigError
+from p2p_train.networks.macs import unet_macs
 
 from .backends import Backend, Files
 from .backends.opening import choose, find_files
 from .inputs import bench_frames
 from .machine import describe_machine
-from .macs import unet_macs
 from .measure import Latency, agreement_db, measure
 from .process import BackendProcess, StartupTimes, Unavailable
 from .report import BenchReport, Row
@@ -140,6 +140,7 @@ def gmac_of(files: Files) -> float | None:
     macs = unet_macs(
         ngf=shape["ngf"],
         downsamplings=shape["downsamplings"],
+        max_width=shape.get("max_width"),
         height=files.contract.height,
         width=files.contract.width,
     )

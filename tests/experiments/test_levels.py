@@ -21,7 +21,7 @@ def spotted_generator(level: int) -> UNetGenerator:
         output[..., 1, 0] += 100.0
         return output
 
-    generator.ups[level].register_forward_hook(spot)
+    generator.decoder[level].register_forward_hook(spot)
     return generator
 
 
@@ -30,7 +30,7 @@ def test_the_level_that_draws_a_spot_is_the_one_without_which_it_is_gone() -> No
     signal = torch.rand(1, 3, PX, PX).mul(2).sub(1)
     generator = spotted_generator(level=2)
     clean = spotted_generator(level=2)
-    clean.ups[2]._forward_hooks.clear()
+    clean.decoder[2]._forward_hooks.clear()
 
     def spot_px(level: int | None) -> int:
         spotted = draw_flattened(generator, signal, level)

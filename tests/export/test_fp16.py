@@ -22,7 +22,7 @@ def loud_generator() -> nn.Module:
     The layers that read it are quietened by as much, so the image is an ordinary one.
     """
     folded = fold(toy_generator())
-    loud, after, across = folded.downs[1][0], folded.downs[2][0], folded.ups[-1][0]
+    loud, after, across = folded.encoder[1][0], folded.encoder[2][0], folded.decoder[-1][0]
     with torch.no_grad():
         loud.weight *= 1e5
         loud.bias *= 1e5
@@ -37,8 +37,8 @@ def test_fault_33_layers_near_the_limit_are_found():
     assert all(layer.fits_fp16 for layer in quiet)
     loud = peak_ranges(PixelGenerator(loud_generator()), toy_frames())
     names = {layer.layer for layer in loud if not layer.fits_fp16}
-    assert {"generator.downs.1.0", "generator.downs.2.0"} <= names
-    assert "generator.downs.0.0" not in names
+    assert {"generator.encoder.1.0", "generator.encoder.2.0"} <= names
+    assert "generator.encoder.0.0" not in names
     assert len(names) < len(loud) / 2
 
 
@@ -95,8 +95,8 @@ def test_kept_layers_are_told(caplog, reference):
     module = PixelGenerator(loud_generator())
     with caplog.at_level(logging.WARNING):
         names, notes = kept_in_float32(module, reference.frames)
-    assert "generator.downs.1.0" in names
+    assert "generator.encoder.1.0" in names
     assert any(
-        note.startswith("generator.downs.1.0 stays in float32: it reaches") for note in notes
+        note.startswith("generator.encoder.1.0 stays in float32: it reaches") for note in notes
     )
-    assert "fp16: generator.downs.1.0 stays" in caplog.text
+    assert "fp16: generator.encoder.1.0 stays" in caplog.text

@@ -84,7 +84,7 @@ def test_without_unsigned_activations_the_last_convolution_is_float(profile, qua
 def test_the_sigmoid_reads_no_further_than_pixels_can_tell(generator, tmp_path):
     """Where a generator is sure of black and white, the steps between do not get coarser."""
     sure = copy.deepcopy(generator)
-    sure.last[0].weight.data *= 50
+    sure.output[0].weight.data *= 50
     graph = onnx.load_model_from_string(quantiser_for("x86", sure, tmp_path).quantise([])).graph
     tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
     makers = {node.output[0]: node for node in graph.node}

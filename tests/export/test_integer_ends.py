@@ -62,7 +62,7 @@ def test_a_skip_that_is_rectified_is_balanced_as_it_is_seen(bias):
     torch.manual_seed(3)
     generator = RectifiedUNet(ngf=4, downsamplings=5).eval()
     if not bias:
-        generator.downs[0][0].bias = None
+        generator.encoder[0][0].bias = None
     frames = toy_frames()
     expected = run_torch(PixelGenerator(generator), frames).astype(int)
     actual = run_torch(for_integers(generator, frames), frames).astype(int)
@@ -93,7 +93,7 @@ def test_the_last_layers_inputs_reach_equally_far(generator):
 def test_a_dead_skip_is_left_alone(generator):
     """Nothing is divided by zero."""
     rewritten = with_integer_ups(swap_channels(fold(generator)))
-    for values in rewritten.downs[0][0].parameters():
+    for values in rewritten.encoder[0][0].parameters():
         values.zero_()
     balanced = balance_last(rewritten, toy_frames())
     assert torch.equal(balanced(signal()), rewritten(signal()))

@@ -80,7 +80,7 @@ def test_black_frames_are_noticed():
 def test_weights_that_are_not_numbers_are_refused():
     """A checkpoint of a run that diverged is not exported."""
     generator = toy_generator()
-    generator.downs[1][0].weight.data[0, 0, 0, 0] = float("nan")
+    generator.encoder[1][0].weight.data[0, 0, 0, 0] = float("nan")
     with pytest.raises(ExportError, match="not numbers"):
         run_torch(PixelGenerator(generator), toy_frames())
 
@@ -88,7 +88,7 @@ def test_weights_that_are_not_numbers_are_refused():
 def test_a_generator_that_says_nothing_is_refused():
     """Activations that overflow, or a collapsed training, give one colour for every frame."""
     generator = toy_generator()
-    generator.last[0].weight.data.zero_()
+    generator.output[0].weight.data.zero_()
     with pytest.raises(ExportError, match="one colour"):
         run_torch(PixelGenerator(generator), toy_frames())
 

@@ -51,8 +51,8 @@ def toy_generator(config: TrainConfig | None = None, seed: int = 0) -> UNetGener
             norm.running_var *= torch.empty(norm.num_features).uniform_(0.5, 2.0)
             norm.weight.uniform_(0.5, 1.5)
             norm.bias.uniform_(-0.3, 0.3)
-        generator.last[0].weight *= 3  # outputs with contrast
-        generator.last[0].bias.copy_(torch.tensor([0.3, 0.0, -0.3]))  # no two channels alike
+        generator.output[0].weight *= 3  # outputs with contrast
+        generator.output[0].bias.copy_(torch.tensor([0.3, 0.0, -0.3]))  # no two channels alike
     return generator
 
 

@@ -70,12 +70,12 @@ def test_fault_06_damaged_checkpoint_is_one_line(saved: Path, damage: str) -> No
 def test_fault_07_flipped_bit_in_a_weight_is_noticed(saved: Path) -> None:
     """Torch loads a flipped payload bit without a word; the digest does not."""
     content = bytearray(saved.read_bytes())
-    weights = torch.load(saved, weights_only=True)["generator"]["downs.2.1.weight"]
+    weights = torch.load(saved, weights_only=True)["generator"]["encoder.2.1.weight"]
     where = bytes(content).index(weights.numpy().tobytes()[:64])
     content[where + 8] ^= 0x10
     saved.write_bytes(content)
     assert not torch.equal(
-        torch.load(saved, weights_only=True)["generator"]["downs.2.1.weight"], weights
+        torch.load(saved, weights_only=True)["generator"]["encoder.2.1.weight"], weights
     )
     with pytest.raises(CheckpointError, match="damaged"):
         Checkpoint.load(saved)
@@ -102,7 +102,7 @@ def test_fault_09_checkpoint_of_another_width_lists_what_differs(
 ) -> None:
     """Restoring into another network names the first weights that do not fit, and counts them."""
     state = TrainState(tiny(ngf=6), torch.device("cpu"))
-    with pytest.raises(CheckpointError, match=r"downs\.0\.0\.weight has shape .* and \d+ more"):
+    with pytest.raises(CheckpointError, match=r"encoder\.0\.0\.weight has shape .* and \d+ more"):
         state.restore(make_checkpoint(tiny()))
 
 

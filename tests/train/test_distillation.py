@@ -184,7 +184,7 @@ def test_a_run_without_discriminator_logs_and_keeps_none(
 def test_the_student_ships_alone(student: MakeConfig, tmp_path: Path) -> None:
     """The generator in the checkpoint is an ordinary one of the student's width."""
     train_to(student(epochs=1), tmp_path / "run")
-    assert last(tmp_path / "run").generator["downs.0.0.weight"].shape == (4, 3, 4, 4)
+    assert last(tmp_path / "run").generator["encoder.0.0.weight"].shape == (4, 3, 4, 4)
     assert not [name for name in last(tmp_path / "run").generator if "adapter" in name]
 
 

@@ -174,7 +174,7 @@ def test_the_average_ships_with_statistics_of_its_own(tiny: MakeConfig, tmp_path
     run(tiny(ema=0.9, estimate_norm=8, jitter_px=0, flip=False), tmp_path / "own")
     run(tiny(ema=0.9, jitter_px=0, flip=False), tmp_path / "gathered")
     own, gathered = last(tmp_path / "own").generator, last(tmp_path / "gathered").generator
-    assert_equal(own["downs.0.0.weight"], gathered["downs.0.0.weight"])
+    assert_equal(own["encoder.0.0.weight"], gathered["encoder.0.0.weight"])
     name = next(name for name in own if name.endswith("running_mean"))
     assert not torch.equal(own[name], gathered[name])
 
@@ -188,7 +188,7 @@ def test_fault_10_nan_stops_the_run_and_spares_the_last_good_checkpoint(
     def poisoned(state: TrainState, batch: object, **options: bool) -> StepLosses:
         if state.step == 3:
             with torch.no_grad():
-                state.generator.last[0].weight.fill_(float("nan"))
+                state.generator.output[0].weight.fill_(float("nan"))
         return real(state, batch, **options)
 
     monkeypatch.setattr(loop, "train_step", poisoned)

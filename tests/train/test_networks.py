@@ -1,39 +1,71 @@
-"""The two networks."""
+"""The generator, the discriminator and their sizes."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
-from p2p_train.networks.generator import PatchDiscriminator, UNetGenerator
+from p2p_train.networks.discriminators import PatchDiscriminator
+from p2p_train.networks.generator import UNetGenerator
 from p2p_train.networks.geometry import downsamplings_for
+from p2p_train.networks.macs import unet_macs
 
 
-def test_seed_generator_has_the_papers_widths_and_size() -> None:
-    """The default generator has 54.41 M parameters and halves 256 px eight times to 1 px."""
+def test_default_generator_has_the_papers_widths_and_size() -> None:
+    """The default generator has 54.41 M parameters and takes 256 px to 1 px in eight blocks."""
     generator = UNetGenerator()
     assert sum(parameter.numel() for parameter in generator.parameters()) == 54_414_531
-    assert [down[0].out_channels for down in generator.downs] == [64, 128, 256] + [512] * 5
+    assert [block[0].out_channels for block in generator.encoder] == [64, 128, 256] + [512] * 5
 
 
-def test_multiplications_are_those_of_the_paper() -> None:
+def test_macs_are_those_of_the_paper() -> None:
     """6.05 GMAC at 256x256; two images' worth of pixels take twice that."""
-    generator = UNetGenerator()
-    assert generator.multiplications(256, 256) / 1e9 == pytest.approx(6.05, abs=0.005)
-    assert generator.multiplications(256, 512) == 2 * generator.multiplications(256, 256)
+    macs = unet_macs(height=256, width=256, ngf=64, downsamplings=8)
+    assert macs / 1e9 == pytest.approx(6.05, abs=0.005)
+    assert unet_macs(height=256, width=512, ngf=64, downsamplings=8) == 2 * macs
+
+
+@pytest.mark.parametrize(
+    ("shape", "height", "width"),
+    [
+        ({"ngf": 4, "downsamplings": 5}, 32, 32),
+        ({"ngf": 6, "downsamplings": 6}, 64, 128),
+        ({"ngf": 2, "downsamplings": 8}, 256, 256),
+        ({"ngf": 16, "downsamplings": 8, "max_width": 64}, 256, 256),
+        ({"ngf": 8, "downsamplings": 5, "max_width": 12, "channels": 1}, 64, 64),
+    ],
+)
+def test_macs_are_what_torch_computes(shape: dict[str, int], height: int, width: int) -> None:
+    """The count equals a layer-by-layer count of a forward pass, also with capped channels."""
+    generator = UNetGenerator(**shape).eval()
+    total = 0
+
+    def count(layer: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        nonlocal total
+        transposed = isinstance(layer, nn.ConvTranspose2d)
+        applied = inputs[0] if transposed else output  # one application of the kernel per pixel
+        total += applied.shape[2] * applied.shape[3] * layer.weight.numel()
+
+    for layer in generator.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            layer.register_forward_hook(count)
+    with torch.inference_mode():
+        generator(torch.zeros(1, shape.get("channels", 3), height, width))
+    assert unet_macs(height=height, width=width, **shape) == total
 
 
 def test_norm_and_dropout_stand_where_the_paper_puts_them() -> None:
-    """The first and the innermost down have no norm; only the first three ups have dropout."""
+    """The first and the innermost encoder block have no norm; three decoder blocks have dropout."""
     generator = UNetGenerator(ngf=2)
-    norms = [any(isinstance(m, torch.nn.BatchNorm2d) for m in down) for down in generator.downs]
-    dropouts = [any(isinstance(m, torch.nn.Dropout) for m in up) for up in generator.ups]
+    norms = [any(isinstance(m, nn.BatchNorm2d) for m in block) for block in generator.encoder]
+    dropouts = [any(isinstance(m, nn.Dropout) for m in block) for block in generator.decoder]
     assert norms == [False] + [True] * 6 + [False]
     assert dropouts == [True] * 3 + [False] * 4
 
 
-def test_fewer_halvings_and_capped_channels_save_weights() -> None:
-    """Six halvings leave 54 % of the weights, a cap of 256 channels 31 %; sizes stay."""
+def test_fewer_downsamplings_and_capped_channels_save_weights() -> None:
+    """Six downsamplings leave 54 % of the weights, a cap of 256 channels 31 %; sizes stay."""
     sizes = []
     for shape in ({"downsamplings": 6}, {"max_width": 256}, {"max_width": 4096}):
         generator = UNetGenerator(**shape)
@@ -60,7 +92,7 @@ def test_eval_mode_is_deterministic_and_train_mode_is_not() -> None:
     assert torch.equal(generator(signal), generator(signal))
 
 
-def test_evened_out_a_generator_answers_plain_surfaces_with_plain_surfaces() -> None:
+def test_checkerboard_free_a_generator_maps_plain_surfaces_to_plain_surfaces() -> None:
     """The pattern of 2, 4, 8 and 16 px is there before, and nothing of it afterwards."""
     torch.manual_seed(0)
     generator = UNetGenerator(ngf=4, downsamplings=4, dropout=0.0).eval()
@@ -77,23 +109,24 @@ def test_evened_out_a_generator_answers_plain_surfaces_with_plain_surfaces() -> 
         return float((surface.amax(dim=dims) - surface.amin(dim=dims)).max())
 
     assert min(spread(flat, (2, 3)), spread(banded, (3,))) > 0.05
-    generator.even_out()
+    generator.make_checkerboard_free()
     assert max(spread(flat, (2, 3)), spread(banded, (3,))) < 1e-5
 
 
-def test_an_even_kernel_repeats_pixels_and_convolves() -> None:
+def test_a_checkerboard_free_kernel_repeats_pixels_and_convolves() -> None:
     """It is the full correlation of a 2x2 box and some 3x3 kernel, the nearest one there is."""
     torch.manual_seed(0)
-    up = UNetGenerator(ngf=4, downsamplings=4)
-    before = up.last[0].weight.detach().clone()
-    up.even_out()
+    generator = UNetGenerator(ngf=4, downsamplings=4)
+    before = generator.output[0].weight.detach().clone()
+    generator.make_checkerboard_free()
     image = torch.rand(1, 8, 6, 6)
     small = torch.linalg.lstsq(_box_basis(), before.flatten(2).flatten(0, 1).T).solution.T
     small = small.reshape(8, 3, 3, 3).transpose(0, 1)  # (outputs, inputs, 3, 3)
     doubled = image.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
     expected = torch.nn.functional.conv2d(doubled, small.flip(2, 3), padding=1)
     with torch.no_grad():
-        found = torch.nn.functional.conv_transpose2d(image, up.last[0].weight, stride=2, padding=1)
+        kernel = generator.output[0].weight
+        found = torch.nn.functional.conv_transpose2d(image, kernel, stride=2, padding=1)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
@@ -106,16 +139,16 @@ def _box_basis() -> torch.Tensor:
     return kernels.flatten(1).T
 
 
-def test_evening_out_moves_no_weight_twice() -> None:
-    """Weights that fulfil the condition stay, and the mean of all taps always does."""
+def test_making_a_generator_checkerboard_free_twice_changes_nothing_more() -> None:
+    """The projection keeps weights that fulfil the condition, and always the mean of all taps."""
     torch.manual_seed(0)
     generator = UNetGenerator(ngf=4, downsamplings=4)
-    before = generator.last[0].weight.detach().clone()
-    generator.even_out()
-    once = generator.last[0].weight.detach().clone()
-    generator.even_out()
+    before = generator.output[0].weight.detach().clone()
+    generator.make_checkerboard_free()
+    once = generator.output[0].weight.detach().clone()
+    generator.make_checkerboard_free()
     assert not torch.equal(before, once)
-    torch.testing.assert_close(generator.last[0].weight, once)
+    torch.testing.assert_close(generator.output[0].weight, once)
     torch.testing.assert_close(once.mean(dim=(2, 3)), before.mean(dim=(2, 3)))
 
 
@@ -131,7 +164,7 @@ def test_patch_discriminator_sees_70_pixels() -> None:
     """A logit in the middle depends on 70x70 input pixels, no more and no fewer."""
     discriminator = PatchDiscriminator(ndf=2).eval()
     image = torch.randn(1, 3, 256, 256, requires_grad=True)
-    logits = discriminator.judge(torch.zeros(1, 3, 256, 256), image)
+    logits = discriminator(torch.zeros(1, 3, 256, 256), image)
     assert logits.shape == (1, 1, 30, 30)
     logits[0, 0, 15, 15].backward()
     assert image.grad is not None

@@ -143,7 +143,7 @@ def test_a_step_counts_it(
         losses = train_step(state, pairs)
         assert losses.named[loss] > 0
         assert config.loss_names == tuple(losses.named)
-        weights.append(state.generator.last[0].weight.detach().clone())
+        weights.append(state.generator.output[0].weight.detach().clone())
     assert torch.equal(*weights) == (not counts)
 
 

@@ -117,7 +117,7 @@ def test_a_light_adversary_moves_the_generator_less(tiny: MakeConfig) -> None:
     for weight in (1.0, 0.25):
         state = TrainState(tiny(lambda_gan=weight, lambda_l1=1e-9, dropout=0.0), CPU)
         train_step(state, batch())
-        moved[weight] = state.generator.last[0].weight.grad.clone()
+        moved[weight] = state.generator.output[0].weight.grad.clone()
     torch.testing.assert_close(moved[0.25], 0.25 * moved[1.0], rtol=1e-3, atol=1e-9)
     with pytest.raises(ConfigError, match="lambda-gan"):
         tiny(lambda_gan=0.0)
@@ -132,7 +132,7 @@ def test_even_ups_stay_even_while_they_learn(tiny: MakeConfig) -> None:
         state.count(train_step(state, batch()))
     assert not torch.equal(weights(state), before)
     for generator in (state.generator, state.average):
-        for block in (*generator.ups, generator.last):
+        for block in (*generator.decoder, generator.output):
             for taps in (block[0].weight.detach(), block[0].weight.detach().mT):
                 even, odd = taps[..., ::2].sum(dim=-1), taps[..., 1::2].sum(dim=-1)
                 torch.testing.assert_close(even, odd, rtol=0, atol=1e-6)
@@ -189,9 +189,9 @@ def test_running_out_of_memory_halves_the_micro_batch_and_goes_on(
 def test_the_average_follows_the_generator_and_is_what_ships(tiny: MakeConfig) -> None:
     """With EMA the shipped weights lie between the first and the newest ones."""
     state = TrainState(tiny(ema=0.9), CPU)
-    first = state.generator.last[0].weight.detach().clone()
+    first = state.generator.output[0].weight.detach().clone()
     state.count(train_step(state, batch()))
-    newest, shipped = state.generator.last[0].weight, state.shipped().last[0].weight
+    newest, shipped = state.generator.output[0].weight, state.shipped().output[0].weight
     decay = 1 / 11  # min(0.9, (1 + step) / (10 + step)) at a young age
     torch.testing.assert_close(shipped, first * decay + newest * (1 - decay))
 
@@ -250,10 +250,10 @@ def test_fault_11_fp16_that_overflows_skips_the_step(tiny: MakeConfig) -> None:
     """Gradients that are infinite leave the weights alone and halve the loss scale."""
     state = TrainState(tiny(precision="fp16"), CPU)
     player = state.generator_player
-    before = state.generator.last[0].weight.detach().clone()
-    player.scaler.scale(state.generator.last[0].weight.sum() * 1e38).backward()
+    before = state.generator.output[0].weight.detach().clone()
+    player.scaler.scale(state.generator.output[0].weight.sum() * 1e38).backward()
     player.learn()
-    assert torch.equal(state.generator.last[0].weight, before)
+    assert torch.equal(state.generator.output[0].weight, before)
     assert state.loss_scales()[0] == 2**15
 
 
@@ -262,7 +262,7 @@ def test_spectral_norm_bounds_every_layer(tiny: MakeConfig) -> None:
     state = TrainState(tiny(spectral_norm=True), CPU)
     for _ in range(10):
         train_step(state, batch())
-    for layer in state.discriminator:
+    for layer in state.discriminator.layers:
         if isinstance(layer, torch.nn.Conv2d):
             assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2) < 1.5
 

@@ -81,7 +81,7 @@ class TrainConfig:
             statistics anew from so many training pairs (Wu and Johnson 2021, arXiv 2105.07576); 0
             takes over those that training gathered for other weights.
         even_ups: keep the generator's transposed convolutions free of checkerboards, see
-            :meth:`.UNetGenerator.even_out`.
+            :meth:`.UNetGenerator.make_checkerboard_free`.
         dropout: probability in the generator's first three ups, training only.
         jitter_px: random crop out of an image enlarged by so much; 0 switches it off.
         flip: mirror half of the pairs.

@@ -55,17 +55,17 @@ class _Writer:
     def walk(self, generator: UNetGenerator) -> None:
         """Add the layers in the order of the forward pass."""
         blob, skips = INPUT, []
-        for number, down in enumerate(generator.downs):
+        for number, down in enumerate(generator.encoder):
             blob = self.convolution(f"down{number}", list(down.children()), blob)
-            if number < len(generator.downs) - 1:  # a blob has one reader in ncnn
+            if number < len(generator.encoder) - 1:  # a blob has one reader in ncnn
                 self.add("Split", f"split{number}", [blob], [f"{blob}_on", f"{blob}_skip"])
                 skips.append(f"{blob}_skip")
                 blob = f"{blob}_on"
-        for number, up in enumerate(generator.ups):
+        for number, up in enumerate(generator.decoder):
             blob = self.convolution(f"up{number}", list(up.children()), blob)
             self.add("Concat", f"join{number}", [blob, skips.pop()], [f"joined{number}"], "0=0")
             blob = f"joined{number}"
-        blob = self.convolution("last", list(generator.last)[:1], blob)
+        blob = self.convolution("last", list(generator.output)[:1], blob)
         self.add("TanH", "tanh", [blob], [OUTPUT])
 
     def convolution(self, name: str, layers: list[nn.Module], blob: str) -> str:

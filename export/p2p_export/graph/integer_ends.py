@@ -88,9 +88,9 @@ class IntegerGenerator(nn.Module):
         first, last = first_and_last(generator)
         assert isinstance(first, nn.Conv2d), "its downs are convolutions"
         assert isinstance(last, nn.Conv2d), "its ups are convolutions"
-        _, *others = generator.downs[0].children()
-        generator.downs[0] = nn.Sequential(_of_cells(first), *others)
-        generator.last = nn.Sequential(_of_rows(last), nn.Sigmoid(), Quantise(), Rows())
+        _, *others = generator.encoder[0].children()
+        generator.encoder[0] = nn.Sequential(_of_cells(first), *others)
+        generator.output = nn.Sequential(_of_rows(last), nn.Sigmoid(), Quantise(), Rows())
         self.cells, self.signals = SpaceToDepth(), Dequantise()
         self.generator = generator
         self.eval()
@@ -252,7 +252,7 @@ def balance_last(generator: UNetGenerator, frames: NDArray[np.uint8]) -> UNetGen
     if up_peak == 0 or skip_peak == 0:
         return balanced  # one of the two says nothing
     factor = up_peak / skip_peak
-    first, second, last = (block[0] for block in (*balanced.downs[:2], balanced.last))
+    first, second, last = (block[0] for block in (*balanced.encoder[:2], balanced.output))
     for values in first.parameters():
         values.mul_(factor)
     second.weight.div_(factor)

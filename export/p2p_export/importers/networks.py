@@ -64,14 +64,14 @@ class ResNetGenerator(nn.Module):
         super().__init__()
         widths = [ngf * 2**level for level in range(RESNET_DOWNSAMPLINGS + 1)]
         self.first = nn.Sequential(*_padded(channels, ngf, 7), nn.BatchNorm2d(ngf), nn.ReLU())
-        self.downs = nn.ModuleList(
+        self.encoder = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(before, after, 3, stride=2, padding=1), nn.BatchNorm2d(after), nn.ReLU()
             )
             for before, after in pairwise(widths)
         )
         self.blocks = nn.ModuleList(Residual(widths[-1]) for _ in range(blocks))
-        self.ups = nn.ModuleList(
+        self.decoder = nn.ModuleList(
             nn.Sequential(
                 nn.ConvTranspose2d(before, after, 3, stride=2, padding=1, output_padding=1),
                 nn.BatchNorm2d(after),
@@ -79,14 +79,14 @@ class ResNetGenerator(nn.Module):
             )
             for before, after in pairwise(widths[::-1])
         )
-        self.last = nn.Sequential(*_padded(ngf, channels, 7), nn.Tanh())
+        self.output = nn.Sequential(*_padded(ngf, channels, 7), nn.Tanh())
 
     def forward(self, signal: torch.Tensor) -> torch.Tensor:
         """Translate (N, C, H, W) in [-1, 1], sides multiples of 4, into the same."""
         signal = self.first(signal)
-        for layers in (*self.downs, *self.blocks, *self.ups):
+        for layers in (*self.encoder, *self.blocks, *self.decoder):
             signal = layers(signal)
-        image: torch.Tensor = self.last(signal)
+        image: torch.Tensor = self.output(signal)
         return image
 
 

@@ -177,10 +177,10 @@ def _places(generator: nn.Module, state: State) -> Iterator[_Place]:
 
 def _unet_places(generator: RectifiedUNet) -> Iterator[_Place]:
     """Yield the layers from outside to inside; each block lies in the one around it."""
-    depth = len(generator.downs)
-    ups = [generator.last, *reversed(generator.ups)]
+    depth = len(generator.encoder)
+    ups = [generator.output, *reversed(generator.decoder)]
     block = "model"
-    for level, (down, up) in enumerate(zip(generator.downs, ups, strict=True)):
+    for level, (down, up) in enumerate(zip(generator.encoder, ups, strict=True)):
         outermost, innermost = level == 0, level == depth - 1
         first = 0 if outermost else 1  # a LeakyReLU comes first, but not outermost
         second = 3 if outermost or innermost else 5
@@ -191,7 +191,7 @@ def _unet_places(generator: RectifiedUNet) -> Iterator[_Place]:
 
 def _resnet_places(generator: ResNetGenerator, state: State) -> Iterator[_Place]:
     yield _place(generator.first, "model", 1)
-    for index, down in enumerate(generator.downs):
+    for index, down in enumerate(generator.encoder):
         yield _place(down.children(), "model", 4 + 3 * index)
     # With dropout, the block's second half lies one further.
     second = 5 if f"model.{RESNET_BLOCK_PLACE}.conv_block.5.weight" in state else 6
@@ -201,9 +201,9 @@ def _resnet_places(generator: ResNetGenerator, state: State) -> Iterator[_Place]
         yield _place(layers[:2], prefix, 1)
         yield _place(layers[2:], prefix, second)
     after = RESNET_BLOCK_PLACE + len(generator.blocks)
-    for index, up in enumerate(generator.ups):
+    for index, up in enumerate(generator.decoder):
         yield _place(up.children(), "model", after + 3 * index)
-    yield _place(generator.last, "model", after + 3 * len(generator.ups) + 1, last=True)
+    yield _place(generator.output, "model", after + 3 * len(generator.decoder) + 1, last=True)
 
 
 def _place(

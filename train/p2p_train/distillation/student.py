@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Distillation"]
 
 TAPS = (1, 3, -4, -2)
-"""Downs and ups whose channels are compared: at 1/4 and 1/16 of the image, going down and up."""
+"""Encoder and decoder blocks whose channels are compared: at 1/4 and 1/16 of the image in each."""
 
 
 class Distillation:
@@ -108,4 +108,4 @@ def _adapter(student: int, teacher: int) -> nn.Module:
 
 
 def _widths(generator: UNetGenerator) -> list[int]:
-    return [level[0].out_channels for level in (*generator.downs, *generator.ups)]
+    return [level[0].out_channels for level in (*generator.encoder, *generator.decoder)]

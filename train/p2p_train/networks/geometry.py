@@ -1,19 +1,22 @@
-"""Which image sizes fit the U-Net, decided without torch."""
+"""Sizes of the U-Net: image sides and channels of its levels, computed without torch."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-__all__ = ["MAX_DOWNSAMPLINGS", "Norm", "downsamplings_for"]
+__all__ = ["MAX_DOWNSAMPLINGS", "MAX_WIDTH_RATIO", "Norm", "downsamplings_for", "unet_widths"]
 
 Norm = Literal["batch", "instance"]
 
 MAX_DOWNSAMPLINGS = 8
-"""256 px -> 1 px, as in the paper."""
+"""Number of downsamplings in the paper: 256 px -> 1 px."""
+
+MAX_WIDTH_RATIO = 8
+"""Channels of the widest layer over those of the first layer."""
 
 
 def downsamplings_for(height: int, width: int, at_most: int = MAX_DOWNSAMPLINGS) -> int:
-    """Return how often the U-Net halves an image: until its shorter side is 1 px, or ``at_most``.
+    """Return the number of downsamplings that bring the shorter side to 1 px, or ``at_most``.
 
     Raises:
         ValueError: a side is not a multiple of two to that power, so that skips would not fit.
@@ -28,3 +31,15 @@ def downsamplings_for(height: int, width: int, at_most: int = MAX_DOWNSAMPLINGS)
             f"of {multiple} here; the nearest size is {near[0]}x{near[1]}"
         )
     return downsamplings
+
+
+def unet_widths(ngf: int, downsamplings: int, max_width: int | None = None) -> list[int]:
+    """Return the output channels of the encoder blocks, outermost first.
+
+    Args:
+        ngf: channels after the first layer.
+        downsamplings: number of encoder blocks.
+        max_width: maximum number of channels of a block; None for 8 * ``ngf``, as in the paper.
+    """
+    widest = min(MAX_WIDTH_RATIO * ngf, max_width or MAX_WIDTH_RATIO * ngf)
+    return [min(ngf * 2**level, widest) for level in range(downsamplings)]

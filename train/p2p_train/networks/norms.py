@@ -1,4 +1,4 @@
-"""BatchNorm's running statistics: who has them, how to leave them alone or take them anew."""
+"""BatchNorm's running statistics: keep them as they are, or estimate them anew."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def batch_norms(network: nn.Module) -> list[AnyBatchNorm]:
 
 @contextlib.contextmanager
 def frozen_batchnorm(network: nn.Module) -> Iterator[None]:
-    """Leave running statistics alone: each batch counts once, however often it is drawn."""
+    """Keep running statistics unchanged, so that each batch counts once, however often it runs."""
     norms = batch_norms(network)
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -35,20 +35,20 @@ def frozen_batchnorm(network: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def update_bn(network: nn.Module, signals: Iterable[torch.Tensor]) -> None:
-    """Replace running statistics by the means over some batches, with the weights as they are.
+    """Replace running statistics by their means over some batches, with the weights as they are.
 
-    Statistics that were gathered while training belong to the weights of many steps; these belong
-    to one set of weights (Wu and Johnson 2021, arXiv 2105.07576, "precise BatchNorm").
+    Statistics gathered in training mix the weights of many steps; these belong to one set of
+    weights (Wu and Johnson 2021, arXiv 2105.07576, "precise BatchNorm").
 
     Args:
-        network: in eval mode, so without dropout; stays so.
-        signals: its inputs, batches of one size, on its device.
+        network: in eval mode, so without dropout; it stays so.
+        signals: inputs, (N, C, H, W) batches of one size, on the network's device.
     """
     norms = batch_norms(network)
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # a plain mean over all that follow
+        norm.momentum = None  # a plain mean over all batches that follow
         norm.train()
     try:
         for signal in signals:

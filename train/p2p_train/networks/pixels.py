@@ -1,7 +1,7 @@
 """Pixels to signals and back: the only normalisation in the project.
 
-Pixels are what files and devices hold, signals are what networks read. Export traces these two
-functions into the graph, so the device never repeats them.
+Files and devices hold pixels, networks take signals. Export traces these two functions into the
+graph, so the device never repeats them.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ __all__ = ["HALF_RANGE", "ChannelOrder", "to_pixels", "to_signal"]
 ChannelOrder = Literal["rgb", "bgr"]
 
 HALF_RANGE = 127.5
-"""Mean 0.5 and standard deviation 0.5 on a 0-1 scale, on a 0-255 scale."""
+"""Half of the pixels' range: mean 0.5 and standard deviation 0.5, on a scale of 0 to 255."""
 
 
 def to_signal(pixels: torch.Tensor, order: ChannelOrder = "rgb") -> torch.Tensor:
-    """Turn pixels into a signal.
+    """Convert pixels to a signal.
 
     Args:
         pixels: (N, H, W, 3) uint8 BGR, 0-255.
-        order: the signal's channels. Every trained network reads ``rgb``; ``bgr`` is for exported
-            ones, whose first convolution took the swap over.
+        order: the signal's channels. Networks are trained with ``rgb``; ``bgr`` is for exported
+            ones, whose first convolution includes the swap.
 
     Returns:
         (N, 3, H, W) float32 in [-1, 1], contiguous.
@@ -34,7 +34,7 @@ def to_signal(pixels: torch.Tensor, order: ChannelOrder = "rgb") -> torch.Tensor
 
 
 def to_pixels(signal: torch.Tensor, order: ChannelOrder = "rgb") -> torch.Tensor:
-    """Turn a signal into pixels; halves round to even, values outside [-1, 1] are clamped.
+    """Convert a signal to pixels; halves round to even, values outside [-1, 1] are clamped.
 
     Args:
         signal: (N, 3, H, W) float in [-1, 1].
@@ -44,7 +44,7 @@ def to_pixels(signal: torch.Tensor, order: ChannelOrder = "rgb") -> torch.Tensor
         (N, H, W, 3) uint8 BGR.
     """
     levels = (signal.to(torch.float32) * HALF_RANGE + HALF_RANGE).round().clamp(0, 255)
-    return _swap(levels, order).permute(0, 2, 3, 1).contiguous().to(torch.uint8)
+    return _swap(levels, order).permute(0, 2, 3, 1).contiguous().to(torch.uint8)  # (N, H, W, 3)
 
 
 def _swap(channels: torch.Tensor, order: ChannelOrder) -> torch.Tensor:

@@ -15,7 +15,9 @@ from torch import nn
 from p2p_runtime.errors import CheckpointError, ConfigError, ContractError
 from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import TrainConfig
-from p2p_train.networks.generator import PatchDiscriminator, UNetGenerator
+from p2p_train.networks.discriminators import PatchDiscriminator
+from p2p_train.networks.generator import UNetGenerator
+from p2p_train.networks.macs import unet_macs
 from p2p_train.tensorfile import read_tensors, write_tensors
 
 __all__ = [
@@ -125,7 +127,13 @@ def generator_in_words(config: TrainConfig) -> str:
     with torch.device("meta"):  # no memory, no random numbers
         generator = make_generator(config)
     parameters = sum(parameter.numel() for parameter in generator.parameters())
-    macs = generator.multiplications(config.height, config.width)
+    macs = unet_macs(
+        height=config.height,
+        width=config.width,
+        ngf=config.ngf,
+        downsamplings=config.downsamplings,
+        max_width=config.max_width,
+    )
     return f"generator: {parameters / 1e6:.2f} M parameters, {macs / 1e9:.2f} GMAC an image"
 
 

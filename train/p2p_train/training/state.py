@@ -15,7 +15,8 @@ from p2p_runtime.errors import CheckpointError
 from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import TrainConfig
 from p2p_train.distillation import Distillation, Teacher
-from p2p_train.networks.generator import PatchDiscriminator, UNetGenerator
+from p2p_train.networks.discriminators import PatchDiscriminator
+from p2p_train.networks.generator import UNetGenerator
 from p2p_train.networks.norms import batch_norms
 from p2p_train.segmentation.semantic import SemanticLoss
 
@@ -78,7 +79,7 @@ class TrainState:
         self.team = team or Distributed()
         self.generator: UNetGenerator = _on(device, make_generator(config))
         if config.even_ups:
-            self.generator.even_out()
+            self.generator.make_checkerboard_free()
         self.discriminator: PatchDiscriminator | None = None
         if config.gan_loss != "none":
             self.discriminator = _on(device, make_discriminator(config))

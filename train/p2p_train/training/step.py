@@ -105,8 +105,8 @@ def _discriminator_half(
         else:
             drawn = generated.image.detach()
         with _autocast(state):
-            real_logits = discriminator.judge(source[part], target[part])
-            fake_logits = discriminator.judge(source[part], drawn)
+            real_logits = discriminator(source[part], target[part])
+            fake_logits = discriminator(source[part], drawn)
         losses = {
             "discriminator_real": discriminator_loss(state.config.gan_loss, real_logits, real=True),
             "discriminator_fake": discriminator_loss(
@@ -137,7 +137,7 @@ def _generator_half(
         _add(sums, losses, share)
     player.learn()
     if state.config.even_ups:
-        state.generator.even_out()
+        state.generator.make_checkerboard_free()
     return sums
 
 
@@ -148,7 +148,7 @@ def _generator_losses(
     losses = {"generator_l1": l1_loss(drawing.image, target)}
     if state.discriminator is not None:
         with _autocast(state):
-            fooled_logits = state.discriminator.judge(source, drawing.image)
+            fooled_logits = state.discriminator(source, drawing.image)
         losses["generator_adversarial"] = adversarial_loss(state.config.gan_loss, fooled_logits)
     if state.reader is not None:
         seen = state.reader.look(drawing.image)
