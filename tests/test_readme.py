@@ -1,50 +1,29 @@
-"""The guides: every command, flag, make target, extra and link in them exists."""
+"""The guides: every command, flag, make target, module, extra, link and snippet in them works."""
 
 from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from guides import GUIDES, ROOT, Line, anchors_of, blocks_of, lines_of, links_of
+from p2p_train.scenes import draw_scene
+
 COMMANDS = {
     "p2p-train": "p2p_train.cli",
     "p2p-export": "p2p_export.cli",
     "p2p-run": "p2p_runtime.cli",
     "p2p-bench": "p2p_bench.cli",
 }
-GUIDES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
-FENCE = re.compile(r"^ *```[^\n]*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
-INLINE = re.compile(r"`([^`\n]+)`")
-LINK = re.compile(r"\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"")
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
-SYNOPSIS = re.compile(r"\[-|\.\.\.|…|<\w+>|\|")
-"""A line with these shows a form, not something to type."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """A command line in a guide."""
-
-    text: str
-    runnable: bool
-
-
-def lines_of(text: str) -> Iterator[Line]:
-    """Yield the command lines of a guide: fenced ones as they stand, inline ones as fragments."""
-    for block in FENCE.findall(text):
-        joined = re.sub(r"\\\n\s*", " ", block)
-        for line in joined.splitlines():
-            for part in re.split(r"&&|;|\s#\s.*$", line.strip().removeprefix("$ ")):
-                yield Line(part.strip(), runnable=not SYNOPSIS.search(part))
-    for fragment in INLINE.findall(FENCE.sub("", text)):
-        yield Line(fragment.strip(), runnable=False)
+MODULE = re.compile(r"python -m ((?:p2p_|experiments)[\w.]*)")
+NO_FLAGS_OF_OURS = {"--group", "--nproc-per-node", "--eval"}
+"""Flags of pip, torchrun and other projects that the guides name."""
 
 
 def problems_in(text: str) -> list[str]:
@@ -61,6 +40,11 @@ def problems_in(text: str) -> list[str]:
             found += [f"{line.text}: no such target" for name in targets if name not in _targets()]
         elif first.startswith("--") and first.partition("=")[0] not in _all_flags():
             found.append(f"{line.text}: no command has this flag")
+        found += [
+            f"{line.text}: there is no module {name}"
+            for name in MODULE.findall(line.text)
+            if find_spec(name) is None
+        ]
     extras = re.findall(r"pix2pix-edge\[([\w,-]+)\]|\.\[([\w,-]+)\]", text)
     named = {name for group in extras for listed in group for name in listed.split(",") if name}
     return found + [f"no extra {name}" for name in sorted(named - _extras())]
@@ -89,8 +73,8 @@ def _command(name: str) -> click.Command:
 
 
 def _flags(main: click.Command) -> set[str]:
-    options = {flag for option in main.params for flag in (*option.opts, *option.secondary_opts)}
-    return options | {"--help"}
+    options = main.get_params(click.Context(main))
+    return {flag for option in options for flag in (*option.opts, *option.secondary_opts)}
 
 
 def _all_flags() -> set[str]:
@@ -118,11 +102,53 @@ def test_every_command_and_flag_in_a_guide_exists(guide: Path):
 
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.name)
-def test_every_link_to_a_file_leads_to_one(guide: Path):
-    """Pictures and other guides are where a guide says."""
-    links = [a or b for a, b in LINK.findall(guide.read_text(encoding="utf-8"))]
-    files = [link.partition("#")[0] for link in links if not re.match(r"[a-z]+:|#", link)]
-    assert [name for name in files if not (guide.parent / name).exists()] == []
+def test_every_link_leads_somewhere(guide: Path):
+    """Files, pictures and headings are where a guide says."""
+    assert broken_links(guide) == []
+
+
+def broken_links(guide: Path) -> list[str]:
+    """Return the links of a guide to a file or heading that does not exist."""
+    broken = []
+    for link in links_of(guide.read_text(encoding="utf-8")):
+        if re.match(r"[a-z]+:", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = guide.parent / name if name else guide
+        if not target.exists() or (
+            anchor and anchor not in anchors_of(target.read_text(encoding="utf-8"))
+        ):
+            broken.append(link)
+    return broken
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.name)
+def test_every_page_can_be_reached_from_the_index(guide: Path):
+    """No page is an orphan: the index links to it."""
+    index = ROOT / "docs" / "index.md"
+    linked = {(index.parent / link.partition("#")[0]).resolve() for link in _index_links(index)}
+    outside = {index, *(ROOT / name for name in ("CHANGELOG.md", "ARCHITECTURE.md"))}
+    assert guide in outside or guide in linked
+
+
+def _index_links(index: Path) -> list[str]:
+    return links_of(index.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.name)
+def test_every_python_snippet_runs(guide: Path, workplace: Path, tmp_path: Path, monkeypatch):
+    """Snippets run as they stand, beside a model and with a label frame at hand.
+
+    Those of the tutorial are files that its own test runs.
+    """
+    model = workplace / "runs" / "data-1" / "export" / "model-fp32.onnx"
+    for name in ("model-fp32.onnx", "model-int8.onnx"):
+        (tmp_path / name).symlink_to(model)
+    monkeypatch.chdir(tmp_path)
+    label_frame, _ = draw_scene(7, 50, 70)
+    for block in blocks_of(guide.read_text(encoding="utf-8")):
+        if block.language == "python" and not re.match(r"# \w+\.py\n", block.text):
+            exec(block.text, {"label_frame": label_frame})
 
 
 @pytest.mark.parametrize("name", COMMANDS)
