@@ -17,7 +17,7 @@ from guides import ROOT
 SEARCHED = (
     *("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "Makefile", "pyproject.toml"),
     *("docs/**/*.md", "docs/*.py", "tests/**/*.py", "benchmarks/**/*.py"),
-    *("runtime/**/*.py", "train/**/*.py", "export/**/*.py"),
+    *("runtime/**/*.py", "runtime/**/*.md", "train/**/*.py", "export/**/*.py"),
 )
 SCENES = r"/scenes/|test_scenes"
 """Drawn streets have lanes, and are drawn in planes."""
