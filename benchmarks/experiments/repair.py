@@ -105,7 +105,7 @@ def measure_frames(
     drift = [watch.look(frame) for frame in decoded.pictures][-1]
     nearest = palette.to_ids(decoded.bgr)
     repaired, repaired_bgr = (
-        np.stack([contract.read(frame, drift=drift) for frame in frames])
+        np.stack([contract.classify(frame, mismatch=drift) for frame in frames])
         for frames in (decoded.pictures, decoded.bgr)
     )
     small = replace(contract, height=SIDE_PX, width=SIDE_PX)
@@ -121,12 +121,15 @@ def measure_frames(
         thin_nearest=_thin_iou(nearest, ids, palette.classes),
         thin_repaired=_thin_iou(repaired, ids, palette.classes),
         nearest_ms=_median_ms(
-            lambda frame: palette.snap(small.fit(frame, snap=False)), list(decoded.bgr)
+            lambda frame: palette.snap(small.preprocess(frame, repair_labels=False)),
+            list(decoded.bgr),
         ),
         repaired_ms=_median_ms(
-            lambda frame: small.paint(small.read(frame, drift=drift)), decoded.pictures
+            lambda frame: small.paint(small.classify(frame, mismatch=drift)), decoded.pictures
         ),
-        native_ms=_median_ms(lambda frame: contract.read(frame, drift=drift), decoded.pictures),
+        native_ms=_median_ms(
+            lambda frame: contract.classify(frame, mismatch=drift), decoded.pictures
+        ),
         drift=drift.name,
     )
 

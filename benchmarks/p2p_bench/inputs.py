@@ -69,7 +69,7 @@ def _drawn(contract: PixelContract, count: int) -> NDArray[np.uint8]:
 
 def _read(contract: PixelContract, spec: str, most: int) -> NDArray[np.uint8]:
     with contextlib.closing(open_source(spec)) as source:
-        frames = [contract.fit(frame.image) for frame in source]
+        frames = [contract.preprocess(frame.image) for frame in source]
     if not frames:
         raise SourceError(f"{spec} holds no frames")
     chosen = np.linspace(0, len(frames) - 1, min(most, len(frames))).round().astype(int)

@@ -124,7 +124,7 @@ def _engine_s(model: Path, frames: Sequence[NDArray[np.uint8]], threads: int) ->
     with Translator.load(model, device="cpu", threads=threads, spinning=False) as translator:
         seconds = []
         for number in range(WARM_UP + ENGINE_FRAMES):
-            fitted = translator.contract.fit(frames[number % len(frames)])[None]
+            fitted = translator.contract.preprocess(frames[number % len(frames)])[None]
             started_s = time.perf_counter()
             translator.engine.infer(fitted)
             seconds.append(time.perf_counter() - started_s)

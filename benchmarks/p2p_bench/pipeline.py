@@ -165,7 +165,7 @@ def measure_pipeline(
         contextlib.closing(open_source(str(video))) as source,
         ThreadPoolExecutor(lanes) as pool,
     ):
-        fitted = [whole.contract.fit(frame.image)[None] for frame in source]
+        fitted = [whole.contract.preprocess(frame.image)[None] for frame in source]
         clocked = whole.engine = _Clocked(whole.engine)
 
         def run(sink: str) -> None:

@@ -68,7 +68,7 @@ def read_inputs(
         refs, note = _loose_images(images_in(folder), config.input_side, contract)
     chosen = _spread(refs, limit)
     _log.info("frames: %d of %d in %s (%s)", len(chosen), len(refs), folder, note)
-    return np.stack([contract.fit(read_input(ref, contract.palette)) for ref in chosen])
+    return np.stack([contract.preprocess(read_input(ref, contract.palette)) for ref in chosen])
 
 
 def top_up(frames: NDArray[np.uint8], count: int = MIN_FRAMES) -> tuple[NDArray[np.uint8], int]:

@@ -85,8 +85,10 @@ def _contract_rows(info: BundleInfo) -> list[tuple[str, str]]:
         ("input", f"{contract.height}x{contract.width} px, {labels}"),
         ("direction", contract.direction),
     ]
-    if palette and contract.used:
-        rows.append(("classes in use", ", ".join(palette.classes[k] for k in contract.used)))
+    if palette and contract.classes_present:
+        rows.append(
+            ("classes in use", ", ".join(palette.classes[k] for k in contract.classes_present))
+        )
     return rows
 
 

@@ -52,7 +52,7 @@ def test_pairs_give_their_input_half(side, tmp_path):
 def test_wide_label_maps_are_not_pairs(tmp_path):
     """Twice as wide as high, but labels on both sides: the whole image is the input."""
     wide = np.concatenate([toy_frames(count=3), toy_frames(count=3, first=0)], axis=2)
-    expected = np.stack([CONTRACT.fit(frame) for frame in wide])
+    expected = np.stack([CONTRACT.preprocess(frame) for frame in wide])
     np.testing.assert_array_equal(read(save(tmp_path, wide)), expected)
 
 

@@ -64,7 +64,7 @@ def test_every_drift_is_undone(drift: ColorspaceMismatch) -> None:
     """A label map whose colours are all off comes back exactly, but for colours cut off alike."""
     frame = drifted(label_map(), drift)
     assert find_mismatch(frame, CITYSCAPES) == drift
-    ids = CONTRACT.read(frame, drift=drift)
+    ids = CONTRACT.classify(frame, mismatch=drift)
     right = CITYSCAPES.to_ids(label_map())
     seen = drift.seen(CITYSCAPES.colours_bgr())
     np.testing.assert_array_equal(seen[ids], seen[right])

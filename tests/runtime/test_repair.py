@@ -55,14 +55,14 @@ def test_halved_chroma_is_nearly_undone() -> None:
     blurred = subsampled(truth)
     nearest = wrong(CITYSCAPES.snap(blurred), truth)
     assert nearest > 0.02
-    assert wrong(contract_of(truth).fit(blurred), truth) < nearest / 4
+    assert wrong(contract_of(truth).preprocess(blurred), truth) < nearest / 4
 
 
 def test_thin_poles_survive() -> None:
     """Three pixels of pole are still a pole after repair, and not eaten by what surrounds them."""
     truth = street()
     pole = (truth == COLOURS[13]).all(axis=-1)
-    repaired = contract_of(truth).fit(subsampled(truth))
+    repaired = contract_of(truth).preprocess(subsampled(truth))
     assert (repaired[pole] == COLOURS[13]).all(axis=-1).mean() > 0.95
 
 
@@ -101,7 +101,7 @@ def test_fault_62_lossy_codecs_lose_few_labels(codec: str, save_video: Callable[
     truth = street()
     path = save_video("seg.mkv", [truth] * 3, codec)
     decoded = next(iter(VideoFileSource(path))).image
-    left = wrong(contract_of(truth).fit(decoded), truth)
+    left = wrong(contract_of(truth).preprocess(decoded), truth)
     assert left <= wrong(CITYSCAPES.snap(decoded), truth) / 2
     assert left < 0.02
 
@@ -111,7 +111,7 @@ def test_fault_62_lossy_codecs_lose_few_labels(codec: str, save_video: Callable[
 def test_exact_maps_stay_bit_for_bit(ids: Image) -> None:
     """A map that holds nothing but palette colours is not touched, however thin its regions."""
     exact = COLOURS[ids]
-    np.testing.assert_array_equal(contract_of(exact).fit(exact), exact)
+    np.testing.assert_array_equal(contract_of(exact).preprocess(exact), exact)
 
 
 @pytest.mark.parametrize(("height", "width"), [(120, 160), (64, 64), (37, 211)])
@@ -120,7 +120,7 @@ def test_exact_maps_are_picked_and_not_judged(
 ) -> None:
     """A map in exact colours, of whatever size, costs a look-up of the pixels that are used."""
     monkeypatch.setattr(contract, "BgrLikelihood", None)
-    fitted = replace(contract_of(street()), height=height, width=width).fit(street())
+    fitted = replace(contract_of(street()), height=height, width=width).preprocess(street())
     size = (width, height)
     picked = cv2.resize(street(), size, interpolation=cv2.INTER_NEAREST_EXACT)
     np.testing.assert_array_equal(fitted, picked)
@@ -132,7 +132,7 @@ def test_a_map_is_not_exact_for_a_glance_alone() -> None:
     frame[::97, ::97] = street()[::97, ::97]
     assert BgrKey(np.arange(29, dtype=np.uint8), COLOURS[:29]).may_be_exact(frame)
     nearest = wrong(CITYSCAPES.snap(frame), street())
-    assert wrong(contract_of(frame).fit(frame), street()) < nearest / 3
+    assert wrong(contract_of(frame).preprocess(frame), street()) < nearest / 3
 
 
 def test_what_is_exact_where_it_is_read_is_read_as_a_whole_map_is(
@@ -142,16 +142,16 @@ def test_what_is_exact_where_it_is_read_is_read_as_a_whole_map_is(
     frame = street()
     frame[1::4] = subsampled(frame)[1::4]  # shrunk to a quarter, rows 2, 6, 10... are read
     small = replace(contract_of(frame), height=30, width=40)
-    short = small.fit(frame)
+    short = small.preprocess(frame)
     monkeypatch.setattr(BgrKey, "exact_ids", lambda key, part: None)
-    np.testing.assert_array_equal(short, small.fit(frame))
+    np.testing.assert_array_equal(short, small.preprocess(frame))
 
 
 def test_exact_pixels_stay_among_blurred_ones() -> None:
     """One lossy corner gives nobody the right to change pixels that are exact elsewhere."""
     frame = street()
     frame[:40, :40] = subsampled(frame)[:40, :40]
-    repaired = contract_of(frame).fit(frame)
+    repaired = contract_of(frame).preprocess(frame)
     np.testing.assert_array_equal(repaired[40:], frame[40:])
     np.testing.assert_array_equal(repaired[:, 40:], frame[:, 40:])
 
@@ -171,10 +171,10 @@ def test_repair_is_idempotent_and_gives_used_colours_only(
 ) -> None:
     """Any frame becomes colours of the used classes, and repairing those changes nothing."""
     contract = contract_of(frame, used)
-    once = contract.fit(frame)
+    once = contract.preprocess(frame)
     allowed = {tuple(COLOURS[index]) for index in used or range(29)}
     assert {tuple(pixel) for pixel in once.reshape(-1, 3)} <= allowed
-    np.testing.assert_array_equal(contract.fit(once), once)
+    np.testing.assert_array_equal(contract.preprocess(once), once)
 
 
 @settings(max_examples=60, deadline=None)
@@ -208,16 +208,16 @@ def test_small_and_large_frames_are_repaired_alike() -> None:
     truth = cv2.resize(street(), (965, 725), interpolation=cv2.INTER_NEAREST)
     contract = PixelContract(height=64, width=64, palette=CITYSCAPES)
     blurred = subsampled(truth[:-1, :-1])
-    fitted = contract.fit(np.ascontiguousarray(truth[:-1, :-1]))
-    nearest = wrong(CITYSCAPES.snap(contract.fit(blurred, snap=False)), fitted)
+    fitted = contract.preprocess(np.ascontiguousarray(truth[:-1, :-1]))
+    nearest = wrong(CITYSCAPES.snap(contract.preprocess(blurred, repair_labels=False)), fitted)
     assert nearest > 0
-    assert wrong(contract.fit(blurred), fitted) < nearest / 2
+    assert wrong(contract.preprocess(blurred), fitted) < nearest / 2
 
 
 def test_classes_that_were_never_trained_do_not_come_out() -> None:
     """The exact colour of a class that the training data lacks becomes the nearest used one."""
     truck = np.full((8, 8, 3), COLOURS[22], np.uint8)
-    assert (contract_of(truck, USED).fit(truck) == COLOURS[0]).all()
+    assert (contract_of(truck, USED).preprocess(truck) == COLOURS[0]).all()
     assert contract_of(truck, USED).off_palette(truck) == 0  # it is a colour of the palette
 
 
@@ -227,10 +227,10 @@ def test_the_camvid_video_is_restored(shared_data: Callable[[str], Path]) -> Non
     lossless = VideoFileSource(shared_data("camvid_clip/seg_lossless.mkv"))
     pairs = list(zip(lossy, lossless, strict=True))[::12]
     contract = contract_of(pairs[0][0].image)
-    right = [1 - wrong(contract.fit(a.image), b.image) for a, b in pairs]
+    right = [1 - wrong(contract.preprocess(a.image), b.image) for a, b in pairs]
     nearest = [1 - wrong(CITYSCAPES.snap(a.image), b.image) for a, b in pairs]
     assert np.mean(right) > 0.993
     assert np.mean(nearest) < 0.985
     fitted = PixelContract(height=256, width=256, palette=CITYSCAPES)
-    small = [1 - wrong(fitted.fit(a.image), fitted.fit(b.image)) for a, b in pairs]
+    small = [1 - wrong(fitted.preprocess(a.image), fitted.preprocess(b.image)) for a, b in pairs]
     assert np.mean(small) > 0.993

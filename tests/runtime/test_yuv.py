@@ -133,8 +133,10 @@ def test_halved_chroma_is_nearly_undone(storage: ColorSpec) -> None:
     contract = contract_of(truth)
     nearest = wrong(CITYSCAPES.snap(planes.bgr()), truth)
     assert nearest > 0.01
-    assert wrong(contract.fit(planes), truth) < nearest / 4
-    assert wrong(contract.fit(planes), truth) <= wrong(contract.fit(planes.bgr()), truth)
+    assert wrong(contract.preprocess(planes), truth) < nearest / 4
+    assert wrong(contract.preprocess(planes), truth) <= wrong(
+        contract.preprocess(planes.bgr()), truth
+    )
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -165,7 +167,7 @@ def test_a_thin_pole_survives() -> None:
     """Three pixels of pole are still a pole, and not eaten by what surrounds them."""
     truth = street()
     pole = (truth == COLOURS[13]).all(axis=-1)
-    repaired = contract_of(truth).fit(stored(truth))
+    repaired = contract_of(truth).preprocess(stored(truth))
     assert (repaired[pole] == COLOURS[13]).all(axis=-1).mean() > 0.95
 
 
@@ -178,7 +180,7 @@ def test_fault_62_planes_of_lossy_codecs_lose_few_labels(
     path = save_video("seg.mkv", [truth] * 3, codec)
     frame = next(iter(VideoFileSource(path, planes=True)))
     assert isinstance(frame.picture, YuvFrame)
-    left = wrong(contract_of(truth).fit(frame.picture), truth)
+    left = wrong(contract_of(truth).preprocess(frame.picture), truth)
     assert left <= wrong(CITYSCAPES.snap(frame.image), truth) / 2
     assert left < 0.02
 
@@ -196,7 +198,7 @@ def test_any_size_is_read_where_a_nearest_neighbour_resize_reads(
     ids = blocks.astype(np.uint8).repeat(8, axis=0).repeat(8, axis=1)[: size[0], : size[1]]
     contract = PixelContract(height=to[0], width=to[1], palette=CITYSCAPES)
     expected = cv2.resize(ids, to[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
-    np.testing.assert_array_equal(contract.read(stored(COLOURS[ids])), expected)
+    np.testing.assert_array_equal(contract.classify(stored(COLOURS[ids])), expected)
 
 
 @pytest.mark.parametrize("drift", DRIFTS, ids=lambda drift: drift.name or "none")
@@ -280,7 +282,7 @@ def test_the_camvid_video_is_restored_from_its_planes(shared_data: Callable[[str
     lossless = VideoFileSource(shared_data("camvid_clip/seg_lossless.mkv"))
     pairs = list(zip(lossy, lossless, strict=True))[::12]
     contract = contract_of(pairs[0][1].image)
-    from_planes = [1 - wrong(contract.fit(a.picture), b.image) for a, b in pairs]
-    from_bgr = [1 - wrong(contract.fit(a.image), b.image) for a, b in pairs]
+    from_planes = [1 - wrong(contract.preprocess(a.picture), b.image) for a, b in pairs]
+    from_bgr = [1 - wrong(contract.preprocess(a.image), b.image) for a, b in pairs]
     assert np.mean(from_planes) > 0.9935
     assert np.mean(from_planes) > np.mean(from_bgr)

@@ -15,7 +15,7 @@ COLOURS = CITYSCAPES.colours_bgr()
 def contract_of(image: Image, used: tuple[int, ...] | None = None) -> PixelContract:
     """Return a contract of an image's size."""
     height, width = image.shape[:2]
-    return PixelContract(height=height, width=width, palette=CITYSCAPES, used=used)
+    return PixelContract(height=height, width=width, palette=CITYSCAPES, classes_present=used)
 
 
 def wrong(image: Image, truth: Image) -> float:

@@ -62,7 +62,7 @@ def test_the_contract_names_the_classes_of_the_training_data(tmp_path: Path, suf
     config = TrainConfig(
         data=str(tmp_path), height=SIDE_PX, width=SIDE_PX, palette="cityscapes", jitter_px=0
     )
-    used = prepare_data(config).contract.used
+    used = prepare_data(config).contract.classes_present
     assert used is not None
     assert {CITYSCAPES.classes.index(name) for name in CLASSES} <= set(used)
     assert len(used) < (6 if suffix == ".png" else 20)

@@ -261,14 +261,14 @@ def test_labels_are_fitted_once_and_come_back_bit_for_bit(
 ) -> None:
     """The second epoch sees what the first one repaired, in crops and mirrorings of its own."""
     seen: list[tuple[int, ...]] = []
-    fit = PixelContract.fit
+    fit = PixelContract.preprocess
 
     def counted(contract: PixelContract, frame: np.ndarray, **options: bool) -> np.ndarray:
         if contract.palette is not None:
             seen.append(frame.shape)
         return fit(contract, frame, **options)
 
-    monkeypatch.setattr(PixelContract, "fit", counted)
+    monkeypatch.setattr(PixelContract, "preprocess", counted)
     pairs = dataset(data, jitter_px=4, flip=True)
     for index in range(len(pairs)):
         pairs[0, index]

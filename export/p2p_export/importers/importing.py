@@ -155,7 +155,7 @@ def _frames(checkpoint: ImportedCheckpoint, folder: Path | None) -> NDArray[np.u
         )
     _log.warning("parity is measured on drawn street scenes; give real inputs with --frames DIR")
     size = (contract.height, contract.width)
-    return np.stack([contract.fit(draw_scene(seed, *size)[0]) for seed in range(MIN_FRAMES)])
+    return np.stack([contract.preprocess(draw_scene(seed, *size)[0]) for seed in range(MIN_FRAMES)])
 
 
 def _reference(

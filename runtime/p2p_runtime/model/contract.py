@@ -1,7 +1,7 @@
 """The pixel contract: how any frame becomes the generator's input, and its output a frame.
 
-Training and the device call the same :meth:`PixelContract.fit`, so what the generator learned to
-read is what it is given.
+Training and the device call the same :meth:`PixelContract.preprocess`, so both give the generator
+the same input.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CONTRACT_SCHEMA", "PixelContract", "check_frame"]
 
-CONTRACT_SCHEMA = 1
+CONTRACT_SCHEMA = 2
 MAX_SIDE_PX = 8192
 
 
@@ -44,9 +44,8 @@ class PixelContract:
     Attributes:
         height, width: the generator's input and output size in pixels.
         palette: the label colours; None for inputs that are not label maps (grey photos, edges).
-        used: the indices of the classes that the training data holds, ascending; None when nobody
-            looked, which stands for all. The generator is never given another class. Means nothing
-            without a palette.
+        classes_present: indices of the classes that the training data holds, ascending; label
+            repair yields no other class. None: every class of the palette.
         direction: what is translated into what, for people, for example ``labels to photo``.
     """
 
@@ -54,16 +53,16 @@ class PixelContract:
     width: int
     palette: Palette | None
     direction: str = "right half to left half"
-    used: tuple[int, ...] | None = None
+    classes_present: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         for name, side in (("height", self.height), ("width", self.width)):
             if not 1 <= side <= MAX_SIDE_PX:
                 raise ContractError(f"contract {name} is {side} px; 1 to {MAX_SIDE_PX} work")
-        if self.palette is not None and self.used is not None:
-            _check_used(self.used, self.palette)
+        if self.palette is not None and self.classes_present is not None:
+            _check_classes_present(self.classes_present, self.palette)
 
-    def fit(self, frame: Picture, *, snap: bool = True) -> NDArray[np.uint8]:
+    def preprocess(self, frame: Picture, *, repair_labels: bool = True) -> NDArray[np.uint8]:
         """Turn any frame into the generator's input.
 
         The frame is stretched to the contract's size, never cropped. Label maps are resized by
@@ -73,7 +72,7 @@ class PixelContract:
 
         Args:
             frame: (h, w, 3) uint8 BGR, any size, or planes.
-            snap: repair label maps; without it they are only resized.
+            repair_labels: repair label maps; without it they are only resized.
 
         Returns:
             (height, width, 3) uint8 BGR, C-contiguous.
@@ -81,24 +80,24 @@ class PixelContract:
         Raises:
             ContractError: the frame is not (h, w, 3) uint8.
         """
-        if self.palette is not None and snap:
-            return self.paint(self.read(frame))
+        if self.palette is not None and repair_labels:
+            return self.paint(self.classify(frame))
         check_frame(frame)
         return np.ascontiguousarray(self._resize(to_bgr(frame)))
 
-    def read(
+    def classify(
         self,
         frame: Picture,
         *,
         size: tuple[int, int] | None = None,
-        drift: ColorspaceMismatch = NO_MISMATCH,
+        mismatch: ColorspaceMismatch = NO_MISMATCH,
     ) -> NDArray[np.uint8]:
         """Return the repaired class of each pixel of a resized label map.
 
         Args:
             frame: (h, w, 3) uint8 BGR, any size, or planes.
             size: height and width of the result in pixels; None for the contract's.
-            drift: how the frame's colours are off as a whole.
+            mismatch: how the frame's colours are off as a whole.
 
         Returns:
             (height, width) uint8 class indices.
@@ -111,9 +110,9 @@ class PixelContract:
         sampling = sample(*frame.shape[:2], height, width)
         labels = self._labels
         if isinstance(frame, YuvFrame):
-            planes_key = _planes_key(labels, self.used, drift, frame.storage)
+            planes_key = _planes_key(labels, self.classes_present, mismatch, frame.storage)
             return repaired_ids(YuvLikelihood(sampling.read_yuv(frame), planes_key), sampling)
-        key = _bgr_key(labels, self.used, drift)
+        key = _bgr_key(labels, self.classes_present, mismatch)
         if key.may_be_exact(frame):
             exact = key.exact_ids(resize_nearest(frame, height, width))
             if exact is not None:
@@ -129,21 +128,23 @@ class PixelContract:
         return self._labels.paint(ids)
 
     def off_palette(
-        self, frame: Picture, drift: ColorspaceMismatch = NO_MISMATCH, *, every_px: int = 1
+        self, frame: Picture, mismatch: ColorspaceMismatch = NO_MISMATCH, *, every_px: int = 1
     ) -> float:
         """Return the share (0-1) of pixels over 31 levels from every colour of the palette.
 
         Args:
             frame: (h, w, 3) uint8 BGR, or planes.
-            drift: how its colours are off as a whole.
+            mismatch: how its colours are off as a whole.
             every_px: look at every so many rows and columns only.
 
         Raises:
             ContractError: the contract has no palette.
         """
         if isinstance(frame, YuvFrame):
-            return _planes_palette(self._labels, drift, frame.storage).off(frame, every_px)
-        codes = _whole_palette(self._labels, self.used, drift).codes(frame[::every_px, ::every_px])
+            return _planes_palette(self._labels, mismatch, frame.storage).off(frame, every_px)
+        codes = _whole_palette(self._labels, self.classes_present, mismatch).codes(
+            frame[::every_px, ::every_px]
+        )
         return float(((codes & NEAR) == 0).mean())
 
     @property
@@ -152,7 +153,7 @@ class PixelContract:
             raise ContractError("the contract has no palette, so its inputs have no classes")
         return self.palette
 
-    def restore(self, image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    def postprocess(self, image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
         """Stretch a generated image back to its source frame's size.
 
         Args:
@@ -185,7 +186,7 @@ class PixelContract:
             "resize": "stretch, nearest" if self.palette else "stretch, area or bilinear",
             "labels": "palette colours" if self.palette else "none",
             "palette": self.palette.to_json() if self.palette else None,
-            "used": None if self.used is None else list(self.used),
+            "classes_present": None if self.classes_present is None else list(self.classes_present),
             "direction": self.direction,
         }
 
@@ -200,8 +201,8 @@ class PixelContract:
             raise ContractError("contract: not a JSON object")
         if document.get("schema") != CONTRACT_SCHEMA:
             raise ContractError(
-                f"contract field 'schema' is {document.get('schema')!r}; "
-                f"this version of p2p_runtime reads {CONTRACT_SCHEMA}"
+                f"contract field 'schema' is {document.get('schema')!r}, this version reads "
+                f"{CONTRACT_SCHEMA}; train or export again with this version"
             )
         palette = _field(document, "palette", (dict, type(None)))
         return cls(
@@ -209,7 +210,9 @@ class PixelContract:
             width=_field(document, "width", int),
             palette=None if palette is None else Palette.from_json(palette),
             direction=_field(document, "direction", str),
-            used=_read_used(document.get("used")),
+            classes_present=_classes_present(
+                _field(document, "classes_present", (list, type(None)))
+            ),
         )
 
 
@@ -236,21 +239,22 @@ def _field(document: dict[str, Any], name: str, kind: Any) -> Any:
     return value
 
 
-def _check_used(used: tuple[int, ...], palette: Palette) -> None:
+def _check_classes_present(used: tuple[int, ...], palette: Palette) -> None:
     count = len(palette.classes)
     if not used or list(used) != sorted(set(used)) or not 0 <= used[0] <= used[-1] < count:
         raise ContractError(
-            f"contract field 'used' is {list(used)}; it must name classes of the palette, "
-            f"which has {count}, in ascending order"
+            f"contract field 'classes_present' is {list(used)}; it must name classes of the "
+            f"palette, which has {count}, in ascending order"
         )
 
 
-def _read_used(value: Any) -> tuple[int, ...] | None:
-    """Read a field that documents from before it lack."""
+def _classes_present(value: list[Any] | None) -> tuple[int, ...] | None:
     if value is None:
         return None
-    if not isinstance(value, list) or any(type(index) is not int for index in value):
-        raise ContractError(f"contract field 'used' is {value!r}, not a list of whole numbers")
+    if any(type(index) is not int for index in value):
+        raise ContractError(
+            f"contract field 'classes_present' is {value!r}, not a list of whole numbers"
+        )
     return tuple(value)
 
 
@@ -260,30 +264,34 @@ def _admitted(palette: Palette, used: tuple[int, ...] | None) -> NDArray[np.uint
 
 
 @lru_cache(maxsize=4)
-def _bgr_key(palette: Palette, used: tuple[int, ...] | None, drift: ColorspaceMismatch) -> BgrKey:
+def _bgr_key(
+    palette: Palette, used: tuple[int, ...] | None, mismatch: ColorspaceMismatch
+) -> BgrKey:
     classes = _admitted(palette, used)
-    return BgrKey(classes, drift.seen(palette.colours_bgr())[classes])
+    return BgrKey(classes, mismatch.seen(palette.colours_bgr())[classes])
 
 
 @lru_cache(maxsize=4)
 def _planes_key(
-    palette: Palette, used: tuple[int, ...] | None, drift: ColorspaceMismatch, storage: ColorSpec
+    palette: Palette, used: tuple[int, ...] | None, mismatch: ColorspaceMismatch, storage: ColorSpec
 ) -> YuvKey:
     classes = _admitted(palette, used)
-    return YuvKey(classes, drift.levels(palette.colours_bgr())[classes], storage)
+    return YuvKey(classes, mismatch.levels(palette.colours_bgr())[classes], storage)
 
 
 @lru_cache(maxsize=4)
-def _planes_palette(palette: Palette, drift: ColorspaceMismatch, storage: ColorSpec) -> YuvPalette:
-    return YuvPalette(drift.levels(palette.colours_bgr()), storage)
+def _planes_palette(
+    palette: Palette, mismatch: ColorspaceMismatch, storage: ColorSpec
+) -> YuvPalette:
+    return YuvPalette(mismatch.levels(palette.colours_bgr()), storage)
 
 
 @lru_cache(maxsize=4)
 def _whole_palette(
-    palette: Palette, used: tuple[int, ...] | None, drift: ColorspaceMismatch
+    palette: Palette, used: tuple[int, ...] | None, mismatch: ColorspaceMismatch
 ) -> ColorLut:
     """Return a table that tells what lies near any of the palette's colours, used or not."""
     if used is None or len(used) == len(palette.classes):
-        return _bgr_key(palette, used, drift).table
-    seen = drift.seen(palette.colours_bgr())
+        return _bgr_key(palette, used, mismatch).table
+    seen = mismatch.seen(palette.colours_bgr())
     return ColorLut(np.zeros(len(seen), np.uint8), seen)

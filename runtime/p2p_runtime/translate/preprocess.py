@@ -73,10 +73,10 @@ class Preprocessor:
             what :meth:`elect` takes.
         """
         if not self._snap:
-            fitted = self._contract.fit(frame, snap=False)
+            fitted = self._contract.preprocess(frame, repair_labels=False)
             shared = not isinstance(frame, YuvFrame) and np.may_share_memory(fitted, frame)
             return fitted.copy() if shared else fitted
-        ids = self._contract.read(frame, drift=drift)
+        ids = self._contract.classify(frame, mismatch=drift)
         return ids if self._vote else self._contract.paint(ids)
 
     def elect(self, fitted: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -96,4 +96,6 @@ class Preprocessor:
         """Return a frame at its own size, in the colours that the generator is given."""
         if not self._snap:
             return to_bgr(frame)
-        return self._contract.paint(self._contract.read(frame, size=frame.shape[:2], drift=drift))
+        return self._contract.paint(
+            self._contract.classify(frame, size=frame.shape[:2], mismatch=drift)
+        )

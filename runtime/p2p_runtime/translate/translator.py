@@ -170,7 +170,7 @@ class Translator:
         image = settled.answer.image(self.engine.infer)
         blank = is_blank(settled.answer.fitted, image)
         inferred_s = time.perf_counter()
-        restored = self.contract.restore(image, *begun.frame.shape[:2])
+        restored = self.contract.postprocess(image, *begun.frame.shape[:2])
         if restored is image:
             restored = image.copy()  # it may be asked for again, and this one is the caller's
         return Translation(

@@ -99,8 +99,8 @@ class PairDataset(Dataset[PairBatch]):
         enlarged = replace(
             contract, height=contract.height + jitter_px, width=contract.width + jitter_px
         )
-        self._fit_input = enlarged.fit
-        self._fit_target = replace(enlarged, palette=None).fit
+        self._fit_input = enlarged.preprocess
+        self._fit_target = replace(enlarged, palette=None).preprocess
         self._labels = None if contract.palette is None else LabelMemory(contract.palette)
 
     def __len__(self) -> int:

@@ -95,7 +95,7 @@ def look_at(config: TrainConfig) -> Inspection:
         height=config.height,
         width=config.width,
         palette=palette,
-        used=find_classes_present(source.pairs.train, palette) if palette else None,
+        classes_present=find_classes_present(source.pairs.train, palette) if palette else None,
     )
     plain = PixelContract(height=config.height, width=config.width, palette=None)
     pairs = _spread([*source.pairs.train, *source.pairs.val], MOST_PAIRS)
@@ -104,7 +104,11 @@ def look_at(config: TrainConfig) -> Inspection:
     for pair in pairs:
         image, target = read_pair(pair, palette)
         sizes[_size(image), _size(target)] += 1
-        row = contract.fit(image, snap=False), contract.fit(image), plain.fit(target)
+        row = (
+            contract.preprocess(image, repair_labels=False),
+            contract.preprocess(image),
+            plain.preprocess(target),
+        )
         tally.add(*row)
         if id(pair) in shown:
             rows.append(row)

@@ -62,7 +62,9 @@ def prepare_data(config: TrainConfig) -> TrainingData:
         width=config.width,
         palette=source.palette,
         direction=pairs.direction,
-        used=find_classes_present(pairs.train, source.palette) if source.palette else None,
+        classes_present=find_classes_present(pairs.train, source.palette)
+        if source.palette
+        else None,
     )
     val = PairDataset(pairs.val, contract)
     plain = validation_batches(PairDataset(pairs.train, contract), VALIDATION_BATCH)

@@ -280,10 +280,10 @@ def clip_frames(
         SourceError: one of the two cannot be read.
         ConfigError: there are not as many photos as labels.
     """
-    fit_photo = replace(contract, palette=None).fit
+    fit_photo = replace(contract, palette=None).preprocess
     reals = iter(()) if photos is None else iter(open_source(photos))
     for frame in open_source(labels):
-        label = contract.fit(frame.image)
+        label = contract.preprocess(frame.image)
         if photos is None:
             yield ClipFrame(label=label)
             continue

@@ -109,7 +109,7 @@ class Segmenter:
 
     def _signals(self, images: NDArray[np.uint8]) -> Iterator[torch.Tensor]:
         device = next(self.network.parameters()).device
-        fit = replace(self.contract, palette=None).fit
+        fit = replace(self.contract, palette=None).preprocess
         with torch.inference_mode():
             for first in range(0, len(images), BATCH):
                 batch = np.stack([fit(image) for image in images[first : first + BATCH]])
@@ -180,7 +180,9 @@ def label_ids(
     ballot = np.eye(len(votes) + 1, len(votes), dtype=np.float32)
     ids = []
     for label in labels:
-        cast = ballot[place[contract.palette.to_ids(contract.fit(label, snap=False))]]  # (H, W, C)
+        cast = ballot[
+            place[contract.palette.to_ids(contract.preprocess(label, repair_labels=False))]
+        ]  # (H, W, C)
         counts = cv2.blur(cast, (VOTE_PX, VOTE_PX), borderType=cv2.BORDER_REPLICATE)
         counts = counts.reshape(cast.shape)[::2, ::2]  # OpenCV drops a single channel's axis
         ids.append(np.where(counts.any(axis=2), found[counts.argmax(axis=2)], IGNORED))

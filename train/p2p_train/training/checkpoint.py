@@ -29,7 +29,7 @@ __all__ = [
     "make_generator",
 ]
 
-CHECKPOINT_SCHEMA = 1
+CHECKPOINT_SCHEMA = 2
 State = dict[str, Any]
 
 
