@@ -52,11 +52,10 @@ def measure_calibrations(checkpoint: Path, data: Path, folder: Path) -> list[Cal
     from p2p_export.parity import run_torch
     from p2p_export.targets.bundle import Reference, measure
     from p2p_export.targets.onnx import to_onnx
-    from p2p_train.training.checkpoint import Checkpoint, load_weights, make_generator
+    from p2p_train.training.checkpoint import Checkpoint
 
     loaded = Checkpoint.load(checkpoint)
-    generator, contract = make_generator(loaded.config).eval(), loaded.contract
-    load_weights(generator, loaded.generator, "generator")
+    generator, contract = loaded.build_generator(), loaded.contract
     seen, _ = calibration_frames(data, loaded.config, contract)
     unseen = read_inputs(data, loaded.config, contract, limit=VALIDATION_FRAMES, part="val")
     reference = Reference(

@@ -68,18 +68,12 @@ def main(run_or_checkpoint: Path, frames: int, levels: int, output: Path) -> Non
 
     from p2p_runtime.files import write_picture
     from p2p_train.networks.pixels import to_pixels, to_signal
-    from p2p_train.training.checkpoint import (
-        Checkpoint,
-        find_checkpoint,
-        load_weights,
-        make_generator,
-    )
+    from p2p_train.training.checkpoint import Checkpoint, find_checkpoint
 
     from .strip import draw_strip
 
     checkpoint = Checkpoint.load(find_checkpoint(run_or_checkpoint))
-    generator = make_generator(checkpoint.config).eval()
-    load_weights(generator, checkpoint.generator, "generator")
+    generator = checkpoint.build_generator()
     sources = checkpoint.frames[:frames]
     flattened = [None, *range(min(levels, len(generator.decoder)))]
     columns = [sources.numpy()]

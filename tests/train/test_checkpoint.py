@@ -6,6 +6,7 @@ import errno
 import os
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,25 @@ def test_round_trip(tiny: Callable[..., TrainConfig], saved: Path) -> None:
     assert (after.progress, after.dataset) == (before.progress, before.dataset)
     for name, weights in before.generator.items():
         assert torch.equal(weights, after.generator[name])
+
+
+def test_the_generator_is_built_as_it_ships(tiny: Callable[..., TrainConfig], saved: Path) -> None:
+    """``build_generator`` gives the saved weights in eval mode; other networks are refused."""
+    checkpoint = Checkpoint.load(saved)
+    generator = checkpoint.build_generator()
+    assert not generator.training
+    for name, weights in generator.state_dict().items():
+        assert torch.equal(weights, checkpoint.generator[name])
+    with pytest.raises(CheckpointError, match="generator does not fit"):
+        replace(checkpoint, config=tiny(ngf=6)).build_generator()
+
+
+def test_a_checkpoint_written_before_is_refused(saved: Path, tmp_path: Path) -> None:
+    """Another schema is one line that names both numbers."""
+    content = torch.load(saved, weights_only=True)
+    torch.save({**content, "schema": 1}, tmp_path / "old.pt")
+    with pytest.raises(CheckpointError, match=r"schema 1; this version reads 2"):
+        Checkpoint.load(tmp_path / "old.pt")
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "text", "header", "folder", "missing"])
@@ -91,7 +111,7 @@ def test_fault_08_malicious_pickle_executes_nothing(tmp_path: Path) -> None:
 
     path = tmp_path / "last.pt"
     for save in (torch.save, lambda value, file: file.write_bytes(pickle.dumps(value))):
-        save({"schema": 1, "generator": Attack()}, path)
+        save({"schema": 2, "generator": Attack()}, path)
         with pytest.raises(CheckpointError, match="executed"):
             Checkpoint.load(path)
     assert not marker.exists()

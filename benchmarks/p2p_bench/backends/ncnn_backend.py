@@ -58,13 +58,11 @@ class _NcnnEngine:
         import ncnn
 
         from p2p_export.graph.pixel_generator import fold, swap_channels
-        from p2p_train.training.checkpoint import Checkpoint, load_weights, make_generator
+        from p2p_train.training.checkpoint import Checkpoint
 
         from .ncnn_file import write_ncnn
 
-        checkpoint = Checkpoint.load(path)
-        generator = make_generator(checkpoint.config)
-        load_weights(generator, checkpoint.generator, "generator")
+        generator = Checkpoint.load(path).build_generator()
         self._ncnn: Any = ncnn
         self._net: Any = ncnn.Net()
         self._net.opt.num_threads = threads

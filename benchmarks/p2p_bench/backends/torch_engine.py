@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from p2p_export.graph.pixel_generator import PixelGenerator
-from p2p_train.training.checkpoint import Checkpoint, load_weights, make_generator
+from p2p_train.training.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,9 +51,7 @@ class TorchEngine:
         Raises:
             CheckpointError: it is missing or broken.
         """
-        checkpoint = Checkpoint.load(path)
-        generator: nn.Module = make_generator(checkpoint.config)
-        load_weights(generator, checkpoint.generator, "generator")
+        generator: nn.Module = Checkpoint.load(path).build_generator()
         if dtype != "float32":
             generator = _Narrow(generator, getattr(torch, dtype))
         if threads is not None:

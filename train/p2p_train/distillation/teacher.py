@@ -19,9 +19,6 @@ from p2p_train.tensorfile import digest
 from p2p_train.training.checkpoint import (
     Checkpoint,
     find_checkpoint,
-    load_weights,
-    make_discriminator,
-    make_generator,
 )
 
 __all__ = ["Look", "Teacher", "load_teacher"]
@@ -79,8 +76,7 @@ def load_teacher(
     path = find_checkpoint(Path(config.teacher))
     checkpoint = Checkpoint.load(path)
     _check_inputs(path, checkpoint.contract, contract)
-    generator = make_generator(checkpoint.config)
-    load_weights(generator, checkpoint.generator, "teacher")
+    generator = checkpoint.build_generator()
     if config.eyes == "teacher":
         network, eyes = _discriminators_eyes(path, checkpoint)
     else:
@@ -105,13 +101,12 @@ def _inputs_in_words(contract: PixelContract) -> str:
 
 
 def _discriminators_eyes(path: Path, checkpoint: Checkpoint) -> tuple[nn.Module, Look]:
-    if "discriminator" not in checkpoint.training:
+    discriminator = checkpoint.build_discriminator()
+    if discriminator is None:
         raise CheckpointError(
             f"{path} holds no discriminator to compare images with; "
             "name a judge with --eyes JUDGE.pt (p2p-train judge makes one)"
         )
-    discriminator = make_discriminator(checkpoint.config)
-    load_weights(discriminator, checkpoint.training["discriminator"], "teacher's discriminator")
     return discriminator, discriminator.features
 
 

@@ -18,7 +18,7 @@ from p2p_train.data.dataset import PairBatch, PairDataset
 from p2p_train.data.labels import open_source as open_pairs
 from p2p_train.networks.pixels import to_pixels, to_signal
 from p2p_train.segmentation import Segmenter
-from p2p_train.training.checkpoint import Checkpoint, load_weights, make_generator
+from p2p_train.training.checkpoint import Checkpoint
 
 from . import (
     FeatureStatistics,
@@ -235,9 +235,8 @@ def _with_flicker(scores: Scores, translate: Translate, clip: Iterable[ClipFrame
 
 def torch_translate(checkpoint: Checkpoint, device: torch.device) -> Translate:
     """Return the checkpoint's generator as it ships: eval mode, fp32, in batches of 8."""
-    generator = make_generator(checkpoint.config)
-    load_weights(generator, checkpoint.generator, "generator")
-    generator.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    generator = checkpoint.build_generator()
+    generator.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's
 
     @torch.inference_mode()
     def translate(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:

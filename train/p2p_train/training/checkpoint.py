@@ -72,6 +72,28 @@ class Checkpoint:
         }
         write_tensors(path, content, schema=CHECKPOINT_SCHEMA, keep_previous=True)
 
+    def build_generator(self) -> UNetGenerator:
+        """Return the generator as it ships: on the CPU, in eval mode.
+
+        Raises:
+            CheckpointError: the weights do not belong to the network that ``config`` describes.
+        """
+        generator = make_generator(self.config)
+        load_weights(generator, self.generator, "generator")
+        return generator.eval()
+
+    def build_discriminator(self) -> PatchDiscriminator | None:
+        """Return the discriminator, on the CPU in eval mode; None if the run had none.
+
+        Raises:
+            CheckpointError: the weights do not belong to the network that ``config`` describes.
+        """
+        if "discriminator" not in self.training:
+            return None
+        discriminator = make_discriminator(self.config)
+        load_weights(discriminator, self.training["discriminator"], "discriminator")
+        return discriminator.eval()
+
     @classmethod
     def load(cls, path: Path) -> Checkpoint:
         """Read and verify a checkpoint, onto the CPU.
