@@ -5,8 +5,10 @@ Results go to stdout, logs and errors to stderr. This module imports click and n
 Example::
 
     @click.command(cls=P2PCommand)
+    @option("--lr", group="Optimiser", type=float, default=2e-4)
+    @option("--beta1", group="Optimiser", advanced=True, type=float, default=0.5)
     @click.option("-v", "--verbose", is_flag=True)
-    def main(verbose: bool) -> None:
+    def main(lr: float, beta1: float, verbose: bool) -> None:
         setup_logging(verbose)
         require_extra("torch", "train")
         from .loop import train  # heavy imports wait until they are needed
@@ -19,7 +21,9 @@ import contextlib
 import importlib.util
 import logging
 import os
+import re
 import sys
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import click
@@ -33,8 +37,12 @@ __all__ = [
     "EXIT_TERMINATED",
     "P2PCommand",
     "P2PGroup",
+    "P2POption",
+    "Size",
+    "option",
     "require_extra",
     "setup_logging",
+    "stack",
 ]
 
 EXIT_UNEXPECTED = 1
@@ -45,6 +53,67 @@ EXIT_TERMINATED = 143
 _NO_MEMORY = "error: not enough memory; try a smaller batch or size"
 
 _PACKAGES = ("p2p_runtime", "p2p_train", "p2p_export", "p2p_bench")
+
+_LAST_SECTION = "Run"
+"""Section of ``--help`` for options that name none, such as ``--version``."""
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+class P2POption(click.Option):
+    """An option with a place in the help.
+
+    Args:
+        args, settings: what ``click.Option`` takes.
+        group: title of the section of ``--help`` that lists the option.
+        advanced: list the option under ``--help-all`` only.
+    """
+
+    def __init__(
+        self, *args: Any, group: str = _LAST_SECTION, advanced: bool = False, **settings: Any
+    ) -> None:
+        super().__init__(*args, **settings)
+        self.group, self.advanced = group, advanced
+
+
+def option(*names: str, group: str, advanced: bool = False, **settings: Any) -> Decorator:
+    """Return the decorator that gives a command a :class:`P2POption`."""
+    return click.option(*names, cls=P2POption, group=group, advanced=advanced, **settings)
+
+
+class Size(click.ParamType[tuple[int, int]]):
+    """A picture's size as ``WxH`` in pixels; the value is (width, height).
+
+    Args:
+        square: take a single number, too, as both sides.
+    """
+
+    name = "WxH"
+
+    def __init__(self, *, square: bool = False) -> None:
+        self._square = square
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        """Return (width, height) in pixels."""
+        if isinstance(value, tuple):
+            return value
+        match = re.fullmatch(r"([1-9]\d{0,4})(?:[xX]([1-9]\d{0,4}))?", str(value))
+        if match is None or not (match[2] or self._square):
+            self.fail(f"{value!r} is not a size; write it like 640x360", param, ctx)
+        return int(match[1]), int(match[2] or match[1])
+
+
+def stack(*decorators: Decorator) -> Decorator:
+    """Return one decorator that applies several; the help lists them in the order given."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
 
 
 class P2PCommand(click.Command):
@@ -59,8 +128,10 @@ class P2PCommand(click.Command):
     ``BrokenPipeError``       nothing (the reader of stdout has left), 141
     ========================  ======================================================
 
-    Everything else is a defect of the program and keeps its traceback. ``-h`` works like
-    ``--help``.
+    Everything else is a defect of the program and keeps its traceback.
+
+    ``-h`` works like ``--help``, which lists the options by section. A command with advanced
+    options (:class:`P2POption`) also has ``--help-all``, which lists these, too.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -69,6 +140,21 @@ class P2PCommand(click.Command):
         settings.setdefault("help_option_names", ["-h", "--help"])
         settings.setdefault("max_content_width", 100)
         super().__init__(*args, **kwargs)
+        if any(_is_advanced(parameter) for parameter in self.params):
+            self.params.append(_help_all())
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write one section a group, in the order in which the groups first occur."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record and (_HELP_ALL in ctx.meta or not _is_advanced(parameter)):
+                title = getattr(parameter, "group", _LAST_SECTION)
+                sections.setdefault(title, []).append(record)
+        sections[_LAST_SECTION] = sections.pop(_LAST_SECTION)  # --help itself is always there
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command's function; see the class for what becomes of its errors."""
@@ -94,6 +180,35 @@ class P2PCommand(click.Command):
 
 class P2PGroup(P2PCommand, click.Group):
     """A :class:`P2PCommand` with commands of its own, given by ``add_command``."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the sections of the options, then the commands."""
+        super().format_options(ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+
+_HELP_ALL = "p2p_runtime.help_all"
+
+
+def _is_advanced(parameter: click.Parameter) -> bool:
+    return isinstance(parameter, P2POption) and parameter.advanced
+
+
+def _help_all() -> click.Option:
+    def show(ctx: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+        if wanted and not ctx.resilient_parsing:
+            ctx.meta[_HELP_ALL] = True
+            click.echo(ctx.get_help(), color=ctx.color)
+            ctx.exit()
+
+    return click.Option(
+        ["--help-all"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=show,
+        help="Show all options and exit.",
+    )
 
 
 def setup_logging(verbose: bool = False) -> None:

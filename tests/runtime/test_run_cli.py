@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import av
-import click
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
@@ -21,8 +20,7 @@ from numpy.typing import NDArray
 
 from p2p_runtime.app import discover, doctor
 from p2p_runtime.cli import main
-from p2p_runtime.console import P2PCommand, require_extra
-from p2p_runtime.errors import BundleError, MissingExtraError, OutputError
+from p2p_runtime.errors import BundleError
 from p2p_runtime.labels.yuv import YuvFrame
 from p2p_runtime.translate.translator import Translator
 
@@ -480,38 +478,6 @@ def test_fault_53_the_doctor_names_clashing_wheels(
     result = p2p_run("--doctor")
     assert message in result.stdout
     assert result.exit_code == 1
-
-
-@pytest.mark.parametrize(
-    ("raised", "exit_code", "line"),
-    [
-        (OutputError("disk\nfull at rtsp://a:b@c/"), 3, "error: disk full at rtsp://***@c/"),
-        (MemoryError(), 1, "error: not enough memory; try a smaller batch or size"),
-        (
-            RuntimeError("can't start new thread"), 1,
-            "error: not enough memory; try a smaller batch or size",
-        ),
-        (KeyboardInterrupt(), 130, "interrupted"),
-    ],
-)  # fmt: skip
-def test_errors_become_one_line_and_a_code(
-    raised: BaseException, exit_code: int, line: str
-) -> None:
-    """What the library raises is one redacted line on stderr."""
-
-    @click.command(cls=P2PCommand)
-    def command() -> None:
-        raise raised
-
-    result = CliRunner().invoke(command)
-    assert (result.exit_code, result.stderr) == (exit_code, f"{line}\n")
-
-
-def test_a_missing_extra_names_the_pip_command() -> None:
-    """Modules that are not installed are told with what to type."""
-    require_extra("click", "cpu")
-    with pytest.raises(MissingExtraError, match=r'pip install "pix2pix-edge\[train\]"'):
-        require_extra("no_such_module", "train")
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the CamVid clip is not on this machine")
