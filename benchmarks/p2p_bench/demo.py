@@ -118,7 +118,7 @@ def _write_contact_sheet(folder: Path, plan: Plan) -> None:
     from p2p_runtime.files import write_picture
     from p2p_runtime.video.sources import open_source
     from p2p_train.scenes import draw_scene
-    from p2p_train.scenes.files import FRAME_RATE
+    from p2p_train.scenes.draw import FRAME_RATE
     from p2p_train.training.runlog import sample_grid
 
     with contextlib.closing(open_source(str(folder / "seg-translated.mp4"))) as source:

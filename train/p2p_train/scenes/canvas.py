@@ -1,47 +1,46 @@
-"""Two pictures painted at once: the label map, and what a camera would have seen."""
+"""The label map and the photo of a scene, painted at the same time; materials and light."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from p2p_runtime.labels.palette import CITYSCAPES
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from .geometry import Array, Camera
 
-    from .camera import Camera
-
-__all__ = ["SUN", "Canvas", "Colour", "Shader", "flat", "noise", "rgb", "shaded"]
+__all__ = ["HAZE", "SUN", "Canvas", "Colour", "Shader", "flat", "hazed", "noise", "rgb", "shaded"]
 
 Colour = tuple[float, float, float]
 """Blue, green, red, each 0-1."""
 
-Shader = Callable[["NDArray[np.float64]", "NDArray[np.float64]"], "NDArray[np.float64]"]
+Shader = Callable[[Array, Array], Array]
 """From points (n, 3) m and their distances (n,) m to colours (n, 3) BGR 0-1."""
 
 SUN = np.array([-0.42, 0.84, -0.34]) / np.linalg.norm([-0.42, 0.84, -0.34])
-"""Towards the sun: it stands to the left, high, behind the camera, in every scene."""
+"""Unit vector to the sun: left, high and behind the camera, in every scene."""
 
 HAZE: Colour = (0.86, 0.82, 0.78)
 HAZE_M = 190.0
-"""Distance at which 63 % of a colour has become haze."""
+"""Distance at which haze has replaced 63 % of a colour."""
 
 SHADE = 0.58
-"""Share of the light that reaches what the sun does not."""
+"""Share of the light that reaches shaded surfaces."""
 
-_NOISE_CELLS = 256
+NOISE_CELLS = 256
+"""Side of the table of noise."""
 
 
 class Canvas:
-    """A label map and a picture that are painted far to near.
+    """A label map and a photo, painted far to near.
 
     Attributes:
-        camera: who looks.
+        camera: the view.
         ids: (H, W) uint8, Cityscapes class indices.
         photo: (H, W, 3) float32 BGR, 0-1.
     """
@@ -52,7 +51,7 @@ class Canvas:
         self.photo = np.zeros((camera.height_px, camera.width_px, 3), np.float32)
 
     def polygon(self, corners_m: Any, label: str, shader: Shader) -> None:
-        """Paint a flat polygon, (n, 3) m, in a class's label and a shader's colours."""
+        """Paint a flat polygon, (n, 3) m, with a class's label and a shader's colours."""
         corners = np.asarray(corners_m, np.float64)
         rows, columns = self._covered(corners)
         if not len(rows):
@@ -62,13 +61,13 @@ class Canvas:
         self.photo[rows, columns] = hazed(shader(points, distance_m), distance_m)
 
     def shade(self, polygons_m: Iterable[Any]) -> None:
-        """Darken the picture, not the label map, under polygons (n, 3) m; they do not add up."""
+        """Darken the photo, not the label map, under polygons (n, 3) m; overlaps count once."""
         dark = np.zeros(self.ids.shape, bool)
         for corners in polygons_m:
             dark[self._covered(np.asarray(corners, np.float64))] = True
         self.photo[dark] *= SHADE
 
-    def _covered(self, corners: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    def _covered(self, corners: Array) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Return rows and columns of the pixels under a polygon."""
         empty = np.empty(0, np.intp)
         outline = self.camera.outline(corners)
@@ -86,9 +85,9 @@ class Canvas:
         return rows + low[1], columns + low[0]
 
     def _hit(
-        self, corners: NDArray[np.float64], rows: NDArray[np.intp], columns: NDArray[np.intp]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return where the pixels' rays meet the polygon's plane, and how far away that is."""
+        self, corners: Array, rows: NDArray[np.intp], columns: NDArray[np.intp]
+    ) -> tuple[Array, Array]:
+        """Return the points where the pixels' rays meet the polygon's plane, and their distance."""
         normal = _normal(corners)
         rays = self.camera.rays[rows, columns]
         towards = rays @ normal
@@ -97,82 +96,76 @@ class Canvas:
         return self.camera.position + rays * distance_m[:, None], distance_m
 
 
-def _normal(corners: NDArray[np.float64]) -> NDArray[np.float64]:
+def _normal(corners: Array) -> Array:
     (ax, ay, az), (bx, by, bz) = corners[1] - corners[0], corners[2] - corners[1]
     return np.array([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
 
 
-def hazed(colours: NDArray[np.float64], distance_m: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Fade colours (n, 3) with their distances (n,) m."""
+def hazed(colours: Array, distance_m: Array) -> Array:
+    """Mix colours (n, 3) with haze by their distances (n,) m."""
     clear = np.exp(-distance_m / HAZE_M)[:, None]
-    mixed: NDArray[np.float64] = colours * clear + np.array(HAZE) * (1 - clear)
+    mixed: Array = colours * clear + np.array(HAZE) * (1 - clear)
     return mixed
 
 
 def rgb(red: int, green: int, blue: int) -> Colour:
-    """Name a colour the usual way round, 0-255."""
+    """Return a colour given as red, green, blue, 0-255."""
     return blue / 255, green / 255, red / 255
 
 
 def flat(colour: Colour) -> Shader:
-    """One colour everywhere."""
+    """Return a shader of one colour everywhere."""
     return lambda points, _: np.broadcast_to(np.array(colour), points.shape)
 
 
 def shaded(colour: Colour, normal: tuple[float, float, float], rough: float = 0.0) -> Shader:
-    """One colour, lit by sun and sky according to which way the surface looks.
+    """Return a shader of one colour, lit by sun and sky by the direction of the surface.
 
     Args:
         colour: of the material.
         normal: unit vector away from the surface.
-        rough: how much noise the material has, 0-1.
+        rough: amount of noise, 0-1.
     """
     light = 0.62 + 0.48 * max(float(np.dot(normal, SUN)), 0.0) + 0.06 * normal[1]
 
-    def shader(points: NDArray[np.float64], distance_m: NDArray[np.float64]) -> NDArray[np.float64]:
+    def shader(points: Array, distance_m: Array) -> Array:
         grain = noise(points[:, 0] + points[:, 2], points[:, 1] + points[:, 2], 6.0)
         amount = light * (1 + rough * grain * np.minimum(1, 10 / distance_m))
-        lit: NDArray[np.float64] = np.array(colour) * amount[:, None]
+        lit: Array = np.array(colour) * amount[:, None]
         return lit
 
     return shader
 
 
-def noise(
-    across: NDArray[np.float64],
-    along: NDArray[np.float64],
-    cells_per_m: float,
-    *,
-    smooth: bool = False,
-) -> NDArray[np.float64]:
-    """Return cloudy noise (n,) of about -1 to 1 that stands still in the world.
+def noise(across: Array, along: Array, cells_per_m: float, *, smooth: bool = False) -> Array:
+    """Return cloudy noise (n,) of about -1 to 1, fixed to places in the world.
 
     Args:
-        across, along: where, (n,) m.
-        cells_per_m: how fine it is.
-        smooth: blend between cells, for cells larger than a pixel.
+        across, along: the places, (n,) m.
+        cells_per_m: resolution.
+        smooth: interpolate between cells, for cells larger than a pixel.
     """
     table = _noise_table()
     across, along = across * cells_per_m, along * cells_per_m
     column, row = np.floor(across).astype(np.int64), np.floor(along).astype(np.int64)
-    here = table[row % _NOISE_CELLS, column % _NOISE_CELLS]
+    here = table[row % NOISE_CELLS, column % NOISE_CELLS]
     if not smooth:
         return here
     right, down = across - column, along - row
-    row_after, column_after = (row + 1) % _NOISE_CELLS, (column + 1) % _NOISE_CELLS
-    upper = here + right * (table[row % _NOISE_CELLS, column_after] - here)
-    below = table[row_after, column % _NOISE_CELLS]
+    row_after, column_after = (row + 1) % NOISE_CELLS, (column + 1) % NOISE_CELLS
+    upper = here + right * (table[row % NOISE_CELLS, column_after] - here)
+    below = table[row_after, column % NOISE_CELLS]
     lower = below + right * (table[row_after, column_after] - below)
-    blended: NDArray[np.float64] = upper + down * (lower - upper)
+    blended: Array = upper + down * (lower - upper)
     return blended
 
 
 @lru_cache(maxsize=1)
-def _noise_table() -> NDArray[np.float64]:
-    """Filter white noise with 1/f: clouds on every scale, and the edges meet."""
-    white = np.random.default_rng(7).standard_normal((_NOISE_CELLS, _NOISE_CELLS))
-    frequency = np.fft.fftfreq(_NOISE_CELLS)
-    falloff = 1 / np.maximum(np.hypot(frequency[:, None], frequency[None]), 1 / _NOISE_CELLS)
+def _noise_table() -> Array:
+    """Return white noise filtered with 1/f: clouds on every scale, continuous across the edges."""
+    white = np.random.default_rng(7).standard_normal((NOISE_CELLS, NOISE_CELLS))
+    frequency = np.fft.fftfreq(NOISE_CELLS)
+    falloff = 1 / np.maximum(np.hypot(frequency[:, None], frequency[None]), 1 / NOISE_CELLS)
     cloudy = np.fft.ifft2(np.fft.fft2(white) * falloff).real
-    scaled: NDArray[np.float64] = cloudy / (2.5 * cloudy.std())
+    scaled: Array = cloudy / (2.5 * cloudy.std())
     return scaled

@@ -1,26 +1,37 @@
-"""Draw one frame of a street: where the camera is, then everything from far to near."""
+"""Draw scenes: one frame, a data set of side-by-side pairs, a label video."""
 
 from __future__ import annotations
 
+from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import av
 import cv2
 import numpy as np
 
+from p2p_runtime.errors import OutputError
+from p2p_runtime.files import write_picture
 from p2p_runtime.labels.palette import CITYSCAPES
 
 from . import surfaces, things
-from .camera import Camera
 from .canvas import Canvas
+from .geometry import Camera
 from .street import Street
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["draw_scene"]
+__all__ = ["FRAME_RATE", "draw_scene", "write_clip", "write_dataset"]
 
-FINER = 2
-"""Frames are painted twice as large, so that the picture's edges are soft."""
+SUPERSAMPLING = 2
+"""Factor by which frames are painted larger, so that the photo's edges are soft."""
+
+FRAME_RATE = 15
+"""Frames per second of a clip."""
+
+VAL_SHARE = 0.1
+"""Validation pairs per training pair of a data set."""
 
 
 def draw_scene(
@@ -31,31 +42,29 @@ def draw_scene(
     Args:
         seed: picks the street, 0 or more.
         height, width: size in pixels.
-        time_s: the camera, the cars and the people move on with it; equal steps of it make a
-            smooth film.
+        time_s: the moment; the camera, the cars and the people move with it.
 
     Returns:
-        The label map in the Cityscapes palette and the picture, both (height, width, 3) uint8
-        BGR.
+        The label map in the Cityscapes palette and the photo, (height, width, 3) uint8 BGR each.
     """
     street = Street.from_seed(seed)
-    canvas = Canvas(_camera(street, height * FINER, width * FINER, time_s))
+    canvas = Canvas(_camera(street, height * SUPERSAMPLING, width * SUPERSAMPLING, time_s))
     _paint(canvas, street, time_s)
-    label = CITYSCAPES.to_colours(canvas.ids[::FINER, ::FINER])
+    label = CITYSCAPES.to_colours(canvas.ids[::SUPERSAMPLING, ::SUPERSAMPLING])
     return label, _develop(canvas, seed, time_s)
 
 
 def _camera(street: Street, height: int, width: int, time_s: float) -> Camera:
-    random = np.random.default_rng((street.seed, 99))
+    rng = np.random.default_rng((street.seed, 99))
     sway = 0.01 * np.sin(0.7 * time_s)
     return Camera(
         position_m=(
-            street.lane_m + float(random.uniform(-0.4, 0.2)),
-            float(random.uniform(1.35, 1.9)) + 0.015 * np.sin(5 * time_s),
+            street.lane_m + float(rng.uniform(-0.4, 0.2)),
+            float(rng.uniform(1.35, 1.9)) + 0.015 * np.sin(5 * time_s),
             street.speed_m_s * time_s,
         ),
-        yaw_rad=float(random.uniform(-0.10, 0.06)) + sway,
-        pitch_rad=float(random.uniform(0.0, 0.05)),
+        yaw_rad=float(rng.uniform(-0.10, 0.06)) + sway,
+        pitch_rad=float(rng.uniform(0.0, 0.05)),
         focal_px=0.42 * (height + width),
         horizon=0.46,
         height_px=height,
@@ -65,16 +74,15 @@ def _camera(street: Street, height: int, width: int, time_s: float) -> Camera:
 
 def _paint(canvas: Canvas, street: Street, time_s: float) -> None:
     camera_m = canvas.camera.position_m[2]
+    blocks = list(reversed(street.blocks(camera_m)))  # far to near
+    houses = [house for block in blocks for house in street.buildings(block)]
     found = street.things(camera_m, time_s)
     surfaces.paint_sky(canvas, time_s)
     surfaces.paint_ground(canvas, street)
-    houses = [
-        house for block in reversed(street.blocks(camera_m)) for house in street.buildings(block)
-    ]
     shadows = [surfaces.house_shadow(street, house) for house in houses if house.side < 0]
     canvas.shade(shadows + [things.thing_shadow(thing) for thing in found])
     surfaces.paint_backdrop(canvas, street)
-    for block in reversed(street.blocks(camera_m)):
+    for block in blocks:
         for side in (-1, 1):
             if street.is_green(block, side):
                 surfaces.paint_park(canvas, street, block, side)
@@ -85,9 +93,62 @@ def _paint(canvas: Canvas, street: Street, time_s: float) -> None:
 
 
 def _develop(canvas: Canvas, seed: int, time_s: float) -> NDArray[np.uint8]:
-    """Turn the painted light into what a small camera would have made of it."""
-    height, width = (side // FINER for side in canvas.ids.shape)
+    """Return the photo, (height, width, 3) uint8 BGR: resampled, with sensor noise."""
+    height, width = (side // SUPERSAMPLING for side in canvas.ids.shape)
     photo = cv2.resize(canvas.photo, (width, height), interpolation=cv2.INTER_AREA)
-    random = np.random.default_rng((seed, round(time_s * 1000)))
-    grain = random.normal(0.0, 0.008, photo.shape)
+    rng = np.random.default_rng((seed, round(time_s * 1000)))
+    grain = rng.normal(0.0, 0.008, photo.shape)
     return np.asarray(np.clip((photo + grain) * 255, 0, 255).round(), np.uint8)
+
+
+def write_dataset(folder: Path, pairs: int, *, height: int, width: int, seed: int = 0) -> None:
+    """Write side-by-side PNGs, photo left, label map right, as ``train/`` and ``val/``.
+
+    Args:
+        folder: where the two folders go.
+        pairs: number of training pairs; a tenth as many, at least one, go to ``val/``.
+        height, width: size of one half in pixels.
+        seed: picks the scenes; no scene is in both folders.
+
+    Raises:
+        OutputError: a picture cannot be written.
+    """
+    held_out = max(1, round(pairs * VAL_SHARE))
+    for number in range(pairs + held_out):
+        part = "train" if number < pairs else "val"
+        # Different moments, so that streets that look alike still give different pairs
+        label, photo = draw_scene(seed + number, height, width, time_s=1.7 * (number % 7))
+        pair = np.concatenate([photo, label], axis=1)  # (height, 2 * width, 3)
+        write_picture(folder / part / f"{number:05d}.png", pair)
+
+
+def write_clip(
+    path: Path, frames: int, *, height: int, width: int, seed: int = 0, crf: int = 18
+) -> None:
+    """Write a drive through one street as a label video, H.264 in MP4, 15 frames a second.
+
+    The codec blurs the label colours, as in users' own videos.
+
+    Args:
+        path: the video.
+        frames: number of frames.
+        height, width: size in pixels, both even.
+        seed: picks the street.
+        crf: the codec's quality; 0 is lossless, 23 its default.
+
+    Raises:
+        OutputError: the video cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with av.open(path, "w") as container:
+            options = {"crf": str(crf)}
+            stream = container.add_stream("libx264", rate=Fraction(FRAME_RATE), options=options)
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            for number in range(frames):
+                label, _ = draw_scene(seed, height, width, time_s=number / FRAME_RATE)
+                picture = av.VideoFrame.from_ndarray(label, format="bgr24")
+                container.mux(stream.encode(picture))
+            container.mux(stream.encode())
+    except (OSError, av.FFmpegError) as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error

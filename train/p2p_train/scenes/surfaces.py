@@ -1,18 +1,17 @@
-"""The big surfaces of a street: sky, ground, what closes the view, and house fronts."""
+"""The large surfaces of a street: sky, ground, backdrop, parks and houses."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from p2p_runtime.labels.palette import CITYSCAPES
 
-from .canvas import HAZE, SUN, Canvas, Shader, hazed, noise, rgb, shaded
+from .canvas import HAZE, SUN, Canvas, Colour, Shader, hazed, noise, rgb, shaded
+from .geometry import Array, upright, wall_along
 from .street import BLOCK_M, CROSSING_M, Building, Street
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = [
     "house_shadow",
@@ -33,20 +32,16 @@ KERB = rgb(190, 186, 180)
 GRASS = rgb(104, 132, 58)
 ZENITH = rgb(88, 140, 205)
 CLOUD = rgb(246, 246, 248)
-GLASS = rgb(52, 64, 78)
-
-PLASTER, BRICK, STONE, CONCRETE = (
-    rgb(214, 186, 142),
-    rgb(166, 92, 70),
-    rgb(196, 190, 178),
-    rgb(142, 152, 164),
-)
+GLASS, FRAME = rgb(52, 64, 78), rgb(226, 222, 214)
+PLASTER, BRICK = rgb(214, 186, 142), rgb(166, 92, 70)
+STONE, CONCRETE = rgb(196, 190, 178), rgb(142, 152, 164)
+LEAVES = rgb(78, 104, 46)
 STYLES = {2: PLASTER, 3: PLASTER, 4: BRICK, 5: BRICK, 6: STONE, 7: CONCRETE}
-"""The height of a front decides its colour, so that its outline tells a generator what to paint."""
+"""Colour by number of storeys, so that a generator can infer it from the front's outline."""
 
 
 def paint_sky(canvas: Canvas, time_s: float) -> None:
-    """Fill the whole canvas with sky; clouds drift."""
+    """Fill the whole canvas with sky and moving clouds."""
     rays = canvas.camera.rays.reshape(-1, 3)
     height = np.clip(rays[:, 1] / np.linalg.norm(rays, axis=1), 0.02, 1)
     across, along = rays[:, 0] / height + 0.03 * time_s, rays[:, 2] / height
@@ -60,85 +55,103 @@ def paint_sky(canvas: Canvas, time_s: float) -> None:
 
 
 def paint_ground(canvas: Canvas, street: Street) -> None:
-    """Paint all below the horizon: road, verge, pavement, and what lies behind them."""
+    """Paint everything below the horizon: road, verge, pavement and the land behind."""
     rows, columns = np.nonzero(canvas.camera.rays[..., 1] < -1e-3)
     rays = canvas.camera.rays[rows, columns]
     distance_m = -canvas.camera.position_m[1] / rays[:, 1]
-    points = canvas.camera.position + rays * distance_m[:, None]
-    away, along = np.abs(points[:, 0]), points[:, 2]
-    side_street = street.opens(np.floor(along / BLOCK_M).astype(np.int64))
-    side_street &= along % BLOCK_M < CROSSING_M
-    road = (away < street.road_m) | side_street
-    verge = ~road & (away < street.kerb_m)
-    paved = ~road & ~verge & (away < street.front_m)
-    kinds = np.select([road, paved], [0, 1], 2)
+    ground = _Ground.at(street, canvas.camera.position + rays * distance_m[:, None])
     names = ("road", "sidewalk", "terrain")
     ids = np.array([CITYSCAPES.classes.index(name) for name in names], np.uint8)
-    canvas.ids[rows, columns] = ids[kinds]
-    colours = _ground_colours(street, points, distance_m, kinds, side_street)
-    canvas.photo[rows, columns] = hazed(colours, distance_m)
+    canvas.ids[rows, columns] = ids[ground.kinds]
+    canvas.photo[rows, columns] = hazed(ground.colours(distance_m), distance_m)
 
 
-def _ground_colours(
-    street: Street,
-    points: NDArray[np.float64],
-    distance_m: NDArray[np.float64],
-    kinds: NDArray[np.int64],
-    side_street: NDArray[np.bool_],
-) -> NDArray[np.float64]:
-    away, along = np.abs(points[:, 0]), points[:, 2]
-    near = np.minimum(1, 9 / distance_m)
-    grain = 1 + 0.16 * near * noise(points[:, 0], along, 14.0)
-    patches = 1 + 0.10 * noise(points[:, 0], along, 1.3)
-    colours = np.array([ASPHALT, PAVING, GRASS])[kinds] * (grain * patches)[:, None]
-    wheels = np.abs(np.abs(away - street.road_m / 2) - 0.75) < 0.3  # where tyres polish the road
-    colours[(kinds == 0) & wheels] *= 0.94
-    slabs = ((points[:, 0] % 0.8 < 0.06) | (along % 0.8 < 0.06)) & (kinds == 1)
-    colours[slabs] *= 1 - 0.25 * near[slabs][:, None]
-    colours[(kinds == 1) & (away < street.kerb_m + 0.18)] = KERB
-    colours[_markings(street, away, along, side_street) & (kinds == 0)] = MARKING
-    return colours
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Ground:
+    """Points on the ground.
 
+    Attributes:
+        street: the street around them.
+        across, away, along: signed and absolute distance from the middle of the road, and position
+            along the street, (n,) m each.
+        side_street: whether a side street opens there, (n,).
+        kinds: 0 for road, 1 for pavement, 2 for terrain, (n,).
+    """
 
-def _markings(
-    street: Street,
-    away: NDArray[np.float64],
-    along: NDArray[np.float64],
-    side_street: NDArray[np.bool_],
-) -> NDArray[np.bool_]:
-    """Solid lines in the middle and at the edges, zebra crossings before side streets."""
-    lines = (away < 0.09) | (np.abs(away - street.road_m + 0.3) < 0.07)
-    block, inside = np.divmod(along, BLOCK_M)
-    before = street.opens(block.astype(np.int64) + 1) & (inside > BLOCK_M - 3.6)
-    zebra = before & (inside < BLOCK_M - 0.6) & (away % 1.0 < 0.5) & (away < street.road_m - 0.3)
-    marked: NDArray[np.bool_] = (lines & ~side_street & ~before) | zebra
-    return marked
+    street: Street
+    across: Array
+    away: Array
+    along: Array
+    side_street: NDArray[np.bool_]
+    kinds: NDArray[np.int64]
+
+    @classmethod
+    def at(cls, street: Street, points: Array) -> _Ground:
+        across, along = points[:, 0], points[:, 2]
+        away = np.abs(across)
+        opens = street.opens(np.floor(along / BLOCK_M).astype(np.int64))
+        side_street = opens & (along % BLOCK_M < CROSSING_M)
+        road = (away < street.road_m) | side_street
+        paved = ~road & (away >= street.kerb_m) & (away < street.front_m)
+        return cls(
+            street=street,
+            across=across,
+            away=away,
+            along=along,
+            side_street=side_street,
+            kinds=np.select([road, paved], [0, 1], 2),
+        )
+
+    def colours(self, distance_m: Array) -> Array:
+        """Return the colours (n, 3) BGR 0-1 at distances (n,) m."""
+        near = np.minimum(1, 9 / distance_m)
+        grain = 1 + 0.16 * near * noise(self.across, self.along, 14.0)
+        patches = 1 + 0.10 * noise(self.across, self.along, 1.3)
+        colours = np.array([ASPHALT, PAVING, GRASS])[self.kinds] * (grain * patches)[:, None]
+        road, paved = self.kinds == 0, self.kinds == 1
+        wheels = np.abs(np.abs(self.away - self.street.road_m / 2) - 0.75) < 0.3
+        colours[road & wheels] *= 0.94  # where tyres polish the road
+        slabs = ((self.across % 0.8 < 0.06) | (self.along % 0.8 < 0.06)) & paved
+        colours[slabs] *= 1 - 0.25 * near[slabs][:, None]
+        colours[paved & (self.away < self.street.kerb_m + 0.18)] = KERB
+        colours[self._markings() & road] = MARKING
+        return colours
+
+    def _markings(self) -> NDArray[np.bool_]:
+        """Return solid lines in the middle and at the edges, and zebra crossings, (n,)."""
+        edge_m = self.street.road_m - 0.3
+        lines = (self.away < 0.09) | (np.abs(self.away - self.street.road_m + 0.3) < 0.07)
+        block, inside = np.divmod(self.along, BLOCK_M)
+        before = self.street.opens(block.astype(np.int64) + 1) & (inside > BLOCK_M - 3.6)
+        zebra = before & (inside < BLOCK_M - 0.6) & (self.away % 1.0 < 0.5) & (self.away < edge_m)
+        marked: NDArray[np.bool_] = (lines & ~self.side_street & ~before) | zebra
+        return marked
 
 
 def paint_backdrop(canvas: Canvas, street: Street) -> None:
-    """Close the view: trees far behind parks and side streets, and where the street ends."""
+    """Paint trees behind parks and side streets, and houses where the street ends."""
     end = canvas.camera.position_m[2] + 145
     leaves = _foliage()
     for side in (-1, 1):
         x_m = side * (street.front_m + 26)
-        canvas.polygon(_wall_along(x_m, end - 170, end, 6.0), "vegetation", leaves)
-    canvas.polygon(_wall_across(-60, 60, end, 7.0), "vegetation", leaves)
+        canvas.polygon(wall_along(x_m, end - 170, end, 6.0), "vegetation", leaves)
+    canvas.polygon(upright(0.0, end, -60, 60, 0.0, 7.0), "vegetation", leaves)
     house = _front(9.0, STONE, light=0.95)
-    canvas.polygon(_wall_across(-34, -street.front_m + 3, end - 4, 13.0), "building", house)
-    canvas.polygon(_wall_across(street.front_m - 3, 30, end - 2, 16.0), "building", house)
+    canvas.polygon(upright(0.0, end - 4, -34, -street.front_m + 3, 0.0, 13.0), "building", house)
+    canvas.polygon(upright(0.0, end - 2, street.front_m - 3, 30, 0.0, 16.0), "building", house)
 
 
 def paint_park(canvas: Canvas, street: Street, block: int, side: int) -> None:
-    """Put a fence or a wall between the pavement and a park, and a hedge behind it."""
+    """Paint a fence or a wall between the pavement and a park, and a hedge behind it."""
     start, end = street.start_of(block), (block + 1) * BLOCK_M
     x_m = side * street.front_m
-    canvas.polygon(_wall_along(x_m + side * 11, start, end, 3.2), "vegetation", _foliage())
+    canvas.polygon(wall_along(x_m + side * 11, start, end, 3.2), "vegetation", _foliage())
     facing = (-float(side), 0.0, 0.0)
     if block % 2:
         wall = shaded(rgb(172, 140, 120), facing, rough=0.25)
-        canvas.polygon(_wall_along(x_m, start, end, 1.1), "wall", wall)
+        canvas.polygon(wall_along(x_m, start, end, 1.1), "wall", wall)
     else:
-        canvas.polygon(_wall_along(x_m, start, end, 1.2), "fence", _palings(facing))
+        canvas.polygon(wall_along(x_m, start, end, 1.2), "fence", _palings(facing))
 
 
 def paint_house(canvas: Canvas, street: Street, house: Building) -> None:
@@ -153,7 +166,7 @@ def paint_house(canvas: Canvas, street: Street, house: Building) -> None:
     canvas.polygon([(x, y, house.start_m) for x, y in profile], "building", gable)
     light = 0.72 if house.side < 0 else 1.08  # the sun stands on the left, so left fronts are dim
     front = _front(height, colour, light=light)
-    canvas.polygon(_wall_along(inner, house.start_m, house.end_m, height), "building", front)
+    canvas.polygon(wall_along(inner, house.start_m, house.end_m, height), "building", front)
     if top > height:
         slope = [(inner, height), (ridge, top)]
         near, far = ([(x, y, z) for x, y in slope] for z in (house.start_m, house.end_m))
@@ -162,10 +175,10 @@ def paint_house(canvas: Canvas, street: Street, house: Building) -> None:
 
 
 def house_shadow(street: Street, house: Building) -> list[tuple[float, float, float]]:
-    """Return where a left-hand house keeps the sun from the ground.
+    """Return the shadow of a left-hand house, a polygon on the ground in metres.
 
-    It ends a little way into the road however high the house is, so that a generator can tell
-    from the label map where it lies.
+    It reaches a little way into the road whatever the house's height, so that a generator can infer
+    its place from the label map.
     """
     reach = street.pavement_m + street.verge_m + 1.2
     slant = reach * SUN[2] / SUN[0]
@@ -178,10 +191,10 @@ def house_shadow(street: Street, house: Building) -> list[tuple[float, float, fl
     ]
 
 
-def _front(height: float, colour: tuple[float, float, float], *, light: float) -> Shader:
-    """A house front: plaster with rows of windows, a shop window below, a cornice above."""
+def _front(height: float, colour: Colour, *, light: float) -> Shader:
+    """Return a shader of house fronts: rows of windows, a shop window below, a cornice above."""
 
-    def shader(points: NDArray[np.float64], distance_m: NDArray[np.float64]) -> NDArray[np.float64]:
+    def shader(points: Array, distance_m: Array) -> Array:
         across, up = points[:, 0] + points[:, 2], points[:, 1]
         bay, storey = across % BAY_M / BAY_M, up % STOREY_M / STOREY_M
         grain = 1 + 0.10 * noise(across, up, 5.0) * np.minimum(1, 15 / distance_m)
@@ -190,11 +203,11 @@ def _front(height: float, colour: tuple[float, float, float], *, light: float) -
         frame = upstairs & (abs(bay - 0.5) < 0.29) & (abs(storey - 0.56) < 0.33)
         pane = upstairs & (abs(bay - 0.5) < 0.23) & (abs(storey - 0.56) < 0.27)
         shop = (up < STOREY_M * 0.82) & (up > 0.5) & (abs(bay - 0.5) < 0.42)
-        colours[frame] = np.array(rgb(226, 222, 214)) * light
+        colours[frame] = np.array(FRAME) * light
         mirrored = 1 + 1.5 * np.clip(storey - 0.35, 0, 1) + 0.2 * noise(across, up, 2.0)
         glass = pane | shop
         colours[glass] = (np.array(GLASS) * (0.55 + 0.45 * light) * mirrored[:, None])[glass]
-        colours[pane & (abs(bay - 0.5) < 0.02)] = np.array(rgb(226, 222, 214)) * light
+        colours[pane & (abs(bay - 0.5) < 0.02)] = np.array(FRAME) * light
         colours[(up > height - 0.55)] *= 1.18
         colours[(up > STOREY_M * 0.9) & (up < STOREY_M)] *= 0.72
         return colours * np.clip(0.75 + up / 4, 0, 1)[:, None]  # less sky reaches the ground
@@ -203,12 +216,10 @@ def _front(height: float, colour: tuple[float, float, float], *, light: float) -
 
 
 def _foliage() -> Shader:
-    def shader(points: NDArray[np.float64], distance_m: NDArray[np.float64]) -> NDArray[np.float64]:
+    def shader(points: Array, distance_m: Array) -> Array:
         across, up = points[:, 0] + points[:, 2], points[:, 1]
         light = 0.78 + 0.04 * up + 0.5 * noise(across, up, 2.0)
-        colours: NDArray[np.float64] = (
-            np.array(rgb(78, 104, 46)) * np.clip(light, 0.3, 1.5)[:, None]
-        )
+        colours: Array = np.array(LEAVES) * np.clip(light, 0.3, 1.5)[:, None]
         return colours
 
     return shader
@@ -217,18 +228,10 @@ def _foliage() -> Shader:
 def _palings(facing: tuple[float, float, float]) -> Shader:
     wood, gap = shaded(rgb(150, 128, 104), facing, rough=0.2), rgb(70, 78, 48)
 
-    def shader(points: NDArray[np.float64], distance_m: NDArray[np.float64]) -> NDArray[np.float64]:
+    def shader(points: Array, distance_m: Array) -> Array:
         colours = np.array(wood(points, distance_m))
         along, up = points[:, 2] % 0.5, points[:, 1]
         colours[(along > 0.34) & (abs(up - 0.35) > 0.08) & (abs(up - 0.95) > 0.08)] = gap
         return colours
 
     return shader
-
-
-def _wall_along(x_m: float, start: float, end: float, height: float) -> list[list[float]]:
-    return [[x_m, 0, start], [x_m, height, start], [x_m, height, end], [x_m, 0, end]]
-
-
-def _wall_across(left: float, right: float, z_m: float, height: float) -> list[list[float]]:
-    return [[left, 0, z_m], [left, height, z_m], [right, height, z_m], [right, 0, z_m]]

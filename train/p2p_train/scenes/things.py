@@ -1,4 +1,4 @@
-"""What stands and walks in a street: people, trees, lamps, traffic lights and signs."""
+"""Things in a street: people, trees, lamps, traffic lights and signs."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ import cv2
 import numpy as np
 
 from .canvas import SUN, Canvas, Colour, Shader, flat, noise, rgb, shaded
-from .shapes import CORNERS, circle, upright
+from .geometry import CORNERS, Array, at_depth, circle, upright
 from .vehicles import paint_vehicle
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from .street import Kind, Thing
 
 __all__ = ["paint_thing", "thing_shadow"]
@@ -25,18 +23,18 @@ SKIN, HAIR = rgb(205, 160, 132), rgb(62, 46, 36)
 RED, BLUE, NAVY = rgb(176, 58, 52), rgb(64, 96, 128), rgb(54, 56, 72)
 TO_CAMERA = (0.0, 0.0, -1.0)
 BALLS = 9
-"""A crown is so many balls of leaves."""
+"""Number of balls of leaves in a crown."""
 
 
 def paint_thing(canvas: Canvas, thing: Thing) -> None:
-    """Paint one thing; things must come far to near."""
+    """Paint one thing; call it far to near."""
     distance_m = thing.z_m - canvas.camera.position_m[2]
     if -12 < distance_m < _VISIBLE_M.get(thing.kind, 120.0):
         _PAINTERS[thing.kind](canvas, thing)
 
 
-def thing_shadow(thing: Thing) -> NDArray[np.float64]:
-    """Return where a thing keeps the sun from the ground, (n, 3) m."""
+def thing_shadow(thing: Thing) -> Array:
+    """Return a thing's shadow, a polygon on the ground, (n, 3) m."""
     width, length, bottom, top = _BULKS[thing.kind]
     z_m = thing.z_m
     corners = [
@@ -62,7 +60,7 @@ def _paint_cyclist(canvas: Canvas, thing: Thing) -> None:
 
 
 def _paint_body(canvas: Canvas, thing: Thing, label: str, *, lift_m: float) -> None:
-    """Paint a walking (or pedalling) body from legs to hair; the shirt tells where it looks."""
+    """Paint a walking or pedalling body from legs to hair; red shirts face the camera."""
     scale = 0.92 + 0.16 * thing.variant
     shirt = RED if thing.heading < 0 else BLUE
 
@@ -88,24 +86,24 @@ def _paint_tree(canvas: Canvas, thing: Thing) -> None:
     random = np.random.default_rng(int(thing.variant * 2**31))
     angles, reaches = random.uniform(0, 2 * np.pi, BALLS), random.uniform(0.1, 1, BALLS) ** 0.5
     outlines = circle() * random.uniform(0.8, 1.15, (BALLS, CORNERS, 1))
-    far = thing.z_m - canvas.camera.position_m[2] > 45  # then every other ball will do
-    for index in range(0, BALLS, 2 if far else 1):  # the lower balls are behind the higher
+    far = thing.z_m - canvas.camera.position_m[2] > 45  # every other ball is enough
+    for index in range(0, BALLS, 2 if far else 1):  # higher balls are in front of lower ones
         level, reach = index / (BALLS - 1), reaches[index] * 0.23 * height
         x_m = thing.x_m + reach * np.cos(angles[index])
         y_m = height * (0.62 + 0.24 * level) + 0.3 * reach * np.sin(angles[index])
         radius = height * (0.2 - 0.07 * level)
-        ball = np.insert(outlines[index] * radius + (x_m, y_m), 2, thing.z_m, axis=1)
+        ball = at_depth(outlines[index] * radius + (x_m, y_m), thing.z_m)
         canvas.polygon(ball, "vegetation", _leaves(x_m, y_m, radius))
 
 
 def _leaves(x_m: float, y_m: float, radius: float) -> Shader:
-    """Light leaves on the sunny side of a ball of them, dark ones on the other."""
+    """Return a shader of a ball of leaves, light on the sunny side, dark on the other."""
 
-    def shader(points: NDArray[np.float64], distance_m: NDArray[np.float64]) -> NDArray[np.float64]:
+    def shader(points: Array, distance_m: Array) -> Array:
         across, up = (points[:, 0] - x_m) / radius, (points[:, 1] - y_m) / radius
         sunny = 0.5 * (across * SUN[0] + up * SUN[1])
         light = 0.9 + 0.5 * sunny + 0.3 * noise(points[:, 0], points[:, 1], 9.0)
-        colours: NDArray[np.float64] = np.array(LEAVES) * np.clip(light, 0.3, 1.6)[:, None]
+        colours: Array = np.array(LEAVES) * np.clip(light, 0.3, 1.6)[:, None]
         return colours
 
     return shader
@@ -126,7 +124,7 @@ def _paint_traffic_light(canvas: Canvas, thing: Thing) -> None:
     canvas.polygon(case, "traffic light", flat(DARK))
     for up, colour in ((3.13, rgb(228, 48, 40)), (2.82, rgb(84, 62, 20)), (2.51, rgb(24, 66, 40))):
         lamp = circle() * 0.13 + (thing.x_m, up)
-        canvas.polygon(np.insert(lamp, 2, thing.z_m, axis=1), "traffic light", flat(colour))
+        canvas.polygon(at_depth(lamp, thing.z_m), "traffic light", flat(colour))
 
 
 def _paint_sign(canvas: Canvas, thing: Thing) -> None:
@@ -135,7 +133,7 @@ def _paint_sign(canvas: Canvas, thing: Thing) -> None:
     shape = circle() if disc else circle()[CORNERS // 8 :: CORNERS // 4]  # a square's corners
     rim, face = (rgb(196, 32, 36), WHITE) if disc else (WHITE, rgb(34, 84, 166))
     for size, colour in ((0.42, rim), (0.3, face)):
-        plate = np.insert(shape * size + (thing.x_m, 2.5), 2, thing.z_m, axis=1)
+        plate = at_depth(shape * size + (thing.x_m, 2.5), thing.z_m)
         canvas.polygon(plate, "traffic sign", flat(colour))
 
 
@@ -167,8 +165,7 @@ _BULKS: dict[Kind, tuple[float, float, float, float]] = {
     "tree": (2.6, 2.6, 2.4, 5.0),
     "truck": (2.4, 7.0, 0.0, 3.2),
 }
-"""Width, length, lowest and highest point in metres of what casts a thing's shadow."""
-
+"""Width, length, lowest and highest point in metres of the box that casts a thing's shadow."""
 
 _VISIBLE_M: dict[Kind, float] = {"cyclist": 60.0, "person": 60.0, "sign": 80.0}
-"""Beyond this a thing is smaller than a pixel or two."""
+"""Distance beyond which a thing is smaller than a pixel or two."""

@@ -1,4 +1,4 @@
-"""Cars, trucks and buses: an outline from the side, drawn out to the vehicle's width."""
+"""Cars, trucks and buses: an outline from the side, extruded to the vehicle's width."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .canvas import Canvas, Colour, Shader, flat, rgb, shaded
-from .shapes import circle, upright
+from .geometry import circle, upright
 
 if TYPE_CHECKING:
     from .street import Thing
@@ -26,15 +26,15 @@ Outline = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Vehicle:
-    """The outline of a vehicle from the side, drawn out to its width.
+    """The shape and colours of a kind of vehicle.
 
     Attributes:
         label: its class.
         width_m, length_m: its size.
         outline: (along, up) m from the rear end over the roof to the front.
-        glass: which stretches of the outline are windows.
+        glass: indices of the stretches of the outline that are windows.
         panes: the windows of its side, as outlines.
-        colours: of the body: seen from behind, parked or oncoming.
+        colours: of the body when seen from behind, and when oncoming.
     """
 
     label: str
@@ -52,14 +52,8 @@ VEHICLES = {
         width_m=1.8,
         length_m=4.3,
         outline=(
-            (0, 0.3),
-            (0, 0.85),
-            (0.15, 0.98),
-            (0.7, 1.45),
-            (2.3, 1.47),
-            (3.1, 0.98),
-            (4.2, 0.8),
-            (4.3, 0.3),
+            *((0, 0.3), (0, 0.85), (0.15, 0.98), (0.7, 1.45)),
+            *((2.3, 1.47), (3.1, 0.98), (4.2, 0.8), (4.3, 0.3)),
         ),
         glass=(2, 4),
         panes=(
@@ -92,7 +86,7 @@ VEHICLES = {
 
 
 def paint_vehicle(canvas: Canvas, thing: Thing) -> None:
-    """Paint one vehicle, from what is far of it to what is near."""
+    """Paint one vehicle, its far parts first."""
     vehicle = VEHICLES[thing.kind]
     colour = _tinted(vehicle.colours[0 if thing.heading > 0 else 1], thing.variant)
     _paint_underside(canvas, thing, vehicle)
@@ -102,7 +96,7 @@ def paint_vehicle(canvas: Canvas, thing: Thing) -> None:
 
 
 def _along(thing: Thing, vehicle: Vehicle, z_m: float) -> float:
-    """Return where along the street something is that lies so far before the rear end."""
+    """Return the position along the street of a point ``z_m`` in front of the rear end."""
     return thing.z_m + (z_m if thing.heading > 0 else vehicle.length_m - z_m)
 
 
@@ -117,7 +111,7 @@ def _paint_underside(canvas: Canvas, thing: Thing, vehicle: Vehicle) -> None:
 
 
 def _paint_hull(canvas: Canvas, thing: Thing, vehicle: Vehicle, colour: Colour) -> None:
-    """Paint rear, roof, bonnet ...: each stretch of the outline, over the whole width."""
+    """Paint rear, roof, bonnet: each stretch of the outline, over the whole width."""
     left, right = thing.x_m - vehicle.width_m / 2, thing.x_m + vehicle.width_m / 2
     stretches = list(enumerate(pairwise(vehicle.outline)))
     for index, ((z0, y0), (z1, y1)) in stretches[:: -thing.heading]:  # far to near
@@ -125,7 +119,7 @@ def _paint_hull(canvas: Canvas, thing: Thing, vehicle: Vehicle, colour: Colour) 
         normal /= np.linalg.norm(normal)
         start, end = _along(thing, vehicle, z0), _along(thing, vehicle, z1)
         if (canvas.camera.position - np.array([left, y0, start])) @ normal <= 0:
-            continue  # it looks away from the camera
+            continue  # it faces away from the camera
         corners = [(left, y0, start), (right, y0, start), (right, y1, end), (left, y1, end)]
         paint = GLASS if index in vehicle.glass else colour
         shader = shaded(paint, (0.0, float(normal[1]), float(normal[2])))
@@ -133,7 +127,7 @@ def _paint_hull(canvas: Canvas, thing: Thing, vehicle: Vehicle, colour: Colour) 
 
 
 def _paint_flank(canvas: Canvas, thing: Thing, vehicle: Vehicle, colour: Colour) -> None:
-    """Paint the side that looks at the camera, its windows and its wheels."""
+    """Paint the side that faces the camera, its windows and its wheels."""
     side = 1.0 if canvas.camera.position_m[0] > thing.x_m else -1.0
     x_m, facing = thing.x_m + side * vehicle.width_m / 2, (side, 0.0, 0.0)
 
@@ -151,7 +145,7 @@ def _paint_flank(canvas: Canvas, thing: Thing, vehicle: Vehicle, colour: Colour)
 
 
 def _paint_end(canvas: Canvas, thing: Thing, vehicle: Vehicle) -> None:
-    """Paint lamps and a number plate on the end that looks at the camera."""
+    """Paint lamps and a number plate on the end that faces the camera."""
     z_m = thing.z_m - 0.01
     if z_m < canvas.camera.position_m[2]:
         return
