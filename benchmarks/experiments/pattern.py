@@ -80,9 +80,9 @@ def main(runs: tuple[str, ...], data: Path | None, output: Path) -> None:
     patterns = {"real photos": FixedPattern()}
     for number, (title, path) in enumerate(map(named_run, runs)):
         checkpoint = Checkpoint.load(path)
-        translate = torch_translate(checkpoint, torch.device("cpu"))
+        translate = torch_translate(checkpoint.build_generator(), torch.device("cpu"))
         patterns[title] = FixedPattern()
-        for batch in validation_pairs(checkpoint, data):
+        for batch in validation_pairs(checkpoint.config, checkpoint.contract, data):
             labels, photos = batch.source.numpy(), batch.target.numpy()
             for label, photo, image in zip(labels, photos, translate(labels), strict=True):
                 patterns[title].add(label, image)

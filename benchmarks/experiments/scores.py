@@ -18,18 +18,18 @@ __all__ = ["main", "named_run", "table"]
 COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("L1", "l1", "{:.4f}"),
     ("SSIM", "ssim", "{:.3f}"),
-    ("pixel accuracy", "fidelity.pixel_accuracy", "{:.3f}"),
-    ("class accuracy", "fidelity.class_accuracy", "{:.3f}"),
-    ("mean IoU", "fidelity.mean_iou", "{:.3f}"),
+    ("pixel accuracy", "segmentation.pixel_accuracy", "{:.3f}"),
+    ("class accuracy", "segmentation.class_accuracy", "{:.3f}"),
+    ("mean IoU", "segmentation.mean_iou", "{:.3f}"),
     ("Frechet", "frechet", "{:.2f}"),
     ("fixed pattern", "pattern", "{:.1f}"),
     ("flicker", "flicker", "{:.2f}"),
 )
 REAL: dict[str, str] = {
-    "pixel accuracy": "ceiling.pixel_accuracy",
-    "class accuracy": "ceiling.class_accuracy",
-    "mean IoU": "ceiling.mean_iou",
-    "Frechet": "frechet_floor",
+    "pixel accuracy": "segmentation_real.pixel_accuracy",
+    "class accuracy": "segmentation_real.class_accuracy",
+    "mean IoU": "segmentation_real.mean_iou",
+    "Frechet": "frechet_real",
     "fixed pattern": "pattern_real",
     "flicker": "flicker_real",
 }
@@ -106,9 +106,9 @@ def main(
     for title, path in map(named_run, runs):
         checkpoint = Checkpoint.load(path)
         found = score_generator(
-            torch_translate(checkpoint, device),
-            validation_pairs(checkpoint, data),
-            judge=referee,
+            torch_translate(checkpoint.build_generator(), device),
+            validation_pairs(checkpoint.config, checkpoint.contract, data),
+            segmenter=referee,
             clip=clip_frames(clip, checkpoint.contract, clip_photos) if clip else None,
         )
         scores[title] = {"step": checkpoint.progress["step"], **found.to_json()}

@@ -44,10 +44,12 @@ def draw_streets(
     from .strip import draw_strip
 
     loaded = [Checkpoint.load(path) for path in checkpoints]
-    batches = list(itertools.islice(validation_pairs(loaded[0], data), streets))
+    pairs = validation_pairs(loaded[0].config, loaded[0].contract, data)
+    batches = list(itertools.islice(pairs, streets))
     labels = np.concatenate([batch.source.numpy() for batch in batches])[:streets]
     photos = np.concatenate([batch.target.numpy() for batch in batches])[:streets]
-    made = [torch_translate(checkpoint, torch.device("cpu"))(labels) for checkpoint in loaded]
+    device = torch.device("cpu")
+    made = [torch_translate(one.build_generator(), device)(labels) for one in loaded]
     return draw_strip([list(row) for row in zip(labels, photos, *made, strict=True)])
 
 

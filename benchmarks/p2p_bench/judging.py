@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from p2p_train.metrics import LabelFidelity
+from p2p_train.metrics import SegmentationScore
 from p2p_train.segmentation import Segmenter
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def judge_images(
     labels = frames.reshape(-1, *frames.shape[2:])
     scores = {}
     for name, pictures in images.items():
-        fidelity = LabelFidelity.of(judge.confusion(pictures, labels))
+        fidelity = SegmentationScore.of(judge.confusion(pictures, labels))
         scores[name] = {
             "pixel_accuracy": fidelity.pixel_accuracy,
             "mean_iou": fidelity.mean_iou,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from p2p_train.metrics import LabelFidelity, confusion_matrix
+from p2p_train.metrics import SegmentationScore, confusion_matrix
 from p2p_train.segmentation import Segmenter
 
 from .frames import read_inputs
@@ -58,10 +58,10 @@ class LabelCheck:
         self.frames = frames
         self.trained = self.of(images)
 
-    def of(self, images: NDArray[np.uint8]) -> LabelFidelity:
+    def of(self, images: NDArray[np.uint8]) -> SegmentationScore:
         """Return how well the judge finds the labels of :attr:`frames` again in ``images``."""
-        found = self._judge.find_classes(images)
-        return LabelFidelity.of(confusion_matrix(self._wanted, found, len(self._judge.classes)))
+        found = self._judge.classify(images)
+        return SegmentationScore.of(confusion_matrix(self._wanted, found, len(self._judge.classes)))
 
 
 def check_labels(

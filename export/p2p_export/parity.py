@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from p2p_runtime.errors import ExportError, ParityError
-from p2p_train.metrics import LabelFidelity, psnr_db, ssim
+from p2p_train.metrics import SegmentationScore, psnr_db, ssim
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,8 +67,8 @@ class ParityReport:
     ssim: float
     worst_frame: int
     constant_frames: int
-    fidelity: LabelFidelity | None = None
-    trained_fidelity: LabelFidelity | None = None
+    fidelity: SegmentationScore | None = None
+    trained_fidelity: SegmentationScore | None = None
 
     @property
     def fidelity_gained(self) -> dict[str, float]:

@@ -11,13 +11,13 @@ from click.testing import CliRunner
 
 from experiments.scores import main, named_run, table
 
-PATCHY = {"l1": 0.25, "ssim": 0.4, "fidelity": None, "frechet": None, "flicker": 2.5}
+PATCHY = {"l1": 0.25, "ssim": 0.4, "segmentation": None, "frechet": None, "flicker": 2.5}
 WHOLE = {
     **PATCHY,
-    "fidelity": {"pixel_accuracy": 0.8, "class_accuracy": 0.4, "mean_iou": 0.3},
-    "ceiling": {"pixel_accuracy": 0.9, "class_accuracy": 0.6, "mean_iou": 0.5},
+    "segmentation": {"pixel_accuracy": 0.8, "class_accuracy": 0.4, "mean_iou": 0.3},
+    "segmentation_real": {"pixel_accuracy": 0.9, "class_accuracy": 0.6, "mean_iou": 0.5},
     "frechet": 2.0,
-    "frechet_floor": 0.5,
+    "frechet_real": 0.5,
     "pattern": 7.7,
     "pattern_real": 1.6,
     "flicker_real": 10.0,
@@ -58,5 +58,5 @@ def test_a_run_is_scored_and_written_down(workplace: Path, tmp_path: Path, comma
     assert result.exit_code == 0, result.output
     figures = json.loads(output.read_text())["scores"]["tiny"]
     assert figures["step"] == 3
-    assert 0 <= figures["fidelity"]["mean_iou"] <= 1
+    assert 0 <= figures["segmentation"]["mean_iou"] <= 1
     assert f"| tiny | {figures['l1']:.4f} |" in result.output

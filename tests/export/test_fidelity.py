@@ -20,12 +20,12 @@ from p2p_runtime.errors import ConfigError
 from p2p_runtime.labels.palette import CAMVID, CITYSCAPES
 from p2p_runtime.model.bundle import ModelBundle
 from p2p_runtime.model.contract import PixelContract
-from p2p_train.metrics import FeatureStatistics, LabelFidelity
+from p2p_train.metrics import FeatureStatistics, SegmentationScore
 from p2p_train.segmentation import Segmenter
 from p2p_train.segmentation.network import SegmentationNet
 from toy_export import CONTRACT, toy_frames
 
-FAIR = LabelFidelity(pixel_accuracy=0.8, class_accuracy=0.5, mean_iou=0.4)
+FAIR = SegmentationScore(pixel_accuracy=0.8, class_accuracy=0.5, mean_iou=0.4)
 
 
 class ColourJudge:
@@ -36,7 +36,7 @@ class ColourJudge:
     def label_ids(self, labels: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(CAMVID.to_ids(labels))
 
-    def find_classes(self, images: np.ndarray) -> torch.Tensor:
+    def classify(self, images: np.ndarray) -> torch.Tensor:
         return self.label_ids(images).long()
 
 
@@ -49,9 +49,9 @@ def write_judge(path: Path, contract: PixelContract) -> Path:
         width=4,
         classes=(0, 1, 3),
         contract=contract,
-        ceiling=FAIR,
-        photos=flat,
-        floor=0.0,
+        photo_score=FAIR,
+        photo_features=flat,
+        photo_distance=0.0,
     ).save(path)
     return path
 
@@ -66,7 +66,7 @@ def test_pictures_are_scored_against_their_labels():
     """Pictures in their labels' own colours are read without a mistake, others are not."""
     frames = toy_frames()
     check = LabelCheck(ColourJudge(), frames, frames)
-    assert check.trained == LabelFidelity(pixel_accuracy=1.0, class_accuracy=1.0, mean_iou=1.0)
+    assert check.trained == SegmentationScore(pixel_accuracy=1.0, class_accuracy=1.0, mean_iou=1.0)
     half = frames.copy()
     half[:, :32] = CAMVID.colours_bgr()[0]
     assert check.of(half).pixel_accuracy == pytest.approx(

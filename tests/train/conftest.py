@@ -49,9 +49,9 @@ def tiny(data: Path) -> Callable[..., TrainConfig]:
 
 
 @pytest.fixture(scope="session")
-def judge(tmp_path_factory: pytest.TempPathFactory) -> Segmenter:
-    """A judge of toy photos, 64x64."""
-    data = tmp_path_factory.mktemp("judge")
+def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Segmenter:
+    """A segmenter of toy photos, 64x64."""
+    data = tmp_path_factory.mktemp("segmenter")
     write_pairs(data / "train", 10)
     write_pairs(data / "val", 3, first=100)
     config = SegmenterConfig(

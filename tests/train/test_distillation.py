@@ -209,23 +209,23 @@ def test_a_teacher_of_another_size_is_refused(student: MakeConfig, tmp_path: Pat
 
 
 def test_a_teacher_without_discriminator_needs_other_eyes(
-    student: MakeConfig, judge: Segmenter, tmp_path: Path
+    student: MakeConfig, segmenter: Segmenter, tmp_path: Path
 ) -> None:
     """The message names the flag; a judge's file serves."""
     train_to(student(gan_loss="none", epochs=1), tmp_path / "second")
     grandchild = {"teacher": str(tmp_path / "second")}
     with pytest.raises(CheckpointError, match=r"--eyes JUDGE.pt"):
         teacher_of(student(**grandchild))
-    judge.save(tmp_path / "judge.pt")
+    segmenter.save(tmp_path / "judge.pt")
     state = taught(student(**grandchild, eyes=str(tmp_path / "judge.pt")))
     assert train_step(state, batch()).stacked().isfinite().all()
 
 
 def test_eyes_pass_gradients_to_the_image(
-    student: MakeConfig, judge: Segmenter, tmp_path: Path
+    student: MakeConfig, segmenter: Segmenter, tmp_path: Path
 ) -> None:
     """Both kinds of eyes see several scales and let the image learn."""
-    judge.save(tmp_path / "judge.pt")
+    segmenter.save(tmp_path / "judge.pt")
     for eyes, scales in (("teacher", 3), (str(tmp_path / "judge.pt"), 4)):
         teacher = teacher_of(student(eyes=eyes))
         image = torch.rand(1, 3, SIDE_PX, SIDE_PX, requires_grad=True)

@@ -1,4 +1,4 @@
-"""The metrics, each against a closed form or a slower way of saying the same."""
+"""The metrics, each against a closed form or a slower implementation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from p2p_train.metrics import (
     FeatureStatistics,
     FixedPattern,
     Flicker,
-    LabelFidelity,
+    SegmentationScore,
     confusion_matrix,
     evaluate,
     frechet_distance,
@@ -87,18 +87,18 @@ def test_confusion_matrix_counts_rows_true_columns_found() -> None:
     assert confusion_matrix(true, found, 3).tolist() == [[1, 1, 0], [0, 2, 0], [1, 0, 0]]
 
 
-def test_label_fidelity_by_hand() -> None:
+def test_segmentation_score_by_hand() -> None:
     """Three of five pixels; accuracies 1/2, 1, 0; IoUs 1/3, 2/3, 0."""
-    fidelity = LabelFidelity.of(torch.tensor([[1, 1, 0], [0, 2, 0], [1, 0, 0]]))
-    assert fidelity.pixel_accuracy == pytest.approx(3 / 5)
-    assert fidelity.class_accuracy == pytest.approx((1 / 2 + 1 + 0) / 3)
-    assert fidelity.mean_iou == pytest.approx((1 / 3 + 2 / 3 + 0) / 3)
+    score = SegmentationScore.of(torch.tensor([[1, 1, 0], [0, 2, 0], [1, 0, 0]]))
+    assert score.pixel_accuracy == pytest.approx(3 / 5)
+    assert score.class_accuracy == pytest.approx((1 / 2 + 1 + 0) / 3)
+    assert score.mean_iou == pytest.approx((1 / 3 + 2 / 3 + 0) / 3)
 
 
 def test_absent_classes_do_not_count() -> None:
     """A class that no true pixel has is left out of the averages."""
-    fidelity = LabelFidelity.of(torch.tensor([[4, 0, 0], [0, 4, 0], [0, 0, 0]]))
-    assert (fidelity.class_accuracy, fidelity.mean_iou) == (1.0, 1.0)
+    score = SegmentationScore.of(torch.tensor([[4, 0, 0], [0, 4, 0], [0, 0, 0]]))
+    assert (score.class_accuracy, score.mean_iou) == (1.0, 1.0)
 
 
 def test_frechet_distance_of_diagonal_gaussians() -> None:
@@ -114,9 +114,9 @@ def test_frechet_distance_of_diagonal_gaussians() -> None:
 
 def test_frechet_distance_of_full_covariances() -> None:
     """The trace of the root is that of the eigenvalues of C1 C2, which is not symmetric."""
-    chance = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     one, two = (
-        FeatureStatistics.of(torch.randn(40, 6, generator=chance) @ torch.randn(6, 6)) for _ in "12"
+        FeatureStatistics.of(torch.randn(40, 6, generator=rng) @ torch.randn(6, 6)) for _ in "12"
     )
     roots = torch.linalg.eigvals(one.covariance @ two.covariance).sqrt().real.sum()
     expected = (one.mean - two.mean).square().sum() + one.covariance.trace()
@@ -146,7 +146,7 @@ def test_feature_statistics_need_two_images() -> None:
         FeatureStatistics.of(torch.zeros(1, 4))
 
 
-def test_flicker_looks_only_where_the_label_stayed() -> None:
+def test_flicker_counts_only_where_the_label_stayed() -> None:
     """A pixel whose label changed may change; the other's 10 levels are the flicker."""
     labels = np.zeros((2, 1, 2, 3), np.uint8)
     labels[1, 0, 1] = 128
@@ -168,10 +168,10 @@ def test_flicker_of_a_single_frame_is_not_measured() -> None:
 
 def stamped(pictures: int, mark: int, noise_levels: float = 20.0) -> FixedPattern:
     """Return the pattern of noisy grey pictures with the same bright square in each."""
-    draw = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     pattern, label = FixedPattern(), np.full((96, 96, 3), 90, np.uint8)
     for _ in range(pictures):
-        levels = 128 + draw.normal(0, noise_levels, (96, 96, 1))
+        levels = 128 + rng.normal(0, noise_levels, (96, 96, 1))
         levels[44:52, 44:52] += mark
         pattern.add(label, np.repeat(levels.clip(0, 255).astype(np.uint8), 3, axis=-1))
     return pattern
@@ -185,7 +185,7 @@ def test_the_fixed_pattern_is_that_of_the_mark_whatever_the_noise() -> None:
 
 
 def test_noise_that_lies_anywhere_is_no_pattern() -> None:
-    """Twenty levels of noise leave next to nothing, and the figure knows how much chance leaves."""
+    """Twenty levels of noise give nearly zero, since the bias of a mean of few is subtracted."""
     found = stamped(200, 0).levels()
     assert found is not None
     assert found < 0.5
@@ -194,9 +194,9 @@ def test_noise_that_lies_anywhere_is_no_pattern() -> None:
 def test_a_pattern_needs_plain_surfaces_and_several_pictures() -> None:
     """Too few pictures, or labels too small for the window, say nothing."""
     assert stamped(7, 40).levels() is None
-    pattern, draw = FixedPattern(), np.random.default_rng(0)
+    pattern, rng = FixedPattern(), np.random.default_rng(0)
     for _ in range(10):
-        pattern.add(*draw.integers(0, 256, (2, 96, 96, 3), np.uint8))
+        pattern.add(*rng.integers(0, 256, (2, 96, 96, 3), np.uint8))
     assert pattern.levels() is None
 
 
@@ -223,5 +223,5 @@ def test_evaluate_measures_in_eval_mode_and_leaves_the_mode_alone() -> None:
     quality = evaluate(network, iter([batch, batch]), torch.device("cpu"))
     assert (quality.l1, quality.psnr_db) == (0.0, 99.0)
     assert quality.ssim == pytest.approx(1.0)
-    assert quality.fidelity is None
+    assert quality.segmentation is None
     assert network.training

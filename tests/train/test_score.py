@@ -1,4 +1,4 @@
-"""Scoring a generator, and the commands ``judge`` and ``score``."""
+"""Scoring a generator, and the commands ``segmenter`` and ``score``."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def p2p_train(line: str) -> Result:
 
 @pytest.fixture
 def pairs() -> list[PairBatch]:
-    """Three toy pairs that the judge has not seen, in two batches."""
+    """Three toy pairs that the segmenter has not seen, in two batches."""
     both = torch.from_numpy(np.stack([draw_pair(seed)[..., ::-1] for seed in (50, 51, 52)]))
     batch = PairBatch(source=both[:, :, 32:], target=both[:, :, :32])
     return [
@@ -71,61 +71,65 @@ def checkpoint(data: Path, tmp_path: Path) -> Path:
 
 
 def test_a_perfect_generator_scores_like_the_real_photos(
-    pairs: list[PairBatch], judge: Segmenter
+    pairs: list[PairBatch], segmenter: Segmenter
 ) -> None:
-    """Answering with the photos themselves meets ceiling and floor, whatever runs it."""
+    """A generator that returns the photos themselves scores as they do, whatever runs it."""
     answers = iter([batch.target.numpy() for batch in pairs])
-    scores = score_generator(lambda frames: next(answers), pairs, judge=judge)
+    scores = score_generator(lambda frames: next(answers), pairs, segmenter=segmenter)
     assert (scores.images, scores.l1, scores.psnr_db) == (3, 0.0, 99.0)
-    assert scores.fidelity == scores.ceiling
-    assert scores.frechet == scores.frechet_floor
+    assert scores.segmentation == scores.segmentation_real
+    assert scores.frechet == scores.frechet_real
 
 
-def test_a_poor_generator_scores_worse(pairs: list[PairBatch], judge: Segmenter) -> None:
+def test_a_poor_generator_scores_worse(pairs: list[PairBatch], segmenter: Segmenter) -> None:
     """Grey images are far from the photos, show no labels and lie far off in features."""
-    scores = score_generator(lambda frames: np.full_like(frames, 90), pairs, judge=judge)
+    scores = score_generator(lambda frames: np.full_like(frames, 90), pairs, segmenter=segmenter)
     assert scores.l1 > 0.1
-    assert scores.fidelity is not None and scores.ceiling is not None
-    assert scores.fidelity.mean_iou < 0.5 * scores.ceiling.mean_iou
-    assert scores.frechet is not None and scores.frechet_floor is not None
-    assert scores.frechet > 2 * scores.frechet_floor
+    assert scores.segmentation is not None and scores.segmentation_real is not None
+    assert scores.segmentation.mean_iou < 0.5 * scores.segmentation_real.mean_iou
+    assert scores.frechet is not None and scores.frechet_real is not None
+    assert scores.frechet > 2 * scores.frechet_real
 
 
-def test_a_judge_with_a_single_unseen_pair_is_refused_before_it_learns(tmp_path: Path) -> None:
+def test_a_segmenter_with_a_single_validation_pair_is_refused_before_training(
+    tmp_path: Path,
+) -> None:
     """One validation photo has no covariance; that is said at once and in one line."""
     write_dataset(tmp_path / "few", 6, height=64, width=64)
     assert len(list((tmp_path / "few" / "val").iterdir())) == 1
-    output = tmp_path / "judge.pt"
+    output = tmp_path / "segmenter.pt"
     result = p2p_train(f"judge --data {tmp_path / 'few'} --size 64 --epochs 1 --output {output}")
     assert result.exit_code == 2
-    assert "2 or more that it has not seen" in result.output
+    assert "2 or more for validation" in result.output
     assert result.output.count("\n") == 1
     assert not output.exists()
 
 
-def test_a_single_pair_is_not_scored_by_a_judge(pairs: list[PairBatch], judge: Segmenter) -> None:
+def test_a_single_pair_has_no_frechet_distance(
+    pairs: list[PairBatch], segmenter: Segmenter
+) -> None:
     """The reason is named, not a covariance."""
     with pytest.raises(DatasetError, match="two validation pairs or more"):
-        score_generator(lambda frames: frames, pairs[1:], judge=judge)
+        score_generator(lambda frames: frames, pairs[1:], segmenter=segmenter)
 
 
-def test_without_judge_and_clip_only_pixels_are_scored(pairs: list[PairBatch]) -> None:
+def test_without_segmenter_and_clip_only_pixels_are_scored(pairs: list[PairBatch]) -> None:
     """What was not measured is null in JSON and absent from the table."""
     scores = score_generator(lambda frames: frames, pairs)
     document = scores.to_json()
-    assert document["fidelity"] is None and document["flicker"] is None
+    assert document["segmentation"] is None and document["flicker"] is None
     assert "Frechet" not in scores.table()
     assert "PSNR" in scores.table()
 
 
-def test_a_generator_that_stamps_its_pictures_is_found_out() -> None:
-    """The same texture at the same places shows as a pattern; photos whose texture moves do not."""
-    draw = np.random.default_rng(0)
-    stamp = draw.integers(100, 140, (1, 64, 64, 3), np.uint8)
+def test_a_texture_at_fixed_places_shows_as_pattern() -> None:
+    """The same texture at the same places counts; in photos, whose texture moves, nothing does."""
+    rng = np.random.default_rng(0)
+    stamp = rng.integers(100, 140, (1, 64, 64, 3), np.uint8)
     source = torch.full((5, 64, 64, 3), 70, dtype=torch.uint8)
     pairs = [
         PairBatch(
-            source=source, target=torch.from_numpy(draw.integers(100, 140, source.shape, np.uint8))
+            source=source, target=torch.from_numpy(rng.integers(100, 140, source.shape, np.uint8))
         )
         for _ in range(4)
     ]
@@ -153,7 +157,7 @@ def test_flicker_beside_that_of_the_real_clip(pairs: list[PairBatch]) -> None:
 
 def test_the_torch_generator_is_scored_as_it_ships(checkpoint: Path) -> None:
     """Eval mode: the same frames give the same pixels, alone or in a batch of ten."""
-    translate = torch_translate(Checkpoint.load(checkpoint), torch.device("cpu"))
+    translate = torch_translate(Checkpoint.load(checkpoint).build_generator(), torch.device("cpu"))
     frames = np.random.default_rng(0).integers(0, 256, (10, 32, 32, 3)).astype(np.uint8)
     made = translate(frames)
     assert made.shape == frames.shape
@@ -165,8 +169,9 @@ def test_the_torch_generator_is_scored_as_it_ships(checkpoint: Path) -> None:
 def test_validation_pairs_can_lie_elsewhere_now(checkpoint: Path, data: Path) -> None:
     """A checkpoint from another machine is scored with --data."""
     loaded = Checkpoint.load(checkpoint)
-    moved = replace(loaded, config=replace(loaded.config, data="gone"))
-    assert sum(len(batch.source) for batch in validation_pairs(moved, data)) == 3
+    moved = replace(loaded.config, data="gone")
+    pairs = validation_pairs(moved, loaded.contract, data)
+    assert sum(len(batch.source) for batch in pairs) == 3
 
 
 def write_frames(folder: Path, count: int) -> Path:
@@ -184,7 +189,7 @@ def test_a_clip_of_one_frame_is_refused(pairs: list[PairBatch]) -> None:
         score_generator(lambda frames: frames, pairs, clip=[ClipFrame(label=label)])
 
 
-def test_a_clip_is_fitted_like_any_input(tmp_path: Path) -> None:
+def test_a_clip_is_preprocessed_like_any_input(tmp_path: Path) -> None:
     """Label maps of 40x40 become 32x32 in palette colours; photos go with them in order."""
     labels, photos = write_frames(tmp_path / "l", 3), write_frames(tmp_path / "p", 3)
     frames = list(clip_frames(str(labels), CONTRACT, str(photos)))
@@ -203,14 +208,14 @@ def test_a_clip_with_too_few_photos_is_refused(tmp_path: Path) -> None:
 
 
 def test_score_prints_a_table_and_writes_json(
-    checkpoint: Path, judge: Segmenter, tmp_path: Path
+    checkpoint: Path, segmenter: Segmenter, tmp_path: Path
 ) -> None:
     """Every metric is in the table on stdout, and the same numbers in the JSON."""
-    judge.save(tmp_path / "judge.pt")
+    segmenter.save(tmp_path / "segmenter.pt")
     clip = write_frames(tmp_path / "clip", 3)
     result = p2p_train(
-        f"score {checkpoint} --judge {tmp_path / 'judge.pt'} --clip {clip} --clip-photos {clip} "
-        f"--json {tmp_path / 'scores.json'} --device cpu"
+        f"score {checkpoint} --judge {tmp_path / 'segmenter.pt'} "
+        f"--clip {clip} --clip-photos {clip} --json {tmp_path / 'scores.json'} --device cpu"
     )
     assert result.exit_code == 0, result.output
     scores = json.loads((tmp_path / "scores.json").read_text())
@@ -220,13 +225,13 @@ def test_score_prints_a_table_and_writes_json(
     assert f"{scores['psnr_db']:.4g}" in result.stdout
 
 
-def test_score_refuses_a_judge_of_other_labels(
-    checkpoint: Path, judge: Segmenter, tmp_path: Path
+def test_score_refuses_a_segmenter_of_other_labels(
+    checkpoint: Path, segmenter: Segmenter, tmp_path: Path
 ) -> None:
-    """A judge of CamVid's colours has nothing to say about Cityscapes labels."""
-    other = replace(judge, contract=replace(judge.contract, palette=CAMVID))
-    other.save(tmp_path / "judge.pt")
-    result = p2p_train(f"score {checkpoint} --judge {tmp_path / 'judge.pt'} --device cpu")
+    """A segmenter of CamVid's colours cannot score Cityscapes labels."""
+    other = replace(segmenter, contract=replace(segmenter.contract, palette=CAMVID))
+    other.save(tmp_path / "segmenter.pt")
+    result = p2p_train(f"score {checkpoint} --judge {tmp_path / 'segmenter.pt'} --device cpu")
     assert result.exit_code == 2
     assert "trained on palette camvid" in result.stderr
 
@@ -253,16 +258,18 @@ def test_score_says_in_one_line_what_is_wrong(words: str, message: str) -> None:
     assert message in result.stderr
 
 
-def test_judge_then_train_with_it(
+def test_a_segmenter_scores_during_training(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The judge command makes a file that training reads; log and board have its numbers."""
+    """Training reads the file that the command wrote; log and board have its numbers."""
     monkeypatch.chdir(tmp_path)
-    result = p2p_train(f"judge --data {data} --output judge.pt --epochs 1 --size 32 --device cpu")
+    result = p2p_train(
+        f"judge --data {data} --output segmenter.pt --epochs 1 --size 32 --device cpu"
+    )
     assert result.exit_code == 0, result.output
     assert "real validation photos: pixel accuracy" in result.stdout
     result = p2p_train(
-        f"--data {data} {TINY} --max-steps 1 --run-dir run --judge judge.pt --tensorboard"
+        f"--data {data} {TINY} --max-steps 1 --run-dir run --judge segmenter.pt --tensorboard"
     )
     assert result.exit_code == 0, result.output
     assert len(list(Path("run/tensorboard").iterdir())) == 1
@@ -270,21 +277,21 @@ def test_judge_then_train_with_it(
     assert 0 <= line["val_mean_iou"] <= 1
     assert (
         line["ceiling_mean_iou"]
-        == Segmenter.load(Path("judge.pt"), torch.device("cpu")).ceiling.mean_iou
+        == Segmenter.load(Path("segmenter.pt"), torch.device("cpu")).photo_score.mean_iou
     )
 
 
-def test_a_judge_that_taught_the_generator_is_not_trusted(
+def test_a_segmenter_that_the_generator_was_trained_with_is_not_trusted(
     data: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Scoring by the reader of the run warns; by another judge it does not."""
+    """Scoring with the segmenter of the run's semantic loss warns; with another it does not."""
     monkeypatch.chdir(data.parent)
     for seed in (0, 1):
-        words = f"judge --data {data} --output judge{seed}.pt --epochs 1 --size 32 --device cpu"
+        words = f"judge --data {data} --output segmenter{seed}.pt --epochs 1 --size 32 --device cpu"
         assert p2p_train(f"{words} --seed {seed}").exit_code == 0
-    run = f"--data {data} {TINY} --max-steps 1 --run-dir run --reader judge0.pt"
+    run = f"--data {data} {TINY} --max-steps 1 --run-dir run --reader segmenter0.pt"
     assert p2p_train(run).exit_code == 0
-    flattered, fair = (p2p_train(f"score run --judge judge{seed}.pt") for seed in (0, 1))
+    flattered, fair = (p2p_train(f"score run --judge segmenter{seed}.pt") for seed in (0, 1))
     assert (flattered.exit_code, fair.exit_code) == (0, 0)
     assert "score with a judge of another --seed" in flattered.output
     assert "flatter" not in fair.output

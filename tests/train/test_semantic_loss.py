@@ -31,10 +31,10 @@ CONTRACT = PixelContract(height=SIDE_PX, width=SIDE_PX, palette=CITYSCAPES)
 
 
 @pytest.fixture
-def reader_file(judge: Segmenter, tmp_path: Path) -> Path:
+def reader_file(segmenter: Segmenter, tmp_path: Path) -> Path:
     """A judge of the size of the toy pairs."""
     path = tmp_path / "reader.pt"
-    replace(judge, contract=CONTRACT).save(path)
+    replace(segmenter, contract=CONTRACT).save(path)
     return path
 
 
@@ -170,7 +170,7 @@ def test_a_run_goes_on_with_its_own_reader_only(
     train_to(read(epochs=1), tmp_path / "run")
     judge = Segmenter.load(reader_file, CPU)
     with torch.no_grad():
-        judge.network.answer.bias.add_(1)  # type: ignore[union-attr]  # it has one
+        judge.network.classifier.bias.add_(1)  # type: ignore[union-attr]  # it has one
     judge.save(reader_file)
     with pytest.raises(CheckpointError, match="the reader has other weights"):
         train_to(read(epochs=2), tmp_path / "run", resume_from=last(tmp_path / "run"))

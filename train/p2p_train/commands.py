@@ -83,10 +83,10 @@ def judge(output: Path, device: str, precision: PrecisionWish, **flags: Any) -> 
     )
     trained = train_segmenter(config, where)
     trained.save(output)
-    ceiling = trained.ceiling
+    score = trained.photo_score
     click.echo(
-        f"real validation photos: pixel accuracy {ceiling.pixel_accuracy:.3f}, "
-        f"class accuracy {ceiling.class_accuracy:.3f}, mean IoU {ceiling.mean_iou:.3f}; "
+        f"real validation photos: pixel accuracy {score.pixel_accuracy:.3f}, "
+        f"class accuracy {score.class_accuracy:.3f}, mean IoU {score.mean_iou:.3f}; "
         f"{len(trained.classes)} classes\n"
         f"next: p2p-train --judge {output}, or p2p-train score RUN --judge {output}"
     )
@@ -147,9 +147,9 @@ def score(
             )
     logger.info("scoring %s, step %s", path, checkpoint.progress.get("step"))
     scores = score_generator(
-        torch_translate(checkpoint, where),
-        validation_pairs(checkpoint, data),
-        judge=referee,
+        torch_translate(checkpoint.build_generator(), where),
+        validation_pairs(checkpoint.config, checkpoint.contract, data),
+        segmenter=referee,
         published=_published(where) if published else None,
         clip=clip_frames(clip, checkpoint.contract, clip_photos) if clip else None,
     )

@@ -81,7 +81,7 @@ def measure_runs(
         for run in bundles
     ]
     reference = next(iter(scores.values()))
-    return points, {**reference["ceiling"], "frechet": reference["frechet_floor"]}
+    return points, {**reference["segmentation_real"], "frechet": reference["frechet_real"]}
 
 
 def _exported(run: Path, checkpoint: Path, calibration: Path) -> Path:
@@ -107,7 +107,10 @@ def _scores(
 ) -> dict[str, Any]:
     """Return the scores of an int8 file, measured now unless they lie there already."""
     result = run / "pareto" / "scores.json"
-    key = {"bundle_sha256": sha256_of_file(bundle), "judge_floor": judge.floor}
+    key = {
+        "bundle_sha256": sha256_of_file(bundle),
+        "segmenter_distance": judge.photo_distance,
+    }
     if result.exists():
         known: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
         if known.items() >= key.items():
@@ -118,8 +121,8 @@ def _scores(
     try:
         scores = score_generator(
             lambda frames: np.concatenate([engine.infer(frame[None]) for frame in frames]),
-            validation_pairs(loaded, data),
-            judge=judge,
+            validation_pairs(loaded.config, loaded.contract, data),
+            segmenter=judge,
         )
     finally:
         engine.close()
@@ -155,8 +158,8 @@ def _point(
         gmac=cost.macs / 1e9,
         file_mb=bundle.stat().st_size / 1e6,
         latency_ms=latency_ms,
-        pixel_accuracy=scores["fidelity"]["pixel_accuracy"],
-        mean_iou=scores["fidelity"]["mean_iou"],
+        pixel_accuracy=scores["segmentation"]["pixel_accuracy"],
+        mean_iou=scores["segmentation"]["mean_iou"],
         ssim=scores["ssim"],
         frechet=scores["frechet"],
     )

@@ -113,4 +113,4 @@ def _discriminators_eyes(path: Path, checkpoint: Checkpoint) -> tuple[nn.Module,
 def _judges_eyes(path: Path, contract: PixelContract) -> tuple[nn.Module, Look]:
     judge = Segmenter.load(path, torch.device("cpu"))
     judge.check_labels(contract)
-    return judge.network, lambda source, image: judge.network.maps(image)
+    return judge.network, lambda source, image: judge.network.feature_maps(image)

@@ -1,20 +1,21 @@
-"""How good generated images are: near to the photos, true to their labels, steady in time."""
+"""Quality of generated images: distance to the photos, segmentation score, steadiness in time."""
 
 from __future__ import annotations
 
 from .flicker import Flicker
 from .frechet import FeatureStatistics, frechet_distance
 from .images import Quality, eval_mode, evaluate, image_l1, mean_image_l1, psnr_db, ssim
-from .labels import IGNORED, LabelFidelity, confusion_matrix
+from .labels import IGNORED, Evaluator, SegmentationScore, confusion_matrix
 from .pattern import FixedPattern
 
 __all__ = [
     "IGNORED",
+    "Evaluator",
     "FeatureStatistics",
     "FixedPattern",
     "Flicker",
-    "LabelFidelity",
     "Quality",
+    "SegmentationScore",
     "confusion_matrix",
     "eval_mode",
     "evaluate",

@@ -27,7 +27,7 @@ class FeatureStatistics:
 
     @classmethod
     def of(cls, features: torch.Tensor) -> FeatureStatistics:
-        """Fit (N, D) features; N should be well above D, or the distance comes out too large.
+        """Fit (N, D) features; with N not well above D, distances come out too large.
 
         Raises:
             ValueError: there are fewer than two images.

@@ -1,4 +1,4 @@
-"""How near generated images are to the photos: L1, PSNR and SSIM."""
+"""Distance of generated images to the photos: L1, PSNR and SSIM."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -14,18 +14,18 @@ from torch import nn
 from p2p_train.data.dataset import PairBatch
 from p2p_train.networks.pixels import HALF_RANGE, to_pixels, to_signal
 
-from .labels import LabelFidelity
-
-if TYPE_CHECKING:
-    from p2p_train.segmentation import Segmenter
+from .labels import Evaluator, SegmentationScore
 
 __all__ = ["Quality", "eval_mode", "evaluate", "image_l1", "mean_image_l1", "psnr_db", "ssim"]
 
 LUMA_BGR = (0.114, 0.587, 0.299)
-"""ITU-R BT.601: how bright each channel looks."""
+"""Luma weights of blue, green and red: ITU-R BT.601."""
 
 WINDOW_PX = 11
+"""Side of the Gaussian window of SSIM."""
+
 WINDOW_SIGMA_PX = 1.5
+"""Standard deviation of the Gaussian window of SSIM."""
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -38,18 +38,18 @@ class Quality:
         l1: mean absolute difference in [-1, 1] signal units.
         psnr_db: mean over the images of the PSNR of 8-bit pixels.
         ssim: mean over the images of the structural similarity, 1 at best.
-        fidelity: how well a judge finds the labels again; None without a judge.
+        segmentation: segmentation score; None without a segmenter.
     """
 
     l1: float
     psnr_db: float
     ssim: float
-    fidelity: LabelFidelity | None = None
+    segmentation: SegmentationScore | None = None
 
 
 @contextlib.contextmanager
 def eval_mode(network: Network) -> Iterator[Network]:
-    """Put a network in eval mode, and afterwards each of its modules back as it was."""
+    """Put a network in eval mode, and afterwards each of its modules back in its own."""
     before = {module: module.training for module in network.modules()}
     network.eval()
     try:
@@ -64,9 +64,16 @@ def evaluate(
     generator: nn.Module,
     batches: Iterator[PairBatch],
     device: torch.device,
-    judge: Segmenter | None = None,
+    segmenter: Evaluator | None = None,
 ) -> Quality:
-    """Measure the generator as it ships: fp32, running statistics, no dropout."""
+    """Measure the generator as it ships: fp32, running statistics, no dropout.
+
+    Args:
+        generator: (N, 3, H, W) to the same, in [-1, 1].
+        batches: the validation pairs.
+        device: of the generator.
+        segmenter: computes the segmentation score, if given.
+    """
     l1, psnr, similarity, images, confusion = 0.0, 0.0, 0.0, 0, torch.zeros(())
     with eval_mode(generator):
         for cpu_batch in batches:
@@ -78,14 +85,14 @@ def evaluate(
             psnr += float(psnr_db(pixels, batch.target).sum())
             similarity += float(ssim(pixels, batch.target).sum())
             images += len(pixels)
-            if judge is not None:
+            if segmenter is not None:
                 labels = cpu_batch.source.numpy()
-                confusion = confusion + judge.confusion(pixels.cpu().numpy(), labels)
+                confusion = confusion + segmenter.confusion(pixels.cpu().numpy(), labels)
     return Quality(
         l1=l1 / images,
         psnr_db=psnr / images,
         ssim=similarity / images,
-        fidelity=None if judge is None else LabelFidelity.of(confusion),
+        segmentation=None if segmenter is None else SegmentationScore.of(confusion),
     )
 
 
@@ -136,9 +143,9 @@ def ssim(image: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def mean_image_l1(train: Iterator[PairBatch], val: Iterator[PairBatch]) -> float:
-    """Return the validation L1 of answering every input with the mean training photo.
+    """Return the validation L1 of the mean training photo as the output for every input.
 
-    A generator that does not beat this has learned nothing from its inputs.
+    A generator that is no better than this makes no use of its inputs.
     """
     total, images = torch.zeros(()), 0
     for batch in train:
@@ -151,13 +158,13 @@ def mean_image_l1(train: Iterator[PairBatch], val: Iterator[PairBatch]) -> float
 
 def _luma(pixels: torch.Tensor) -> torch.Tensor:
     weights = torch.tensor(LUMA_BGR, device=pixels.device)
-    return (pixels.float() @ weights)[:, None]
+    return (pixels.float() @ weights)[:, None]  # (N, 1, H, W)
 
 
 def _blur(maps: torch.Tensor) -> torch.Tensor:
     """Average (N, 1, H, W) under the window; each side loses 10 px.
 
-    Sums of shifted maps take a quarter of the time that a one-channel convolution takes on a CPU.
+    Sums of shifted maps take a quarter of the time of a one-channel convolution on a CPU.
     """
     weights = [math.exp(-0.5 * (i / WINDOW_SIGMA_PX) ** 2) for i in range(-5, 6)]
     for axis in (2, 3):

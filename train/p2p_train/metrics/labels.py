@@ -1,24 +1,45 @@
-"""Label fidelity: can a judge find the labels again in what was generated from them?
+"""Segmentation score: the labels that a segmenter finds in generated images, against the input's.
 
-This is the FCN-score of Isola et al. 2017 (arXiv 1611.07004, section 4.1), whose three numbers are
+This is the FCN-score of Isola et al. 2017 (arXiv 1611.07004, section 4.1). Its three numbers are
 those of Long et al. 2015 (arXiv 1411.4038, section 5).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-__all__ = ["IGNORED", "LabelFidelity", "confusion_matrix"]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from .frechet import FeatureStatistics
+
+__all__ = ["IGNORED", "Evaluator", "SegmentationScore", "confusion_matrix"]
 
 IGNORED = 255
-"""The class id of pixels that nobody is asked about."""
+"""Class id of pixels that are not scored."""
+
+
+class Evaluator(Protocol):
+    """What the metrics need of a segmenter; images and labels are (N, H, W, 3) uint8 BGR."""
+
+    @property
+    def photo_features(self) -> FeatureStatistics:
+        """Statistics of its features on the real training photos."""
+
+    def confusion(self, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> torch.Tensor:
+        """Return the (classes, classes) confusion matrix, rows true, columns found."""
+
+    def features(self, images: NDArray[np.uint8]) -> torch.Tensor:
+        """Return (N, D) float32 features."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LabelFidelity:
-    """How well labels were found again, each number 0-1, more is better.
+class SegmentationScore:
+    """Agreement of found and true classes; each number is 0-1, higher is better.
 
     Attributes:
         pixel_accuracy: share of the pixels whose class was found.
@@ -31,10 +52,10 @@ class LabelFidelity:
     mean_iou: float
 
     @classmethod
-    def of(cls, confusion: torch.Tensor) -> LabelFidelity:
-        """Read the numbers off a (classes, classes) confusion matrix, rows true, columns found.
+    def of(cls, confusion: torch.Tensor) -> SegmentationScore:
+        """Compute the score of a (classes, classes) confusion matrix, rows true, columns found.
 
-        A class is present when the matrix has a true pixel of it.
+        A class is present if the matrix has a true pixel of it.
         """
         counts = confusion.double()
         hits, true, found = counts.diagonal(), counts.sum(dim=1), counts.sum(dim=0)
@@ -49,16 +70,16 @@ class LabelFidelity:
 
 
 def confusion_matrix(true: torch.Tensor, found: torch.Tensor, classes: int) -> torch.Tensor:
-    """Count the pixels of each true class that were taken for each class.
+    """Count the pixels of each pair of true and found class.
 
     Args:
         true: class ids of any shape; :data:`IGNORED` ones are not counted.
         found: class ids of the same shape, all below ``classes``.
-        classes: how many there are.
+        classes: number of classes.
 
     Returns:
         (classes, classes) int64, rows true, columns found.
     """
-    asked = true != IGNORED
-    cells = true[asked].long() * classes + found[asked].long()
+    counted = true != IGNORED
+    cells = true[counted].long() * classes + found[counted].long()
     return torch.bincount(cells, minlength=classes**2).reshape(classes, classes)

@@ -9,27 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from p2p_runtime.errors import ConfigError, DatasetError, SourceError
 from p2p_runtime.model.contract import PixelContract
 from p2p_runtime.video.sources import open_source
+from p2p_train.config import TrainConfig
 from p2p_train.data.batches import validation_batches
 from p2p_train.data.dataset import PairBatch, PairDataset
 from p2p_train.data.labels import open_source as open_pairs
 from p2p_train.networks.pixels import to_pixels, to_signal
-from p2p_train.segmentation import Segmenter
-from p2p_train.training.checkpoint import Checkpoint
 
-from . import (
-    FeatureStatistics,
-    FixedPattern,
-    Flicker,
-    LabelFidelity,
-    frechet_distance,
-    image_l1,
-    psnr_db,
-    ssim,
-)
+from .flicker import Flicker
+from .frechet import FeatureStatistics, frechet_distance
+from .images import image_l1, psnr_db, ssim
+from .labels import Evaluator, SegmentationScore
+from .pattern import FixedPattern
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,14 +42,14 @@ __all__ = [
 ]
 
 Translate = Callable[["NDArray[np.uint8]"], "NDArray[np.uint8]"]
-"""(N, H, W, 3) uint8 BGR inputs, fitted to the contract, to generated images of the same shape."""
+"""From preprocessed inputs, (N, H, W, 3) uint8 BGR, to generated images of the same shape."""
 
 BATCH = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClipFrame:
-    """A moment of a clip.
+    """One frame of a clip.
 
     Attributes:
         label: the generator's input, (H, W, 3) uint8 BGR.
@@ -67,33 +62,28 @@ class ClipFrame:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scores:
-    """What a generator scores, and what real photos score where that can be asked.
+    """Scores of a generator; those named ``_real`` are of the real photos of the same inputs.
 
     Attributes:
-        images: how many pairs were scored.
+        images: number of pairs.
         l1: mean absolute difference to the photos, in [-1, 1] signal units.
         psnr_db, ssim: means over the images.
-        fidelity: how well the judge finds the labels again in the generated images.
-        ceiling: the same in the real photos of the same pairs.
-        frechet: distance between the generated images and the judge's training photos.
-        frechet_floor: distance between the real photos of the pairs and the training photos.
-        pattern: what the pictures have in common at the same places, in levels; None when they show
-            too little plain surface.
-        pattern_real: the same of the real photos.
+        segmentation: segmentation score.
+        frechet: distance to the segmenter's training photos, in its features.
+        pattern: fixed-pattern noise, in levels; None if the pictures show too little plain surface.
         lpips: mean distance of a generated image to its photo, by AlexNet's features.
         fid: Frechet distance between generated images and photos, by Inception's features.
         flicker: mean change, in levels, where the label stayed the same.
-        flicker_real: the same of the real clip.
     """
 
     images: int
     l1: float
     psnr_db: float
     ssim: float
-    fidelity: LabelFidelity | None = None
-    ceiling: LabelFidelity | None = None
+    segmentation: SegmentationScore | None = None
+    segmentation_real: SegmentationScore | None = None
     frechet: float | None = None
-    frechet_floor: float | None = None
+    frechet_real: float | None = None
     pattern: float | None = None
     pattern_real: float | None = None
     lpips: float | None = None
@@ -103,7 +93,7 @@ class Scores:
 
     @property
     def flicker_excess(self) -> float | None:
-        """How many levels more the generated clip changes than the real one; below 0: less."""
+        """Flicker of the generated clip less that of the real one, in levels."""
         if self.flicker is None or self.flicker_real is None:
             return None
         return self.flicker - self.flicker_real
@@ -119,17 +109,20 @@ class Scores:
             ("PSNR, dB", self.psnr_db, None),
             ("SSIM", self.ssim, None),
         ]
-        if self.fidelity is not None and self.ceiling is not None:
-            real = asdict(self.ceiling)
+        if self.segmentation is not None and self.segmentation_real is not None:
+            real = asdict(self.segmentation_real)
             rows += [
                 (name.replace("_", " ").replace("iou", "IoU"), value, real[name])
-                for name, value in asdict(self.fidelity).items()
+                for name, value in asdict(self.segmentation).items()
             ]
-        rows.append(("Frechet distance", self.frechet, self.frechet_floor))
-        rows.append(("fixed pattern, levels", self.pattern, self.pattern_real))
-        rows += [("LPIPS, AlexNet", self.lpips, None), ("FID", self.fid, None)]
-        rows.append(("flicker, levels", self.flicker, self.flicker_real))
-        rows.append(("flicker above real", self.flicker_excess, None))
+        rows += [
+            ("Frechet distance", self.frechet, self.frechet_real),
+            ("fixed pattern, levels", self.pattern, self.pattern_real),
+            ("LPIPS, AlexNet", self.lpips, None),
+            ("FID", self.fid, None),
+            ("flicker, levels", self.flicker, self.flicker_real),
+            ("flicker above real", self.flicker_excess, None),
+        ]
         head = f"{f'{self.images} validation pairs':24}{'generated':>12}{'real photos':>14}"
         measured = [row for row in rows if row[1] is not None]
         return "\n".join([head, *(f"{n:24}{_cell(a):>12}{_cell(b):>14}" for n, a, b in measured)])
@@ -139,136 +132,141 @@ def score_generator(
     translate: Translate,
     pairs: Iterable[PairBatch],
     *,
-    judge: Segmenter | None = None,
+    segmenter: Evaluator | None = None,
     published: PublishedMetrics | None = None,
     clip: Iterable[ClipFrame] | None = None,
 ) -> Scores:
-    """Measure what ``translate`` makes of the inputs of ``pairs``, and of a clip.
+    """Measure the images that ``translate`` generates from ``pairs``, and from a clip.
 
     Args:
         translate: the generator as it ships, called with batches of the pairs' size and with
             single frames of the clip.
         pairs: inputs and photos, as :func:`validation_pairs` yields them.
-        judge: for label fidelity and Frechet distance.
+        segmenter: for the segmentation score and the Frechet distance.
         published: for LPIPS and FID.
         clip: consecutive frames, for flicker.
 
     Raises:
-        DatasetError: a pair is unreadable, or a judge was given a single one.
+        DatasetError: a pair is unreadable, or a segmenter was given with a single pair.
         SourceError: a frame of the clip is unreadable, or it has nothing to measure flicker on.
     """
     distances: list[torch.Tensor] = []
-    made_pattern, real_pattern = FixedPattern(), FixedPattern()
-    tallies: dict[str, _Tally] = {} if judge is None else {"made": _Tally(), "real": _Tally()}
+    generated, real = _Tally(segmenter), _Tally(segmenter)
     for batch in pairs:
-        made = translate(batch.source.numpy())
-        image = torch.from_numpy(np.ascontiguousarray(made))
+        labels, photos = batch.source.numpy(), batch.target.numpy()
+        images = translate(labels)
+        image = torch.from_numpy(np.ascontiguousarray(images))
         distances.append(
             torch.stack([f(image, batch.target) for f in (image_l1, psnr_db, ssim)], dim=1)
         )
-        for label, picture, photo in zip(
-            batch.source.numpy(), made, batch.target.numpy(), strict=True
-        ):
-            made_pattern.add(label, picture)
-            real_pattern.add(label, photo)
-        if judge is not None:
-            tallies["made"].add(judge, made, batch)
-            tallies["real"].add(judge, batch.target.numpy(), batch)
+        generated.add(labels, images)
+        real.add(labels, photos)
         if published is not None:
-            published.add(made, batch.target.numpy())
-    images = sum(map(len, distances))
-    if judge is not None and images < 2:
-        raise DatasetError("a judge compares two validation pairs or more with the training photos")
-    means = torch.cat(distances).mean(dim=0).tolist()
+            published.add(images, photos)
+    count = sum(map(len, distances))
+    if segmenter is not None and count < 2:
+        raise DatasetError("a Frechet distance needs two validation pairs or more; there is one")
+    l1, psnr, similarity = torch.cat(distances).mean(dim=0).tolist()
     scores = Scores(
-        images=images,
-        l1=means[0],
-        psnr_db=means[1],
-        ssim=means[2],
-        pattern=made_pattern.levels(),
-        pattern_real=real_pattern.levels(),
+        images=count,
+        l1=l1,
+        psnr_db=psnr,
+        ssim=similarity,
+        segmentation=generated.segmentation(),
+        segmentation_real=real.segmentation(),
+        frechet=generated.frechet(),
+        frechet_real=real.frechet(),
+        pattern=generated.pattern.levels(),
+        pattern_real=real.pattern.levels(),
+        lpips=None if published is None else published.lpips(),
+        fid=None if published is None else published.fid(),
     )
-    if judge is not None:
-        scores = replace(
-            scores,
-            fidelity=tallies["made"].fidelity(),
-            ceiling=tallies["real"].fidelity(),
-            frechet=tallies["made"].distance(judge),
-            frechet_floor=tallies["real"].distance(judge),
-        )
-    if published is not None:
-        scores = replace(scores, lpips=published.lpips(), fid=published.fid())
     return scores if clip is None else _with_flicker(scores, translate, clip)
 
 
 class _Tally:
-    """Collects what a judge says of one kind of images."""
+    """Collects what is measured of generated images and of real photos alike."""
 
-    def __init__(self) -> None:
+    def __init__(self, segmenter: Evaluator | None) -> None:
+        self._segmenter = segmenter
         self._confusion = torch.zeros(())
         self._features: list[torch.Tensor] = []
+        self.pattern = FixedPattern()
 
-    def add(self, judge: Segmenter, images: NDArray[np.uint8], batch: PairBatch) -> None:
-        self._confusion = self._confusion + judge.confusion(images, batch.source.numpy())
-        self._features.append(judge.features(images))
+    def add(self, labels: NDArray[np.uint8], images: NDArray[np.uint8]) -> None:
+        """Add inputs and their images, (N, H, W, 3) uint8 BGR each."""
+        for label, image in zip(labels, images, strict=True):
+            self.pattern.add(label, image)
+        if self._segmenter is not None:
+            self._confusion = self._confusion + self._segmenter.confusion(images, labels)
+            self._features.append(self._segmenter.features(images))
 
-    def fidelity(self) -> LabelFidelity:
-        return LabelFidelity.of(self._confusion)
+    def segmentation(self) -> SegmentationScore | None:
+        return None if self._segmenter is None else SegmentationScore.of(self._confusion)
 
-    def distance(self, judge: Segmenter) -> float:
-        return frechet_distance(FeatureStatistics.of(torch.cat(self._features)), judge.photos)
+    def frechet(self) -> float | None:
+        if self._segmenter is None:
+            return None
+        found = FeatureStatistics.of(torch.cat(self._features))
+        return frechet_distance(found, self._segmenter.photo_features)
 
 
 def _with_flicker(scores: Scores, translate: Translate, clip: Iterable[ClipFrame]) -> Scores:
-    made, real = Flicker(), Flicker()
+    generated, real = Flicker(), Flicker()
     for frame in clip:
-        made.add(frame.label, translate(frame.label[None])[0])
+        generated.add(frame.label, translate(frame.label[None])[0])
         if frame.photo is not None:
             real.add(frame.label, frame.photo)
-    if made.levels() is None:
+    if generated.levels() is None:
         raise SourceError(
             "no two consecutive frames of the clip share a label pixel, so there is no flicker "
             "to measure; --clip takes a video, or a folder of label maps in the palette's colours"
         )
-    return replace(scores, flicker=made.levels(), flicker_real=real.levels())
+    return replace(scores, flicker=generated.levels(), flicker_real=real.levels())
 
 
-def torch_translate(checkpoint: Checkpoint, device: torch.device) -> Translate:
-    """Return the checkpoint's generator as it ships: eval mode, fp32, in batches of 8."""
-    generator = checkpoint.build_generator()
-    generator.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's
+def torch_translate(generator: nn.Module, device: torch.device) -> Translate:
+    """Return what a generator computes as it ships: eval mode, fp32, in batches of 8.
+
+    Args:
+        generator: (N, 3, H, W) to the same, in [-1, 1]; it is moved to ``device``.
+        device: where it runs.
+    """
+    generator.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch has no overload for both
 
     @torch.inference_mode()
     def translate(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        made = []
+        images = []
         for part in torch.split(torch.from_numpy(frames), BATCH):
             signal = to_signal(part.to(device)).contiguous(memory_format=torch.channels_last)
-            made.append(to_pixels(generator(signal)).cpu())
-        return np.asarray(torch.cat(made).numpy(), np.uint8)
+            images.append(to_pixels(generator(signal)).cpu())
+        return np.asarray(torch.cat(images).numpy(), np.uint8)
 
     return translate
 
 
-def validation_pairs(checkpoint: Checkpoint, data: Path | None = None) -> Iterator[PairBatch]:
-    """Yield the validation pairs of a checkpoint's data set, 8 at a time.
+def validation_pairs(
+    config: TrainConfig, contract: PixelContract, data: Path | None = None
+) -> Iterator[PairBatch]:
+    """Yield the validation pairs of a run's data set, 8 at a time.
 
     Args:
-        checkpoint: its settings name the data set and its contract fits the inputs.
-        data: where the data set lies now; None for where it lay when training.
+        config: the run's settings, which name the data set.
+        contract: preprocesses the inputs.
+        data: where the data set lies now; None for where it lay in training.
 
     Raises:
         DatasetError: the pairs are missing or broken.
     """
-    config = checkpoint.config
     if data is not None:
         config = replace(config, data=str(data))
-    return validation_batches(PairDataset(open_pairs(config).pairs.val, checkpoint.contract), BATCH)
+    return validation_batches(PairDataset(open_pairs(config).pairs.val, contract), BATCH)
 
 
 def clip_frames(
     labels: str, contract: PixelContract, photos: str | None = None
 ) -> Iterator[ClipFrame]:
-    """Read a clip, fitted to the contract.
+    """Read a clip, preprocessed for the generator.
 
     Args:
         labels: a video or a folder of label maps in the palette's colours.

@@ -1,4 +1,4 @@
-"""A small segmentation network that says what generated photos show, trained on real ones."""
+"""A small segmentation network, trained on real photos, that evaluates generated ones."""
 
 from __future__ import annotations
 

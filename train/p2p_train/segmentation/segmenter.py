@@ -1,4 +1,4 @@
-"""The judge as everybody uses it: photos in, classes or features out."""
+"""The segmenter: photos in, classes or features out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from p2p_runtime.errors import CheckpointError, ConfigError, ContractError
 from p2p_runtime.labels.palette import Palette
 from p2p_runtime.model.contract import PixelContract
 from p2p_train.metrics.frechet import FeatureStatistics
-from p2p_train.metrics.labels import IGNORED, LabelFidelity, confusion_matrix
+from p2p_train.metrics.labels import IGNORED, SegmentationScore, confusion_matrix
 from p2p_train.networks.pixels import to_signal
 from p2p_train.tensorfile import read_tensors, write_tensors
 from p2p_train.training.checkpoint import load_weights
@@ -25,11 +25,14 @@ from .network import SegmentationNet
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Segmenter", "label_ids", "void_classes"]
+__all__ = ["MAJORITY_PX", "Segmenter", "label_ids", "void_classes"]
 
-JUDGE_SCHEMA = 1
+SCHEMA = 2
+"""Version of the file's layout."""
+
 BATCH = 8
-VOTE_PX = 5
+MAJORITY_PX = 5
+"""Side of the majority filter that cleans label maps before scoring."""
 
 VOID_CLASSES = frozenset(
     {
@@ -38,34 +41,34 @@ VOID_CLASSES = frozenset(
         *("caravan", "trailer"),
     }
 )
-"""Classes that nobody is asked about: those that Cityscapes' own benchmark leaves out
-(``ignoreInEval`` in cityscapesScripts), so that scores mean what they do in papers."""
+"""Classes that are not scored: those that Cityscapes' own benchmark leaves out (``ignoreInEval`` in
+cityscapesScripts), so that scores mean the same as in papers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Segmenter:
-    """A network that finds the classes in a photo, and what it scores on real photos.
+    """A segmentation network, and how well it does on real photos.
 
     Attributes:
         network: in eval mode.
         width: the network's width.
-        classes: which class of the palette each channel of the network stands for.
-        contract: the size that photos are brought to, and the palette of the labels.
-        ceiling: its scores on real photos that it was not trained on.
-        photos: statistics of its features on the real training photos.
-        floor: Frechet distance between real photos of training and validation.
+        classes: class of the palette that each channel of the network stands for.
+        contract: the size that photos are resized to, and the palette of the labels.
+        photo_score: segmentation score of real photos that it was not trained on.
+        photo_features: statistics of its features on the real training photos.
+        photo_distance: Frechet distance between real photos of training and validation.
     """
 
     network: SegmentationNet
     width: int
     classes: tuple[int, ...]
     contract: PixelContract
-    ceiling: LabelFidelity
-    photos: FeatureStatistics
-    floor: float
+    photo_score: SegmentationScore
+    photo_features: FeatureStatistics
+    photo_distance: float
 
     def label_ids(self, labels: NDArray[np.uint8]) -> torch.Tensor:
-        """Return which class each pixel of label maps should show.
+        """Return the true class of each scored pixel of label maps.
 
         Args:
             labels: (N, h, w, 3) uint8 BGR, any size.
@@ -77,35 +80,35 @@ class Segmenter:
         return label_ids(labels, self.contract, self.classes)
 
     def check_labels(self, contract: PixelContract) -> None:
-        """Make sure that a colour means the same to the judge and to a generator.
+        """Make sure that colours mean the same to the segmenter and to a generator.
 
         Raises:
             ConfigError: their palettes differ.
         """
         if self.contract.palette != contract.palette:
-            mine, its = (
+            ours, theirs = (
                 f"palette {c.palette.name}" if c.palette else "pictures without a palette"
                 for c in (self.contract, contract)
             )
-            raise ConfigError(f"the judge was trained on {mine}, the generator's inputs are {its}")
+            raise ConfigError(
+                f"the segmenter was trained on {ours}, the generator's inputs are {theirs}"
+            )
 
-    def find_classes(self, images: NDArray[np.uint8]) -> torch.Tensor:
+    def classify(self, images: NDArray[np.uint8]) -> torch.Tensor:
         """Return the channel number of each pixel's class: (N, H / 2, W / 2) int64.
 
         Args:
-            images: photos or what should look like them, (N, h, w, 3) uint8 BGR, any size.
+            images: real or generated photos, (N, h, w, 3) uint8 BGR, any size.
         """
         return torch.cat([self.network(s).argmax(dim=1).cpu() for s in self._signals(images)])
 
     def features(self, images: NDArray[np.uint8]) -> torch.Tensor:
-        """Return (N, D) float32 features of images as for :meth:`find_classes`."""
+        """Return (N, D) float32 texture features of images as for :meth:`classify`."""
         return torch.cat([self.network.features(s).cpu() for s in self._signals(images)])
 
     def confusion(self, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> torch.Tensor:
         """Return the confusion matrix (rows true, columns found) of images and their labels."""
-        return confusion_matrix(
-            self.label_ids(labels), self.find_classes(images), len(self.classes)
-        )
+        return confusion_matrix(self.label_ids(labels), self.classify(images), len(self.classes))
 
     def _signals(self, images: NDArray[np.uint8]) -> Iterator[torch.Tensor]:
         device = next(self.network.parameters()).device
@@ -117,7 +120,7 @@ class Segmenter:
                 yield signal.contiguous(memory_format=torch.channels_last)
 
     def save(self, path: Path) -> None:
-        """Write the judge.
+        """Write the segmenter.
 
         Raises:
             OutputError: it cannot be written; what stood at ``path`` still does.
@@ -127,68 +130,70 @@ class Segmenter:
             "width": self.width,
             "classes": list(self.classes),
             "contract": self.contract.to_json(),
-            "ceiling": asdict(self.ceiling),
-            "photos": {"mean": self.photos.mean, "covariance": self.photos.covariance},
-            "floor": self.floor,
+            "photo_score": asdict(self.photo_score),
+            "photo_features": {
+                "mean": self.photo_features.mean,
+                "covariance": self.photo_features.covariance,
+            },
+            "photo_distance": self.photo_distance,
         }
-        write_tensors(path, content, schema=JUDGE_SCHEMA)
+        write_tensors(path, content, schema=SCHEMA)
 
     @classmethod
     def load(cls, path: Path, device: torch.device) -> Segmenter:
-        """Read a judge onto ``device``.
+        """Read a segmenter onto ``device``.
 
         Raises:
-            CheckpointError: it is missing, broken, altered, unsafe, or not a judge.
+            CheckpointError: it is missing, broken, altered, unsafe, or not a segmenter.
         """
-        content = read_tensors(path, schema=JUDGE_SCHEMA, what="judge")
+        content = read_tensors(path, schema=SCHEMA, what="segmenter")
         try:
             network = SegmentationNet(classes=len(content["classes"]), width=content["width"])
-            load_weights(network, content["network"], "judge")
-            network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            load_weights(network, content["network"], "segmenter")
+            network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch has no overload for both
             return cls(
                 network=network,
                 width=content["width"],
                 classes=tuple(content["classes"]),
                 contract=PixelContract.from_json(content["contract"]),
-                ceiling=LabelFidelity(**content["ceiling"]),
-                photos=FeatureStatistics(**content["photos"]),
-                floor=content["floor"],
+                photo_score=SegmentationScore(**content["photo_score"]),
+                photo_features=FeatureStatistics(**content["photo_features"]),
+                photo_distance=content["photo_distance"],
             )
         except (KeyError, TypeError, ContractError) as error:
-            raise CheckpointError(f"{path} is not a judge: {error}") from error
+            raise CheckpointError(f"{path} is not a segmenter: {error}") from error
 
 
 def label_ids(
     labels: NDArray[np.uint8], contract: PixelContract, classes: tuple[int, ...]
 ) -> torch.Tensor:
-    """Return the place in ``classes`` of each label pixel's class; see :meth:`Segmenter.label_ids`.
+    """Return the index in ``classes`` of each scored pixel; see :meth:`Segmenter.label_ids`.
 
-    The 5x5 px around a pixel vote on its class: label maps kept as JPEG are blurred, and colours
-    between two classes snap to a third that is not there. Void may win, classes that are not asked
-    about have no vote.
+    A pixel's class is the most frequent one of the 5x5 px around it: in label maps stored as JPEG,
+    colours between two classes can be nearest to a third. Void classes count and can be the most
+    frequent; other classes that are not scored do not count.
 
     Raises:
         ContractError: the contract has no palette.
     """
     if contract.palette is None:
-        raise ContractError("a judge needs label maps, and these inputs have no palette")
-    votes = classes + tuple(void_classes(contract.palette))
-    found = np.full(len(votes), IGNORED, np.uint8)
-    found[: len(classes)] = np.arange(len(classes))
-    place = np.full(256, len(votes), np.uint8)  # others have no vote
-    place[list(votes)] = np.arange(len(votes))
-    ballot = np.eye(len(votes) + 1, len(votes), dtype=np.float32)
+        raise ContractError("a segmenter needs label maps, and these inputs have no palette")
+    counted = classes + tuple(void_classes(contract.palette))
+    scored = np.full(len(counted), IGNORED, np.uint8)
+    scored[: len(classes)] = np.arange(len(classes))
+    column = np.full(256, len(counted), np.uint8)  # the last row of one_hot is all zeros
+    column[list(counted)] = np.arange(len(counted))
+    one_hot = np.eye(len(counted) + 1, len(counted), dtype=np.float32)
     ids = []
     for label in labels:
-        cast = ballot[
-            place[contract.palette.to_ids(contract.preprocess(label, repair_labels=False))]
-        ]  # (H, W, C)
-        counts = cv2.blur(cast, (VOTE_PX, VOTE_PX), borderType=cv2.BORDER_REPLICATE)
-        counts = counts.reshape(cast.shape)[::2, ::2]  # OpenCV drops a single channel's axis
-        ids.append(np.where(counts.any(axis=2), found[counts.argmax(axis=2)], IGNORED))
+        found = contract.palette.to_ids(contract.preprocess(label, repair_labels=False))  # (H, W)
+        maps = one_hot[column[found]]  # (H, W, C)
+        counts = cv2.blur(maps, (MAJORITY_PX, MAJORITY_PX), borderType=cv2.BORDER_REPLICATE)
+        counts = counts.reshape(maps.shape)[::2, ::2]  # OpenCV drops a single channel's axis
+        ids.append(np.where(counts.any(axis=2), scored[counts.argmax(axis=2)], IGNORED))
     return torch.from_numpy(np.stack(ids))
 
 
 def void_classes(palette: Palette) -> list[int]:
-    """Return which classes, as indices of the palette, are among :data:`VOID_CLASSES`."""
+    """Return the palette indices of the classes among :data:`VOID_CLASSES`."""
     return [index for index, name in enumerate(palette.classes) if name in VOID_CLASSES]

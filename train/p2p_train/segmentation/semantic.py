@@ -29,7 +29,7 @@ from p2p_train.tensorfile import digest
 
 from . import Segmenter
 from .network import TEXTURE_STAGES
-from .segmenter import VOTE_PX, void_classes
+from .segmenter import MAJORITY_PX, void_classes
 
 __all__ = ["SemanticLoss", "load_semantic_loss"]
 
@@ -55,7 +55,7 @@ class SemanticLoss:
     def look(self, image: torch.Tensor, stages: int | None = None) -> list[torch.Tensor]:
         """Return what the judge's stages, or its first ones, see in (N, 3, H, W) in [-1, 1]."""
         with autocast(self.precision, image.device):
-            return self.judge.network.maps(image, stages)
+            return self.judge.network.feature_maps(image, stages)
 
     def style_loss(self, seen: list[torch.Tensor], photo: torch.Tensor) -> torch.Tensor:
         """Return how far the style that was seen is from a photo's; see :func:`.style_distance`.
@@ -76,7 +76,7 @@ class SemanticLoss:
             source: the label maps they were made of, (N, 3, H, W) RGB in [-1, 1].
         """
         with autocast(self.precision, source.device):
-            logits = self.judge.network.read(seen)  # (N, classes, H / 2, W / 2)
+            logits = self.judge.network.classify(seen)  # (N, classes, H / 2, W / 2)
         wanted = self.wanted(source)
         lost = functional.cross_entropy(
             logits.float(), wanted, ignore_index=IGNORED, reduction="sum"
@@ -98,8 +98,8 @@ class SemanticLoss:
         votes = (*self.judge.classes, *void_classes(palette))
         ids = _class_ids(source, palette)
         ballot = torch.stack([ids == c for c in votes], dim=1).float()  # (N, votes, H, W)
-        padded = functional.pad(ballot, (VOTE_PX // 2,) * 4, mode="replicate")
-        counts = functional.avg_pool2d(padded, VOTE_PX, stride=2, divisor_override=1)
+        padded = functional.pad(ballot, (MAJORITY_PX // 2,) * 4, mode="replicate")
+        counts = functional.avg_pool2d(padded, MAJORITY_PX, stride=2, divisor_override=1)
         most, winner = counts.max(dim=1)
         asked = (most > 0) & (winner < len(self.judge.classes))
         return torch.where(asked, winner, IGNORED)

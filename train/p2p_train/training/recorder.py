@@ -113,13 +113,13 @@ class Recorder:
             update_bn(average, (to_signal(one.to(device).source) for one in batches))
 
     def _fidelity(self, quality: Quality) -> dict[str, float]:
-        if self._judge is None or quality.fidelity is None:
+        if self._judge is None or quality.segmentation is None:
             return {}
         return {
-            "val_pixel_accuracy": quality.fidelity.pixel_accuracy,
-            "val_class_accuracy": quality.fidelity.class_accuracy,
-            "val_mean_iou": quality.fidelity.mean_iou,
-            "ceiling_mean_iou": self._judge.ceiling.mean_iou,
+            "val_pixel_accuracy": quality.segmentation.pixel_accuracy,
+            "val_class_accuracy": quality.segmentation.class_accuracy,
+            "val_mean_iou": quality.segmentation.mean_iou,
+            "ceiling_mean_iou": self._judge.photo_score.mean_iou,
         }
 
     def save(self) -> None:
