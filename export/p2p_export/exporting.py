@@ -19,7 +19,8 @@ from p2p_runtime import __version__
 from p2p_runtime.errors import BundleError, DeviceUnavailableError, EngineBuildError
 from p2p_runtime.files import check_writable_folder, sha256_of_file, write_json
 from p2p_runtime.model.bundle import ModelBundle
-from p2p_train.training.checkpoint import Checkpoint, load_weights, make_generator
+from p2p_train.tensorfile import load_weights
+from p2p_train.training.checkpoint import Checkpoint, make_generator
 
 from .fidelity import check_labels
 from .frames import read_inputs, top_up

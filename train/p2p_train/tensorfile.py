@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from p2p_runtime.errors import CheckpointError
 from p2p_runtime.files import atomic_file
 
-__all__ = ["digest", "load_tensors", "read_tensors", "write_tensors"]
+__all__ = ["digest", "load_tensors", "load_weights", "read_tensors", "write_tensors"]
 
 
 def write_tensors(
@@ -96,6 +97,27 @@ def load_tensors(path: Path, what: str) -> Any:
     except (OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path} cannot be read as a {what}: {reason}") from error
+
+
+def load_weights(module: nn.Module, state: dict[str, Any], what: str) -> None:
+    """Load a state dict, strictly.
+
+    Raises:
+        CheckpointError: names or shapes differ; the message lists the first differences.
+    """
+    own = module.state_dict()
+    differences = [f"{key} is missing" for key in own if key not in state]
+    differences += [f"{key} is unknown" for key in state if key not in own]
+    differences += [
+        f"{key} has shape {tuple(state[key].shape)}, not {tuple(value.shape)}"
+        for key, value in own.items()
+        if key in state and state[key].shape != value.shape
+    ]
+    if differences:
+        shown = "; ".join(differences[:3])
+        more = f"; and {len(differences) - 3} more" if len(differences) > 3 else ""
+        raise CheckpointError(f"the {what} does not fit the checkpoint: {shown}{more}")
+    module.load_state_dict(state)
 
 
 def _keep_previous(path: Path) -> None:

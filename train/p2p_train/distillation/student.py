@@ -17,7 +17,7 @@ from p2p_train.losses.image_losses import (
     style_distance,
     total_variation,
 )
-from p2p_train.training.checkpoint import load_weights
+from p2p_train.tensorfile import load_weights
 
 if TYPE_CHECKING:
     from p2p_train.networks.generator import UNetGenerator

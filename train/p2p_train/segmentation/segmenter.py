@@ -17,8 +17,7 @@ from p2p_runtime.model.contract import PixelContract
 from p2p_train.metrics.frechet import FeatureStatistics
 from p2p_train.metrics.labels import IGNORED, SegmentationScore, confusion_matrix
 from p2p_train.networks.pixels import to_signal
-from p2p_train.tensorfile import read_tensors, write_tensors
-from p2p_train.training.checkpoint import load_weights
+from p2p_train.tensorfile import load_weights, read_tensors, write_tensors
 
 from .network import SegmentationNet
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from p2p_runtime.errors import CheckpointError, ConfigError, ContractError
 from p2p_runtime.model.contract import PixelContract
@@ -18,13 +17,12 @@ from p2p_train.config import TrainConfig
 from p2p_train.networks.discriminators import PatchDiscriminator
 from p2p_train.networks.generator import UNetGenerator
 from p2p_train.networks.macs import unet_macs
-from p2p_train.tensorfile import read_tensors, write_tensors
+from p2p_train.tensorfile import load_weights, read_tensors, write_tensors
 
 __all__ = [
     "Checkpoint",
     "find_checkpoint",
     "generator_in_words",
-    "load_weights",
     "make_discriminator",
     "make_generator",
 ]
@@ -162,24 +160,3 @@ def generator_in_words(config: TrainConfig) -> str:
 def make_discriminator(config: TrainConfig) -> PatchDiscriminator:
     """Build the discriminator that ``config`` describes, with fresh weights."""
     return PatchDiscriminator(ndf=config.ndf, norm=config.norm, spectral=config.spectral_norm)
-
-
-def load_weights(module: nn.Module, state: State, what: str) -> None:
-    """Load a state dict, strictly.
-
-    Raises:
-        CheckpointError: names or shapes differ; the message lists the first differences.
-    """
-    own = module.state_dict()
-    differences = [f"{key} is missing" for key in own if key not in state]
-    differences += [f"{key} is unknown" for key in state if key not in own]
-    differences += [
-        f"{key} has shape {tuple(state[key].shape)}, not {tuple(value.shape)}"
-        for key, value in own.items()
-        if key in state and state[key].shape != value.shape
-    ]
-    if differences:
-        shown = "; ".join(differences[:3])
-        more = f"; and {len(differences) - 3} more" if len(differences) > 3 else ""
-        raise CheckpointError(f"the {what} does not fit the checkpoint: {shown}{more}")
-    module.load_state_dict(state)

@@ -19,8 +19,9 @@ from p2p_train.networks.discriminators import PatchDiscriminator
 from p2p_train.networks.generator import UNetGenerator
 from p2p_train.networks.norms import batch_norms
 from p2p_train.segmentation.semantic import SemanticLoss
+from p2p_train.tensorfile import load_weights
 
-from .checkpoint import Checkpoint, load_weights, make_discriminator, make_generator
+from .checkpoint import Checkpoint, make_discriminator, make_generator
 from .distributed import Distributed
 from .optimizer import ModelOptimizer
 
