@@ -18,9 +18,12 @@ SMALLER = {
     "p2p-train segmenter": ["--epochs", "1", "--size", "64"],
     "p2p-train --data photos --recipe": ["--max-steps", "4", "--ngf", "8", "--ndf", "8"],
     "p2p-run": ["--max-frames", "5"],
-    "p2p-bench": ["--frames", "2", "--threads", "1"],
+    "p2p-bench": ["--frames", "2", "--threads", "1", "--backends", "fp32,int8"],
 }
 """What a command gets besides what stands in the tutorial; the later of two flags wins."""
+
+FEWER = (("pairs=20", "pairs=4"), ("frames=60", "frames=6"))
+"""What the tutorial draws, and how little of it the test draws."""
 
 SETUP = ("python3 -m venv", ". .venv", "pip install")
 """The environment of the tests is there already."""
@@ -46,6 +49,8 @@ def hour(tmp_path_factory: pytest.TempPathFactory, command: Callable) -> Path:
     folder = tmp_path_factory.mktemp("hour")
     text = TUTORIAL.read_text(encoding="utf-8")
     for name, code in written_files(text).items():
+        for many, few in FEWER:
+            code = code.replace(many, few)
         (folder / name).write_text(code, encoding="utf-8")
     for line in typed_lines(text):
         extra = next((more for start, more in SMALLER.items() if line.startswith(start)), [])
@@ -63,12 +68,11 @@ def hour(tmp_path_factory: pytest.TempPathFactory, command: Callable) -> Path:
         "runs/photos-1/export/model-int8.onnx",
         "run.json",
         "bench.png",
-        "scoring.pt",
     ],
 )
 def test_the_tutorial_makes_what_it_names(hour: Path, made: str):
     """Every file that the text tells people to open is there."""
-    assert f"`{Path(made).name}`" in TUTORIAL.read_text(encoding="utf-8") or "/" in made
+    assert Path(made).name in TUTORIAL.read_text(encoding="utf-8")
     assert (hour / made).stat().st_size > 0
 
 
