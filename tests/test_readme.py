@@ -21,7 +21,7 @@ COMMANDS = {
     "p2p-bench": "p2p_bench.cli",
 }
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
-MODULE = re.compile(r"python -m ((?:p2p_|experiments)[\w.]*)")
+MODULE = re.compile(r"python -m ((?:p2p_|experiments)[a-z_.]*)(?![A-Z])")
 NO_FLAGS_OF_OURS = {"--group", "--nproc-per-node", "--eval"}
 """Flags of pip, torchrun and other projects that the guides name."""
 
