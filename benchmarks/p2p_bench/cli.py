@@ -1,4 +1,4 @@
-"""``p2p-bench``: flags in, one table out."""
+"""The command ``p2p-bench``."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Examples:
   p2p-bench                               newest export under runs/, against its checkpoint
   p2p-bench --model runs/city-1/export --threads 2 --inputs seg.mp4
   p2p-bench --backends eager,fp32,int8 --frames 200
-  p2p-bench --inputs seg.mp4 --judge judge.pt --json bench.json --plot bench.png
+  p2p-bench --inputs seg.mp4 --segmenter segmenter.pt --json bench.json --plot bench.png
 
 \b
-Every backend gets the same frames in host memory and gives images back there.
-Each has a process of its own; they take turns, and whoever waits is stopped.
-What cannot run here gets a line that says why.
+Every backend takes the same frames from host memory and returns images there.
+Each runs in a process of its own, stopped while another one is timed.
+A backend that cannot run here gets a line that says why.
 """
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -42,17 +42,17 @@ _log = logging.getLogger(__name__)
     "--checkpoint",
     metavar="RUN|FILE.pt",
     type=_PATH,
-    help="What torch runs.  [default: the one in the bundles' run]",
+    help="Checkpoint that torch runs.  [default: the one in the bundles' run]",
 )
 @click.option(
     "--backends",
     metavar="NAME,...",
-    help="Which rows: eager,int8,... or which not: -torch-fp16,...  [default: all]",
+    help="Backends to measure (eager,int8,...) or to leave out (-torch-fp16,...).  [default: all]",
 )
 @click.option(
     "--inputs",
     metavar="VIDEO|FOLDER",
-    help="Label maps to translate.  [default: those in the checkpoint, else drawn ones]",
+    help="Label maps to translate.  [default: those in the checkpoint, otherwise drawn ones]",
 )
 @click.option(
     "--frames",
@@ -60,7 +60,7 @@ _log = logging.getLogger(__name__)
     type=click.IntRange(min=1),
     default=50,
     show_default=True,
-    help="Timed calls a backend.",
+    help="Timed calls per backend.",
 )
 @click.option(
     "--batch",
@@ -68,7 +68,7 @@ _log = logging.getLogger(__name__)
     type=click.IntRange(1, 8),
     default=1,
     show_default=True,
-    help="Frames a call.",
+    help="Frames per call.",
 )
 @click.option(
     "--threads",
@@ -77,10 +77,10 @@ _log = logging.getLogger(__name__)
     help="CPU threads of each backend.  [default: all cores]",
 )
 @click.option(
-    "--judge",
+    "--segmenter",
     metavar="FILE.pt",
     type=_FILE,
-    help="From p2p-train judge: adds label fidelity.",
+    help="Segmenter of p2p-train segmenter; adds the segmentation score.",
 )
 @click.option(
     "--json", "json_file", metavar="FILE", type=_FILE, default="bench.json", show_default=True
@@ -90,17 +90,18 @@ _log = logging.getLogger(__name__)
 )
 @click.option("-v", "--verbose", is_flag=True, help="Log more.")
 def main(
-    *, verbose: bool, json_file: Path, plot_file: Path, backends: str | None, **flags: Any
+    *, verbose: bool, json_file: Path, plot_file: Path, backends: str | None, **options: Any
 ) -> None:
-    """Time a generator in torch, in every exported precision and in other runtimes."""
+    """Time a generator in torch, in every exported precision and in OpenVINO."""
     setup_logging(verbose)
     require_extra("onnxruntime", "cpu")
+    from .report import write_result
     from .run import BenchOptions, bench
 
     names = None if backends is None else tuple(name.strip() for name in backends.split(","))
-    report = bench(BenchOptions(names=names, **flags))
+    report = bench(BenchOptions(names=names, **options))
     click.echo(report.to_table())
-    report.save_json(json_file)
+    write_result(json_file, report.to_json())
     if importlib.util.find_spec("matplotlib") is None:
         _log.info('no chart: for one, type: pip install "pix2pix-edge[train]"')
         return

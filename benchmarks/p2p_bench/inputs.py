@@ -1,4 +1,4 @@
-"""The frames that every backend translates."""
+"""The label maps that every backend translates."""
 
 from __future__ import annotations
 
@@ -18,45 +18,46 @@ if TYPE_CHECKING:
 
     from p2p_runtime.model.contract import PixelContract
 
-    from .backends import Files
+    from .files import Files
 
-__all__ = ["bench_frames"]
+__all__ = ["bench_frames", "read_frames"]
 
 DRAWN = 16
+"""Maximum number of different drawn label maps."""
 
 
 def bench_frames(
     files: Files, spec: str | None, count: int, batch: int
 ) -> tuple[NDArray[np.uint8], str]:
-    """Return batches to time with, and a few words on where they come from.
+    """Return the batches of a benchmark, and a few words on where they come from.
 
     Args:
-        files: give the contract, and perhaps a checkpoint.
-        spec: a label video or a folder of label maps; None for the validation inputs that the
-            checkpoint carries, or, without torch to read them, drawn frames.
-        count: how many batches.
+        files: give the contract and perhaps a checkpoint.
+        spec: a label video or a folder of label maps; None for the validation inputs in the
+            checkpoint or, if there is no checkpoint or no torch to read it, drawn label maps.
+        count: number of batches.
         batch: frames in each.
 
     Returns:
         (count, batch, H, W, 3) uint8 BGR. Frames are repeated until there are enough.
 
     Raises:
-        SourceError: there are no frames.
+        SourceError: the frames cannot be read, or there are none.
     """
     if spec is not None:
         frames = _read(files.contract, spec, count * batch)
-        said = f"{len(frames)} given inputs"
+        words = f"{len(frames)} given inputs"
     elif files.checkpoint is not None and importlib.util.find_spec("torch"):
-        frames = _carried(files.checkpoint)
-        said = f"{len(frames)} validation inputs"
+        frames = _validation_inputs(files.checkpoint)
+        words = f"{len(frames)} validation inputs"
     else:
         frames = _drawn(files.contract, min(count * batch, DRAWN))
-        said = f"{len(frames)} drawn inputs"
+        words = f"{len(frames)} drawn inputs"
     numbers = np.arange(count * batch) % len(frames)
-    return frames[numbers].reshape(count, batch, *frames.shape[1:]), said
+    return frames[numbers].reshape(count, batch, *frames.shape[1:]), words
 
 
-def _carried(checkpoint: Path) -> NDArray[np.uint8]:
+def _validation_inputs(checkpoint: Path) -> NDArray[np.uint8]:
     from p2p_train.training.checkpoint import Checkpoint
 
     frames: NDArray[np.uint8] = Checkpoint.load(checkpoint).frames.numpy()
@@ -68,9 +69,19 @@ def _drawn(contract: PixelContract, count: int) -> NDArray[np.uint8]:
 
 
 def _read(contract: PixelContract, spec: str, most: int) -> NDArray[np.uint8]:
-    with contextlib.closing(open_source(spec)) as source:
-        frames = [contract.preprocess(frame.image) for frame in source]
-    if not frames:
-        raise SourceError(f"{spec} holds no frames")
+    frames = [contract.preprocess(frame) for frame in read_frames(spec)]
     chosen = np.linspace(0, len(frames) - 1, min(most, len(frames))).round().astype(int)
     return np.stack([frames[number] for number in chosen])
+
+
+def read_frames(spec: str | Path) -> list[NDArray[np.uint8]]:
+    """Return all frames of a video or a folder, (H, W, 3) uint8 BGR each.
+
+    Raises:
+        SourceError: they cannot be read, or there are none.
+    """
+    with contextlib.closing(open_source(str(spec))) as source:
+        frames = [frame.image.copy() for frame in source]
+    if not frames:
+        raise SourceError(f"{spec} holds no frames")
+    return frames

@@ -1,8 +1,9 @@
-"""``python -m p2p_bench.live``: how late is a frame when the source is faster than the model?
+"""``python -m p2p_bench.live``: measure latency when the source is faster.
 
-Real label frames are fed to ``p2p-run`` through a pipe, several times as fast as its engine, as a
-segmenter would. What arrives while a frame is in work is dropped, so a frame should be out before
-the engine could have made two. All that were sent are counted, and compared with the report.
+Label frames are written to ``p2p-run`` through a pipe, several times as fast as its engine, as a
+segmenter would. ``p2p-run`` drops the frames that arrive while one is being translated, so a frame
+should be written before the engine could have made two. All frames sent are counted and compared
+with the report.
 """
 
 from __future__ import annotations
@@ -36,20 +37,20 @@ LIVE_SCHEMA = 1
 WARM_UP = 5
 ENGINE_FRAMES = 40
 PIPE_SHARE, LARGEST_PIPE = 4, 1 << 20
-"""A pipe that holds a quarter of a frame, at most what Linux lets everybody ask for."""
+"""Capacity of the pipe: a fraction of a frame, at most what Linux grants without privileges."""
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LiveFigures:
-    """What became of a source that is faster than the model.
+    """The fate of the frames of a source that is faster than the model.
 
     Attributes:
-        engine_ms: median time of a frame in the bare engine, set up as for live sources.
-        sent_fps: frames a second that were offered.
-        sent: frames that were offered.
-        received, dropped, written: as ``p2p-run`` counted them.
+        engine_ms: median time of a frame in the engine alone, set up as for live sources.
+        sent_fps: frames sent a second.
+        sent: number of frames sent.
+        received, dropped, written: counts in the report of ``p2p-run``.
         p50_ms, p95_ms: from a frame's arrival in ``p2p-run`` until it is written.
     """
 
@@ -64,29 +65,29 @@ class LiveFigures:
 
     @property
     def p95_in_engine_frames(self) -> float:
-        """The 95th percentile of the latency, in times of the engine."""
+        """The 95th percentile of the latency divided by the engine's time."""
         return self.p95_ms / self.engine_ms
 
     @property
     def unaccounted(self) -> int:
-        """Frames that were offered, but neither dropped nor written."""
+        """Number of frames sent but neither dropped nor written."""
         return self.sent - self.dropped - self.written
 
 
 def measure_live(
     model: Path, frames: Sequence[NDArray[np.uint8]], *, speed: float, seconds: float, threads: int
 ) -> LiveFigures:
-    """Feed ``p2p-run`` with frames, ``speed`` times as fast as its engine alone.
+    """Send frames to ``p2p-run``, ``speed`` times as fast as its engine alone.
 
     Args:
         model: the bundle.
-        frames: (H, W, 3) uint8 BGR each, all of one size; they are sent again and again.
-        speed: frames offered in the time that the engine needs for one.
-        seconds: how long.
+        frames: (H, W, 3) uint8 BGR each, all of one size, sent in a loop.
+        speed: frames sent in the time that the engine needs for one.
+        seconds: duration.
         threads: CPU threads of the model.
 
     Raises:
-        P2PError: ``p2p-run`` did not end well.
+        P2PError: ``p2p-run`` failed.
     """
     engine_s = _engine_s(model, frames, threads)
     every_s = engine_s / speed
@@ -134,15 +135,15 @@ def _engine_s(model: Path, frames: Sequence[NDArray[np.uint8]], threads: int) ->
 def _feed(
     pipe: IO[bytes], frames: Sequence[NDArray[np.uint8]], every_s: float, seconds: float
 ) -> int:
-    """Write a frame whenever it is due; return how many were written."""
+    """Write a frame whenever it is due; return the number of frames written."""
     raw = [frame.tobytes() for frame in frames]
-    sent, begun_s = 0, 0.0
+    sent, start_s = 0, 0.0
     with contextlib.suppress(BrokenPipeError), pipe:  # the exit code tells why it broke
         fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, min(len(raw[0]) // PIPE_SHARE, LARGEST_PIPE))
         pipe.write(raw[0])
-        pipe.flush()  # returns when the model is loaded: what follows is paced
-        sent, begun_s = 1, time.perf_counter()
-        while (now_s := time.perf_counter() - begun_s) < seconds:
+        pipe.flush()  # returns when the model is loaded; from here on, frames are paced
+        sent, start_s = 1, time.perf_counter()
+        while (now_s := time.perf_counter() - start_s) < seconds:
             if now_s < sent * every_s:
                 time.sleep(sent * every_s - now_s)
             pipe.write(raw[sent % len(raw)])
@@ -158,8 +159,8 @@ def _feed(
     multiple=True,
     type=_FILE,
     required=True,
-    help="Label video whose frames are sent; once for each. A segmenter sends exact colours, as a "
-    "lossless video does.",
+    help="Label video whose frames are sent; may be repeated. A lossless video has exact "
+    "colours, as a segmenter's output does.",
 )
 @click.option("--model", "models", multiple=True, type=_FILE, required=True, help="Bundles.")
 @click.option("--speed", metavar="X", type=click.FloatRange(min=0.1), default=3, show_default=True)
@@ -174,14 +175,14 @@ def main(
     threads: int,
     output: Path | None,
 ) -> None:
-    """Say how late frames are, and how many are dropped, when the source outruns the model."""
+    """Measure latency and dropped frames of a source that is faster than the model."""
     setup_logging()
-    from p2p_runtime.files import write_json
-
+    from .inputs import read_frames
     from .machine import describe_machine
+    from .report import write_result
 
     machine = describe_machine(threads)
-    frames = {video: _frames(video) for video in videos}
+    frames = {video: read_frames(video) for video in videos}
     rows: dict[str, Any] = {}
     for video, model in itertools.product(videos, models):
         figures = measure_live(model, frames[video], speed=speed, seconds=seconds, threads=threads)
@@ -199,15 +200,7 @@ def main(
         )
     if output is not None:
         document = {"schema": LIVE_SCHEMA, "machine": machine, "speed": speed, "models": rows}
-        write_json(output, document)
-
-
-def _frames(video: Path) -> list[NDArray[np.uint8]]:
-    """Return a video's frames, (H, W, 3) uint8 BGR each."""
-    from p2p_runtime.video.sources import open_source
-
-    with contextlib.closing(open_source(str(video))) as source:
-        return [frame.image.copy() for frame in source]
+        write_result(output, document)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the figures were measured on, without naming the machine or its user."""
+"""Describe the machine that figures were measured on, without naming it or its user."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ __all__ = ["describe_machine"]
 
 PACKAGES = (
     *("pix2pix-edge", "numpy", "onnxruntime", "onnxruntime-gpu", "opencv-python", "torch"),
-    *("openvino", "ncnn", "tensorrt-cu13"),
+    *("openvino", "tensorrt-cu13"),
 )
-TELLING_FLAGS = (
+CPU_FLAGS = (
     *("avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "avx512_fp16"),
     *("amx_bf16", "amx_int8", "asimd", "asimddp", "i8mm", "bf16", "sve"),
 )
-"""What decides how fast a CPU multiplies; the rest of the list helps nobody."""
+"""CPU flags that decide how fast a CPU multiplies."""
 
 GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 
 
 def describe_machine(threads: int | None) -> dict[str, Any]:
-    """Say what the figures were measured on.
+    """Return CPU, flags, cores, threads, load, system, package versions and commit as plain JSON.
 
     Args:
-        threads: CPU threads that were asked for; None for all cores.
+        threads: CPU threads in use; None for all cores.
     """
     cpuinfo = _cpuinfo()
     return {
         "cpu": cpuinfo.get("model name") or platform.processor() or platform.machine(),
-        "flags": _telling(cpuinfo.get("flags") or cpuinfo.get("Features") or ""),
+        "flags": _relevant(cpuinfo.get("flags") or cpuinfo.get("Features") or ""),
         "cores": os.cpu_count(),
         "threads": threads or os.cpu_count(),
         "governor": _governor(),
@@ -56,8 +56,8 @@ def _cpuinfo() -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in lines}
 
 
-def _telling(flags: str) -> list[str]:
-    return [flag for flag in TELLING_FLAGS if flag in flags.split()]
+def _relevant(flags: str) -> list[str]:
+    return [flag for flag in CPU_FLAGS if flag in flags.split()]
 
 
 def _governor() -> str:
@@ -83,5 +83,5 @@ def _versions(packages: Sequence[str]) -> dict[str, str]:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
-            continue  # not installed, so it took no part
+            continue  # not installed
     return found

@@ -1,10 +1,10 @@
-"""Time backends side by side: interleaved rounds, so that a busy minute hits all alike."""
+"""Time backends in interleaved rounds, so that load on the machine affects all of them alike."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
@@ -13,36 +13,39 @@ if TYPE_CHECKING:
 
     from .process import Round
 
-__all__ = ["Latency", "Runner", "agreement_db", "measure"]
+__all__ = ["ROUNDS", "WARM_UP", "Latency", "Runner", "agreement_db", "measure", "rotate"]
+
+T = TypeVar("T")
 
 ROUNDS = 5
+"""Number of rounds."""
 WARM_UP = 2
-"""Untimed frames before each turn: caches and threads are as the backend before left them."""
+"""Untimed batches before each round, which refill the caches that other backends used."""
 
 
 class Runner(Protocol):
-    """Who takes turns."""
+    """A backend that can be timed."""
 
     @property
     def name(self) -> str: ...  # noqa: D102
 
-    def take_turn(self, numbers: Sequence[int], warm_up: int) -> Round:
-        """Translate the batches of these numbers, after some untimed ones."""
+    def run_round(self, numbers: Sequence[int], warm_up: int) -> Round:
+        """Translate the batches of these numbers after ``warm_up`` untimed ones."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Latency:
-    """What one backend took for a batch, from host memory to host memory. Nothing is trimmed.
+    """The time of a backend for a batch, from host memory to host memory. Nothing is trimmed.
 
     Attributes:
-        name: the backend's.
-        frames: how many were timed.
+        name: the backend's name.
+        frames: number of timed batches.
         median_ms, p90_ms, p99_ms, fastest_ms: of the latencies in milliseconds.
-        cpu_ms: CPU time of a frame, all threads together.
-        speedup: median, over the frames, of the reference's latency over this one's for the same
-            frame in the same round.
-        slowest_round, fastest_round: least and greatest such ratio of a round's medians.
+        cpu_ms: CPU time of a batch, summed over all threads.
+        speedup: median over the batches of the reference's latency divided by this backend's, for
+            the same batch in the same round.
+        slowest_round, fastest_round: least and greatest ratio of the medians of a round.
     """
 
     name: str
@@ -58,37 +61,44 @@ class Latency:
 
     @property
     def frames_per_s(self) -> float:
-        """One over the median."""
+        """Batches a second at the median latency."""
         return 1e3 / self.median_ms
 
 
 def measure(runners: Sequence[Runner], frames: int, *, rounds: int = ROUNDS) -> list[Latency]:
-    """Time every runner on every frame.
+    """Time every runner on every batch.
 
-    Each round takes its share of the frames through all runners, and every round another runner
-    goes first.
+    Each round takes a share of the batches through all runners, starting with another runner.
 
     Args:
-        runners: the first is the reference.
-        frames: how many; runners know them by number.
-        rounds: how often the runners take turns.
+        runners: the backends; the first is the reference.
+        frames: number of batches, which the runners know by number.
+        rounds: number of rounds.
     """
-    turns: dict[str, list[Round]] = {runner.name: [] for runner in runners}
+    measured: dict[str, list[Round]] = {runner.name: [] for runner in runners}
     rounds = min(rounds, frames)
     for number in range(rounds):
-        first = number % len(runners)
-        for runner in [*runners[first:], *runners[:first]]:
-            turns[runner.name].append(runner.take_turn(range(number, frames, rounds), WARM_UP))
-    reference = turns[runners[0].name]
-    return [_latency(runner.name, turns[runner.name], reference) for runner in runners]
+        for runner in rotate(runners, number):
+            measured[runner.name].append(runner.run_round(range(number, frames, rounds), WARM_UP))
+    reference = measured[runners[0].name]
+    return [_latency(runner.name, measured[runner.name], reference) for runner in runners]
+
+
+def rotate(items: Sequence[T], number: int) -> list[T]:
+    """Return the items of a round in an order that starts with another one in every round."""
+    first = number % len(items)
+    return [*items[first:], *items[:first]]
 
 
 def agreement_db(images: NDArray[np.uint8], expected: NDArray[np.uint8]) -> float:
-    """Return the mean over frames of the PSNR to what was expected; inf when all are equal.
+    """Return the PSNR in dB of images to expected ones, averaged over the images.
 
     Args:
-        images, expected: (N, H, W, 3) uint8 BGR. A frame without any difference counts as if one
-            value in it were off by one.
+        images, expected: (N, H, W, 3) uint8 BGR. An image without any difference counts as if one
+            of its values were off by one.
+
+    Returns:
+        The mean PSNR; inf if all images are equal.
     """
     difference = images.astype(np.float64) - expected.astype(np.float64)
     squares = (difference**2).mean(axis=(1, 2, 3))  # (N,)
@@ -98,13 +108,13 @@ def agreement_db(images: NDArray[np.uint8], expected: NDArray[np.uint8]) -> floa
     return float((10 * np.log10(255.0**2 / np.maximum(squares, least))).mean())
 
 
-def _latency(name: str, turns: list[Round], reference: list[Round]) -> Latency:
-    rounds = [np.array(turn.latencies_ms) for turn in turns]
-    references = [np.array(turn.latencies_ms) for turn in reference]
+def _latency(name: str, own: list[Round], reference: list[Round]) -> Latency:
+    rounds = [np.array(one.latencies_ms) for one in own]
+    references = [np.array(one.latencies_ms) for one in reference]
     latencies_ms = np.concatenate(rounds)
     by_round = [
-        float(np.median(other) / np.median(own))
-        for own, other in zip(rounds, references, strict=True)
+        float(np.median(other) / np.median(mine))
+        for mine, other in zip(rounds, references, strict=True)
     ]
     return Latency(
         name=name,
@@ -113,7 +123,7 @@ def _latency(name: str, turns: list[Round], reference: list[Round]) -> Latency:
         p90_ms=float(np.percentile(latencies_ms, 90)),
         p99_ms=float(np.percentile(latencies_ms, 99)),
         fastest_ms=float(latencies_ms.min()),
-        cpu_ms=sum(turn.cpu_ms for turn in turns) / len(latencies_ms),
+        cpu_ms=sum(one.cpu_ms for one in own) / len(latencies_ms),
         speedup=float(np.median(np.concatenate(references) / latencies_ms)),
         slowest_round=min(by_round),
         fastest_round=max(by_round),

@@ -1,11 +1,11 @@
-"""``python -m p2p_bench.pipeline``: what `p2p-run` adds to the engine, stage by stage.
+"""``python -m p2p_bench.pipeline``: measure what ``p2p-run`` adds to the engine, stage by stage.
 
-The same frames of one video go through the bare engine (fitted frames from memory, one after the
-other, all threads), through the bare engine in lanes (as many at a time as `p2p-run` takes), and
-through the whole of `p2p-run`, into nothing and into an H.264 file. All take turns.
+The same frames run through the engine alone (preprocessed frames from memory, one after the other,
+on all threads), through the engine in workers (as many at a time as ``p2p-run`` has), and through
+the whole of ``p2p-run``, with and without an H.264 file. Rounds are interleaved.
 
-CPU time outside the engine is that of the process, without what the lanes' own clocks say that they
-spent inside it.
+CPU time outside the engine is the CPU time of the process minus the time that the workers' thread
+clocks show inside the engine.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,9 +35,18 @@ if TYPE_CHECKING:
     from p2p_runtime.translate.translator import Translator
     from p2p_runtime.video.frames import FrameSink
 
-__all__ = ["PipelineFigures", "main", "measure_pipeline"]
+__all__ = [
+    "PipelineFigures",
+    "PipelineRound",
+    "TimedEngine",
+    "main",
+    "measure_pipeline",
+    "overhead_table",
+    "stages_table",
+    "summarise",
+]
 
-PIPELINE_SCHEMA = 1
+PIPELINE_SCHEMA = 2
 SINKS = ("null", "mp4")
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -45,79 +54,87 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PipelineFigures:
-    """What `p2p-run` costs around one model. Times are medians over the rounds.
+    """The cost of ``p2p-run`` around one model. Times are medians over the rounds.
 
     Attributes:
         model: its name.
-        frames: frames of the video, all translated in every round.
-        lanes: frames at the same time in `p2p-run` and in ``engine_lanes_ms``.
-        engine_ms: wall time a frame of the bare engine, frame after frame on all threads.
-        engine_lanes_ms: wall time a frame of the bare engine in lanes.
-        run_ms: wall time a frame of the whole, by sink.
-        share: the bare engine's time over the whole's, by sink; the median of the rounds' ratios.
-        share_lanes: the same for the bare engine in lanes.
-        outside_cpu_ms: CPU time a frame of the whole without what its lanes spent inside the
-            engine, by sink; none where a lane has several threads, whose time no clock tells apart.
+        frames: number of frames in the video, all translated in every round.
+        workers: number of frames translated at the same time.
+        engine_ms: wall time per frame of the engine alone, frame after frame on all threads.
+        engine_workers_ms: wall time per frame of the engine in workers.
+        run_ms: wall time per frame of ``p2p-run``, by sink.
+        share: time of the engine alone divided by that of ``p2p-run``, by sink; the median of the
+            ratios of the rounds.
+        share_workers: the same for the engine in workers.
+        outside_cpu_ms: CPU time per frame of ``p2p-run`` outside the engine, by sink; empty if a
+            worker has several threads, which no clock tells apart.
         stages: p50 and p95 in milliseconds of each stage of the last round, by sink.
-        unaccounted: share (0-1) of the mean latency that the stages leave out, by sink.
+        unaccounted: share (0-1) of the mean latency that is in no stage, by sink.
     """
 
     model: str
     frames: int
-    lanes: int
+    workers: int
     engine_ms: float
-    engine_lanes_ms: float
+    engine_workers_ms: float
     run_ms: dict[str, float]
     share: dict[str, float]
-    share_lanes: dict[str, float]
+    share_workers: dict[str, float]
     outside_cpu_ms: dict[str, float]
     stages: dict[str, dict[str, dict[str, float]]]
     unaccounted: dict[str, float]
 
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values, rounded."""
-        return {name: _rounded(getattr(self, name)) for name in self.__dataclass_fields__}
 
-    def to_markdown(self) -> str:
-        """Return a table of the whole and one of the stages."""
-        lines = [
-            f"### {self.model}",
-            "",
-            f"{self.frames} frames a round; bare engine {self.engine_ms:.2f} ms a frame, in "
-            f"{self.lanes} lanes {self.engine_lanes_ms:.2f} ms.",
-            "",
-            "| into | a frame | bare engine / whole | in lanes / whole | CPU outside the engine "
-            "| stages leave out |",
-            "|---|---|---|---|---|---|",
+def stages_table(models: Sequence[Mapping[str, Any]]) -> str:
+    """Return p50 and p95 of each stage as Markdown, with the engine alone beside them."""
+    from .report import markdown_table
+
+    rows = [
+        [
+            model["model"],
+            sink,
+            f"{model['engine_ms']:.1f}",
+            *(f"{stage['p50_ms']:.1f} / {stage['p95_ms']:.1f}" for stage in stages.values()),
         ]
-        lines += [
-            f"| {sink} | {self.run_ms[sink]:.2f} ms | {self.share[sink]:.2f} "
-            f"| {self.share_lanes[sink]:.2f} | {_or_dash(self.outside_cpu_ms.get(sink))} "
-            f"| {self.unaccounted[sink]:.1%} |"
-            for sink in self.run_ms
+        for model in models
+        for sink, stages in model["stages"].items()
+    ]
+    names = next(iter(models[0]["stages"].values()))
+    return markdown_table(["model", "into", "engine alone", *names], rows)
+
+
+def overhead_table(models: Sequence[Mapping[str, Any]]) -> str:
+    """Return the time of ``p2p-run`` beside the engine's as Markdown, a row per model and sink."""
+    from .report import markdown_table
+
+    titles = ["model", "into", "p2p-run, per frame", "engine alone / p2p-run"]
+    titles += ["engine in workers / p2p-run", "CPU time outside the engine", "latency in no stage"]
+    rows = [
+        [
+            model["model"],
+            sink,
+            f"{model['run_ms'][sink]:.2f} ms",
+            f"{model['share'][sink]:.2f}",
+            f"{model['share_workers'][sink]:.2f}",
+            f"{model['outside_cpu_ms'][sink]:.2f} ms" if model["outside_cpu_ms"] else "-",
+            f"{model['unaccounted'][sink]:.1%}",
         ]
-        lines += ["", "| stage | " + " | ".join(f"{sink} p50 / p95 ms" for sink in self.stages)]
-        lines[-1] += " |"
-        lines.append("|---|" + "---|" * len(self.stages))
-        for stage in next(iter(self.stages.values())):
-            cells = [
-                f"{rows[stage]['p50_ms']:.2f} / {rows[stage]['p95_ms']:.2f}"
-                for rows in self.stages.values()
-            ]
-            lines.append(f"| {stage} | " + " | ".join(cells) + " |")
-        return "\n".join(lines) + "\n"
+        for model in models
+        for sink in model["run_ms"]
+    ]
+    return markdown_table(titles, rows)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Round:
-    """Seconds of each party in one round: wall time, and CPU time outside the engine."""
+class PipelineRound:
+    """Seconds of each run in one round: wall time, and CPU time outside the engine."""
 
     wall_s: dict[str, float]
     outside_s: dict[str, float]
 
 
-class _Clocked:
-    """An engine whose callers' CPU time inside it is added up, thread by thread."""
+class TimedEngine:
+    """An engine that sums up the CPU time of the threads that call it."""
 
     def __init__(self, engine: Engine) -> None:
         self.device = engine.device
@@ -126,10 +143,11 @@ class _Clocked:
 
     @property
     def cpu_s(self) -> float:
-        """Seconds so far."""
+        """CPU time inside the engine so far, in seconds."""
         return sum(self._cpu_s.values())
 
     def infer(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Translate (N, H, W, 3) uint8 BGR into the same shape and type."""
         start_s = time.thread_time()
         images = self._engine.infer(frames)
         thread = threading.get_ident()
@@ -137,19 +155,20 @@ class _Clocked:
         return images
 
     def close(self) -> None:
+        """Close the engine."""
         self._engine.close()
 
 
 def measure_pipeline(
     model: Path, video: Path, *, threads: int, rounds: int, folder: Path
 ) -> PipelineFigures:
-    """Time a model's bare engine and the whole of `p2p-run` on a video.
+    """Time a model's engine and the whole of ``p2p-run`` on a video.
 
     Args:
         model: the bundle.
         video: the label video.
         threads: CPU threads in all.
-        rounds: how often everything takes its turn.
+        rounds: number of rounds.
         folder: where the written videos go.
     """
     from p2p_runtime.translate.translator import Translator
@@ -157,49 +176,46 @@ def measure_pipeline(
     from p2p_runtime.video.sources import open_source
 
     keep_to_lanes()
-    lanes = lanes_for("cpu", threads)
+    workers = lanes_for("cpu", threads)
     reports: dict[str, RunReport] = {}
     with (
         Translator.load(model, device="cpu", threads=threads, reuse=None) as alone,
-        Translator.load(model, device="cpu", threads=threads, lanes=lanes, reuse=None) as whole,
+        Translator.load(model, device="cpu", threads=threads, lanes=workers, reuse=None) as whole,
         contextlib.closing(open_source(str(video))) as source,
-        ThreadPoolExecutor(lanes) as pool,
+        ThreadPoolExecutor(workers) as pool,
     ):
-        fitted = [whole.contract.preprocess(frame.image)[None] for frame in source]
-        clocked = whole.engine = _Clocked(whole.engine)
+        inputs = [whole.contract.preprocess(frame.image)[None] for frame in source]
+        timed = whole.engine = TimedEngine(whole.engine)
 
         def run(sink: str) -> None:
             reports[sink] = _run(whole, video, sink, folder)
 
-        parties: dict[str, Callable[[], object]] = {
-            "engine": lambda: _in_turn(alone, fitted),
-            "lanes": lambda: list(pool.map(whole.engine.infer, fitted)),
+        runs: dict[str, Callable[[], object]] = {
+            "engine": lambda: [alone.engine.infer(frame) for frame in inputs],
+            "workers": lambda: list(pool.map(whole.engine.infer, inputs)),
             "null": lambda: run("null"),
             "mp4": lambda: run("mp4"),
         }
-        alone.engine.infer(fitted[0])
-        measured = [_take_turns(parties, clocked, first) for first in range(rounds)]
-    tells = threads_of_a_lane(lanes, threads) == 1
-    return _figures(model.stem, len(fitted), lanes, measured, reports, tells=tells)
+        alone.engine.infer(inputs[0])
+        measured = [_run_round(runs, timed, number) for number in range(rounds)]
+    one_thread = threads_of_a_lane(workers, threads) == 1
+    return summarise(model.stem, len(inputs), workers, measured, reports, cpu_time=one_thread)
 
 
-def _take_turns(parties: dict[str, Callable[[], object]], engine: _Clocked, first: int) -> _Round:
-    """Let every party work once; every round another one begins."""
-    names = list(parties)
-    first %= len(names)
+def _run_round(
+    runs: dict[str, Callable[[], object]], engine: TimedEngine, number: int
+) -> PipelineRound:
+    """Do every run once, in an order that starts with another one in every round."""
+    from .measure import rotate
+
     wall_s, outside_s = {}, {}
-    for name in names[first:] + names[:first]:
-        time.sleep(0.1)  # the threads of the party before may still spin
+    for name in rotate(list(runs), number):
+        time.sleep(0.1)  # threads of the run before may still spin
         start_s, start_cpu_s = time.perf_counter(), _cpu_s() - engine.cpu_s
-        parties[name]()
+        runs[name]()
         wall_s[name] = time.perf_counter() - start_s
         outside_s[name] = _cpu_s() - engine.cpu_s - start_cpu_s
-    return _Round(wall_s=wall_s, outside_s=outside_s)
-
-
-def _in_turn(translator: Translator, fitted: Sequence[NDArray[np.uint8]]) -> None:
-    for frame in fitted:
-        translator.engine.infer(frame)
+    return PipelineRound(wall_s=wall_s, outside_s=outside_s)
 
 
 def _run(translator: Translator, video: Path, sink: str, folder: Path) -> RunReport:
@@ -227,34 +243,45 @@ def _sink(name: str, source: Any, folder: Path) -> Iterator[FrameSink]:
     )
 
 
-def _figures(
+def summarise(
     name: str,
     frames: int,
-    lanes: int,
-    rounds: list[_Round],
+    workers: int,
+    rounds: list[PipelineRound],
     reports: dict[str, RunReport],
     *,
-    tells: bool,
+    cpu_time: bool,
 ) -> PipelineFigures:
-    def wall_ms(party: str) -> float:
-        return statistics.median(turn.wall_s[party] for turn in rounds) / frames * 1e3
+    """Return the figures of some rounds; ratios are taken within a round.
 
-    def ratio(party: str, sink: str) -> float:
-        return statistics.median(turn.wall_s[party] / turn.wall_s[sink] for turn in rounds)
+    Args:
+        name: the model's.
+        frames: number of frames in a round.
+        workers: number of frames translated at the same time.
+        rounds: seconds of ``engine``, ``workers`` and each sink.
+        reports: of the last round, by sink.
+        cpu_time: whether the CPU time outside the engine is known.
+    """
+
+    def wall_ms(run: str) -> float:
+        return statistics.median(one.wall_s[run] for one in rounds) / frames * 1e3
+
+    def ratio(run: str, sink: str) -> float:
+        return statistics.median(one.wall_s[run] / one.wall_s[sink] for one in rounds)
 
     def outside_ms(sink: str) -> float:
-        return statistics.median(turn.outside_s[sink] for turn in rounds) / frames * 1e3
+        return statistics.median(one.outside_s[sink] for one in rounds) / frames * 1e3
 
     return PipelineFigures(
         model=name,
         frames=frames,
-        lanes=lanes,
+        workers=workers,
         engine_ms=wall_ms("engine"),
-        engine_lanes_ms=wall_ms("lanes"),
+        engine_workers_ms=wall_ms("workers"),
         run_ms={sink: wall_ms(sink) for sink in SINKS},
         share={sink: ratio("engine", sink) for sink in SINKS},
-        share_lanes={sink: ratio("lanes", sink) for sink in SINKS},
-        outside_cpu_ms={sink: outside_ms(sink) for sink in SINKS} if tells else {},
+        share_workers={sink: ratio("workers", sink) for sink in SINKS},
+        outside_cpu_ms={sink: outside_ms(sink) for sink in SINKS} if cpu_time else {},
         stages={sink: reports[sink].stages for sink in SINKS},
         unaccounted={sink: _unaccounted(reports[sink]) for sink in SINKS},
     )
@@ -267,68 +294,36 @@ def _unaccounted(report: RunReport) -> float:
     return abs(1 - sum(means.values()) / latency_ms)
 
 
-def _or_dash(ms: float | None) -> str:
-    return "-" if ms is None else f"{ms:.2f} ms"
-
-
 def _cpu_s() -> float:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
 
 
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    return round(value, 4) if isinstance(value, float) else value
-
-
 @click.command(cls=P2PCommand)
-@click.option(
-    "--video", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True
-)
-@click.option(
-    "--model",
-    "models",
-    multiple=True,
-    type=_FILE,
-    help="Bundle to measure. [default: int8 with random weights, widths 16 and 64]",
-)
+@click.option("--video", type=_FILE, required=True, help="Label video.")
+@click.option("--model", "models", multiple=True, type=_FILE, required=True, help="Bundles.")
 @click.option("--threads", metavar="N", type=click.IntRange(1), default=2, show_default=True)
 @click.option("--rounds", metavar="N", type=click.IntRange(1), default=7, show_default=True)
 @click.option("--json", "output", metavar="FILE", type=click.Path(path_type=Path), default=None)
 def main(
     video: Path, models: tuple[Path, ...], threads: int, rounds: int, output: Path | None
 ) -> None:
-    """Say, stage by stage, what p2p-run adds to the engine; Markdown on stdout."""
+    """Measure, stage by stage, what p2p-run adds to the engine; Markdown on stdout."""
     setup_logging()
-    from p2p_runtime.files import write_json
-
     from .machine import describe_machine
+    from .report import write_result
 
     machine = describe_machine(threads)
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        found = models or _random_models(folder)
         figures = [
-            measure_pipeline(model, video, threads=threads, rounds=rounds, folder=folder)
-            for model in found
+            measure_pipeline(model, video, threads=threads, rounds=rounds, folder=Path(scratch))
+            for model in models
         ]
-    for figure in figures:
-        click.echo(figure.to_markdown())
+    rows = [asdict(one) for one in figures]
+    click.echo(f"{stages_table(rows)}\n\n{overhead_table(rows)}")
     if output is not None:
-        document = {
-            "schema": PIPELINE_SCHEMA,
-            "machine": machine,
-            "rounds": rounds,
-            "models": [figure.to_json() for figure in figures],
-        }
-        write_json(output, document)
-
-
-def _random_models(folder: Path) -> tuple[Path, ...]:
-    from experiments.random_model import write_random_model
-
-    return tuple(write_random_model(folder / f"ngf{ngf}-int8.onnx", ngf=ngf) for ngf in (16, 64))
+        document = {"schema": PIPELINE_SCHEMA, "machine": machine, "rounds": rounds, "models": rows}
+        write_result(output, document)
 
 
 if __name__ == "__main__":

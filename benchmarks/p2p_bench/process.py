@@ -1,7 +1,7 @@
-"""A process for each backend, stopped by a signal whenever it is not its turn.
+"""Run each backend in a process of its own, stopped by a signal while another one is timed.
 
-Idle threads of inference libraries spin, some for a fifth of a second, and take the cores from
-whoever comes next. A stopped process does not: so every backend runs alone, with the settings that
+Idle threads of inference libraries spin, some for a fifth of a second, and take CPU time from the
+backend that runs next. A stopped process cannot, so every backend runs alone with the settings that
 users get.
 """
 
@@ -32,26 +32,27 @@ if TYPE_CHECKING:
 
     from p2p_runtime.engines import Engine
 
-    from .backends import Backend
+    from .backends.base import Backend
 
 __all__ = ["BackendProcess", "Round", "StartupTimes", "Unavailable"]
 
 PR_SET_PDEATHSIG = 1
-FAREWELL_S = 10.0
-PATIENCE_S = 900.0
-"""A backend that says nothing for so long is taken for dead."""
+EXIT_TIMEOUT_S = 10.0
+"""Time that a process has to exit by itself before it is killed."""
+REPLY_TIMEOUT_S = 900.0
+"""Time after which a process that sends no reply counts as dead."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unavailable:
-    """Why a backend is not measured."""
+    """The reason why a backend is not measured."""
 
     reason: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StartupTimes:
-    """What it takes until a backend is warm.
+    """The times until a backend is warm.
 
     Attributes:
         start_ms: from the start of its Python process until the model is loaded.
@@ -65,11 +66,11 @@ class StartupTimes:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Round:
-    """A backend's turn.
+    """The measurements of one round.
 
     Attributes:
-        latencies_ms: of each frame, from host memory to host memory.
-        cpu_ms: CPU time of the whole process over all of them.
+        latencies_ms: of each batch, from host memory to host memory.
+        cpu_ms: CPU time of the whole process over all batches.
     """
 
     latencies_ms: tuple[float, ...]
@@ -77,29 +78,29 @@ class Round:
 
 
 class BackendProcess:
-    """A backend in a process of its own; a context manager, which ends the process.
+    """A backend in a child process; a context manager that ends the process.
 
     Attributes:
-        name: the backend's.
+        name: the backend's name.
     """
 
     def __init__(
         self, backend: Backend, path: Path, frames: NDArray[np.uint8], threads: int
     ) -> None:
-        """Prepare; nothing is started yet.
+        """Prepare the process; :meth:`start` starts it.
 
         Args:
-            backend: what to run.
-            path: the file that it runs.
-            frames: (M, N, H, W, 3) uint8 BGR, the batches that turns refer to by number.
+            backend: the backend to run.
+            path: the file that it loads.
+            frames: (M, N, H, W, 3) uint8 BGR, M batches that later calls refer to by number.
             threads: CPU threads.
         """
         self.name = backend.name
         self._frames = frames
         context = multiprocessing.get_context("spawn")
-        self._pipe, self._its_pipe = context.Pipe()
+        self._pipe, self._child_pipe = context.Pipe()
         self._process = context.Process(
-            target=_serve, args=(self._its_pipe, backend, path, threads, os.getpid()), daemon=True
+            target=_serve, args=(self._child_pipe, backend, path, threads, os.getpid()), daemon=True
         )
 
     def __enter__(self) -> BackendProcess:
@@ -114,90 +115,92 @@ class BackendProcess:
         self._pipe.close()
         if self._process.pid is not None:
             if self._process.is_alive():
-                os.kill(self._process.pid, signal.SIGCONT)  # a stopped process hears nothing
-            self._process.join(FAREWELL_S)  # libraries clean up when they are let end by themselves
+                os.kill(self._process.pid, signal.SIGCONT)  # a stopped process cannot exit
+            self._process.join(EXIT_TIMEOUT_S)  # a regular exit lets libraries clean up
             self._process.kill()
             self._process.join()
 
+    @property
+    def pid(self) -> int:
+        """The child's process id."""
+        assert self._process.pid is not None, "start() comes first"
+        return self._process.pid
+
     def start(self) -> StartupTimes | Unavailable:
-        """Start the process, load the model, translate two frames; then stop it.
+        """Start the process, load the model, translate two frames, and stop the process.
 
         Raises:
-            P2PError: what the backend raised.
+            P2PError: the error that the backend raised.
         """
         started_s = time.monotonic()
         self._process.start()
-        self._its_pipe.close()
-        opened = self._answer()
-        if isinstance(opened, Unavailable):
-            return opened
-        start_ms = (opened - started_s) * 1e3
-        self._pipe.send(("keep", self._frames))
-        self._answer()
-        first, second = (self._ask("turn", [0]).latencies_ms[0] for _ in range(2))
+        self._child_pipe.close()
+        loaded = self._reply()
+        if isinstance(loaded, Unavailable):
+            return loaded
+        start_ms = (loaded - started_s) * 1e3
+        self._pipe.send(("store", self._frames))
+        self._reply()
+        first, second = (self._call("run_round", [0]).latencies_ms[0] for _ in range(2))
         return StartupTimes(start_ms=start_ms, first_ms=first, second_ms=second)
 
-    def take_turn(self, numbers: Sequence[int], warm_up: int) -> Round:
-        """Translate the batches of these numbers, after some untimed ones."""
-        turn: Round = self._ask("turn", list(numbers), warm_up)
-        return turn
+    def run_round(self, numbers: Sequence[int], warm_up: int) -> Round:
+        """Translate the batches of these numbers after ``warm_up`` untimed ones."""
+        measured: Round = self._call("run_round", list(numbers), warm_up)
+        return measured
 
     def images(self, numbers: Sequence[int]) -> NDArray[np.uint8]:
-        """Return what becomes of some batches, (M * N, H, W, 3) uint8 BGR."""
-        images: NDArray[np.uint8] = self._ask("images", list(numbers))
+        """Return the images of some batches, (M * N, H, W, 3) uint8 BGR."""
+        images: NDArray[np.uint8] = self._call("images", list(numbers))
         return images
 
     def peak_rss_mib(self) -> float:
-        """Return the most memory that the process ever held, its libraries included."""
-        peak: float = self._ask("peak_rss_mib")
+        """Return the largest resident memory of the process so far, libraries included."""
+        peak: float = self._call("peak_rss_mib")
         return peak
 
-    def _ask(self, *request: Any) -> Any:
-        """Let the process run until it has answered, then stop it again."""
-        os.kill(self._pid(), signal.SIGCONT)
+    def _call(self, *request: Any) -> Any:
+        """Let the process run until it replies, then stop it again."""
+        os.kill(self.pid, signal.SIGCONT)
         self._pipe.send(request)
-        answer = self._answer()
-        os.kill(self._pid(), signal.SIGSTOP)
-        # All its threads have stopped when this returns; an exit is left for others to see.
-        os.waitid(os.P_PID, self._pid(), os.WSTOPPED | os.WEXITED | os.WNOWAIT)
-        return answer
+        reply = self._reply()
+        os.kill(self.pid, signal.SIGSTOP)
+        # Returns when all threads have stopped. WNOWAIT leaves an exit for join() to collect.
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        return reply
 
-    def _answer(self) -> Any:
+    def _reply(self) -> Any:
         try:
-            if not self._pipe.poll(PATIENCE_S):
-                raise EngineError(f"{self.name} said nothing for {PATIENCE_S:.0f} s")
-            answer = self._pipe.recv()
+            if not self._pipe.poll(REPLY_TIMEOUT_S):
+                raise EngineError(f"{self.name} sent no reply for {REPLY_TIMEOUT_S:.0f} s")
+            reply = self._pipe.recv()
         except (EOFError, ConnectionError) as error:
             self._process.join()
             raise EngineError(
                 f"{self.name}: its process ended with exit code {self._process.exitcode}"
             ) from error
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
-
-    def _pid(self) -> int:
-        assert self._process.pid is not None, "start() comes first"
-        return self._process.pid
+        if isinstance(reply, BaseException):
+            raise reply
+        return reply
 
 
-class _Bench:
-    """What a backend's process does when it is asked."""
+class _Server:
+    """The methods that the parent may call in a backend's process."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._frames: NDArray[np.uint8]
 
-    def keep(self, frames: NDArray[np.uint8]) -> None:
+    def store(self, frames: NDArray[np.uint8]) -> None:
         self._frames = frames
 
-    def turn(self, numbers: list[int], warm_up: int = 0) -> Round:
+    def run_round(self, numbers: list[int], warm_up: int = 0) -> Round:
         for _ in range(warm_up):
             self._engine.infer(self._frames[numbers[0]])
         latencies_ms = []
         cpu_s = time.process_time()
         for number in numbers:
-            frames = self._frames[number]
+            frames = self._frames[number]  # (N, H, W, 3)
             start_s = time.perf_counter()
             self._engine.infer(frames)
             latencies_ms.append((time.perf_counter() - start_s) * 1e3)
@@ -207,7 +210,7 @@ class _Bench:
     def images(self, numbers: list[int]) -> NDArray[np.uint8]:
         import numpy as np
 
-        # An engine may give its answer in memory that it uses again.
+        # Copied, because an engine may return the same memory for every batch.
         return np.concatenate([self._engine.infer(self._frames[n]).copy() for n in numbers])
 
     def peak_rss_mib(self) -> float:
@@ -215,20 +218,20 @@ class _Bench:
 
 
 def _serve(pipe: Connection, backend: Backend, path: Path, threads: int, parent: int) -> None:
-    """Open a backend and answer requests until the other end of the pipe is closed."""
+    """Load a backend and answer calls until the parent closes the pipe."""
     _prepare(parent)
     with tempfile.TemporaryDirectory() as cache, contextlib.suppress(EOFError):
-        # A compiler's cache from an earlier run would hide what a first frame costs.
+        # A compiler's cache from an earlier run would hide the cost of the first frame.
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
         try:
-            if reason := backend.missing():
+            if reason := backend.unavailable():
                 pipe.send(Unavailable(reason=reason))
                 return
-            bench = _Bench(backend.open(path, threads))
+            server = _Server(backend.open(path, threads))
             pipe.send(time.monotonic())
             while True:
-                verb, *arguments = pipe.recv()
-                pipe.send(getattr(bench, verb)(*arguments))
+                method, *arguments = pipe.recv()
+                pipe.send(getattr(server, method)(*arguments))
         except P2PError as error:
             pipe.send(type(error)(f"{backend.name}: {error}"))
         except MemoryError:
@@ -236,11 +239,11 @@ def _serve(pipe: Connection, backend: Backend, path: Path, threads: int, parent:
 
 
 def _prepare(parent: int) -> None:
-    """Let this process end with its parent, even while it is stopped, and keep stdout clean."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it and ends this process
+    """Make this process end with its parent, even while stopped, and keep stdout for results."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles it and ends this process
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         sys.exit(1)
-    os.dup2(2, 1)  # what libraries print is no result
-    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # no pool that outlives a killed process
+    os.dup2(2, 1)  # libraries print to stdout
+    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # a pool would outlive a killed process

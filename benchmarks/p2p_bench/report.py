@@ -1,9 +1,10 @@
-"""A benchmark as a table and as JSON, always with the machine that it ran on."""
+"""A benchmark as a table for people and as JSON, with the machine that it ran on."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -13,37 +14,40 @@ from p2p_runtime.files import write_text
 
 from .measure import Latency
 
-__all__ = ["BENCH_SCHEMA", "BenchReport", "Row"]
+__all__ = ["BENCH_SCHEMA", "BenchReport", "Row", "markdown_table", "rounded", "write_result"]
 
-BENCH_SCHEMA = 2
+BENCH_SCHEMA = 3
+DIGITS = 4
+"""Number of decimals in results."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One backend: what it took, or why it took no part.
+    """The measurements of one backend, or why there are none.
 
     Attributes:
-        name, what: the backend's, for commands and for readers.
-        latency: None when it took no part.
-        absent: why not; or None.
-        size_mib: of the file that it runs.
+        name, what: the backend's name and description.
+        latency: None if it was not measured.
+        unavailable: why it was not measured, or None.
+        size_mib: size of the file that it runs.
         start_ms: from the start of a Python process until the model is loaded.
-        first_ms: of the first frame.
-        peak_rss_mib: most memory of its process, libraries included.
-        psnr_db: of its images to the reference's; None for the reference, inf when all are equal.
-        fidelity: pixel accuracy and mean IoU that a judge gave its images.
+        first_ms: latency of the first frame.
+        peak_rss_mib: largest resident memory of its process, libraries included.
+        psnr_db: PSNR of its images to the reference's; None for the reference, inf if all are
+            equal.
+        segmentation: pixel accuracy and mean IoU (0-1) of its images, by a segmenter.
     """
 
     name: str
     what: str
     latency: Latency | None = None
-    absent: str | None = None
+    unavailable: str | None = None
     size_mib: float | None = None
     start_ms: float | None = None
     first_ms: float | None = None
     peak_rss_mib: float | None = None
     psnr_db: float | None = None
-    fidelity: dict[str, float] | None = None
+    segmentation: dict[str, float] | None = None
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Row:
@@ -57,16 +61,16 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BenchReport:
-    """What was measured, and on what.
+    """The rows of a benchmark and the conditions they were measured under.
 
     Attributes:
-        rows: one a backend; the first that took part is what the ratios refer to.
-        height, width: the frames' size in pixels.
-        batch: frames a call.
-        inputs: where the frames come from.
-        generator: what the model says of its architecture.
-        gmac: multiply-accumulates of a frame, in thousands of millions; None for other networks.
-        ceilings: GMAC/s of the machine's matrix products by type.
+        rows: one for each backend; ratios refer to the first one with a latency.
+        height, width: of the frames in pixels.
+        batch: frames in a call.
+        inputs: a few words on where the frames come from.
+        generator: the architecture, from the bundles' metadata.
+        gmac: multiply-accumulates of a frame in 10^9; None for unknown architectures.
+        roofline: GMAC/s of the machine's matrix products by type.
         machine: see :func:`.machine.describe_machine`.
     """
 
@@ -77,47 +81,48 @@ class BenchReport:
     inputs: str
     generator: dict[str, Any]
     gmac: float | None
-    ceilings: dict[str, float]
+    roofline: dict[str, float]
     machine: dict[str, Any]
 
     @property
     def timed(self) -> tuple[tuple[Row, Latency], ...]:
-        """The rows that took part, with their latencies."""
+        """The rows with a latency, each with it."""
         return tuple((row, row.latency) for row in self.rows if row.latency is not None)
 
     def gmac_per_s(self, latency: Latency) -> float | None:
-        """Return what a backend achieves; None where the network's work is not known."""
+        """Return the multiply-accumulates a second in 10^9; None for unknown architectures."""
         return None if self.gmac is None else self.gmac * self.batch * 1e3 / latency.median_ms
 
     def to_table(self) -> str:
-        """Return the report as lines for people."""
+        """Return the report as lines for a terminal."""
         machine = self.machine
         (_, first), *_ = self.timed
         lines = [
-            f"{self.width}x{self.height}, batch {self.batch}, {first.frames} frames a backend "
+            f"{self.width}x{self.height}, batch {self.batch}, {first.frames} calls per backend "
             f"({self.inputs}), host memory to host memory",
             f"{machine['cpu']}, {machine['threads']} threads, load {machine['load']} at the start",
-            f"{'backend':<18}{'median ms':>11}{'p90':>8}{'p99':>8}{'frames/s':>10}{'ratio':>9}"
+            f"{'backend':<21}{'median ms':>10}{'p90':>8}{'p99':>8}{'frames/s':>10}{'speed-up':>9}"
             f"{'CPU ms':>9}{'RSS MiB':>9}{'PSNR dB':>9}",
         ]
         lines += [self._line(row, latency) for row, latency in self.timed]
-        lines += [f"{row.name:<18} not measured: {row.absent}" for row in self.rows if row.absent]
-        return "\n".join(lines)
+        absent = (row for row in self.rows if row.unavailable)
+        return "\n".join(
+            [*lines, *(f"{row.name:<21} not measured: {row.unavailable}" for row in absent)]
+        )
 
     def _line(self, row: Row, latency: Latency) -> str:
         rss = "" if row.peak_rss_mib is None else f"{row.peak_rss_mib:.0f}"
         psnr = "" if row.psnr_db is None else f"{row.psnr_db:.1f}"
         return (
-            f"{row.name:<18}{latency.median_ms:>11.2f}{latency.p90_ms:>8.1f}{latency.p99_ms:>8.1f}"
-            f"{latency.frames_per_s:>10.1f}{latency.speedup:>8.2f}x{latency.cpu_ms:>9.1f}"
-            f"{rss:>9}{psnr:>9}"
+            f"{row.name:<21}{latency.median_ms:>10.2f}{latency.p90_ms:>8.1f}{latency.p99_ms:>8.1f}"
+            f"{latency.frames_per_s * self.batch:>10.1f}{latency.speedup:>8.2f}x"
+            f"{latency.cpu_ms:>9.1f}{rss:>9}{psnr:>9}"
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values, rounded to what was measured; :meth:`from_json` reads them."""
+        """Return plain JSON values; :meth:`from_json` reads them."""
         document = {field.name: getattr(self, field.name) for field in fields(self)}
-        document["rows"] = [_rounded(asdict(row)) for row in self.rows]
-        return {"schema": BENCH_SCHEMA, **document}
+        return rounded({"schema": BENCH_SCHEMA, **document, "rows": list(map(asdict, self.rows))})
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> BenchReport:
@@ -133,19 +138,28 @@ class BenchReport:
         values = {field.name: document[field.name] for field in fields(cls)}
         return cls(**{**values, "rows": tuple(map(Row.from_json, document["rows"]))})
 
-    def save_json(self, path: Path) -> None:
-        """Write the report as JSON.
 
-        Raises:
-            OutputError: it cannot be written.
-        """
-        write_text(path, json.dumps(self.to_json(), indent=2, allow_nan=False) + "\n")
+def write_result(path: Path, document: Any) -> None:
+    """Write a result as strict JSON, rounded.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    write_text(path, json.dumps(rounded(document), indent=2, allow_nan=False) + "\n")
 
 
-def _rounded(value: Any) -> Any:
-    """Round every number to a thousandth; an infinite PSNR becomes the word ``inf``."""
+def markdown_table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a Markdown table."""
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def rounded(value: Any) -> Any:
+    """Round every number in plain JSON values; an infinite one becomes the word ``inf``."""
     if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(item) for item in value]
     if isinstance(value, float):
-        return round(value, 3) if math.isfinite(value) else "inf"
+        return round(value, DIGITS) if math.isfinite(value) else "inf"
     return value

@@ -1,4 +1,4 @@
-"""The story of a benchmark: files, frames, a process a backend, rounds, quality, report."""
+"""Run a benchmark: find the files, start a process per backend, time them, compare the images."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.roofline import measure_ceilings
 from p2p_runtime.console import require_extra
 from p2p_runtime.errors import ConfigError
 from p2p_train.networks.macs import unet_macs
+from p2p_train.networks.macs import unet_macs
 
-from .backends import Backend, Files
-from .backends.opening import choose, find_files
+from .backends.base import Backend
+from .backends.registry import choose
+from .files import Files, find_files
 from .inputs import bench_frames
 from .machine import describe_machine
 from .measure import Latency, agreement_db, measure
 from .process import BackendProcess, StartupTimes, Unavailable
 from .report import BenchReport, Row
+from .roofline import measure_roofline
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,27 +31,27 @@ if TYPE_CHECKING:
 __all__ = ["BenchOptions", "bench", "compare", "gmac_of"]
 
 COMPARED = 8
-"""Frames whose images are compared with the reference's."""
+"""Number of batches whose images are compared with the reference's."""
 
 TOO_SLOW_MS = 2000.0
-"""A backend whose second frame takes longer is not timed: it would hold up all others."""
+"""Latency of the second frame from which on a backend is not timed further."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BenchOptions:
-    """What the user asked for.
+    """The options of ``p2p-bench``.
 
     Attributes:
         model: a bundle, a folder of bundles, or None to search as ``p2p-run`` does.
-        checkpoint: for torch; None for the one that lies in the bundles' run.
-        names: which backends, or which not, see :func:`.backends.opening.choose`; None for all.
+        checkpoint: for torch; None for the one in the bundles' run.
+        names: the backends, see :func:`.backends.registry.choose`; None for all.
         inputs: a label video or a folder of label maps; None for the checkpoint's own.
-        frames: timed frames a backend.
-        batch: frames a call.
-        threads: CPU threads of each; None for all cores.
-        judge: a judge of ``p2p-train judge``, for label fidelity.
+        frames: timed calls per backend.
+        batch: frames per call.
+        threads: CPU threads of each backend; None for all cores.
+        segmenter: a segmenter that scores the images; None for no score.
     """
 
     model: Path | None = None
@@ -59,38 +61,42 @@ class BenchOptions:
     frames: int = 50
     batch: int = 1
     threads: int | None = None
-    judge: Path | None = None
+    segmenter: Path | None = None
 
 
-def bench(request: BenchOptions) -> BenchReport:
-    """Measure every backend that was asked for and is there.
+def bench(options: BenchOptions) -> BenchReport:
+    """Measure every requested backend that is available.
 
     Raises:
         BundleError, CheckpointError: a model is missing or broken.
-        ConfigError: a name is unknown, a named backend cannot run here, or none can.
-        DeviceUnavailableError: a backend fell back to something else.
+        ConfigError: a name is unknown, a named backend is unavailable, or all are.
+        DeviceUnavailableError: a backend fell back to another device or precision.
         SourceError: the inputs cannot be read.
     """
-    machine = describe_machine(request.threads)
+    machine = describe_machine(options.threads)
     threads = machine["threads"]
-    backends = choose(request.names)
-    files = find_files(request.model, request.checkpoint)
-    frames, said = bench_frames(files, request.inputs, request.frames, request.batch)
-    ceilings = measure_ceilings(threads)
-    required = request.names or ()
-    judged = len(frames) if request.judge else COMPARED
-    rows, images = compare(backends, files, frames, threads, required=required, compared=judged)
-    if request.judge is not None:
-        rows = _judged(rows, images, files, frames, request.judge)
+    backends = choose(options.names)
+    files = find_files(options.model, options.checkpoint)
+    frames, inputs = bench_frames(files, options.inputs, options.frames, options.batch)
+    roofline = measure_roofline(threads)
+    compared = len(frames) if options.segmenter else COMPARED
+    required = options.names or ()
+    rows, images = compare(backends, files, frames, threads, required=required, compared=compared)
+    if options.segmenter is not None:
+        require_extra("torch", "train")
+        from .segmentation import score_images
+
+        scores = score_images(options.segmenter, files.contract, images, frames)
+        rows = tuple(replace(row, segmentation=scores.get(row.name)) for row in rows)
     return BenchReport(
         rows=rows,
         height=files.contract.height,
         width=files.contract.width,
-        batch=request.batch,
-        inputs=said,
+        batch=options.batch,
+        inputs=inputs,
         generator=files.generator,
         gmac=gmac_of(files),
-        ceilings=ceilings,
+        roofline=roofline,
         machine=machine,
     )
 
@@ -104,36 +110,40 @@ def compare(
     required: Sequence[str] = (),
     compared: int = COMPARED,
 ) -> tuple[tuple[Row, ...], dict[str, NDArray[np.uint8]]]:
-    """Time some backends on the same frames, each in a process of its own.
+    """Time backends on the same frames, each in a process of its own.
 
     Args:
-        backends: the first that can run here is the reference.
-        files: what they run.
+        backends: the first available one is the reference.
+        files: the generator's files.
         frames: (M, N, H, W, 3) uint8 BGR, M batches.
-        threads: CPU threads of each.
-        required: names of those that must be able to run.
-        compared: batches whose images are compared with the reference's.
+        threads: CPU threads of each backend.
+        required: names of the backends that must be available.
+        compared: number of batches whose images are compared with the reference's.
 
     Returns:
-        A row a backend, and the images that were compared by name, (M * N, H, W, 3) uint8 BGR.
+        A row per backend, and the compared images by name, (M * N, H, W, 3) uint8 BGR.
 
     Raises:
-        ConfigError: a required backend cannot run here, or none can.
-        P2PError: what a backend raised.
+        ConfigError: a required backend is unavailable, or all are.
+        P2PError: the error that a backend raised.
     """
     numbers = range(min(compared, len(frames)))
     with contextlib.ExitStack() as processes:
         started = [_start(one, files, frames, threads, processes) for one in backends]
         _check_required(required, started)
-        rows = _measure_all(started, len(frames))
-        images = {
-            one.name: one.contender.images(numbers) for one in started if isinstance(one, _Started)
-        }
+        running = [one for one in started if isinstance(one, _Running)]
+        _log.info("timing %s", ", ".join(one.backend.name for one in running))
+        latencies = measure([one.process for one in running], len(frames))
+        by_name = {one.name: one for one in latencies}
+        rows = [
+            one if isinstance(one, Row) else one.row(by_name[one.backend.name]) for one in started
+        ]
+        images = {one.backend.name: one.process.images(numbers) for one in running}
     return tuple(_with_psnr(row, images) for row in rows), images
 
 
 def gmac_of(files: Files) -> float | None:
-    """Return the work of a frame in thousands of millions; None for unknown architectures."""
+    """Return the multiply-accumulates of a frame in 10^9; None for unknown architectures."""
     shape = files.generator
     if shape.get("architecture") != "unet":
         return None
@@ -148,27 +158,23 @@ def gmac_of(files: Files) -> float | None:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Started:
+class _Running:
     """A backend after its first two frames."""
 
     backend: Backend
     path: Path
-    contender: BackendProcess
-    birth: StartupTimes
-
-    @property
-    def name(self) -> str:
-        return self.backend.name
+    process: BackendProcess
+    startup: StartupTimes
 
     def row(self, latency: Latency) -> Row:
         return Row(
-            name=self.name,
+            name=self.backend.name,
             what=self.backend.what,
             latency=latency,
             size_mib=self.path.stat().st_size / 2**20,
-            start_ms=self.birth.start_ms,
-            first_ms=self.birth.first_ms,
-            peak_rss_mib=self.contender.peak_rss_mib(),
+            start_ms=self.startup.start_ms,
+            first_ms=self.startup.first_ms,
+            peak_rss_mib=self.process.peak_rss_mib(),
         )
 
 
@@ -178,64 +184,41 @@ def _start(
     frames: NDArray[np.uint8],
     threads: int,
     processes: contextlib.ExitStack,
-) -> _Started | Row:
-    """Start a backend; return its row already if it takes no part."""
+) -> _Running | Row:
+    """Start a backend; return a row that says why if it is unavailable."""
     path = files.find(backend.needs)
     if path is None:
-        return _absent(backend, f"there is no {backend.needs} of this generator here")
-    contender = processes.enter_context(BackendProcess(backend, path, frames, threads))
-    birth = contender.start()
-    if isinstance(birth, Unavailable):
-        return _absent(backend, birth.reason)
+        return _unavailable(backend, f"there is no {backend.needs} of this generator here")
+    process = processes.enter_context(BackendProcess(backend, path, frames, threads))
+    startup = process.start()
+    if isinstance(startup, Unavailable):
+        return _unavailable(backend, startup.reason)
     _log.info(
         "%s: loaded after %.1f s, first frame %.0f ms",
         backend.name,
-        birth.start_ms / 1e3,
-        birth.first_ms,
+        startup.start_ms / 1e3,
+        startup.first_ms,
     )
-    if birth.second_ms > TOO_SLOW_MS:
-        return _absent(backend, f"its second frame took {birth.second_ms / 1e3:.1f} s")
-    return _Started(backend=backend, path=path, contender=contender, birth=birth)
+    if startup.second_ms > TOO_SLOW_MS:
+        return _unavailable(backend, f"its second frame took {startup.second_ms / 1e3:.1f} s")
+    return _Running(backend=backend, path=path, process=process, startup=startup)
 
 
-def _absent(backend: Backend, reason: str) -> Row:
+def _unavailable(backend: Backend, reason: str) -> Row:
     _log.info("%s: not measured: %s", backend.name, reason)
-    return Row(name=backend.name, what=backend.what, absent=reason)
+    return Row(name=backend.name, what=backend.what, unavailable=reason)
 
 
-def _check_required(required: Sequence[str], started: Sequence[_Started | Row]) -> None:
-    """What a user names is never left out; and something must be there to measure."""
-    absent = [row for row in started if isinstance(row, Row)]
-    for row in absent:
-        if row.name in required or len(absent) == len(started):
-            raise ConfigError(f"{row.name} cannot be measured here: {row.absent}")
-
-
-def _measure_all(started: Sequence[_Started | Row], frames: int) -> list[Row]:
-    """Let all that can take turns; what is a row already stays one."""
-    runners = [one.contender for one in started if isinstance(one, _Started)]
-    _log.info("timing %s", ", ".join(runner.name for runner in runners))
-    latencies = {latency.name: latency for latency in measure(runners, frames)}
-    return [one if isinstance(one, Row) else one.row(latencies[one.name]) for one in started]
+def _check_required(required: Sequence[str], started: Sequence[_Running | Row]) -> None:
+    unavailable = [row for row in started if isinstance(row, Row)]
+    for row in unavailable:
+        if row.name in required or len(unavailable) == len(started):
+            raise ConfigError(f"{row.name} cannot be measured here: {row.unavailable}")
 
 
 def _with_psnr(row: Row, images: dict[str, NDArray[np.uint8]]) -> Row:
-    """Compare images with those of the first backend, which is eager wherever torch is."""
+    """Compare a row's images with those of the first backend."""
     reference = next(iter(images))
     if row.name == reference or row.name not in images:
         return row
     return replace(row, psnr_db=agreement_db(images[row.name], images[reference]))
-
-
-def _judged(
-    rows: Sequence[Row],
-    images: dict[str, NDArray[np.uint8]],
-    files: Files,
-    frames: NDArray[np.uint8],
-    judge: Path,
-) -> tuple[Row, ...]:
-    require_extra("torch", "train")
-    from .judging import judge_images
-
-    scores = judge_images(judge, files.contract, images, frames)
-    return tuple(replace(row, fidelity=scores.get(row.name)) for row in rows)

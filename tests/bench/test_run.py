@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from p2p_bench.backends import Files
+from p2p_bench.files import Files
 from p2p_bench.run import compare, gmac_of
 from p2p_runtime.errors import ConfigError
 from p2p_runtime.labels.palette import CITYSCAPES

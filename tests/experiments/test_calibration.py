@@ -7,7 +7,7 @@ import json
 import cv2
 from click.testing import CliRunner
 
-from experiments.calibration import FLOAT_ENDS, main
+from experiments.quality.calibration import FLOAT_ENDS, main
 from p2p_export.graph.int8 import CALIBRATIONS
 from p2p_runtime.files import write_bytes
 from toy_export import toy_frames, write_checkpoint

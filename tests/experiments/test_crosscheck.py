@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import crosscheck
+from experiments.speed import crosscheck
 from p2p_runtime.errors import P2PError
 
 pytestmark = pytest.mark.skipif(not Path(crosscheck.TIME).exists(), reason="no /usr/bin/time")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from experiments.encoding import measure_encodings
+from experiments.speed.encoding import measure_encodings
 
 
 def test_every_preset_is_tried_at_every_quality() -> None:

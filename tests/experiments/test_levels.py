@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from experiments.levels import draw_flattened
+from experiments.pictures.levels import draw_flattened
 from p2p_train.networks.generator import UNetGenerator
 
 PX = 64

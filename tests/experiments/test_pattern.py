@@ -7,7 +7,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from experiments.pattern import draw_patterns
+from experiments.pictures.pattern import draw_patterns
 from p2p_train.metrics import FixedPattern
 
 

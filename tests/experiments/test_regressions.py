@@ -6,8 +6,9 @@ from statistics import median
 
 import pytest
 
-from experiments.random_run import DEPTH_TO_SPACE, write_random_run
-from p2p_bench.backends import BACKENDS, Files
+from experiments.random_models import DEPTH_TO_SPACE, write_random_run
+from p2p_bench.backends.registry import BACKENDS
+from p2p_bench.files import Files
 from p2p_bench.inputs import bench_frames
 from p2p_bench.run import compare
 from p2p_runtime.model.onnx_check import inspect_onnx

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from experiments.recoding import CODINGS, DRIFTED, Coding, recode
-from experiments.repair import _draw, main, measure_coding, measure_votes
+from experiments.labels.recoding import CODINGS, DRIFTED, Coding, recode
+from experiments.labels.repair import _draw, main, measure_coding, measure_votes
 from p2p_runtime.labels.colorspace import find_mismatch
 from p2p_runtime.labels.palette import CITYSCAPES
 from p2p_runtime.model.contract import PixelContract

@@ -7,9 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-
 from experiments.page.tables import scaling_tables
-from experiments.scaling import AXES, Point, model_of, time_point
+
+from experiments.speed.scaling import AXES, Point, model_of, time_point
 from p2p_bench.charts import scaling_chart
 
 

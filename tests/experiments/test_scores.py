@@ -9,7 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from experiments.scores import main, named_run, table
+from experiments.quality.scores import main, named_run, table
 
 PATCHY = {"l1": 0.25, "ssim": 0.4, "segmentation": None, "frechet": None, "flicker": 2.5}
 WHOLE = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from experiments.shapes import measure_shapes, shapes_of
+from experiments.speed.shapes import measure_shapes, shapes_of
 from p2p_train.config import TrainConfig
 
 

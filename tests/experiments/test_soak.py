@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments.soak import _report, soak
+from experiments.speed.soak import _report, soak
 
 
 def test_fault_81_a_long_run_does_not_grow(bundle: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from click.testing import CliRunner
 from PIL import Image
 
-from experiments.streets import main
+from experiments.pictures.streets import main
 
 
 def test_a_column_for_each_run_and_a_row_for_each_street(workplace: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-import experiments.strip as strip
+import experiments.pictures.strip as strip
 from p2p_runtime.files import write_bytes
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from experiments.teaching import contenders
+from experiments.speed.loss_costs import contenders
 from p2p_train.config import TrainConfig
 
 

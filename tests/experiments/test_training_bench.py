@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from experiments.training import bare_step, take_turns
+from experiments.speed.training_step import bare_step, take_turns
 from p2p_train.config import TrainConfig
 
 

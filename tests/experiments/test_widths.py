@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments.random_run import DEPTH_TO_SPACE, FLOAT_ENDS, write_random_int8
-from experiments.widths import time_students, time_width
+from experiments.random_models import DEPTH_TO_SPACE, FLOAT_ENDS, write_random_int8
+from experiments.speed.widths import time_students, time_width
 from p2p_train.config import TrainConfig
 
 

@@ -1,49 +1,26 @@
-"""What a backend is: a row of the benchmark that knows whether it can run here, and how."""
+"""The backend protocol: a way to run one generator, and whether it is available here."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from p2p_runtime.engines import Engine
-    from p2p_runtime.model.contract import PixelContract
 
-__all__ = ["CHECKPOINT", "Backend", "Files"]
+__all__ = ["CHECKPOINT", "Backend"]
 
 CHECKPOINT = "checkpoint"
-"""What torch runs; the other backends run a bundle, named by its precision."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Files:
-    """One generator in all the forms that lie there.
-
-    Attributes:
-        bundles: the ONNX file of each precision.
-        checkpoint: what they were exported from; None on a device.
-        contract: of all of them.
-        generator: what the bundles say of the architecture.
-    """
-
-    bundles: dict[str, Path]
-    checkpoint: Path | None
-    contract: PixelContract
-    generator: dict[str, Any] = field(default_factory=dict)
-
-    def find(self, kind: str) -> Path | None:
-        """Return the file of a kind: :data:`CHECKPOINT`, or a precision."""
-        return self.checkpoint if kind == CHECKPOINT else self.bundles.get(kind)
+"""Kind of file that torch runs; the other backends run a bundle, named by its precision."""
 
 
 class Backend(Protocol):
-    """A row of the benchmark. Implementations are frozen dataclasses that import nothing heavy.
+    """A library, a precision and a device. Frozen dataclasses that import nothing heavy.
 
     Attributes:
-        name: what a user types after ``--backends``.
-        what: the same for readers.
-        needs: the kind of file that it runs, see :meth:`Files.find`.
+        name: the name that a user types after ``--backends``.
+        what: a description for tables and charts, ``library, precision``.
+        needs: the kind of file that it runs: :data:`CHECKPOINT` or a bundle's precision.
     """
 
     @property
@@ -55,14 +32,14 @@ class Backend(Protocol):
     @property
     def needs(self) -> str: ...  # noqa: D102
 
-    def missing(self) -> str | None:
-        """Say why this machine cannot run it, and what to type; None when it can."""
+    def unavailable(self) -> str | None:
+        """Return why this machine cannot run it, with the remedy; None if it can."""
         ...
 
     def open(self, path: Path, threads: int) -> Engine:
-        """Open a file.
+        """Load a file on ``threads`` CPU threads.
 
         Raises:
-            P2PError: the file is broken, or something else than asked for would run it.
+            P2PError: the file is broken, or the library fell back to another device or precision.
         """
         ...

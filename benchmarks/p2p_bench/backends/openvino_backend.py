@@ -1,4 +1,4 @@
-"""OpenVINO, a peer: the same ONNX files in Intel's runtime."""
+"""OpenVINO, Intel's runtime, on the same ONNX files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class OpenVinoBackend:
     """A bundle in OpenVINO's CPU plugin; see :class:`.base.Backend`.
 
     Attributes:
-        computes: ``f32`` or ``bf16``, what layers without integers compute in.
+        computes: type of the layers that are not integer, ``f32`` or ``bf16``.
     """
 
     name: str
@@ -32,14 +32,14 @@ class OpenVinoBackend:
     needs: str
     computes: str = "f32"
 
-    def missing(self) -> str | None:
-        """Say what is not installed."""
+    def unavailable(self) -> str | None:
+        """Return the pip command if openvino is not installed."""
         if importlib.util.find_spec("openvino") is None:
             return 'openvino is not installed: pip install "pix2pix-edge[peers]"'
         return None
 
     def open(self, path: Path, threads: int) -> Engine:
-        """Compile a bundle for the CPU, for one request at a time."""
+        """Compile a bundle for the CPU, tuned for the latency of one request."""
         return _OpenVinoEngine(path, threads, self.computes)
 
 
@@ -48,8 +48,8 @@ class _OpenVinoEngine:
 
     def __init__(self, path: Path, threads: int, computes: str) -> None:
         # `import openvino` sends an event over the network; where its telemetry package cannot be
-        # imported, a stub of its own takes its place.
-        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # cannot be imported
+        # imported, it uses a stub.
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # blocks the import
         import openvino
 
         wanted = {

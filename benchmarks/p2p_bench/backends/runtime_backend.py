@@ -1,4 +1,4 @@
-"""Our own rows: an exported bundle in the engine that ``p2p-run`` would open."""
+"""Exported bundles and TensorRT engines in the engine that ``p2p-run`` opens."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from p2p_runtime.engines import Engine
 
-__all__ = ["PlanBackend", "RuntimeBackend"]
+__all__ = ["RuntimeBackend", "TensorRTBackend"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,8 +18,8 @@ class RuntimeBackend:
     """A bundle on one of the runtime's devices; see :class:`.base.Backend`.
 
     Attributes:
-        device: as a user types it for ``p2p-run``.
-        graph: on a GPU, capture the whole network as one CUDA graph; it fails where that fails.
+        device: a value of ``p2p-run --device``.
+        graph: on a GPU, capture the whole network as one CUDA graph, or fail.
     """
 
     name: str
@@ -28,8 +28,8 @@ class RuntimeBackend:
     device: str = "cpu"
     graph: bool = True
 
-    def missing(self) -> str | None:
-        """Say what is not installed, or which devices there are instead."""
+    def unavailable(self) -> str | None:
+        """Return the pip command if onnxruntime is not installed, or the available devices."""
         if importlib.util.find_spec("onnxruntime") is None:
             return 'onnxruntime is not installed: pip install "pix2pix-edge[cpu]", or [gpu]'
         from p2p_runtime.engines import resolve_device
@@ -42,7 +42,7 @@ class RuntimeBackend:
         return None
 
     def open(self, path: Path, threads: int) -> Engine:
-        """Open a bundle; a device that turns out to be another one is an error."""
+        """Open a bundle; a fall-back to another device is an error."""
         from p2p_runtime.engines import open_engine
         from p2p_runtime.model.bundle import ModelBundle
 
@@ -55,15 +55,15 @@ class RuntimeBackend:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PlanBackend:
+class TensorRTBackend:
     """A TensorRT engine that ``p2p-export`` built; see :class:`.base.Backend`."""
 
     name: str
     what: str
     needs: str
 
-    def missing(self) -> str | None:
-        """Say that there is no GPU; a TensorRT that is missing is an error, the plan was built."""
+    def unavailable(self) -> str | None:
+        """Return why there is no GPU. A missing TensorRT is an error, since an engine was built."""
         from p2p_runtime.engines.gpu import first_gpu
         from p2p_runtime.errors import DeviceUnavailableError
 
@@ -74,7 +74,7 @@ class PlanBackend:
         return None
 
     def open(self, path: Path, threads: int) -> Engine:
-        """Load a plan; its manifest must fit this GPU and this TensorRT."""
+        """Load an engine, whose manifest must match this GPU and this TensorRT."""
         from p2p_runtime.engines import open_engine
         from p2p_runtime.model.bundle import ModelBundle
 

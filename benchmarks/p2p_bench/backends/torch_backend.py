@@ -1,4 +1,4 @@
-"""Torch rows: as trained, in fewer bits, and compiled."""
+"""Checkpoints in torch: as trained, in 16 bits, and compiled."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TorchBackend:
     """A checkpoint in torch; see :class:`.base.Backend`.
 
     Attributes:
-        dtype: what the generator computes in.
+        dtype: type that the generator computes in.
         compiled: through ``torch.compile``, the whole graph from pixels to pixels.
         device: ``cpu`` or ``cuda``.
     """
@@ -34,8 +34,8 @@ class TorchBackend:
     device: str = "cpu"
     needs: str = CHECKPOINT
 
-    def missing(self) -> str | None:
-        """Say what is not installed, or that there is no GPU."""
+    def unavailable(self) -> str | None:
+        """Return the pip command if torch is not installed, or why there is no GPU."""
         for module in ("torch", "onnx"):
             if importlib.util.find_spec(module) is None:
                 return f'{module} is not installed: pip install "pix2pix-edge[export]"'

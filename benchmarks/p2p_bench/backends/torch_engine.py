@@ -1,4 +1,4 @@
-"""A checkpoint in torch: where a trained generator starts from."""
+"""The engine that runs a checkpoint in torch."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ __all__ = ["TorchEngine"]
 class TorchEngine:
     """An engine, see :class:`p2p_runtime.engines.base.Engine`, that needs torch.
 
-    In float32 the generator runs as it was trained, NCHW; in fewer bits channels lie last, as
-    torch's guides advise.
+    In float32 the generator runs as trained, in NCHW; in 16 bits it runs in channels-last layout,
+    as torch's guides advise.
 
     Attributes:
         device: ``cpu`` or ``cuda``.
@@ -43,17 +43,17 @@ class TorchEngine:
 
         Args:
             path: the checkpoint.
-            threads: CPU threads of torch, for the whole process; None leaves them.
-            dtype: what the generator computes in.
-            compiled: through ``torch.compile``, in one graph: a break in it is an error.
+            threads: CPU threads of torch for the whole process; None keeps the current number.
+            dtype: type that the generator computes in.
+            compiled: with ``torch.compile``; a graph break is an error.
             device: ``cpu`` or ``cuda``.
 
         Raises:
-            CheckpointError: it is missing or broken.
+            CheckpointError: the checkpoint is missing or broken.
         """
         generator: nn.Module = Checkpoint.load(path).build_generator()
         if dtype != "float32":
-            generator = _Narrow(generator, getattr(torch, dtype))
+            generator = _HalfWidth(generator, getattr(torch, dtype))
         if threads is not None:
             torch.set_num_threads(threads)
         self.device = device
@@ -69,11 +69,11 @@ class TorchEngine:
         return images
 
     def close(self) -> None:
-        """Do nothing: the garbage collector frees the weights."""
+        """Do nothing; the garbage collector frees the weights."""
 
 
-class _Narrow(nn.Module):
-    """A generator that computes in fewer bits with channels last, between float32 signals."""
+class _HalfWidth(nn.Module):
+    """A generator that computes in 16 bits, channels last, between float32 signals."""
 
     def __init__(self, generator: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
@@ -82,6 +82,6 @@ class _Narrow(nn.Module):
 
     def forward(self, signal: torch.Tensor) -> torch.Tensor:
         """Translate (N, 3, H, W) in [-1, 1] into the same shape and range."""
-        narrow = signal.to(self.dtype).contiguous(memory_format=torch.channels_last)
-        image: torch.Tensor = self.generator(narrow)
+        narrowed = signal.to(self.dtype).contiguous(memory_format=torch.channels_last)
+        image: torch.Tensor = self.generator(narrowed)
         return image

@@ -1,0 +1,1 @@
+"""Studies of label maps after codecs, and of label repair."""

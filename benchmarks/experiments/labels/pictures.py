@@ -1,0 +1,85 @@
+"""The pictures of the label repair benchmark: a chart, and crops before and after."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from experiments.labels.recoding import CODINGS, recode
+from experiments.pictures.strip import draw_strip
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from p2p_runtime.model.contract import PixelContract
+
+    from .repair import Row
+
+__all__ = ["draw_chart", "draw_crops"]
+
+CROP_PX = 72
+ENLARGED = 4
+CROPS = 3
+SHOWN = CODINGS[4]  # H.264, crf 28
+
+
+def draw_chart(rows: list[Row]) -> bytes:
+    """Return a PNG: wrong pixels by nearest colour and after repair, a pair of bars a codec."""
+    from matplotlib.figure import Figure
+
+    lossy = [row for row in rows if row.left is not None]
+    figure = Figure(figsize=(8, 0.42 * len(lossy) + 1.2), dpi=110, layout="constrained")
+    axes = figure.subplots()
+    places = np.arange(len(lossy))
+    series = (
+        ("nearest colour", -0.2, "#c44e52", [1 - row.nearest for row in lossy]),
+        ("repaired", 0.2, "#4c72b0", [1 - row.repaired for row in lossy]),
+    )
+    for label, shift, colour, wrong in series:
+        bars = axes.barh(places + shift, 100 * np.array(wrong), 0.38, label=label, color=colour)
+        axes.bar_label(bars, fmt="%.2f", padding=2, fontsize=8)
+    axes.set_yticks(places, [row.name for row in lossy])
+    axes.invert_yaxis()
+    axes.set_xlabel("pixels of the wrong class, %")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
+
+
+def draw_crops(truth: NDArray[np.uint8], contract: PixelContract) -> bytes:
+    """Return a PNG of the places with most errors: decoded, nearest colour, repaired, truth."""
+    assert contract.palette is not None
+    middle = len(truth) // 2
+    decoded = recode(truth[middle - 1 : middle + 2], SHOWN)
+    frame, right = decoded.bgr[1], truth[middle]
+    nearest, repaired = contract.palette.snap(frame), contract.preprocess(decoded.pictures[1])
+    wrong = (nearest != right).any(axis=-1).astype(np.float32)
+    rows = [
+        [_enlarge(picture[top : top + CROP_PX, left : left + CROP_PX]) for picture in pictures]
+        for pictures in [(frame, nearest, repaired, right)]
+        for top, left in _worst(wrong)
+    ]
+    _, png = cv2.imencode(".png", draw_strip(rows))
+    return png.tobytes()
+
+
+def _worst(wrong: NDArray[np.float32]) -> list[tuple[int, int]]:
+    """Return the corners of crops that hold most errors and do not overlap."""
+    side = min(CROP_PX, *wrong.shape)
+    errors = cv2.boxFilter(wrong, -1, (side, side), anchor=(0, 0), normalize=False)
+    errors = errors[: wrong.shape[0] - side + 1, : wrong.shape[1] - side + 1].copy()
+    corners = []
+    for _ in range(CROPS):
+        top, left = (int(place) for place in np.unravel_index(errors.argmax(), errors.shape))
+        corners.append((top, left))
+        errors[max(0, top - side + 1) : top + side, max(0, left - side + 1) : left + side] = -1
+    return corners
+
+
+def _enlarge(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return picture.repeat(ENLARGED, axis=0).repeat(ENLARGED, axis=1)

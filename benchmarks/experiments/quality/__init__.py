@@ -1,0 +1,1 @@
+"""Studies of picture quality: training options, scores and int8 calibration."""

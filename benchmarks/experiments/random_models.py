@@ -1,0 +1,192 @@
+"""A whole run with random weights: they decide what a picture looks like, not what it costs.
+
+The graphs are the exporter's own, without its gates.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from p2p_bench.files import Files
+from p2p_export.graph.int8 import PROFILES, Quantiser
+from p2p_export.graph.integer_ends import DepthToSpace, for_integers
+from p2p_export.graph.pixel_generator import PixelGenerator, fold, swap_channels
+from p2p_export.targets.onnx import attach, to_onnx
+from p2p_runtime.engines import open_engine
+from p2p_runtime.files import sha256_of_file, write_bytes
+from p2p_runtime.labels.palette import CITYSCAPES
+from p2p_runtime.model.bundle import BundleInfo, GoldenFrame, ModelBundle
+from p2p_runtime.model.contract import PixelContract
+from p2p_runtime.model.onnx_check import payload_sha256
+from p2p_train.config import TrainConfig
+from p2p_train.scenes import draw_scene
+from p2p_train.training.checkpoint import Checkpoint, make_generator
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from p2p_train.networks.generator import UNetGenerator
+
+__all__ = [
+    "CHECKPOINT_NAME",
+    "DEPTH_TO_SPACE",
+    "FLOAT_ENDS",
+    "write_random_int8",
+    "write_random_run",
+]
+
+CALIBRATION_FRAMES = 8
+GOLDEN_SEED = 1
+CHECKPOINT_NAME = "random.pt"
+FLOAT_ENDS = "int8, float ends"
+DEPTH_TO_SPACE = "int8, float ends, DepthToSpace"
+"""int8 in two other forms, to be timed beside ours: what makes signals of pixels and pixels of
+signals is in float, and so is the last layer; in the second, ONNX's own operator shuffles."""
+
+
+def write_random_run(folder: Path, *, ngf: int, height: int, width: int) -> Files:
+    """Write a checkpoint and its graphs: ``fp32``, ``int8``, and int8's two other forms.
+
+    Args:
+        folder: where to.
+        ngf: width of the generator.
+        height, width: of its frames in pixels.
+    """
+    config = TrainConfig(ngf=ngf, height=height, width=width)
+    contract, scenes, generator = _drawn(config)
+    checkpoint = folder / CHECKPOINT_NAME
+    Checkpoint(
+        config=config,
+        contract=contract,
+        generator=generator.state_dict(),
+        frames=torch.from_numpy(scenes),
+        progress={},
+        dataset={},
+    ).save(checkpoint)
+    shape = _shape(config)
+    bundles, provenance = {}, {"checkpoint_sha256": sha256_of_file(checkpoint)}
+    for name, graph in _graphs(generator, contract, scenes, folder).items():
+        precision = name.partition(",")[0]
+        path = folder / f"model-{name}.onnx"
+        info = _info(graph, precision, contract, shape, provenance)
+        bundles[name] = _write_bundle(path, graph, info)
+    return Files(bundles=bundles, checkpoint=checkpoint, contract=contract, generator=shape)
+
+
+def write_random_int8(path: Path, config: TrainConfig) -> Files:
+    """Write the int8 graph of a generator of any shape to ``path``."""
+    contract, scenes, generator = _drawn(config)
+    graph = _quantised(for_integers(generator, scenes), contract, scenes, path.parent)
+    bundle = _write_bundle(path, graph, _info(graph, "int8", contract, _shape(config), {}))
+    return Files(bundles={"int8": bundle}, checkpoint=None, contract=contract)
+
+
+def _shape(config: TrainConfig) -> dict[str, Any]:
+    """Return what a bundle says of its generator."""
+    return {
+        "architecture": "unet",
+        "ngf": config.ngf,
+        "downsamplings": config.downsamplings,
+        "max_width": config.max_width,
+    }
+
+
+def _drawn(config: TrainConfig) -> tuple[PixelContract, NDArray[np.uint8], UNetGenerator]:
+    """Return a contract, drawn scenes (N, H, W, 3) uint8 BGR, and a generator by chance."""
+    contract = PixelContract(height=config.height, width=config.width, palette=CITYSCAPES)
+    seeds = range(CALIBRATION_FRAMES)
+    scenes = np.stack([draw_scene(n, config.height, config.width)[0] for n in seeds])
+    torch.manual_seed(0)
+    return contract, scenes, make_generator(config)
+
+
+def _graphs(
+    generator: nn.Module, contract: PixelContract, scenes: NDArray[np.uint8], scratch: Path
+) -> dict[str, bytes]:
+    folded = PixelGenerator(swap_channels(fold(generator)), order="bgr")
+    float_ends = for_integers(generator, scenes, whole=False)
+    forms = {
+        "int8": for_integers(generator, scenes),
+        FLOAT_ENDS: float_ends,
+        DEPTH_TO_SPACE: with_depth_to_space(float_ends),
+    }
+    graphs = {name: _quantised(form, contract, scenes, scratch) for name, form in forms.items()}
+    return {"fp32": to_onnx(folded, contract), **graphs}
+
+
+def _quantised(
+    module: nn.Module, contract: PixelContract, scenes: NDArray[np.uint8], scratch: Path
+) -> bytes:
+    graph = to_onnx(module, contract)
+    return Quantiser(graph, scenes, PROFILES["x86"], scratch).quantise([])
+
+
+def _info(
+    graph: bytes,
+    precision: str,
+    contract: PixelContract,
+    shape: dict[str, Any],
+    provenance: dict[str, Any],
+) -> BundleInfo:
+    return BundleInfo(
+        contract=contract,
+        precision=precision,
+        golden=GoldenFrame.record(GoldenFrame.draw(contract, 0), GOLDEN_SEED),
+        payload_sha256=payload_sha256(graph),
+        generator=shape,
+        provenance=provenance,
+    )
+
+
+def _write_bundle(path: Path, graph: bytes, info: BundleInfo) -> Path:
+    """Write a bundle whose golden frame is what this very graph makes of it."""
+    write_bytes(path, graph)
+    engine = open_engine(ModelBundle(path=path, info=info), device="cpu")
+    (image,) = engine.infer(GoldenFrame.draw(info.contract, GOLDEN_SEED)[np.newaxis])
+    engine.close()
+    golden = GoldenFrame.record(image, GOLDEN_SEED)
+    write_bytes(path, attach(graph, replace(info, golden=golden)))
+    return path
+
+
+class _DepthToSpace(nn.Module):
+    """What :class:`.DepthToSpace` computes, exported as ONNX's DepthToSpace."""
+
+    def forward(self, cells: torch.Tensor) -> torch.Tensor:
+        """Turn (N, outputs * 4, H + 1, W + 1) cells into (N, outputs, 2H, 2W)."""
+        return functional.pixel_shuffle(cells, 2)[:, :, 1:-1, 1:-1]
+
+
+def with_depth_to_space(generator: nn.Module) -> nn.Module:
+    """Return a copy of a generator with integer ups, its shuffles said in the operator's order.
+
+    Args:
+        generator: one with :class:`.DepthToSpace` after its ups, wrapped or not.
+    """
+    rewritten = copy.deepcopy(generator)
+    for parent in rewritten.modules():
+        if isinstance(parent, nn.Sequential) and any(
+            isinstance(one, DepthToSpace) for one in parent
+        ):
+            _reorder(parent[0])
+            for index, layer in enumerate(parent):
+                if isinstance(layer, DepthToSpace):
+                    parent[index] = _DepthToSpace()
+    return rewritten
+
+
+def _reorder(conv: nn.Module) -> None:
+    """Bring output channels from (row, column, output) to (output, row, column)."""
+    assert isinstance(conv, nn.Conv2d)
+    order = torch.arange(conv.out_channels).reshape(4, -1).T.flatten()
+    conv.weight.data = conv.weight.data[order]
+    if conv.bias is not None:
+        conv.bias.data = conv.bias.data[order]

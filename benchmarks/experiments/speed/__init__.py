@@ -1,0 +1,1 @@
+"""Studies of speed: latency, throughput, memory and the cost of training."""
