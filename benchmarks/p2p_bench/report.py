@@ -121,8 +121,10 @@ class BenchReport:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values; :meth:`from_json` reads them."""
-        document = {field.name: getattr(self, field.name) for field in fields(self)}
-        return rounded({"schema": BENCH_SCHEMA, **document, "rows": list(map(asdict, self.rows))})
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {"schema": BENCH_SCHEMA, **values, "rows": list(map(asdict, self.rows))}
+        document: dict[str, Any] = rounded(values)
+        return document
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> BenchReport:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from p2p_train.metrics import LabelFidelity
+from p2p_train.metrics import SegmentationScore
 from p2p_train.segmentation import Segmenter
 
 if TYPE_CHECKING:
@@ -42,6 +42,6 @@ def score_images(
     labels = frames.reshape(-1, *frames.shape[2:])  # (M * N, H, W, 3)
     scores = {}
     for name, generated in images.items():
-        score = LabelFidelity.of(segmenter.confusion(generated, labels))
+        score = SegmentationScore.of(segmenter.confusion(generated, labels))
         scores[name] = {"pixel_accuracy": score.pixel_accuracy, "mean_iou": score.mean_iou}
     return scores

@@ -18,67 +18,67 @@ FRAMES = np.arange(3, dtype=np.uint8)[:, None, None, None, None] * np.ones((2, 4
 NOWHERE = Path("nowhere.onnx")
 
 
-def contender(**settings) -> BackendProcess:
+def process_of(**settings) -> BackendProcess:
     """Return a toy that is not started yet."""
     return BackendProcess(ToyBackend(name="toy", **settings), NOWHERE, FRAMES, threads=1)
 
 
 def state_of(process: BackendProcess) -> str:
     """Return Linux's letter for what a process does."""
-    stat = Path(f"/proc/{process._pid()}/stat").read_text()
+    stat = Path(f"/proc/{process.pid}/stat").read_text()
     return stat.rpartition(")")[2].split()[0]
 
 
-def test_a_backend_is_born_and_takes_turns(capfd):
-    """The parent learns latencies, CPU time, memory and images; libraries cannot touch stdout."""
-    with contender(add=5) as toy:
-        birth = toy.start()
-        assert isinstance(birth, StartupTimes)
-        assert birth.start_ms > 0
-        turn = toy.take_turn([0, 2], 1)
-        assert len(turn.latencies_ms) == 2
-        assert turn.cpu_ms >= 0
+def test_a_backend_starts_and_runs_rounds(capfd):
+    """The parent gets latencies, CPU time and memory; libraries cannot write to stdout."""
+    with process_of(add=5) as toy:
+        startup = toy.start()
+        assert isinstance(startup, StartupTimes)
+        assert startup.start_ms > 0
+        measured = toy.run_round([0, 2], 1)
+        assert len(measured.latencies_ms) == 2
+        assert measured.cpu_ms >= 0
         assert toy.peak_rss_mib() > 1
     assert capfd.readouterr().out == ""
 
 
 def test_images_come_in_the_order_of_their_numbers():
     """What is compared is a copy, though an engine may use its memory again."""
-    with contender(add=5) as toy:
+    with process_of(add=5) as toy:
         toy.start()
         images = toy.images([2, 0])
     assert images.shape == (4, 4, 4, 3)
     assert [image.max() for image in images] == [7, 7, 5, 5]
 
 
-def test_whoever_waits_is_stopped():
-    """Between turns a process gets no CPU, whatever its threads want."""
-    with contender() as toy:
+def test_a_waiting_process_is_stopped():
+    """Between rounds a process uses no CPU time."""
+    with process_of() as toy:
         toy.start()
-        toy.take_turn([0], 0)
+        toy.run_round([0], 0)
         assert state_of(toy) == "T"
 
 
-def test_a_process_ends_with_its_contender():
+def test_leaving_the_context_ends_the_process():
     """A stopped process is not left behind."""
-    with contender() as toy:
+    with process_of() as toy:
         toy.start()
-        toy.take_turn([0], 0)
-        pid = toy._pid()
+        toy.run_round([0], 0)
+        pid = toy.pid
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 
 
-def test_what_is_missing_is_a_reason_not_an_error():
-    """A backend that this machine cannot run says why."""
-    with contender(reason="no such chip") as toy:
+def test_an_unavailable_backend_gives_a_reason():
+    """A backend that this machine cannot run is not an error."""
+    with process_of(reason="no such chip") as toy:
         assert toy.start() == Unavailable(reason="no such chip")
 
 
 def test_a_fall_back_is_an_error_that_names_the_backend():
     """Figures of something else than the row says never get into a table."""
     with (
-        contender(fails="fallback") as toy,
+        process_of(fails="fallback") as toy,
         pytest.raises(DeviceUnavailableError, match="toy: asked for a GPU but got a CPU"),
     ):
         toy.start()
@@ -86,5 +86,5 @@ def test_a_fall_back_is_an_error_that_names_the_backend():
 
 def test_a_process_that_dies_is_an_error():
     """A library that crashes is told with its exit code; the benchmark does not hang."""
-    with contender(fails="death") as toy, pytest.raises(EngineError, match=r"toy.*exit code 7"):
+    with process_of(fails="death") as toy, pytest.raises(EngineError, match=r"toy.*exit code 7"):
         toy.start()

@@ -38,9 +38,11 @@ def test_each_backend_gets_a_row_or_a_reason(files: Files):
     (good, bare, elsewhere, other), images = compare(toys, files, FRAMES, 1)
     assert list(images) == ["good", "other"]
     assert good.latency is not None and good.latency.frames == 3
-    assert (good.absent, good.psnr_db, good.size_mib) == (None, None, 1.0)
-    assert bare.latency is None and bare.absent == "there is no checkpoint of this generator here"
-    assert elsewhere.absent == "no such chip"
+    assert (good.unavailable, good.psnr_db, good.size_mib) == (None, None, 1.0)
+    assert (
+        bare.latency is None and bare.unavailable == "there is no checkpoint of this generator here"
+    )
+    assert elsewhere.unavailable == "no such chip"
     assert other.psnr_db == pytest.approx(20 * np.log10(255 / 40))
 
 
@@ -50,7 +52,7 @@ def test_a_backend_that_takes_seconds_does_not_hold_up_the_others(files: Files, 
     toys = [ToyBackend(name="good"), ToyBackend(name="slow", takes_ms=100)]
     (_, slow), _ = compare(toys, files, FRAMES, 1)
     assert slow.latency is None
-    assert slow.absent == "its second frame took 0.1 s"
+    assert slow.unavailable == "its second frame took 0.1 s"
 
 
 def test_what_a_user_named_must_be_there(files: Files):

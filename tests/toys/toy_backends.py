@@ -1,4 +1,4 @@
-"""Backends that cost nothing, for tests of what measures them; processes import this module."""
+"""Fake backends for tests of the benchmark; its child processes import this module."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class ToyBackend:
     reason: str | None = None
     fails: str = ""
 
-    def missing(self) -> str | None:
-        """Return what the test wants."""
+    def unavailable(self) -> str | None:
+        """Return the reason that the test set."""
         return self.reason
 
     def open(self, path: Path, threads: int) -> ToyEngine:
@@ -39,21 +39,21 @@ class ToyBackend:
 
 
 class ToyEngine:
-    """An engine that answers in memory that it uses again."""
+    """An engine that returns the same memory for every batch."""
 
     device = "cpu"
 
     def __init__(self, add: int, takes_ms: float) -> None:
         self.add, self.takes_ms = add, takes_ms
-        self.answer: np.ndarray | None = None
+        self.images: np.ndarray | None = None
 
     def infer(self, frames: np.ndarray) -> np.ndarray:
         """Add, with a pause."""
         time.sleep(self.takes_ms / 1e3)
-        if self.answer is None:
-            self.answer = np.empty_like(frames)
-        self.answer[:] = np.clip(frames.astype(int) + self.add, 0, 255)
-        return self.answer
+        if self.images is None:
+            self.images = np.empty_like(frames)
+        self.images[:] = np.clip(frames.astype(int) + self.add, 0, 255)
+        return self.images
 
     def close(self) -> None:
         """Nothing to free."""

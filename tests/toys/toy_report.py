@@ -1,4 +1,4 @@
-"""A report with made-up figures, for tests of what is made of it."""
+"""A benchmark report with made-up figures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from p2p_bench.report import BenchReport, Row
 
 
 def latency(name: str, median_ms: float, speedup: float) -> Latency:
-    """Return made-up figures."""
+    """Return made-up latencies."""
     return Latency(
         name=name,
         frames=50,
@@ -27,7 +27,7 @@ def latency(name: str, median_ms: float, speedup: float) -> Latency:
 
 @pytest.fixture
 def report() -> BenchReport:
-    """Two backends, one four times as fast, and one that is missing."""
+    """Return three measured backends and one that is unavailable."""
     return BenchReport(
         rows=(
             Row(name="eager", what="torch eager, fp32", latency=latency("eager", 100.0, 1.0)),
@@ -44,7 +44,11 @@ def report() -> BenchReport:
                 latency=latency("fp32", 50.0, 2.0),
                 psnr_db=float("inf"),
             ),
-            Row(name="ncnn-fp32", what="ncnn, fp32", absent="ncnn is not installed"),
+            Row(
+                name="openvino-fp32",
+                what="OpenVINO, fp32",
+                unavailable="openvino is not installed",
+            ),
         ),
         height=256,
         width=512,
@@ -52,6 +56,6 @@ def report() -> BenchReport:
         inputs="8 drawn inputs",
         generator={"architecture": "unet", "ngf": 64},
         gmac=12.0,
-        ceilings={"fp32": 200.0},
+        roofline={"fp32": 200.0},
         machine=describe_machine(2),
     )

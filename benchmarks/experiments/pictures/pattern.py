@@ -1,4 +1,4 @@
-"""``python -m experiments.pictures.pattern``: what generators stamp on every street at the same places.
+"""``python -m experiments.pictures.pattern``: map the fixed pattern of generators.
 
 The mean of all pictures of a plain surface, as :mod:`p2p_train.metrics.pattern` takes it, drawn
 beside that of the real photos.

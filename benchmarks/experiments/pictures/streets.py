@@ -1,4 +1,4 @@
-"""``python -m experiments.pictures.streets``: what several runs make of the same streets, side by side."""
+"""``python -m experiments.pictures.streets``: show several runs on the same streets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``python -m experiments.quality.calibration``: which ranges keep an int8 generator nearest to torch.
+"""``python -m experiments.quality.calibration``: compare ways to calibrate an int8 generator.
 
 One trained generator, one set of calibration inputs, every way of ONNX Runtime to make ranges of
 them; the integer graphs are compared with the torch module on validation inputs that no range saw.

@@ -1,4 +1,4 @@
-"""``python -m experiments.speed.loss_costs``: what readers, steadiness and teachers add to a training step.
+"""``python -m experiments.speed.loss_costs``: measure what each loss adds to a training step.
 
 The steps take turns on one batch of real pairs, which is there already; only what follows is timed.
 """

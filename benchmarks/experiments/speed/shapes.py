@@ -1,4 +1,4 @@
-"""``python -m experiments.speed.shapes``: what fewer halvings and capped channels save at one width.
+"""``python -m experiments.speed.shapes``: count what fewer blocks and capped channels save.
 
 The weights are random, as in :mod:`.widths`: sizes and milliseconds, no figures of quality.
 """

@@ -1,4 +1,4 @@
-"""``python -m experiments.speed.widths``: what each precision costs for generators of several widths.
+"""``python -m experiments.speed.widths``: time each precision for generators of several widths.
 
 The weights are random; so there are no parity figures here, only milliseconds. Two more rows time
 the integer graph with float ends, and with ONNX's DepthToSpace in the place of our own shuffle.
