@@ -22,6 +22,10 @@ The public names of each package. Arrays of pixels are `(N, H, W, 3)` or `(H, W,
 Errors for users are `P2PError`s.
 """
 SECTIONS = ("Args:", "Attributes:", "Returns:", "Yields:", "Raises:", "Example:")
+STARS: dict[object, str] = {
+    inspect.Parameter.VAR_POSITIONAL: "*",
+    inspect.Parameter.VAR_KEYWORD: "**",
+}
 WIDTH = 88
 MOST_SHOWN = 40
 """Maximum number of characters of a default value; longer ones are cut."""
@@ -99,8 +103,7 @@ def _parameters(shown: list[inspect.Parameter]) -> Iterator[str]:
         keyword = parameter.kind is parameter.KEYWORD_ONLY
         if keyword and not {parameter.KEYWORD_ONLY, parameter.VAR_POSITIONAL} & set(kinds[:index]):
             yield "*"
-        stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}
-        text = stars.get(parameter.kind, "") + parameter.name
+        text = STARS.get(parameter.kind, "") + parameter.name
         annotation = _annotation(parameter.annotation)
         text += f": {annotation}" if annotation else ""
         if parameter.default is not parameter.empty:

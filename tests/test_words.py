@@ -75,7 +75,11 @@ RULES = (
     Rule(r"eyes", "feature network"),
     Rule(r"judg(e|es|ed|ing)", "segmenter, segmentation score"),
     Rule(r"even[_ -]ups?|even_out", "checkerboard-free"),
-    Rule(r"downs|ups", "encoder and decoder blocks", but=r"(start|catch|back|set|close)-?ups"),
+    Rule(
+        r"(?<!num[_-])(downs|ups)",
+        "encoder and decoder blocks",
+        but=r"(start|catch|back|set|close)-?ups",
+    ),
     Rule(r"halvings", "downsamplings"),
     Rule(r"(find|estimate)_used", "classes present"),
     Rule(r"likeness|lessons?|teaching", "image losses, distillation losses"),
