@@ -12,9 +12,9 @@ import numpy as np
 
 from p2p_runtime.errors import ExportError
 from p2p_train.data.decode import read_image, read_input
-from p2p_train.data.labels import open_source
+from p2p_train.data.labels import open_pairs
 from p2p_train.data.layouts import ImageRef, images_in
-from p2p_train.data.layouts.folders import find_folders
+from p2p_train.data.layouts.two_folders import find_folders
 
 from .parity import MIN_FRAMES
 
@@ -61,7 +61,7 @@ def read_inputs(
         DatasetError: the folder is missing or holds no readable images.
     """
     if _is_data_set(folder, config):
-        source = open_source(replace(config, data=str(folder)))
+        source = open_pairs(replace(config, data=str(folder)))
         refs = [pair.input for pair in getattr(source.pairs, part)]
         note = f"{part} part of {source.pairs.layout}"
     else:

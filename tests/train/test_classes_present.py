@@ -14,7 +14,7 @@ from PIL import Image as Picture
 from p2p_runtime.labels.palette import CITYSCAPES
 from p2p_train.config import TrainConfig
 from p2p_train.data.classes_present import count_classes_present, find_classes_present
-from p2p_train.data.labels import open_source
+from p2p_train.data.labels import open_pairs
 from p2p_train.data.prepare import prepare_data
 from toy_pairs import CLASSES, SIDE_PX, write_pairs
 
@@ -70,6 +70,6 @@ def test_the_contract_names_the_classes_of_the_training_data(tmp_path: Path, suf
 
 def test_no_class_of_cityscapes_pairs_is_lost(shared_data: Callable[[str], Path]) -> None:
     """All 29 classes are in the real pairs, be it in three pictures of a thousand."""
-    source = open_source(TrainConfig(data=str(shared_data("cityscapes_pairs"))))
+    source = open_pairs(TrainConfig(data=str(shared_data("cityscapes_pairs"))))
     assert source.palette is not None
     assert find_classes_present(source.pairs.train, source.palette) == tuple(range(29))

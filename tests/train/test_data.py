@@ -20,6 +20,7 @@ from p2p_runtime.labels.palette import CITYSCAPES
 from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import TrainConfig
 from p2p_train.data import batches as batches_module
+from p2p_train.data.augment import Augmentation
 from p2p_train.data.batches import (
     EpochSampler,
     named_worker_failures,
@@ -28,7 +29,7 @@ from p2p_train.data.batches import (
     validation_batches,
 )
 from p2p_train.data.dataset import PairBatch, PairDataset
-from p2p_train.data.label_cache import LabelMemory
+from p2p_train.data.label_cache import LabelCache
 from p2p_train.data.labels import choose_palette
 from p2p_train.data.layouts import find_pairs
 from toy_pairs import write_pairs
@@ -36,10 +37,10 @@ from toy_pairs import write_pairs
 CONTRACT = PixelContract(height=32, width=32, palette=CITYSCAPES)
 
 
-def dataset(data: Path, **options: object) -> PairDataset:
+def dataset(data: Path, **augmentation: int) -> PairDataset:
     """Return the training pairs of ``data`` under the 32x32 contract."""
     pairs = find_pairs(data, input_side="right", seed=0).train
-    return PairDataset(pairs, CONTRACT, **options)  # type: ignore[arg-type]
+    return PairDataset(pairs, CONTRACT, Augmentation(**augmentation))
 
 
 def sampler(**changes: int) -> EpochSampler:
@@ -67,7 +68,7 @@ def test_input_and_target_are_flipped_and_cropped_together(tmp_path: Path) -> No
         Image.fromarray(np.hstack([label, label])).save(tmp_path / "train" / f"{index}.png")
     pairs = find_pairs(tmp_path, input_side="right", seed=0).train
     contract = replace(CONTRACT, height=64, width=64)
-    augmented = PairDataset(pairs, contract, jitter_px=16, flip=True, seed=0)
+    augmented = PairDataset(pairs, contract, Augmentation(jitter_px=16, flip=True))
     seen = set()
     for index in range(len(augmented)):
         pair = augmented[0, index]
@@ -78,7 +79,7 @@ def test_input_and_target_are_flipped_and_cropped_together(tmp_path: Path) -> No
 
 
 def test_augmentation_is_a_function_of_seed_epoch_and_pair(data: Path) -> None:
-    """The same draw gives the same pixels in another data set object; another epoch does not."""
+    """The same key gives the same pixels in another data set object; another epoch does not."""
     one, two = (dataset(data, jitter_px=8, flip=True, seed=5) for _ in range(2))
     assert torch.equal(one[3, 0].source, two[3, 0].source)
     assert any(not torch.equal(one[3, i].target, one[4, i].target) for i in range(4))
@@ -89,9 +90,9 @@ def test_epochs_have_orders_of_their_own_and_use_each_pair_at_most_once() -> Non
     batches = list(sampler())
     epochs = [[*batches[i], *batches[i + 1]] for i in (0, 2, 4)]
     for number, epoch in enumerate(epochs):
-        assert {draw[0] for draw in epoch} == {number}
-        assert len({draw[1] for draw in epoch}) == 8
-    assert [draw[1] for draw in epochs[0]] != [draw[1] for draw in epochs[1]]
+        assert {key[0] for key in epoch} == {number}
+        assert len({key[1] for key in epoch}) == 8
+    assert [key[1] for key in epochs[0]] != [key[1] for key in epochs[1]]
 
 
 def test_a_resumed_sampler_goes_on_in_the_middle_of_an_epoch() -> None:
@@ -127,9 +128,9 @@ def test_only_slow_pairs_are_read_by_threads(
     pairs, readers = dataset(data), []
     read = PairDataset.__getitem__
 
-    def noted(self: PairDataset, draw: tuple[int, int]) -> PairBatch:
+    def noted(self: PairDataset, key: tuple[int, int]) -> PairBatch:
         readers.append(threading.current_thread())
-        return read(self, draw)
+        return read(self, key)
 
     monkeypatch.setattr(PairDataset, "__getitem__", noted)
     got = list(training_batches(pairs, sampler(), workers=0, pin_memory=False))
@@ -137,7 +138,7 @@ def test_only_slow_pairs_are_read_by_threads(
     assert len(readers) == 4 * 6
     assert all(reader is not main for reader in readers[:4])  # nothing is known of the first
     assert all((reader is not main) == side_by_side for reader in readers[4:])
-    expected = [pairs[draw] for draw in next(iter(sampler()))]
+    expected = [pairs[key] for key in next(iter(sampler()))]
     assert torch.equal(got[0].source, torch.cat([batch.source for batch in expected]))
 
 
@@ -150,7 +151,7 @@ def test_auto_recognises_cityscapes_and_says_so(data: Path) -> None:
 
 
 def test_auto_takes_unknown_colours_as_pictures_and_says_so(data: Path) -> None:
-    """Photos are no label maps: nothing is snapped, and the note names the flag to change that."""
+    """Photos are no label maps: no labels are repaired, and the note names the flag."""
     pairs = find_pairs(data, input_side="left", seed=0).train
     palette, note = choose_palette(TrainConfig(), pairs)
     assert palette is None
@@ -178,7 +179,7 @@ def test_the_two_halves_are_read_from_one_decoded_file(
 def test_fault_24_a_deleted_file_is_replaced_counted_and_named_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One file of 100 may go: the next pair stands in, every other batch is as it was."""
+    """One file of 100 may go: the next pair replaces it, every other batch is as it was."""
     write_pairs(tmp_path / "train", 100)
     write_pairs(tmp_path / "val", 1)
     pairs = dataset(tmp_path)
@@ -192,20 +193,20 @@ def test_fault_24_a_deleted_file_is_replaced_counted_and_named_once(
     lossy, again = batches(0), batches(1)
     changed = [not torch.equal(a.source, b.source) for a, b in zip(whole, lossy, strict=True)]
     assert sum(changed) == 2  # once an epoch
-    assert [len(batch.lost) for batch in lossy] == changed
+    assert [len(batch.missing) for batch in lossy] == changed
     assert all(torch.equal(a.source, b.source) for a, b in zip(lossy, again, strict=True))
-    stand_in = torch.cat([batch.source for batch in lossy[:25]])
-    assert sum(torch.equal(image, pairs[0, 8].source[0]) for image in stand_in) == 2
+    replaced = torch.cat([batch.source for batch in lossy[:25]])
+    assert sum(torch.equal(image, pairs[0, 8].source[0]) for image in replaced) == 2
     warnings = [line for line in caplog.text.splitlines() if "007.png" in line]
     assert len(warnings) == 2  # once a run
-    assert "another pair stands in" in warnings[0]
+    assert "another pair replaces it" in warnings[0]
 
 
 def test_fault_24_too_many_deleted_files_stop_the_run(data: Path) -> None:
-    """More than one draw in a hundred without its file ends training with one line."""
+    """More than one pair in a hundred without its file ends training with one line."""
     pairs = dataset(data)
     (data / "train" / "004.png").unlink()
-    with pytest.raises(DatasetError, match=r"1 of \d+ draws met files that have gone.*004\.png"):
+    with pytest.raises(DatasetError, match=r"1 of \d+ pairs .* had missing files.*004\.png"):
         list(training_batches(pairs, sampler(), workers=0, pin_memory=False))
     with pytest.raises(DatasetError, match=r"004\.png"):
         list(validation_batches(pairs, 4))
@@ -256,17 +257,17 @@ def test_pairs_from_all_over_come_in_full_batches(data: Path) -> None:
     )
 
 
-def test_labels_are_fitted_once_and_come_back_bit_for_bit(
+def test_labels_are_preprocessed_once_and_come_back_bit_for_bit(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second epoch sees what the first one repaired, in crops and mirrorings of its own."""
     seen: list[tuple[int, ...]] = []
-    fit = PixelContract.preprocess
+    preprocess = PixelContract.preprocess
 
     def counted(contract: PixelContract, frame: np.ndarray, **options: bool) -> np.ndarray:
         if contract.palette is not None:
             seen.append(frame.shape)
-        return fit(contract, frame, **options)
+        return preprocess(contract, frame, **options)
 
     monkeypatch.setattr(PixelContract, "preprocess", counted)
     pairs = dataset(data, jitter_px=4, flip=True)
@@ -279,10 +280,10 @@ def test_labels_are_fitted_once_and_come_back_bit_for_bit(
     assert len(seen) == 2 * len(pairs)  # each fresh one, none of the others
 
 
-def test_the_label_of_a_stand_in_is_not_kept(data: Path) -> None:
+def test_the_label_of_a_replacement_is_not_cached(data: Path) -> None:
     """When the missing file comes back, its photo gets its own label again."""
     pairs = dataset(data)
-    (first, second) = (pairs._pairs[index].input.path for index in (0, 1))
+    first, second = (data / "train" / name for name in ("000.png", "001.png"))
     whole, content = pairs[0, 0], first.read_bytes()
     pairs = dataset(data)
     first.unlink()
@@ -292,11 +293,11 @@ def test_the_label_of_a_stand_in_is_not_kept(data: Path) -> None:
     assert torch.equal(pairs[0, 0].source, whole.source)
 
 
-def test_a_full_memory_takes_no_more() -> None:
-    """What fits stays; the rest is fitted anew each time."""
+def test_a_full_cache_takes_no_more() -> None:
+    """What is in the cache stays; the rest is preprocessed each time."""
     label = CITYSCAPES.to_colours(np.arange(29, dtype=np.uint8).repeat(64).reshape(29, 64))
-    memory = LabelMemory(CITYSCAPES, most_bytes=150)
+    cache = LabelCache(CITYSCAPES, max_bytes=150)
     for index in range(3):
-        memory.keep(index, label)
-    assert np.array_equal(memory.recall(0), label)
-    assert memory.recall(2) is None
+        cache.put(index, label)
+    assert np.array_equal(cache.get(0), label)
+    assert cache.get(2) is None

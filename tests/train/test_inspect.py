@@ -14,7 +14,7 @@ from p2p_runtime.errors import DatasetError
 from p2p_runtime.labels.palette import CITYSCAPES
 from p2p_train.cli import main
 from p2p_train.config import TrainConfig
-from p2p_train.data.inspection import inspect_data, look_at
+from p2p_train.data.inspection import inspect_data, write_inspection
 from toy_pairs import SIDE_PX, write_folders
 
 
@@ -26,7 +26,7 @@ def config(data: Path) -> TrainConfig:
 
 def test_the_report_says_what_the_data_is(config: TrainConfig, tmp_path: Path) -> None:
     """Layout, numbers of pairs, sizes, palette and classes by name stand in the report."""
-    report = inspect_data(config, tmp_path / "out")
+    report = write_inspection(config, tmp_path / "out")
     for part in (
         "side-by-side images, 13 pairs",
         "10 training, 3 validation",
@@ -38,25 +38,25 @@ def test_the_report_says_what_the_data_is(config: TrainConfig, tmp_path: Path) -
         assert part in report
 
 
-def test_the_sheet_shows_input_snapped_input_and_target(
+def test_the_sheet_shows_input_repaired_input_and_target(
     config: TrainConfig, tmp_path: Path
 ) -> None:
     """Three captioned columns and a legend; the middle column holds palette colours only."""
-    inspect_data(config, tmp_path)
+    write_inspection(config, tmp_path)
     with Image.open(tmp_path / "inspect.png") as sheet:
         pixels = np.asarray(sheet.convert("RGB"))
     assert pixels.shape[1] > 3 * SIDE_PX + 200
-    rows = look_at(config).rows
+    rows = inspect_data(config).rows
     assert len(rows) == 6
     colours = {tuple(colour) for colour in CITYSCAPES.colours_bgr().tolist()}
-    for _, fitted, _ in rows:
-        assert {tuple(pixel) for pixel in fitted.reshape(-1, 3).tolist()} <= colours
+    for _, repaired, _ in rows:
+        assert {tuple(pixel) for pixel in repaired.reshape(-1, 3).tolist()} <= colours
     np.testing.assert_array_equal(pixels[26 : 26 + SIDE_PX, :SIDE_PX], rows[0][0][..., ::-1])
 
 
 def test_class_shares_add_up_and_classes_never_seen_are_named(config: TrainConfig) -> None:
     """Shares are over all pixels; a class of the palette that no pair shows is suspicious."""
-    seen = look_at(config)
+    seen = inspect_data(config)
     assert sum(seen.class_shares) == pytest.approx(1)
     assert seen.class_shares[CITYSCAPES.classes.index("bus")] == 0
     assert any("never seen" in line and "bus" in line for line in seen.suspicions)
@@ -65,30 +65,30 @@ def test_class_shares_add_up_and_classes_never_seen_are_named(config: TrainConfi
 @pytest.mark.parametrize("palette", ["auto", "cityscapes"])
 def test_swapped_halves_are_suspected(config: TrainConfig, palette: str) -> None:
     """With the photo as input, the report says so and names the flag that swaps the halves."""
-    seen = look_at(replace(config, input_side="left", palette=palette))
+    seen = inspect_data(replace(config, input_side="left", palette=palette))
     assert any("swapped? try --input-side right" in line for line in seen.suspicions)
-    assert not any("swapped" in line for line in look_at(config).suspicions)
+    assert not any("swapped" in line for line in inspect_data(config).suspicions)
 
 
 def test_swapped_folders_are_suspected(tmp_path: Path) -> None:
     """For two folders, the names to swap are spelt out."""
     write_folders(tmp_path / "photos", tmp_path / "labels", 4)
     settings = TrainConfig(data=str(tmp_path), height=SIDE_PX, width=SIDE_PX)
-    seen = look_at(settings)
+    seen = inspect_data(settings)
     assert any("--input-dir photos --target-dir labels" in line for line in seen.suspicions)
 
 
 def test_a_wrong_palette_is_suspected(config: TrainConfig) -> None:
     """Cityscapes colours read as CamVid's lie far from them, and the report asks."""
-    seen = look_at(replace(config, palette="camvid"))
+    seen = inspect_data(replace(config, palette="camvid"))
     assert any("the right --palette?" in line for line in seen.suspicions)
 
 
-def test_pictures_have_neither_classes_nor_a_snapped_column(
+def test_pictures_have_neither_classes_nor_a_repaired_column(
     config: TrainConfig, tmp_path: Path
 ) -> None:
     """Without a palette the sheet has two columns and the report no class table."""
-    report = inspect_data(replace(config, palette="none"), tmp_path)
+    report = write_inspection(replace(config, palette="none"), tmp_path)
     assert "share of pixels" not in report
     with Image.open(tmp_path / "inspect.png") as sheet:
         assert sheet.width == 2 * (SIDE_PX + 6)
@@ -97,7 +97,7 @@ def test_pictures_have_neither_classes_nor_a_snapped_column(
 def test_broken_data_is_an_error_and_no_sheet(tmp_path: Path) -> None:
     """No data, no sheet."""
     with pytest.raises(DatasetError, match="does not exist"):
-        inspect_data(TrainConfig(data=str(tmp_path / "nowhere")), tmp_path)
+        write_inspection(TrainConfig(data=str(tmp_path / "nowhere")), tmp_path)
     assert not (tmp_path / "inspect.png").exists()
 
 

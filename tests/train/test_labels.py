@@ -13,7 +13,7 @@ from p2p_runtime.errors import ConfigError, DatasetError
 from p2p_runtime.labels.palette import CAMVID, CITYSCAPES
 from p2p_train.config import TrainConfig
 from p2p_train.data.decode import read_ids, read_input
-from p2p_train.data.labels import open_source
+from p2p_train.data.labels import open_pairs
 from p2p_train.data.layouts import ImageRef
 from toy_pairs import SIDE_PX, draw_pair, write_folders
 
@@ -54,7 +54,7 @@ def write_ids(data: Path, count: int = 4, mode: str = "L", **replaced: np.ndarra
 @pytest.mark.parametrize("mode", ["L", "I;16"])
 def test_single_channel_inputs_are_painted_with_the_palette(tmp_path: Path, mode: str) -> None:
     """Class ids become the palette's colours, and the note says that they were ids."""
-    source = open_source(config(write_ids(tmp_path, mode=mode), palette="camvid"))
+    source = open_pairs(config(write_ids(tmp_path, mode=mode), palette="camvid"))
     assert "two folders labels -> photos, 4 pairs; class ids of palette camvid" in source.note
     for pair in (*source.pairs.train, *source.pairs.val):
         painted = read_input(pair.input, source.palette)
@@ -64,16 +64,16 @@ def test_single_channel_inputs_are_painted_with_the_palette(tmp_path: Path, mode
 def test_ids_without_a_palette_ask_for_one(tmp_path: Path) -> None:
     """Nobody but the user knows what id 3 means: the error lists the presets."""
     with pytest.raises(DatasetError, match="--palette cityscapes, camvid or"):
-        open_source(config(write_ids(tmp_path)))
+        open_pairs(config(write_ids(tmp_path)))
     with pytest.raises(ConfigError, match="--labels ids needs a palette"):
-        open_source(config(tmp_path, labels="ids"))
+        open_pairs(config(tmp_path, labels="ids"))
 
 
 def test_grey_photos_are_pictures_not_ids(tmp_path: Path) -> None:
     """Single-channel inputs with all levels, as for colourisation, are not snapped."""
     grey = np.arange(SIDE_PX * SIDE_PX, dtype=np.uint32).reshape(SIDE_PX, SIDE_PX) % 256
     files = {f"file_{index}": grey.astype(np.uint8) for index in range(4)}
-    source = open_source(config(write_ids(tmp_path, **files)))
+    source = open_pairs(config(write_ids(tmp_path, **files)))
     assert source.palette is None
     assert not source.pairs.train[0].input.ids
     assert "taken as pictures" in source.note
@@ -81,14 +81,14 @@ def test_grey_photos_are_pictures_not_ids(tmp_path: Path) -> None:
 
 def test_palette_none_keeps_single_channel_inputs_as_pictures(tmp_path: Path) -> None:
     """--palette none says that nothing is a label map, whatever it looks like."""
-    source = open_source(config(write_ids(tmp_path), palette="none"))
+    source = open_pairs(config(write_ids(tmp_path), palette="none"))
     assert source.palette is None
     assert read_input(source.pairs.train[0].input, None).max() < 12
 
 
 def test_labels_colour_overrules_what_it_looks_like(tmp_path: Path) -> None:
     """--labels colour reads single-channel inputs as grey pictures."""
-    source = open_source(config(write_ids(tmp_path), palette="camvid", labels="colour"))
+    source = open_pairs(config(write_ids(tmp_path), palette="camvid", labels="colour"))
     assert not source.pairs.train[0].input.ids
 
 
@@ -96,8 +96,8 @@ def test_ids_stored_as_rgb_are_not_snapped_to_black(tmp_path: Path) -> None:
     """Grey RGB with tiny levels is ambiguous; --labels ids reads it, --labels colour snaps it."""
     write_ids(tmp_path, mode="RGB")
     with pytest.raises(DatasetError, match="--labels ids or --labels colour"):
-        open_source(config(tmp_path, palette="camvid"))
-    source = open_source(config(tmp_path, palette="camvid", labels="ids"))
+        open_pairs(config(tmp_path, palette="camvid"))
+    source = open_pairs(config(tmp_path, palette="camvid", labels="ids"))
     np.testing.assert_array_equal(read_ids(tmp_path / "labels" / "1.png"), ids_of(1))
     assert source.pairs.train[0].input.ids
 
@@ -106,14 +106,14 @@ def test_coloured_inputs_are_not_ids(tmp_path: Path) -> None:
     """--labels ids on coloured label maps is an error that names the file."""
     write_folders(tmp_path / "labels", tmp_path / "photos", 3)
     with pytest.raises(DatasetError, match=r"00\d\.png has colours"):
-        open_source(config(tmp_path, palette="cityscapes", labels="ids"))
-    assert open_source(config(tmp_path)).palette == CITYSCAPES
+        open_pairs(config(tmp_path, palette="cityscapes", labels="ids"))
+    assert open_pairs(config(tmp_path)).palette == CITYSCAPES
 
 
 def test_halves_cannot_be_ids(data: Path) -> None:
     """Side-by-side images with --labels ids are refused."""
     with pytest.raises(ConfigError, match="not halves"):
-        open_source(config(data, palette="camvid", labels="ids"))
+        open_pairs(config(data, palette="camvid", labels="ids"))
 
 
 def test_jpeg_does_not_keep_ids(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_fault_20_palette_png_ids_are_its_indices(tmp_path: Path) -> None:
             image.load()
         image.putpalette(bytes(range(255, 255 - 36, -1)))
         image.save(file)
-    source = open_source(config(tmp_path, palette="camvid"))
+    source = open_pairs(config(tmp_path, palette="camvid"))
     pair = source.pairs.train[0]
     painted = read_input(pair.input, source.palette)
     np.testing.assert_array_equal(painted, CAMVID.to_colours(ids_of(int(pair.stem))))
@@ -141,7 +141,7 @@ def test_fault_20_palette_png_with_the_palettes_colours_is_read_by_colour(tmp_pa
     """Where the PNG's own colours are the palette's, they count, and no palette need be named."""
     write_ids(tmp_path, mode="P")
     for palette in ("camvid", "auto"):
-        source = open_source(config(tmp_path, palette=palette))
+        source = open_pairs(config(tmp_path, palette=palette))
         assert source.palette == CAMVID
         assert not source.pairs.train[0].input.ids
         pair = source.pairs.train[0]
@@ -149,7 +149,7 @@ def test_fault_20_palette_png_with_the_palettes_colours_is_read_by_colour(tmp_pa
         np.testing.assert_array_equal(painted, CAMVID.to_colours(ids_of(int(pair.stem))))
 
 
-def test_fault_20_palette_pngs_may_bring_colours_of_their_own(tmp_path: Path) -> None:
+def test_fault_20_palette_pngs_may_hold_colours_of_their_own(tmp_path: Path) -> None:
     """Colours of no preset become the palette of the run, one class for each id in use."""
     write_ids(tmp_path, mode="P")
     colours = [(20 * index, 255 - 9 * index, 7 * index) for index in range(12)]
@@ -158,11 +158,11 @@ def test_fault_20_palette_pngs_may_bring_colours_of_their_own(tmp_path: Path) ->
             image.load()
         image.putpalette(np.array(colours, np.uint8).tobytes())
         image.save(file)
-    source = open_source(config(tmp_path))
+    source = open_pairs(config(tmp_path))
     assert source.palette is not None
     assert source.palette.colours_rgb == tuple(colours)
     assert source.palette.classes[3] == "class 3"
-    assert "bring along" in source.note
+    assert "colours inside the palette PNGs" in source.note
 
 
 def test_fault_22_id_outside_the_palette(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_fault_22_id_outside_the_palette(tmp_path: Path) -> None:
     outside[5, 7] = 77
     write_ids(tmp_path, count=6, file_1=outside, file_3=outside)
     with pytest.raises(DatasetError) as caught:
-        open_source(config(tmp_path, palette="camvid"))
+        open_pairs(config(tmp_path, palette="camvid"))
     message = str(caught.value)
     assert message.startswith("2 of 6 label maps hold ids outside palette 'camvid'")
     assert "id 77 in " in message
@@ -184,7 +184,7 @@ def test_fault_22_wide_ids_do_not_wrap_around(tmp_path: Path) -> None:
     write_ids(tmp_path)
     wide.save(tmp_path / "labels" / "2.png")
     with pytest.raises(DatasetError, match="id 260"):
-        open_source(config(tmp_path, palette="camvid"))
+        open_pairs(config(tmp_path, palette="camvid"))
 
 
 def test_fault_22_a_label_map_that_changed_later_is_named(tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_a_palette_file_names_classes_for_ids(tmp_path: Path) -> None:
     (tmp_path / "own.json").write_text(json.dumps(own))
     half = (np.arange(SIDE_PX * SIDE_PX).reshape(SIDE_PX, SIDE_PX) % 2).astype(np.uint8)
     data = write_ids(tmp_path / "data", count=2, file_0=half, file_1=half)
-    source = open_source(config(data, palette=str(tmp_path / "own.json")))
+    source = open_pairs(config(data, palette=str(tmp_path / "own.json")))
     painted = read_input(source.pairs.train[0].input, source.palette)
     assert painted[0, :2].tolist() == [[3, 2, 1], [9, 0, 250]]
 
@@ -213,22 +213,22 @@ def test_auto_recognises_real_camvid_colours(tmp_path: Path) -> None:
     for file in sorted((CAMVID_CLIP / "labels").iterdir())[::10]:
         painted = CAMVID.to_colours(read_ids(file).astype(np.uint8))
         Image.fromarray(painted[..., ::-1]).save(tmp_path / "labels" / file.name)
-    source = open_source(config(tmp_path, allow_missing=True))
+    source = open_pairs(config(tmp_path, allow_missing=True))
     assert source.palette == CAMVID
 
 
 @pytest.mark.skipif(not CAMVID_CLIP.is_dir(), reason="the real CamVid clip is not here")
 def test_real_camvid_ids_are_found_beside_videos_and_a_palette_strip() -> None:
     """The clip's two folders are found among its other files; its ids need a palette named."""
-    source = open_source(config(CAMVID_CLIP, palette="camvid"))
+    source = open_pairs(config(CAMVID_CLIP, palette="camvid"))
     assert "two folders labels -> photos, 101 pairs; class ids" in source.note
     with pytest.raises(DatasetError, match="--palette"):
-        open_source(config(CAMVID_CLIP))
+        open_pairs(config(CAMVID_CLIP))
 
 
 @pytest.mark.skipif(not CITYSCAPES_PAIRS.is_dir(), reason="the real Cityscapes pairs are not here")
 def test_auto_recognises_real_cityscapes_pairs() -> None:
     """JPEG label halves are recognised by their blurred colours."""
-    source = open_source(config(CITYSCAPES_PAIRS))
+    source = open_pairs(config(CITYSCAPES_PAIRS))
     assert source.palette == CITYSCAPES
     assert "side-by-side images, 3225 pairs; palette cityscapes recognised" in source.note

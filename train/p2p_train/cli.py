@@ -143,11 +143,11 @@ def main(ctx: click.Context, /, **flags: Any) -> None:
     if halve:
         flags["micro_batch"] = None
     if flags.pop("inspect"):
-        from .data.inspection import inspect_data
+        from .data.inspection import write_inspection
 
         other = (*MACHINE, "precision")
         settings = {name: value for name, value in flags.items() if name not in other}
-        click.echo(inspect_data(TrainConfig(**settings), flags["run_dir"] or Path()))
+        click.echo(write_inspection(TrainConfig(**settings), flags["run_dir"] or Path()))
         return
     from .training.launch import LaunchOptions, launch
 

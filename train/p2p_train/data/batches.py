@@ -1,7 +1,6 @@
-"""Batches of pairs: their order, the processes that decode them, and what becomes of losses.
+"""Batches of pairs: their order, the processes that decode them, and missing files.
 
-Each epoch's order is a function of (seed, epoch), so that a resumed run goes on in the middle of
-one.
+Each epoch's order is a function of (seed, epoch), so that a run can resume in the middle of one.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 
 import numpy as np
@@ -21,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from p2p_runtime.errors import DatasetError, TrainingError
 
-from .dataset import Draw, PairBatch, PairDataset
+from .dataset import PairBatch, PairDataset, PairKey
 
 __all__ = [
     "EpochSampler",
@@ -33,33 +32,33 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-MOST_LOST = 0.01
-"""Share of the draws that may be filled with other pairs because files have gone."""
+MAX_MISSING_SHARE = 0.01
+"""Maximum share of the pairs that others may replace because their files are gone."""
 
 THREADS_PAY_S = 0.002
-"""CPU time of a pair above which threads save more than they cost in waiting for each other."""
+"""CPU time of a pair above which threads save more than they cost in synchronisation."""
 
-HANDLER_S = 1.0
-"""More than the system needs to tell of a child's death; a sleep ends as soon as it does."""
+SIGNAL_WAIT_S = 1.0
+"""Maximum time until the system reports a killed child process; the report ends the sleep."""
 
 WORKER_KILLED = (
     "a process that decodes images was killed, most likely because memory ran out; the last "
-    "checkpoint is kept: go on with --resume and fewer --workers or a smaller --batch-size"
+    "checkpoint is kept: continue with --resume and fewer --workers or a smaller --batch-size"
 )
 
 
-class EpochSampler(Sampler[list[Draw]]):
+class EpochSampler(Sampler[list[PairKey]]):
     """Yields the batches of all epochs, each epoch in an order of its own.
 
-    The last, smaller batch of an epoch is left out, unless it is the only one.
+    The last, smaller batch of an epoch is skipped, unless it is the only one.
 
     Args:
-        pairs: how many pairs there are.
+        pairs: number of pairs.
         batch_size: pairs a batch.
-        seed: decides the orders.
-        first_step: steps already taken, in all epochs together.
+        seed: random seed of the orders.
+        first_step: number of steps already done, in all epochs together.
         last_step: stop before this step.
-        rank, world_size: yield only this process's share of each batch.
+        rank, world_size: this process of how many; each yields its share of each batch.
     """
 
     def __init__(
@@ -83,7 +82,7 @@ class EpochSampler(Sampler[list[Draw]]):
     def __len__(self) -> int:
         return len(self._steps)
 
-    def __iter__(self) -> Iterator[list[Draw]]:
+    def __iter__(self) -> Iterator[list[PairKey]]:
         for step in self._steps:
             epoch, batch = divmod(step, self.steps_per_epoch)
             if batch == 0 or step == self._steps.start:
@@ -97,83 +96,63 @@ def training_batches(
 ) -> Iterator[PairBatch]:
     """Yield the batches of ``sampler``, decoded ahead in ``workers`` processes.
 
-    Without workers, a batch is decoded between two steps, by as many threads as there are cores
-    while its pairs take long enough for that to pay. Where the networks run on those cores, too,
-    that is cheaper: a process that decodes meanwhile takes a core from a computation that waits
-    for both, and its pixels must be copied over.
+    Without workers, a batch is decoded between two steps, by one thread a core if its pairs take
+    long enough for that to pay. On a CPU this is cheaper than a worker process, which would take a
+    core from the networks and copy its pixels over.
 
     Raises:
-        DatasetError: a file is unreadable, or too many have gone since the run began.
+        DatasetError: a file is unreadable, or too many are gone since the run began.
         TrainingError: a worker was killed.
     """
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
-        guarded = _Guarded(dataset, None if workers else threads)
-        yield from _counted(dataset, _loader(guarded, sampler, workers, pin_memory))
-
-
-def _loader(
-    dataset: _Guarded, sampler: EpochSampler, workers: int, pin_memory: bool
-) -> DataLoader[PairBatch | DatasetError]:
-    return DataLoader(
-        dataset,
-        batch_sampler=sampler,
-        num_workers=workers,
-        collate_fn=_join_or_error,
-        pin_memory=pin_memory,
-        prefetch_factor=4 if workers else None,
-        generator=torch.Generator(),  # its own: torch's must move only with the networks
-    )
-
-
-def _counted(
-    dataset: PairDataset, loader: DataLoader[PairBatch | DatasetError]
-) -> Iterator[PairBatch]:
-    tally = _LostPairs(len(dataset))
-    for batch in _received(loader):
-        if isinstance(batch, DatasetError):
-            raise batch
-        tally.count(batch)
-        yield batch
+        loader = DataLoader(
+            _LoaderDataset(dataset, None if workers else threads),
+            batch_sampler=sampler,
+            num_workers=workers,
+            collate_fn=_join_or_error,
+            pin_memory=pin_memory,
+            prefetch_factor=4 if workers else None,
+            generator=torch.Generator(),  # its own: only the networks use torch's default one
+        )
+        with contextlib.closing(_received(loader)) as received:  # ends the workers on an error, too
+            yield from _checked(received, len(dataset))
 
 
 def validation_batches(dataset: PairDataset, batch_size: int) -> Iterator[PairBatch]:
     """Yield all pairs in order; the last batch may be smaller.
 
     Raises:
-        DatasetError: a file is unreadable, or too many have gone since the run began.
+        DatasetError: a file is unreadable, or too many are gone since the run began.
     """
-    tally = _LostPairs(len(dataset))
-    for first in range(0, len(dataset), batch_size):
-        last = min(first + batch_size, len(dataset))
-        batch = PairBatch.join([dataset[0, index] for index in range(first, last)])
-        tally.count(batch)
-        yield batch
+    yield from _checked(_read(dataset, range(len(dataset)), batch_size), len(dataset))
 
 
 def spread_batches(dataset: PairDataset, count: int, batch_size: int) -> Iterator[PairBatch]:
     """Yield about ``count`` pairs from all over the data set, always the same, in full batches.
 
     Raises:
-        DatasetError: a file is unreadable, or too many have gone since the run began.
+        DatasetError: a file is unreadable, or too many are gone since the run began.
     """
     count, batch_size = min(count, len(dataset)), min(batch_size, count, len(dataset))
-    chosen = [index * len(dataset) // count for index in range(count)]
-    tally = _LostPairs(len(dataset))
-    for first in range(0, count - batch_size + 1, batch_size):
-        batch = PairBatch.join([dataset[0, index] for index in chosen[first : first + batch_size]])
-        tally.count(batch)
-        yield batch
+    chosen = [index * len(dataset) // count for index in range(count - count % batch_size)]
+    yield from _checked(_read(dataset, chosen, batch_size), len(dataset))
+
+
+def _read(dataset: PairDataset, chosen: Sequence[int], batch_size: int) -> Iterator[PairBatch]:
+    for first in range(0, len(chosen), batch_size):
+        indices = chosen[first : first + batch_size]
+        yield PairBatch.join([dataset[0, index] for index in indices])
 
 
 @contextlib.contextmanager
 def named_worker_failures() -> Iterator[None]:
     """Turn torch's report of a killed worker into one line.
 
-    Torch raises it from a signal handler, so it can appear anywhere while a loader is in use: put
-    everything that happens between batches inside.
+    Torch raises it from a signal handler, so that it can appear anywhere while a loader is in use.
+    So everything between the batches belongs inside this context, too.
 
     Raises:
-        TrainingError: a worker process has ended without an error of its own.
+        TrainingError: a worker process ended without an error of its own.
     """
     try:
         yield
@@ -185,29 +164,31 @@ def named_worker_failures() -> Iterator[None]:
 
 def _received(
     loader: DataLoader[PairBatch | DatasetError],
-) -> Iterator[PairBatch | DatasetError]:
+) -> Generator[PairBatch | DatasetError, None, None]:
     with named_worker_failures():
         batches = iter(loader)
         while True:
             try:
                 batch = next(batches, None)
             except (ConnectionError, EOFError, FileNotFoundError) as error:
-                # A worker hands tensors over a socket, which breaks just before torch's handler
-                # reports its death: let that come now rather than in the middle of the clean-up.
-                time.sleep(HANDLER_S)
+                # A worker passes tensors through a socket, which breaks just before torch's handler
+                # reports the end of the process: wait for that now, not during the clean-up.
+                time.sleep(SIGNAL_WAIT_S)
                 raise TrainingError(WORKER_KILLED) from error
             if batch is None:
                 return
             yield batch
 
 
-class _Guarded(Dataset["PairBatch | DatasetError"]):
-    """Hands errors on as values, since torch would wrap them in a page of traceback.
+class _LoaderDataset(Dataset["PairBatch | DatasetError"]):
+    """The data set as torch's loader takes it.
+
+    It returns errors as values, since torch would wrap them in a page of traceback.
 
     Args:
-        dataset: what is read.
-        threads: read the pairs of a batch side by side, if the last batch's took long; None for
-            always one after the other.
+        dataset: the pairs.
+        threads: read the pairs of a batch in parallel, if those of the last batch took long; None
+            for always one after the other.
     """
 
     def __init__(self, dataset: PairDataset, threads: Executor | None) -> None:
@@ -215,23 +196,23 @@ class _Guarded(Dataset["PairBatch | DatasetError"]):
         self._threads = threads
         self._pair_cpu_s = math.inf  # of the last batch's median pair; the first may be slow
 
-    def __getitems__(self, draws: list[Draw]) -> list[PairBatch | DatasetError]:
-        """Return a batch's items; torch calls this in the place of ``__getitem__``."""
+    def __getitems__(self, keys: list[PairKey]) -> list[PairBatch | DatasetError]:
+        """Return a batch's items; torch calls this in place of ``__getitem__``."""
         slow = self._pair_cpu_s > THREADS_PAY_S
         read = self._threads.map if slow and self._threads is not None else map
-        timed = list(read(self._timed, draws))
+        timed = list(read(self._timed, keys))
         self._pair_cpu_s = statistics.median(cpu_s for _, cpu_s in timed)
         return [item for item, _ in timed]
 
-    def __getitem__(self, draw: Draw) -> PairBatch | DatasetError:
+    def __getitem__(self, key: PairKey) -> PairBatch | DatasetError:
         try:
-            return self._dataset[draw]
+            return self._dataset[key]
         except DatasetError as error:
             return error
 
-    def _timed(self, draw: Draw) -> tuple[PairBatch | DatasetError, float]:
+    def _timed(self, key: PairKey) -> tuple[PairBatch | DatasetError, float]:
         started_s = time.thread_time()
-        item = self[draw]
+        item = self[key]
         return item, time.thread_time() - started_s
 
 
@@ -240,25 +221,23 @@ def _join_or_error(items: Sequence[PairBatch | DatasetError]) -> PairBatch | Dat
     return errors[0] if errors else PairBatch.join([i for i in items if isinstance(i, PairBatch)])
 
 
-class _LostPairs:
-    """Counts the pairs that had to be replaced, says so, and stops when there are too many."""
-
-    def __init__(self, pairs: int) -> None:
-        self._pairs = pairs
-        self._drawn = 0
-        self._lost = 0
-        self._named: set[str] = set()
-
-    def count(self, batch: PairBatch) -> None:
-        self._drawn += len(batch.source)
-        self._lost += len(batch.lost)
-        for reason in set(batch.lost) - self._named:
-            self._named.add(reason)
-            logger.warning("%s any more; another pair stands in for it", reason)
-        # A file that has gone is met once an epoch, so whole epochs are what a share is told of.
-        epochs = math.ceil(self._drawn / self._pairs)
-        if self._lost > MOST_LOST * self._pairs * epochs:
+def _checked(batches: Iterable[PairBatch | DatasetError], pairs: int) -> Iterator[PairBatch]:
+    """Raise errors; warn of each missing file once, and stop when too many are missing."""
+    read = missing = 0
+    named: set[str] = set()
+    for batch in batches:
+        if isinstance(batch, DatasetError):
+            raise batch
+        read += len(batch.source)
+        missing += len(batch.missing)
+        for reason in set(batch.missing) - named:
+            named.add(reason)
+            logger.warning("%s any more; another pair replaces it", reason)
+        # Each epoch meets a missing file once, so the share is one of whole epochs.
+        epochs = math.ceil(read / pairs)
+        if missing > MAX_MISSING_SHARE * pairs * epochs:
             raise DatasetError(
-                f"{self._lost} of {self._drawn} draws met files that have gone since the run "
-                f"began, the last one: {batch.lost[-1]}; bring them back and go on with --resume"
+                f"{missing} of {read} pairs read since the run began had missing files, the last "
+                f"one: {batch.missing[-1]}; restore them and continue with --resume"
             )
+        yield batch

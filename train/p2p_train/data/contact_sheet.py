@@ -1,4 +1,4 @@
-"""A contact sheet: captioned columns of pictures, and a legend of classes; without torch."""
+"""Contact sheet: captioned columns of pictures, and a legend of classes; without torch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class LegendEntry:
     """A class in the legend.
 
     Attributes:
-        text: what stands beside the box.
+        text: beside the box.
         colour_bgr: the box's colour, 0-255 each.
     """
 
@@ -40,7 +40,7 @@ def contact_sheet(
     """Lay pictures out in captioned columns with a legend to the right.
 
     Args:
-        columns: caption and pictures of each column, (H, W, 3) uint8 BGR, all of one size.
+        columns: pictures of each column by its caption, (H, W, 3) uint8 BGR, all of one size.
         legend: the classes, top to bottom; empty for none.
 
     Returns:

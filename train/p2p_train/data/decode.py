@@ -1,7 +1,7 @@
-"""Decode pictures: whole, halves, pairs, and label maps that hold class ids; without torch.
+"""Decode pictures: whole, halves, pairs, and label maps of class ids; without torch.
 
-Pillow decodes, since OpenCV returns half of a truncated JPEG without a word and turns the indices
-of palette PNGs into colours.
+Pillow decodes: OpenCV returns half of a truncated JPEG without an error, and converts the indices
+of palette PNGs to colours.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ if TYPE_CHECKING:
 __all__ = ["ImageGoneError", "read_ids", "read_image", "read_input", "read_pair"]
 
 ID_MODES = {"1", "L", "P", "I", "I;16"}
-"""Pillow modes with one channel: their levels, or palette indices, can be class ids."""
+"""Pillow modes with one channel, whose levels or palette indices can be class ids."""
 
 
 class ImageGoneError(DatasetError):
-    """An image that was listed is not there any more."""
+    """A file that was listed is gone."""
 
 
 def read_pair(pair: Pair, palette: Palette | None) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Decode a pair; the file of two halves is decoded once.
 
     Args:
-        pair: where the pictures lie.
+        pair: the files.
         palette: paints inputs that are class ids.
 
     Returns:
-        input and target, (H, W, 3) uint8 BGR each, as large as they are on disk.
+        Input and target, (H, W, 3) uint8 BGR each, of the size on disk.
 
     Raises:
         DatasetError: as for :func:`read_image` and :func:`read_ids`.
@@ -85,7 +85,7 @@ def read_ids(path: Path) -> NDArray[np.integer]:
     """Read class ids: the levels of a grey picture, or the indices of a palette PNG.
 
     Returns:
-        (H, W) integers, as wide as the file has them; RGB with three equal channels counts as grey.
+        (H, W) integers of the file's width; RGB with three equal channels counts as grey.
 
     Raises:
         ImageGoneError: the file is missing.
@@ -95,7 +95,7 @@ def read_ids(path: Path) -> NDArray[np.integer]:
         if image.format == "JPEG":
             raise DatasetError(
                 f"{path} is a JPEG, which does not keep class ids exactly; store them as PNG, "
-                "or say that they are not ids: --labels colour"
+                "or use --labels colour if they are not ids"
             )
         levels = np.asarray(ImageOps.exif_transpose(image))
         mode = image.mode

@@ -1,10 +1,9 @@
-"""Look at a data set without training: a report, what is suspicious, and a contact sheet."""
+"""Inspect a data set without training: a report, suspicions, and a contact sheet."""
 
 from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,54 +20,60 @@ from p2p_train.config import TrainConfig
 from .classes_present import find_classes_present
 from .contact_sheet import LegendEntry, contact_sheet
 from .decode import read_pair
-from .labels import PALETTE_SHARE, Source, open_source
-from .layouts import Pair
+from .labels import PALETTE_SHARE, PairSource, open_pairs
+from .layouts import evenly_spread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Inspection", "inspect_data", "look_at"]
+    Row = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]
 
-MOST_PAIRS = 400
-"""Pairs that are read, spread evenly over the data set; all of a smaller one."""
+__all__ = ["Inspection", "inspect_data", "write_inspection"]
+
+MAX_PAIRS = 400
+"""Maximum number of pairs that are read, spread evenly over the data set."""
 
 SHEET_ROWS = 6
 SWAP_MARGIN = 0.1
-"""Photos lie near a palette more often than one thinks; real label maps still more often."""
+"""Margin by which targets must be nearer to a palette than inputs, to be taken for label maps.
+Photos are near a palette more often than one expects."""
 
 RARE_SHARE = 1e-4
+"""Share of the pixels below which a class counts as not seen."""
+
+Sizes = Counter[tuple[tuple[int, int], tuple[int, int]]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inspection:
-    """What was seen.
+    """Measurements of a data set.
 
     Attributes:
         source: the data set and how its inputs are read.
-        pairs_read: how many pairs were decoded.
-        sizes: how often each (width, height) of input and target was met, in pixels.
+        pairs_read: number of pairs that were decoded.
+        sizes: number of pairs by (width, height) of input and target, in pixels.
         exact, near: shares (0-1) of input pixels on a palette colour, and within 31 levels of
             one; None without a palette.
         target_near: share of target pixels within 31 levels of that palette; without one, of the
             preset that fits best.
-        class_shares: share (0-1) of the fitted input pixels of each class, in palette order.
-        suspicions: sentences; empty if all looks well.
-        rows: (input, fitted input, target) of some pairs, (height, width, 3) uint8 BGR each.
+        class_shares: share (0-1) of the preprocessed input pixels of each class, in palette order.
+        suspicions: sentences; empty if nothing is suspicious.
+        rows: (input, repaired input, target) of some pairs, (height, width, 3) uint8 BGR each.
     """
 
-    source: Source
+    source: PairSource
     pairs_read: int
-    sizes: Counter[tuple[tuple[int, int], tuple[int, int]]]
+    sizes: Sizes
     exact: float | None
     near: float | None
     target_near: float
     class_shares: tuple[float, ...]
     suspicions: tuple[str, ...]
-    rows: tuple[tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]], ...]
+    rows: tuple[Row, ...]
 
 
-def inspect_data(config: TrainConfig, folder: Path) -> str:
-    """Look at the data of ``config``, write ``inspect.png`` to ``folder``, return a report.
+def write_inspection(config: TrainConfig, folder: Path) -> str:
+    """Inspect the data of ``config``, write ``inspect.png`` to ``folder``, return a report.
 
     Raises:
         DatasetError: pairs are missing or broken.
@@ -76,20 +81,20 @@ def inspect_data(config: TrainConfig, folder: Path) -> str:
         OutputError: the sheet cannot be written.
     """
     check_writable_folder(folder)
-    seen = look_at(config)
+    found = inspect_data(config)
     path = folder / "inspect.png"
-    write_picture(path, _sheet(seen))
-    return f"{_report(seen)}\nsheet: {path}"
+    write_picture(path, _sheet(found))
+    return f"{_report(found)}\nsheet: {path}"
 
 
-def look_at(config: TrainConfig) -> Inspection:
+def inspect_data(config: TrainConfig) -> Inspection:
     """Read pairs of the data set that ``config`` describes and measure their inputs.
 
     Raises:
         DatasetError: pairs are missing or broken.
         ConfigError: the palette is unknown or malformed.
     """
-    source = open_source(config)
+    source = open_pairs(config)
     palette = source.palette
     contract = PixelContract(
         height=config.height,
@@ -98,10 +103,11 @@ def look_at(config: TrainConfig) -> Inspection:
         classes_present=find_classes_present(source.pairs.train, palette) if palette else None,
     )
     plain = PixelContract(height=config.height, width=config.width, palette=None)
-    pairs = _spread([*source.pairs.train, *source.pairs.val], MOST_PAIRS)
-    shown = {id(pair) for pair in _spread(pairs, SHEET_ROWS)}
-    tally, rows, sizes = _Tally(palette), [], Counter[tuple[tuple[int, int], tuple[int, int]]]()
-    for pair in pairs:
+    every = [*source.pairs.train, *source.pairs.val]
+    pairs = [every[index] for index in evenly_spread(len(every), MAX_PAIRS)]
+    shown = evenly_spread(len(pairs), SHEET_ROWS)
+    measured, sizes, rows = _Measured(palette), Sizes(), []
+    for number, pair in enumerate(pairs):
         image, target = read_pair(pair, palette)
         sizes[_size(image), _size(target)] += 1
         row = (
@@ -109,24 +115,24 @@ def look_at(config: TrainConfig) -> Inspection:
             contract.preprocess(image),
             plain.preprocess(target),
         )
-        tally.add(*row)
-        if id(pair) in shown:
+        measured.add(*row)
+        if number in shown:
             rows.append(row)
     return Inspection(
         source=source,
         pairs_read=len(pairs),
         sizes=sizes,
-        exact=tally.mean("exact"),
-        near=tally.mean("near"),
-        target_near=tally.mean("target") or 0.0,
-        class_shares=tuple((tally.counts / max(tally.counts.sum(), 1)).tolist()),
-        suspicions=tuple(_suspicions(source, tally, sizes)),
+        exact=measured.mean("exact"),
+        near=measured.mean("near"),
+        target_near=measured.mean("target") or 0.0,
+        class_shares=tuple((measured.counts / max(measured.counts.sum(), 1)).tolist()),
+        suspicions=tuple(_suspicions(source, measured, sizes)),
         rows=tuple(rows),
     )
 
 
-class _Tally:
-    """Running sums over pairs."""
+class _Measured:
+    """Shares of pixels near the palette's colours, and counts of classes, over the pairs."""
 
     def __init__(self, palette: Palette | None) -> None:
         self._palette = palette
@@ -135,9 +141,9 @@ class _Tally:
         self.counts = np.zeros(len(palette.classes) if palette else 0, np.int64)
 
     def add(
-        self, image: NDArray[np.uint8], fitted: NDArray[np.uint8], target: NDArray[np.uint8]
+        self, image: NDArray[np.uint8], repaired: NDArray[np.uint8], target: NDArray[np.uint8]
     ) -> None:
-        """Measure an input, fitted but not snapped, and as the generator reads it; and a target."""
+        """Measure a pair: its input as resized, and with repaired labels; its target."""
         if self._palette is None:
             for name, preset in PRESETS.items():
                 self._target_presets[name].append(preset.coverage(target))
@@ -145,7 +151,7 @@ class _Tally:
         self._shares["exact"].append(self._palette.coverage(image, levels=0))
         self._shares["near"].append(self._palette.coverage(image))
         self._shares["target"].append(self._palette.coverage(target))
-        ids = self._palette.to_ids(fitted)
+        ids = self._palette.to_ids(repaired)
         self.counts += np.bincount(ids.ravel(), minlength=len(self.counts))
 
     def mean(self, what: str) -> float | None:
@@ -155,12 +161,10 @@ class _Tally:
         return float(np.mean(self._shares[what])) if self._shares[what] else None
 
 
-def _suspicions(
-    source: Source, tally: _Tally, sizes: Counter[tuple[tuple[int, int], tuple[int, int]]]
-) -> list[str]:
-    """Say what may be wrong, and which flag would put it right."""
+def _suspicions(source: PairSource, measured: _Measured, sizes: Sizes) -> list[str]:
+    """Return what may be wrong, and the flag that would correct it."""
     found = []
-    near, target = tally.mean("near"), tally.mean("target") or 0.0
+    near, target = measured.mean("near"), measured.mean("target") or 0.0
     if target >= PALETTE_SHARE if near is None else target > near + SWAP_MARGIN:
         found.append(
             f"the targets look like label maps ({target:.0%} near palette colours) and the inputs "
@@ -172,48 +176,52 @@ def _suspicions(
             "--palette?"
         )
     if source.palette is not None:
-        names = zip(source.palette.classes, tally.counts, strict=True)
-        never = [name for name, count in names if count < RARE_SHARE * tally.counts.sum()]
+        names = zip(source.palette.classes, measured.counts, strict=True)
+        never = [name for name, count in names if count < RARE_SHARE * measured.counts.sum()]
         if never:
             found.append(
                 f"{len(never)} classes (nearly) never seen, so not learned: {', '.join(never)}"
             )
     if len(sizes) > 1:
-        found.append(f"{len(sizes)} different image sizes; all are stretched to one")
+        found.append(f"{len(sizes)} different image sizes; all are resized to one")
     return found
 
 
-def _swap_flags(source: Source) -> str:
-    pairs = source.pairs
-    if pairs.side_by_side:
-        return f"try --input-side {pairs.train[0].target.part}"
-    source_dir, target_dir = (
-        ref.path.parent.name for ref in (pairs.train[0].input, pairs.train[0].target)
-    )
-    return f"try --input-dir {target_dir} --target-dir {source_dir}"
+def _swap_flags(source: PairSource) -> str:
+    first = source.pairs.train[0]
+    if source.pairs.side_by_side:
+        return f"try --input-side {first.target.part}"
+    names = first.target.path.parent.name, first.input.path.parent.name
+    return f"try --input-dir {names[0]} --target-dir {names[1]}"
 
 
-def _report(seen: Inspection) -> str:
-    source, palette = seen.source, seen.source.palette
+def _report(found: Inspection) -> str:
+    source, palette = found.source, found.source.palette
     facts = Table(show_header=False, box=None)
     facts.add_row("data", source.note)
     facts.add_row(
         "pairs", f"{len(source.pairs.train)} training, {len(source.pairs.val)} validation"
     )
-    facts.add_row("read here", f"{seen.pairs_read} pairs, evenly spread")
-    for ((width, height), (target_width, target_height)), count in seen.sizes.most_common(3):
+    facts.add_row("read here", f"{found.pairs_read} pairs, evenly spread")
+    for ((width, height), (target_width, target_height)), count in found.sizes.most_common(3):
         sizes = f"input {width}x{height}, target {target_width}x{target_height}"
         facts.add_row("size", f"{sizes} ({count} pairs)")
-    if seen.exact is not None and seen.near is not None:
-        near = f"{seen.exact:.1%} exact, {seen.near:.1%} within 31 levels; the fit repairs them"
+    if found.exact is not None and found.near is not None:
+        near = f"{found.exact:.1%} exact, {found.near:.1%} within 31 levels; training repairs them"
         facts.add_row("colours", near)
-    for suspicion in seen.suspicions or ("nothing",):
+    for suspicion in found.suspicions or ("nothing",):
         facts.add_row("suspicious", suspicion)
+    if palette is None:
+        return _plain(facts)
     classes = Table("id", "class", "share of pixels", box=None)
-    ranked = sorted(enumerate(seen.class_shares), key=lambda entry: -entry[1])
-    for index, share in ranked if palette else ():
-        classes.add_row(str(index), palette.classes[index] if palette else "", f"{share:.3%}")
-    return _plain(facts) + (f"\n{_plain(classes)}" if palette else "")
+    for index, share in _ranked(found):
+        classes.add_row(str(index), palette.classes[index], f"{share:.3%}")
+    return f"{_plain(facts)}\n{_plain(classes)}"
+
+
+def _ranked(found: Inspection) -> list[tuple[int, float]]:
+    """Return (index, share) of the classes, most frequent first."""
+    return sorted(enumerate(found.class_shares), key=lambda entry: -entry[1])
 
 
 def _plain(table: Table) -> str:
@@ -224,9 +232,9 @@ def _plain(table: Table) -> str:
     return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
 
 
-def _sheet(seen: Inspection) -> NDArray[np.uint8]:
-    inputs, fitted, targets = zip(*seen.rows, strict=True)
-    palette = seen.source.palette
+def _sheet(found: Inspection) -> NDArray[np.uint8]:
+    inputs, repaired, targets = zip(*found.rows, strict=True)
+    palette = found.source.palette
     if palette is None:
         return contact_sheet({"input": inputs, "target": targets}, ())
     legend = [
@@ -234,14 +242,9 @@ def _sheet(seen: Inspection) -> NDArray[np.uint8]:
             text=f"{palette.classes[index]}  {share:.2%}",
             colour_bgr=palette.colours_rgb[index][::-1],
         )
-        for index, share in sorted(enumerate(seen.class_shares), key=lambda entry: -entry[1])
+        for index, share in _ranked(found)
     ]
-    return contact_sheet({"input": inputs, "repaired input": fitted, "target": targets}, legend)
-
-
-def _spread(pairs: Sequence[Pair], count: int) -> list[Pair]:
-    chosen = np.linspace(0, len(pairs) - 1, min(count, len(pairs))).round().astype(int)
-    return [pairs[index] for index in chosen]
+    return contact_sheet({"input": inputs, "repaired input": repaired, "target": targets}, legend)
 
 
 def _size(image: NDArray[np.uint8]) -> tuple[int, int]:

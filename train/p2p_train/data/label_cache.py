@@ -1,4 +1,4 @@
-"""Label maps that were fitted before, kept so that each is repaired only once."""
+"""Cache of preprocessed label maps, so that each is repaired only once."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ if TYPE_CHECKING:
 
     from p2p_runtime.labels.palette import Palette
 
-__all__ = ["LabelMemory"]
+__all__ = ["LabelCache"]
 
-MOST_BYTES = 256 * 1024 * 1024
-"""Of each process that decodes. A map of 286x286 px takes about 5 KB: room for 50,000."""
+MAX_BYTES = 256 * 1024 * 1024
+"""Maximum size in each process that decodes: 50,000 maps of 286x286 px, at about 5 KB each."""
 
-FASTEST = 1
-"""zlib's level: labels have long runs, so more effort gains little."""
+ZLIB_LEVEL = 1
+"""Fastest level of compression; labels have long runs, so that more effort gains little."""
 
 
-class LabelMemory:
-    """Keeps label maps in exact palette colours, compressed; once it is full, it takes no more.
+class LabelCache:
+    """Holds label maps in exact palette colours, compressed; once full, it takes no more.
 
-    Repairing a blurred label map costs twice as much as decoding its file; unpacking one costs next
-    to nothing. Threads may use it side by side.
+    Repairing a blurred label map costs twice as much as decoding its file; decompressing one costs
+    next to nothing. Threads may share a cache.
 
     Args:
         palette: the colours of all maps.
-        most_bytes: how much it may hold.
+        max_bytes: maximum size of the compressed maps.
     """
 
-    def __init__(self, palette: Palette, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, palette: Palette, max_bytes: int = MAX_BYTES) -> None:
         self._palette = palette
-        self._room = most_bytes
+        self._free_bytes = max_bytes
         self._maps: dict[int, tuple[bytes, tuple[int, ...]]] = {}
 
-    def keep(self, index: int, label: NDArray[np.uint8]) -> None:
-        """Keep a pair's label map, (H, W, 3) uint8 BGR in exact colours, if there is room."""
+    def put(self, index: int, label: NDArray[np.uint8]) -> None:
+        """Add a pair's label map, (H, W, 3) uint8 BGR in exact colours, if there is room."""
         ids = self._palette.to_ids(label)
-        packed = zlib.compress(ids.tobytes(), FASTEST)
-        if len(packed) <= self._room:
-            self._room -= len(packed)
+        packed = zlib.compress(ids.tobytes(), ZLIB_LEVEL)
+        if len(packed) <= self._free_bytes:
+            self._free_bytes -= len(packed)
             self._maps[index] = packed, ids.shape
 
-    def recall(self, index: int) -> NDArray[np.uint8] | None:
-        """Return a pair's label map as it was kept, or None."""
+    def get(self, index: int) -> NDArray[np.uint8] | None:
+        """Return a pair's label map, (H, W, 3) uint8 BGR, or None."""
         if index not in self._maps:
             return None
         packed, shape = self._maps[index]

@@ -1,4 +1,4 @@
-"""What the inputs hold: palette colours, class ids or pictures; asked for, or found and said."""
+"""Content of the inputs: palette colours, class ids or pictures; set by flags, or detected."""
 
 from __future__ import annotations
 
@@ -18,30 +18,37 @@ from .decode import ID_MODES, read_ids, read_image
 from .layouts import Pair, PairIndex, find_pairs
 from .layouts.images import listed
 
-__all__ = ["Source", "choose_palette", "open_source"]
+__all__ = ["PALETTE_SHARE", "PairSource", "choose_palette", "open_pairs"]
 
 logger = logging.getLogger(__name__)
 
 PALETTE_SHARE = 0.9
+"""Minimum share of the pixels near a palette's colours, for inputs that are label maps of it."""
+
 SAMPLES = 16
-MOST_IDS = 64
-"""Single-channel inputs whose levels all lie below this look like class ids, not like photos."""
+"""Number of inputs that are read to detect what they hold."""
+
+MAX_IDS = 64
+"""Upper bound of class ids: single-channel inputs with only lower levels are taken for ids."""
 
 VOID_LEVEL = 255
-"""Many data sets mark pixels without a class so."""
+"""Level by which many data sets mark pixels without a class."""
 
-SLOW_FILES = 500
+MANY_FILES = 500
+"""Number of files whose check takes long enough to be logged."""
+
 PRESET_NAMES = ", ".join(PRESETS)
+Colour = tuple[int, int, int]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Source:
+class PairSource:
     """A data set and how to read its inputs.
 
     Attributes:
-        pairs: where the pairs lie; their inputs are marked if they hold class ids.
+        pairs: the pairs; inputs that hold class ids are marked.
         palette: the colours of the inputs; None for inputs that are no label maps.
-        note: a sentence that says what was found, and how.
+        note: a sentence on what was found, and how.
     """
 
     pairs: PairIndex
@@ -49,8 +56,8 @@ class Source:
     note: str
 
 
-def open_source(config: TrainConfig) -> Source:
-    """Find the pairs that ``config`` describes and decide how their inputs are read.
+def open_pairs(config: TrainConfig) -> PairSource:
+    """Find the pairs that ``config`` describes and decide how to read their inputs.
 
     Raises:
         DatasetError: pairs are missing or broken, or more than one reading is possible; then the
@@ -70,16 +77,16 @@ def open_source(config: TrainConfig) -> Source:
         pairs = pairs.with_ids()
         _check_ids([*pairs.train, *pairs.val], palette)
         note = f"class ids of palette {palette.name}: {_first_classes(palette)}"
-        return Source(pairs=pairs, palette=palette, note=f"{pairs.layout}; {note}")
+        return PairSource(pairs=pairs, palette=palette, note=f"{pairs.layout}; {note}")
     chosen, note = _own_palette(config, pairs) or choose_palette(config, pairs.train)
-    return Source(pairs=pairs, palette=chosen, note=f"{pairs.layout}; {note}")
+    return PairSource(pairs=pairs, palette=chosen, note=f"{pairs.layout}; {note}")
 
 
 def choose_palette(config: TrainConfig, pairs: tuple[Pair, ...]) -> tuple[Palette | None, str]:
-    """Return the palette of coloured inputs, and a sentence that says how it was found.
+    """Return the palette of coloured inputs, and a sentence on how it was found.
 
     ``auto`` takes the preset whose colours lie within 31 levels of at least 90 % of the pixels of
-    some inputs; when there is none, inputs are taken as pictures rather than label maps.
+    some inputs. If there is none, the inputs are pictures rather than label maps.
 
     Raises:
         ConfigError: a palette file is malformed.
@@ -103,12 +110,12 @@ def choose_palette(config: TrainConfig, pairs: tuple[Pair, ...]) -> tuple[Palett
         )
     return None, (
         f"no known palette covers the inputs (best: {best} with {shares[best]:.1%}), so they are "
-        "taken as pictures and nothing is snapped; choose with --palette"
+        "taken as pictures and no labels are repaired; choose with --palette"
     )
 
 
 def _are_ids(config: TrainConfig, pairs: PairIndex) -> bool:
-    """Decide whether inputs are class ids; whoever has them must name their palette."""
+    """Return whether inputs are class ids, whose palette the user has to name."""
     if config.labels == "ids":
         if pairs.side_by_side:
             raise ConfigError("--labels ids needs inputs in a folder of their own, not halves")
@@ -131,34 +138,33 @@ def _are_ids(config: TrainConfig, pairs: PairIndex) -> bool:
                 f"classes: --palette {PRESET_NAMES} or FILE.json, or none if they are pictures"
             )
         return False
-    return modes != {"P"} or not _used_colours(files) <= set(
-        load_palette(config.palette).colours_rgb
-    )
+    colours = load_palette(config.palette).colours_rgb
+    return modes != {"P"} or not {c for f in files for c in _entries(f).values()} <= set(colours)
 
 
 def _refuse_ids_in_rgb(files: Sequence[Path]) -> None:
-    """Stop at ids that were stored as grey RGB: as colours, they would all be nearly black."""
-    grey = [file for file in files if _mode(file) == "RGB" and _is_grey(file)]
-    if grey and len(grey) == len(files) and _look_like_ids(files):
+    """Refuse ids that were stored as grey RGB: as colours, they would all be nearly black."""
+    if all(_mode(file) == "RGB" and _is_grey(file) for file in files) and _look_like_ids(files):
         raise DatasetError(
             f"the inputs ({files[0]} ...) are nearly black and grey: class ids stored as RGB? "
-            "Say which: --labels ids or --labels colour"
+            "Choose --labels ids or --labels colour"
         )
 
 
 def _look_like_ids(files: Sequence[Path]) -> bool:
     highest = 0
     for file in files:
-        if _is_jpeg(file):
-            return False
+        with Image.open(file) as image:
+            if image.format == "JPEG":
+                return False
         levels = read_ids(file)
         highest = max(highest, int(levels[levels != VOID_LEVEL].max(initial=0)))
-    return 1 <= highest < MOST_IDS
+    return 1 <= highest < MAX_IDS
 
 
 def _check_ids(pairs: Sequence[Pair], palette: Palette) -> None:
     """Read every label map once and make sure that each id has a colour."""
-    if len(pairs) > SLOW_FILES:
+    if len(pairs) > MANY_FILES:
         logger.info("checking the class ids of %d files", len(pairs))
     problems = []
     for pair in pairs:
@@ -170,28 +176,28 @@ def _check_ids(pairs: Sequence[Pair], palette: Palette) -> None:
         raise DatasetError(
             f"{len(problems)} of {len(pairs)} label maps hold ids outside palette "
             f"{palette.name!r}, which has 0-{len(palette.classes) - 1}: "
-            f"{listed(problems, 'files')}; name the right palette, or --labels colour"
+            f"{listed(problems, 'files')}; name the right palette, or use --labels colour"
         )
 
 
 def _own_palette(config: TrainConfig, pairs: PairIndex) -> tuple[Palette, str] | None:
-    """Return the palette that palette PNGs bring along, unless it is a preset's or a picture's."""
+    """Return the palette inside palette PNGs, unless it is a preset's or a picture's."""
     if config.palette != "auto" or pairs.side_by_side:
         return None
     files = [pair.input.path for pair in (*pairs.train, *pairs.val)]
     if not all(_mode(file) == "P" for file in files):
         return None
-    used: dict[int, tuple[int, int, int]] = {}
+    entries: dict[int, Colour] = {}
     for file in files:
-        for index, colour in _used_entries(file).items():
-            if used.setdefault(index, colour) != colour:
+        for index, colour in _entries(file).items():
+            if entries.setdefault(index, colour) != colour:
                 raise DatasetError(
                     f"{file} has another colour for id {index} than {files[0].parent} before it; "
                     f"name a palette: --palette {PRESET_NAMES} or FILE.json"
                 )
-        if len(used) > MOST_IDS:  # a photo with few colours, not a label map
+        if len(entries) > MAX_IDS:  # a photo with few colours, not a label map
             return None
-    colours = tuple(used[index] for index in sorted(used))
+    colours = tuple(entries[index] for index in sorted(entries))
     if any(set(colours) <= set(preset.colours_rgb) for preset in PRESETS.values()):
         return None
     if len(set(colours)) < len(colours):
@@ -199,17 +205,13 @@ def _own_palette(config: TrainConfig, pairs: PairIndex) -> tuple[Palette, str] |
             f"the palette PNGs in {files[0].parent} give two ids the same colour; "
             f"name a palette: --palette {PRESET_NAMES} or FILE.json"
         )
-    classes = tuple(f"class {index}" for index in sorted(used))
+    classes = tuple(f"class {index}" for index in sorted(entries))
     palette = Palette(name="own", classes=classes, colours_rgb=colours)
-    return palette, f"colours that the palette PNGs bring along, {len(classes)} classes"
+    return palette, f"colours inside the palette PNGs, {len(classes)} classes"
 
 
-def _used_colours(files: Sequence[Path]) -> set[tuple[int, int, int]]:
-    return {colour for file in files for colour in _used_entries(file).values()}
-
-
-def _used_entries(file: Path) -> dict[int, tuple[int, int, int]]:
-    """Return the colour (red, green, blue) of each index that a palette PNG uses."""
+def _entries(file: Path) -> dict[int, Colour]:
+    """Return the colour (red, green, blue) of each index that occurs in a palette PNG."""
     ids = np.unique(read_ids(file))
     with Image.open(file) as image:
         levels = image.getpalette("RGB") or []
@@ -227,11 +229,6 @@ def _mode(file: Path) -> str:
         return image.mode
 
 
-def _is_jpeg(file: Path) -> bool:
-    with Image.open(file) as image:
-        return image.format == "JPEG"
-
-
 def _is_grey(file: Path) -> bool:
     with Image.open(file) as image:
         levels = np.asarray(image)
@@ -239,6 +236,6 @@ def _is_grey(file: Path) -> bool:
 
 
 def _first_classes(palette: Palette) -> str:
-    """Spell out the first ids, so that a wrong order shows."""
+    """List the first ids, so that a wrong order shows."""
     first = [f"{index} {name}" for index, name in enumerate(palette.classes[:4])]
     return ", ".join(first) + (" ..." if len(palette.classes) > 4 else "")

@@ -14,10 +14,11 @@ from p2p_train.config import TrainConfig
 from p2p_train.metrics import mean_image_l1
 from p2p_train.training.checkpoint import Checkpoint
 
+from .augment import Augmentation
 from .batches import validation_batches
 from .classes_present import find_classes_present
 from .dataset import PairBatch, PairDataset
-from .labels import open_source
+from .labels import open_pairs
 
 __all__ = ["VALIDATION_BATCH", "TrainingData", "check_same_data", "prepare_data"]
 
@@ -55,7 +56,7 @@ def prepare_data(config: TrainConfig) -> TrainingData:
         DatasetError: the pairs are missing or broken.
         ConfigError: the palette file is malformed.
     """
-    source = open_source(config)
+    source = open_pairs(config)
     pairs = source.pairs
     contract = PixelContract(
         height=config.height,
@@ -71,7 +72,9 @@ def prepare_data(config: TrainConfig) -> TrainingData:
     return TrainingData(
         contract=contract,
         train=PairDataset(
-            pairs.train, contract, jitter_px=config.jitter_px, flip=config.flip, seed=config.seed
+            pairs.train,
+            contract,
+            Augmentation(jitter_px=config.jitter_px, flip=config.flip, seed=config.seed),
         ),
         val=val,
         samples=_spread(val, config.samples),

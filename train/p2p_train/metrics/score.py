@@ -17,7 +17,7 @@ from p2p_runtime.video.sources import open_source
 from p2p_train.config import TrainConfig
 from p2p_train.data.batches import validation_batches
 from p2p_train.data.dataset import PairBatch, PairDataset
-from p2p_train.data.labels import open_source as open_pairs
+from p2p_train.data.labels import open_pairs
 from p2p_train.networks.pixels import to_pixels, to_signal
 
 from .flicker import Flicker

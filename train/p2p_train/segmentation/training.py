@@ -17,8 +17,8 @@ from p2p_runtime.labels.palette import Palette
 from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import Precision, TrainConfig
 from p2p_train.data.dataset import PairDataset
-from p2p_train.data.labels import Source, open_source
-from p2p_train.data.layouts import Pair
+from p2p_train.data.labels import PairSource, open_pairs
+from p2p_train.data.layouts import Pair, evenly_spread
 from p2p_train.metrics.frechet import FeatureStatistics, frechet_distance
 from p2p_train.metrics.labels import IGNORED, SegmentationScore
 from p2p_train.networks.pixels import to_signal
@@ -99,7 +99,7 @@ def train_segmenter(config: SegmenterConfig, device: torch.device) -> Segmenter:
         ConfigError: the inputs have no palette, so there are no classes.
     """
     # The photos and their classes
-    source = open_source(config.data)
+    source = open_pairs(config.data)
     palette = _check_source(source, config)
     contract = PixelContract(height=config.size_px, width=config.size_px, palette=palette)
     train, val = _decode(source.pairs.train, contract), _decode(source.pairs.val, contract)
@@ -138,7 +138,7 @@ def train_segmenter(config: SegmenterConfig, device: torch.device) -> Segmenter:
     return _scored(network.eval(), config, classes, contract, train, val)
 
 
-def _check_source(source: Source, config: SegmenterConfig) -> Palette:
+def _check_source(source: PairSource, config: SegmenterConfig) -> Palette:
     if source.palette is None:
         raise ConfigError(f"a segmenter needs label maps: {source.note}")
     train, val = len(source.pairs.train), len(source.pairs.val)
@@ -181,11 +181,11 @@ def _scored(
 def _decode(pairs: tuple[Pair, ...], contract: PixelContract) -> _Photos:
     """Read pairs into memory, at most :data:`MAX_PAIRS`, spread evenly over all."""
     dataset = PairDataset(pairs, contract)
-    chosen = np.linspace(0, len(pairs) - 1, min(len(pairs), MAX_PAIRS)).round().astype(int)
+    chosen = evenly_spread(len(pairs), MAX_PAIRS)
     shape = (len(chosen), contract.height, contract.width, 3)
     photos, labels = np.empty(shape, np.uint8), np.empty(shape, np.uint8)
     for place, index in enumerate(chosen):
-        pair = dataset[0, int(index)]
+        pair = dataset[0, index]
         photos[place], labels[place] = pair.target[0].numpy(), pair.source[0].numpy()
     return _Photos(photos=photos, labels=labels)
 

@@ -1,12 +1,20 @@
-"""Find the pairs of a data set on disk and check their headers, without torch.
+"""Layouts of data sets: find the pairs on disk and check their headers, without torch.
 
-``images``: one picture on disk, as far as its header tells. ``folders``: two folders matched by
-name. ``index``: whichever layout a data set has, listed and split.
+One module a layout (:mod:`.side_by_side`, :mod:`.two_folders`); :mod:`.index` finds out which one a
+data set has and splits it into training and validation.
 """
 
 from __future__ import annotations
 
-from .images import IMAGE_SUFFIXES, ImageRef, images_in
-from .index import Pair, PairIndex, find_pairs
+from .images import IMAGE_SUFFIXES, ImageRef, Pair, images_in
+from .index import PairIndex, evenly_spread, find_pairs
 
-__all__ = ["IMAGE_SUFFIXES", "ImageRef", "Pair", "PairIndex", "find_pairs", "images_in"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "ImageRef",
+    "Pair",
+    "PairIndex",
+    "evenly_spread",
+    "find_pairs",
+    "images_in",
+]

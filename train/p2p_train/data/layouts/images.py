@@ -1,4 +1,4 @@
-"""Pictures on disk, as far as their names and headers tell."""
+"""Pictures on disk: references, listings and header checks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "LARGEST_PIXELS",
     "ImageRef",
-    "Part",
+    "Pair",
     "count_images",
     "images_in",
     "listed",
@@ -25,13 +25,15 @@ __all__ = [
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 LARGEST_PIXELS = 80_000_000
-"""Larger images are refused from their header; Pillow itself begins to warn at 89 megapixels."""
+"""Maximum number of pixels of an image, by its header; Pillow itself warns above 89 megapixels."""
 
 ORIENTATION_TAG = 0x0112
 SIDEWAYS = {5, 6, 7, 8}
 """EXIF orientations that swap width and height."""
 
 SHOWN = 3
+"""Number of problems that a message names; the others are counted."""
+
 Part = Literal["left", "right", "whole"]
 
 
@@ -41,13 +43,22 @@ class ImageRef:
 
     Attributes:
         path: the file.
-        part: which half, or all of it.
-        ids: its levels are class ids, to be painted with a palette.
+        part: the half, or all of it.
+        ids: whether its levels are class ids, to be painted with a palette.
     """
 
     path: Path
     part: Part = "whole"
     ids: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pair:
+    """An input and the target that the generator should generate from it."""
+
+    stem: str
+    input: ImageRef
+    target: ImageRef
 
 
 def images_in(folder: Path) -> list[Path]:

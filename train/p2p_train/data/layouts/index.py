@@ -1,8 +1,7 @@
-"""List the pairs of a data set, whichever layout it has, and split them.
+"""Find the pairs of a data set, whatever its layout, and split them.
 
-A data set is a folder of side-by-side images, each the target beside its input, or two folders
-matched by name; either split in ``train/`` and ``val/`` or all in one place (then one in ten is
-kept for validation).
+A data set is a folder of side-by-side images or two folders matched by name. Either is split into
+``train/`` and ``val/``, or all in one place; then one pair in ten is kept for validation.
 """
 
 from __future__ import annotations
@@ -12,24 +11,18 @@ import random
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from p2p_runtime.errors import DatasetError
 from p2p_train.config import InputSide
 
-from .folders import KNOWN_NAMES, Folders, find_folders, match
-from .images import ImageRef, count_images, images_in, listed, read_sizes
+from .images import Pair, count_images
+from .side_by_side import side_by_side_pairs
+from .two_folders import KNOWN_NAMES, find_folders, matched_pairs
 
-__all__ = ["Pair", "PairIndex", "find_pairs"]
+__all__ = ["PairIndex", "evenly_spread", "find_pairs"]
 
 VALIDATION_SHARE = 0.1
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Pair:
-    """An input and the target that the generator should make of it."""
-
-    stem: str
-    input: ImageRef
-    target: ImageRef
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,8 +32,8 @@ class PairIndex:
     Attributes:
         train, val: the pairs, in the order of their names.
         fingerprint: hex SHA-256 over names and file sizes; a resumed run must find the same.
-        layout: how the data set was read, for people.
-        direction: what becomes what, for people.
+        layout: the layout, for people.
+        direction: the names of input and target, for people.
     """
 
     train: tuple[Pair, ...]
@@ -55,7 +48,7 @@ class PairIndex:
         return self.train[0].input.part != "whole"
 
     def with_ids(self) -> PairIndex:
-        """Return the same pairs with inputs that are read as class ids."""
+        """Return the same pairs with inputs that hold class ids."""
         return replace(self, train=_with_ids(self.train), val=_with_ids(self.val))
 
 
@@ -73,10 +66,10 @@ def find_pairs(
     Args:
         data: folder with ``train/`` (and ``val/``), or with the images or the two folders
             themselves.
-        input_side: which half of each side-by-side image is the generator's input.
+        input_side: the half of each side-by-side image that is the generator's input.
         seed: picks the validation pairs when there is no ``val/``.
-        input_dir, target_dir: names of two folders; None to recognise them by common names.
-        allow_missing: leave images without a partner out instead of refusing them.
+        input_dir, target_dir: names of two folders; None to look for common names.
+        allow_missing: skip images without a partner instead of refusing them.
 
     Raises:
         DatasetError: the folder is missing, unreadable or empty, or a file is not such an image;
@@ -89,12 +82,17 @@ def find_pairs(
         )
     folders = find_folders(data, input_dir, target_dir)
     if folders is None:
-        train, val = _side_by_side_parts(data, input_side)
+        train, val = _side_by_side(data, input_side)
         layout, direction = "side-by-side images", f"{input_side} half to the other half"
     else:
-        parts = {part: _two_folders(both, allow_missing) for part, both in folders.items()}
+        parts = {
+            part: matched_pairs(both, allow_missing=allow_missing) for part, both in folders.items()
+        }
         train, val = parts["train"], parts.get("val", ())
-        names = _folder_names(data, folders["train"])
+        names = [
+            "/".join(name for name in folder.relative_to(data).parts if name != "train")
+            for folder in (folders["train"].input, folders["train"].target)
+        ]
         layout, direction = f"two folders {' -> '.join(names)}", " to ".join(names)
     if not val:
         train, val = _split(train, seed)
@@ -108,20 +106,17 @@ def find_pairs(
     )
 
 
-def _side_by_side_parts(
-    data: Path, input_side: InputSide
-) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
+def _side_by_side(data: Path, input_side: InputSide) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
     parts = {name: data / name for name in ("train", "val") if (data / name).is_dir()}
     folder = parts.get("train", data)
     if not count_images(folder) and (names := _folders_with_images(folder)):
         known = ", ".join(f"{source}/{target}" for source, target in KNOWN_NAMES)
         raise DatasetError(
-            f"no images in {folder} itself, but in its folders {', '.join(names)}; say which "
-            f"are inputs and which targets: --input-dir NAME --target-dir NAME (known: {known})"
+            f"no images in {folder} itself, but in its folders {', '.join(names)}; name those of "
+            f"inputs and targets: --input-dir NAME --target-dir NAME (known names: {known})"
         )
-    train = _side_by_side(folder, input_side)
-    val = _side_by_side(parts["val"], input_side) if "val" in parts else ()
-    return train, val
+    train = side_by_side_pairs(folder, input_side)
+    return train, side_by_side_pairs(parts["val"], input_side) if "val" in parts else ()
 
 
 def _folders_with_images(folder: Path) -> list[str]:
@@ -131,39 +126,10 @@ def _folders_with_images(folder: Path) -> list[str]:
         raise DatasetError(f"cannot read folder {folder}: {error.strerror}") from error
 
 
-def _side_by_side(folder: Path, input_side: InputSide) -> tuple[Pair, ...]:
-    files = images_in(folder)
-    odd = [
-        f"{file} is {width} px wide; two halves side by side need an even width"
-        for file, (width, _) in read_sizes(files).items()
-        if width % 2
-    ]
-    if odd:
-        raise DatasetError(listed(odd, "such files"))
-    target_side: InputSide = "left" if input_side == "right" else "right"
-    return tuple(
-        Pair(
-            stem=file.stem,
-            input=ImageRef(path=file, part=input_side),
-            target=ImageRef(path=file, part=target_side),
-        )
-        for file in files
-    )
-
-
-def _two_folders(folders: Folders, allow_missing: bool) -> tuple[Pair, ...]:
-    return tuple(
-        Pair(stem=stem, input=ImageRef(path=source), target=ImageRef(path=target))
-        for stem, source, target in match(folders, allow_missing=allow_missing)
-    )
-
-
-def _folder_names(data: Path, folders: Folders) -> list[str]:
-    """Return the names of the two folders without the part of the data set that they hold."""
-    return [
-        "/".join(name for name in folder.relative_to(data).parts if name != "train")
-        for folder in (folders.input, folders.target)
-    ]
+def evenly_spread(total: int, at_most: int) -> list[int]:
+    """Return up to ``at_most`` of ``total`` indices, spread evenly from the first to the last."""
+    chosen: list[int] = np.linspace(0, total - 1, min(at_most, total)).round().astype(int).tolist()
+    return chosen
 
 
 def _split(pairs: tuple[Pair, ...], seed: int) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:

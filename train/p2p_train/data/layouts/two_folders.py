@@ -9,9 +9,9 @@ from pathlib import Path, PurePath
 
 from p2p_runtime.errors import DatasetError
 
-from .images import count_images, images_in, listed, read_sizes
+from .images import ImageRef, Pair, count_images, images_in, listed, read_sizes
 
-__all__ = ["KNOWN_NAMES", "Folders", "find_folders", "match"]
+__all__ = ["KNOWN_NAMES", "Folders", "find_folders", "matched_pairs"]
 
 logger = logging.getLogger(__name__)
 
@@ -25,10 +25,10 @@ KNOWN_NAMES = (
     ("inputs", "targets"),
     ("A", "B"),
 )
-"""Names of (input, target) folders that are recognised, in any case of letters."""
+"""Recognised names of (input, target) folders, in upper or lower case."""
 
 ASPECT_TOLERANCE = 0.02
-"""Both pictures of a pair are stretched to one size, so their shapes may differ by rounding."""
+"""Maximum relative difference of the aspect ratios of a pair, which rounding may cause."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,10 +42,10 @@ class Folders:
 def find_folders(
     data: Path, input_dir: str | None, target_dir: str | None
 ) -> dict[str, Folders] | None:
-    """Look for two folders of images under ``data``.
+    """Find two folders of images under ``data``.
 
     Args:
-        data: holds them as ``labels/``, ``train/labels/``, ``labels/train/`` or ``trainlabels/``
+        data: contains them as ``labels/``, ``train/labels/``, ``labels/train/`` or ``trainlabels/``
             (the last is ``trainA/`` of other projects).
         input_dir, target_dir: their names; None to look for :data:`KNOWN_NAMES`.
 
@@ -70,15 +70,12 @@ def find_folders(
     return parts
 
 
-def match(folders: Folders, *, allow_missing: bool) -> list[tuple[str, Path, Path]]:
-    """Match inputs and targets by their names without suffix.
-
-    Returns:
-        (stem, input, target) of each pair, by stem.
+def matched_pairs(folders: Folders, *, allow_missing: bool) -> tuple[Pair, ...]:
+    """Match inputs and targets by their names without suffix; return the pairs by name.
 
     Raises:
-        DatasetError: two files share a stem, images have no partner (unless ``allow_missing``,
-            then they are left out with a warning), or the two of a pair differ in shape.
+        DatasetError: two files share a name, images have no partner (unless ``allow_missing``,
+            then they are skipped with a warning), or the two of a pair differ in shape.
     """
     inputs, targets = _by_stem(folders.input), _by_stem(folders.target)
     lonely = _lonely(inputs, folders.target, targets) + _lonely(targets, folders.input, inputs)
@@ -94,9 +91,11 @@ def match(folders: Folders, *, allow_missing: bool) -> list[tuple[str, Path, Pat
             len(lonely),
             listed(lonely, "such images"),
         )
-    pairs = [(stem, inputs[stem], targets[stem]) for stem in stems]
-    _check_shapes(pairs)
-    return pairs
+    _check_shapes([(inputs[stem], targets[stem]) for stem in stems])
+    return tuple(
+        Pair(stem=stem, input=ImageRef(path=inputs[stem]), target=ImageRef(path=targets[stem]))
+        for stem in stems
+    )
 
 
 def _named_folders(data: Path, input_dir: str | None, target_dir: str | None) -> dict[str, Folders]:
@@ -114,7 +113,7 @@ def _named_folders(data: Path, input_dir: str | None, target_dir: str | None) ->
 
 
 def _parts(data: Path, input_name: str, target_name: str) -> dict[str, Folders] | None:
-    """Return the folders of that name by part of the data set, or None."""
+    """Return the folders of these names by part of the data set, or None."""
     parts = {}
     for part in ("train", "val"):
         source, target = (_part_folder(data, part, name) for name in (input_name, target_name))
@@ -135,7 +134,7 @@ def _part_folder(data: Path, part: str, name: str) -> Path | None:
 
 
 def _child(folder: Path, name: str) -> Path | None:
-    """Return the sub-folder of that name, in any case of letters."""
+    """Return the sub-folder of that name, in upper or lower case."""
     if (folder / name).is_dir():
         return folder / name
     alike = [child for child in _sub_folders(folder) if child.lower() == name.lower()]
@@ -145,12 +144,12 @@ def _child(folder: Path, name: str) -> Path | None:
 def _sub_folders(folder: Path) -> list[str]:
     try:
         return sorted(child.name for child in folder.iterdir() if child.is_dir())
-    except OSError:  # what cannot be read is reported where its images are listed
+    except OSError:  # an unreadable folder is reported where its images are listed
         return []
 
 
 def _check_beside(data: Path, names: tuple[str, str], parts: dict[str, Folders]) -> None:
-    """Tell pairs of folders from side-by-side images that lie beside such folders."""
+    """Refuse a data set that could also be one of side-by-side images."""
     beside = count_images(data) + count_images(data / "train")
     if not beside:
         return
@@ -173,7 +172,7 @@ def _by_stem(folder: Path) -> dict[str, Path]:
             " and ".join(file.name for file in files if file.stem == stem) for stem in twice[:3]
         ]
         raise DatasetError(
-            f"{len(twice)} names are there twice in {folder}, so their partner is unclear: "
+            f"{len(twice)} names occur twice in {folder}, so their partner is ambiguous: "
             f"{'; '.join(names)}; keep one of each"
         )
     return {file.stem: file for file in files}
@@ -194,10 +193,10 @@ def _lonely(files: dict[str, Path], other: Path, others: dict[str, Path]) -> lis
     return described
 
 
-def _check_shapes(pairs: list[tuple[str, Path, Path]]) -> None:
-    sizes = read_sizes([file for _, source, target in pairs for file in (source, target)])
+def _check_shapes(pairs: list[tuple[Path, Path]]) -> None:
+    sizes = read_sizes([file for pair in pairs for file in pair])
     problems = []
-    for _, source, target in pairs:
+    for source, target in pairs:
         (width, height), (other_width, other_height) = sizes[source], sizes[target]
         if abs(width * other_height / (height * other_width) - 1) > ASPECT_TOLERANCE:
             problems.append(
