@@ -122,7 +122,7 @@ def _engine_s(model: Path, frames: Sequence[NDArray[np.uint8]], threads: int) ->
     """Return the median of the engine's times, as ``p2p-run`` opens it for live sources."""
     from p2p_runtime.translate.translator import Translator
 
-    with Translator.load(model, device="cpu", threads=threads, spinning=False) as translator:
+    with Translator.load(model, device="cpu", threads=threads, allow_spinning=False) as translator:
         seconds = []
         for number in range(WARM_UP + ENGINE_FRAMES):
             fitted = translator.contract.preprocess(frames[number % len(frames)])[None]

@@ -154,6 +154,15 @@ class TimedEngine:
         self._cpu_s[thread] = self._cpu_s.get(thread, 0.0) + time.thread_time() - start_s
         return images
 
+    @property
+    def restarts(self) -> int:
+        """The engine's restarts."""
+        return self._engine.restarts
+
+    def interrupt(self) -> None:
+        """Interrupt the engine."""
+        self._engine.interrupt()
+
     def close(self) -> None:
         """Close the engine."""
         self._engine.close()
@@ -172,15 +181,21 @@ def measure_pipeline(
         folder: where the written videos go.
     """
     from p2p_runtime.translate.translator import Translator
-    from p2p_runtime.translate.workers import keep_to_lanes, lanes_for, threads_of_a_lane
+    from p2p_runtime.translate.workers import (
+        default_workers,
+        threads_per_worker,
+        use_one_opencv_thread,
+    )
     from p2p_runtime.video.sources import open_source
 
-    keep_to_lanes()
-    workers = lanes_for("cpu", threads)
+    use_one_opencv_thread()
+    workers = default_workers("cpu", threads)
     reports: dict[str, RunReport] = {}
     with (
-        Translator.load(model, device="cpu", threads=threads, reuse=None) as alone,
-        Translator.load(model, device="cpu", threads=threads, lanes=workers, reuse=None) as whole,
+        Translator.load(model, device="cpu", threads=threads, dedupe_threshold_px=None) as alone,
+        Translator.load(
+            model, device="cpu", threads=threads, workers=workers, dedupe_threshold_px=None
+        ) as whole,
         contextlib.closing(open_source(str(video))) as source,
         ThreadPoolExecutor(workers) as pool,
     ):
@@ -198,7 +213,7 @@ def measure_pipeline(
         }
         alone.engine.infer(inputs[0])
         measured = [_run_round(runs, timed, number) for number in range(rounds)]
-    one_thread = threads_of_a_lane(workers, threads) == 1
+    one_thread = threads_per_worker(workers, threads) == 1
     return summarise(model.stem, len(inputs), workers, measured, reports, cpu_time=one_thread)
 
 
@@ -222,9 +237,9 @@ def _run(translator: Translator, video: Path, sink: str, folder: Path) -> RunRep
     from p2p_runtime.translate.pipeline import run_pipeline
     from p2p_runtime.video.sources import open_source
 
-    planes = translator.fitter.reads_yuv
+    yuv = translator.preprocessor.wants_yuv
     with (
-        contextlib.closing(open_source(str(video), planes=planes)) as source,
+        contextlib.closing(open_source(str(video), yuv=yuv)) as source,
         _sink(sink, source, folder) as open,
     ):
         return run_pipeline(source, translator, open)

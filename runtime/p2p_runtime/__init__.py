@@ -1,15 +1,74 @@
 """The device: translate label frames with an exported pix2pix bundle, without torch.
 
-The ground floor of the project. It defines the pixel contract that training and export conform
-to. Start at :class:`p2p_runtime.translate.translator.Translator`.
+It defines the pixel contract that training and export conform to. The public names below are
+loaded when they are first used, so that ``import p2p_runtime`` and ``p2p-run --help`` are instant::
 
-This file imports nothing heavy, so that ``p2p-run --help`` stays instant.
+    from p2p_runtime import Translator
 """
 
+import importlib
 import os
+
+TYPE_CHECKING = False
+"""Means the same to type checkers as typing's, whose import would take as long as the rest."""
+
+if TYPE_CHECKING:
+    from .errors import (
+        BundleError,
+        ConfigError,
+        ContractError,
+        DeviceUnavailableError,
+        EngineError,
+        MissingExtraError,
+        P2PError,
+        SinkError,
+        SourceError,
+    )
+    from .labels.palette import Palette
+    from .model.bundle import ModelBundle
+    from .model.contract import PixelContract
+    from .translate.translator import Translator
+
+__all__ = [
+    "BundleError",
+    "ConfigError",
+    "ContractError",
+    "DeviceUnavailableError",
+    "EngineError",
+    "MissingExtraError",
+    "ModelBundle",
+    "P2PError",
+    "Palette",
+    "PixelContract",
+    "SinkError",
+    "SourceError",
+    "Translator",
+]
 
 __version__ = "0.1.0"
 
 # onnxruntime sends telemetry unless this is set before its import, and every import of ours
 # passes here first. `disable_telemetry_events()` after the import does not stop it.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+_MODULES = {
+    "ModelBundle": "model.bundle",
+    "Palette": "labels.palette",
+    "PixelContract": "model.contract",
+    "Translator": "translate.translator",
+}
+"""Module of each public name; errors are not listed."""
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name on its first use (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f".{_MODULES.get(name, 'errors')}", __name__)
+    value: object = getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

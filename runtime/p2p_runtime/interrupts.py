@@ -1,4 +1,4 @@
-"""Stop in good order: the first signal asks, the second one insists."""
+"""Ending a process cleanly: the first signal requests a stop, the second one ends it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from types import FrameType, TracebackType
 __all__ = ["UNINTERRUPTIBLE", "StopRequest", "leave"]
 
 UNINTERRUPTIBLE = "p2p-uninterruptible"
-"""Name of the daemon threads that may wait in a decoder for as long as a camera is silent."""
+"""Name of daemon threads that may block in a decoder for as long as a camera is silent."""
 
 
 def leave(leaving: SystemExit) -> None:
-    """End the process at once if a thread is left that still waits in a decoder; else return.
+    """End the process at once if a thread is still blocked in a decoder; otherwise return.
 
-    If Python took its modules down around such a thread, the decoder could wake in the ruins and
-    crash. Call this last: everything must be written by then.
+    Python's shutdown around such a thread could crash the decoder when it wakes. Call this last:
+    everything must be written by then.
     """
     if any(thread.name == UNINTERRUPTIBLE for thread in threading.enumerate()):
         sys.stdout.flush()
@@ -28,10 +28,10 @@ def leave(leaving: SystemExit) -> None:
 
 
 class StopRequest:
-    """Turns SIGINT and SIGTERM into a flag that long work looks at between two steps.
+    """Turns SIGINT and SIGTERM into a flag that long work checks between two steps.
 
-    The first signal sets the flag; the handlers that stood before come back, so that a second
-    signal ends the process at once. Use it as a context manager, in the main thread.
+    The first signal sets the flag and puts the previous handlers back, so that a second signal
+    ends the process at once. Use it as a context manager, in the main thread.
 
     Attributes:
         exit_code: 130 after SIGINT, 143 after SIGTERM, 0 before any.

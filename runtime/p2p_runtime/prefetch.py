@@ -1,29 +1,181 @@
-"""A thread that works ahead of whoever iterates: a decoder, while another thread translates."""
+"""A bounded queue between threads, and a thread that works ahead of its consumer."""
 
 from __future__ import annotations
 
-import queue
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["POLL_S", "Prefetch", "close"]
+__all__ = ["POLL_S", "FrameQueue", "Prefetch", "close_iterator"]
 
 T = TypeVar("T")
 
 POLL_S = 0.1
-"""Waits are cut into pieces of this length, so that signals and stops are seen promptly."""
+"""Longest uninterrupted wait in seconds, so that signals and stop requests are noticed promptly."""
+
+
+class FrameQueue(Generic[T]):
+    """A first-in, first-out queue whose full state either blocks the producer or drops items.
+
+    Items are never None.
+
+    Attributes:
+        received: items that were accepted.
+        dropped: accepted items that no consumer will get.
+    """
+
+    def __init__(
+        self,
+        size: int | None = None,
+        *,
+        drop: Literal["none", "latest"] = "none",
+        ready: Callable[[T], bool] | None = None,
+    ) -> None:
+        """Create an empty queue.
+
+        Args:
+            size: maximum number of waiting items; None for no limit.
+            drop: what a full queue does: ``none`` blocks the producer, ``latest`` drops the
+                oldest item and so keeps the latest ones.
+            ready: tells whether the first item may be taken; None for always. After a change,
+                call :meth:`wake`.
+        """
+        self.received, self.dropped = 0, 0
+        self._size, self._drop = size, drop
+        self._ready = ready or (lambda item: True)
+        self._items: deque[T] = deque()
+        lock = threading.Lock()
+        self._filled, self._freed = threading.Condition(lock), threading.Condition(lock)
+        self._closed = False
+        self._error: BaseException | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Number of items that wait."""
+        return len(self._items)
+
+    @property
+    def ended(self) -> bool:
+        """Whether no item is left and none will come."""
+        return self._closed and not self._items
+
+    def put(self, item: T, wanted: Callable[[], bool] = lambda: True) -> bool:
+        """Add an item; a producer that has to wait asks ``wanted`` every :data:`POLL_S`.
+
+        Returns:
+            False, without adding the item, once the queue is closed or ``wanted`` returns False.
+        """
+        with self._filled:
+            while self._drop == "none" and self._full() and not self._closed and wanted():
+                self._freed.wait(POLL_S)
+            if self._closed or not wanted():
+                return False
+            if self._full():
+                self._items.popleft()
+                self.dropped += 1
+            self._items.append(item)
+            self.received += 1
+            if self._ready(self._items[0]):
+                self._filled.notify()
+            return True
+
+    def get(
+        self, timeout_s: float | None = None, *, unless: Callable[[], bool] = lambda: False
+    ) -> T | None:
+        """Take the first item.
+
+        Args:
+            timeout_s: longest wait in seconds; None for no limit.
+            unless: asked, under the queue's lock, before each look; once it returns True, nothing
+                is taken.
+
+        Returns:
+            The item; None after the timeout, after ``unless`` or when the queue has ended.
+
+        Raises:
+            BaseException: the error that :meth:`end` was given, when no item is left.
+        """
+        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        with self._filled:
+            while not unless():
+                if self._items and self._ready(self._items[0]):
+                    self._freed.notify()
+                    return self._items.popleft()
+                if self.ended:
+                    self._raise_error()
+                    return None
+                left_s = None if deadline_s is None else deadline_s - time.monotonic()
+                if left_s is not None and left_s <= 0:
+                    return None
+                self._filled.wait(left_s)
+        return None
+
+    def iterate(self, stopping: Callable[[], bool] | None = None) -> Iterator[T]:
+        """Yield the items until the queue has ended.
+
+        Args:
+            stopping: asked at least every :data:`POLL_S`; once it returns True, iteration ends.
+
+        Raises:
+            BaseException: the error that :meth:`end` was given, after the items before it.
+        """
+        while not (stopping and stopping()):
+            item = self.get(POLL_S)
+            if item is not None:
+                yield item
+            elif self.ended:
+                self._raise_error()  # it may have come since the time-out
+                return
+
+    def wake(self) -> None:
+        """Let one waiting consumer look again, because ``ready`` or ``unless`` may have changed."""
+        with self._filled:
+            if not self._items or self._ready(self._items[0]):
+                self._filled.notify()
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Announce that no item follows; consumers get what waits, then ``error`` if there is one.
+
+        After :meth:`close`, only the error is noted.
+        """
+        with self._filled:
+            self._closed, self._error = True, error
+            self._filled.notify_all()
+
+    def close(self) -> None:
+        """Refuse all further items, discard those that wait, and end all waits.
+
+        A discarded item counts as dropped or, where nothing may be dropped, as never received.
+        """
+        with self._filled:
+            self._closed = True
+            if self._drop == "latest":
+                self.dropped += len(self._items)
+            else:
+                self.received -= len(self._items)
+            self._items.clear()
+            self._filled.notify_all()
+            self._freed.notify_all()
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _full(self) -> bool:
+        return self._size is not None and len(self._items) >= self._size
 
 
 class Prefetch(Generic[T]):
     """Takes items from an iterable in a thread of its own, at most ``size`` ahead.
 
     Use it as a context manager. Leaving the block, early or not, stops the thread, waits for it
-    and closes the iterable if that can be closed. An error inside the iterable is raised in the
-    iterating thread, after the items that came before it.
+    and closes the iterable if it has a ``close`` method. An error inside the iterable is raised in
+    the consuming thread, after the items that came before it.
 
     Example::
 
@@ -35,21 +187,19 @@ class Prefetch(Generic[T]):
     def __init__(
         self, items: Iterable[T], *, size: int = 4, stopping: Callable[[], bool] | None = None
     ) -> None:
-        """Set it up; the thread starts with the block.
+        """Prepare the thread; it starts with the block.
 
         Args:
-            items: what to work through; only the thread touches it.
-            size: how many finished items may wait.
-            stopping: asked at least ten times a second; once true, the iteration ends.
+            items: the iterable; only the thread touches it.
+            size: maximum number of items that wait.
+            stopping: asked at least every :data:`POLL_S`; once it returns True, iteration ends.
         """
-        self._items = items
-        self._queue: queue.Queue[tuple[T] | BaseException | None] = queue.Queue(size)
-        self._stop = threading.Event()
-        self._stopping = stopping or (lambda: False)
+        self._items, self._stopping = items, stopping
+        self._queue: FrameQueue[T] = FrameQueue(size)
         self._thread = threading.Thread(target=self._work, name="prefetch", daemon=True)
 
     def __enter__(self) -> Prefetch[T]:
-        """Start working ahead."""
+        """Start the thread."""
         self._thread.start()
         return self
 
@@ -59,47 +209,29 @@ class Prefetch(Generic[T]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop the thread and wait for it; the item that it works on is finished first."""
-        self._stop.set()
+        """Stop the thread and wait until it has finished its current item."""
+        self._queue.close()
         while self._thread.is_alive():
             self._thread.join(POLL_S)
 
     def __iter__(self) -> Iterator[T]:
-        """Give the items in order; raise what the iterable raised."""
-        while not self._stopping():
-            try:
-                item = self._queue.get(timeout=POLL_S)
-            except queue.Empty:
-                continue
-            if item is None:
-                return
-            if isinstance(item, BaseException):
-                raise item
-            yield item[0]
+        """Yield the items in order; raise what the iterable raised."""
+        return self._queue.iterate(self._stopping)
 
     def _work(self) -> None:
-        end: BaseException | None = None
+        error: BaseException | None = None
         iterator = iter(self._items)
         try:
             for item in iterator:
-                if not self._put((item,)):
+                if not self._queue.put(item):
                     break
-        except BaseException as error:  # it crosses to the iterating thread
-            end = error
-        close(iterator)
-        self._put(end)
-
-    def _put(self, item: tuple[T] | BaseException | None) -> bool:
-        while not self._stop.is_set():
-            try:
-                self._queue.put(item, timeout=POLL_S)
-                return True
-            except queue.Full:
-                continue
-        return False
+        except BaseException as raised:  # it crosses to the consuming thread
+            error = raised
+        close_iterator(iterator)
+        self._queue.end(error)
 
 
-def close(iterator: Iterator[object]) -> None:
+def close_iterator(iterator: Iterator[object]) -> None:
     """Close an iterator that can be closed: generators can, others need not."""
     if callable(closing := getattr(iterator, "close", None)):
         closing()

@@ -13,7 +13,9 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 
 from p2p_bench.pipeline import SINKS, PipelineRound, TimedEngine, main, summarise
+from p2p_runtime.engines import UninterruptibleEngine
 from p2p_runtime.translate.report import STAGES, Recorder
+from p2p_runtime.video.frames import FrameTask
 
 Image = NDArray[np.uint8]
 
@@ -51,8 +53,8 @@ def test_ratios_are_those_of_each_round() -> None:
         for load in (1.0, 10.0, 1.0)
     ]
     recorder = Recorder()
-    recorder.add("latency", 10)
-    recorder.add("infer", 9)
+    times_ms = {"latency": 10.0, "infer": 9.0}
+    recorder.wrote(FrameTask(picture=np.zeros((1, 1, 3), np.uint8), times_ms=times_ms))
     report = recorder.finish(frames_lost=0, interrupted=False, run={})
     figures = summarise("m", 100, 2, rounds, dict.fromkeys(SINKS, report), cpu_time=True)
     assert figures.engine_ms == pytest.approx(10)
@@ -65,7 +67,7 @@ def test_ratios_are_those_of_each_round() -> None:
 def test_the_time_inside_the_engine_is_that_of_whoever_called_it() -> None:
     """Two threads at once; what they spend elsewhere, and waiting, does not count."""
 
-    class Busy:
+    class Busy(UninterruptibleEngine):
         device = "cpu"
 
         def infer(self, frames: Image) -> Image:

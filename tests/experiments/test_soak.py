@@ -15,7 +15,7 @@ def test_fault_81_a_long_run_does_not_grow(bundle: Path, tmp_path: Path) -> None
     report = soak(bundle, 1000, tmp_path)
     assert report.frames == 1000
     assert report.descriptors[0] == report.descriptors[1]
-    assert report.threads[1] - report.threads[0] <= 2  # lanes start when they are needed
+    assert report.threads[1] - report.threads[0] <= 2  # workers start when they are needed
     assert report.rss_mib[1] - report.rss_mib[0] < 8  # a frame kept each time would be 30
 
 

@@ -19,6 +19,7 @@ from p2p_runtime.labels.colorspace import (
 from p2p_runtime.labels.palette import CITYSCAPES
 from p2p_runtime.model.contract import PixelContract
 from p2p_runtime.translate.preprocess import Preprocessor
+from p2p_runtime.video.frames import FrameTask
 
 Image = NDArray[np.uint8]
 CONTRACT = PixelContract(height=48, width=64, palette=CITYSCAPES)
@@ -99,15 +100,16 @@ def test_a_stream_is_fitted_as_if_it_had_not_drifted() -> None:
     fitter = Preprocessor(CONTRACT)
     frame = drifted(truth, drift)
     np.testing.assert_array_equal(fitter(frame), truth)
-    drift = fitter.look(frame)
-    np.testing.assert_array_equal(fitter.repair(frame, drift), truth)
-    assert fitter.off_palette(frame, drift) == 0
+    task = FrameTask(picture=frame)
+    fitter.admit(task)
+    np.testing.assert_array_equal(fitter.repaired(task), truth)
+    assert fitter.off_palette(task) == 0
 
 
 def test_no_snap_leaves_even_drifted_colours_alone() -> None:
     """Without repair, frames are only resized, and the caller's buffer is not handed on."""
     frame = drifted(label_map(), DRIFTS[3])
-    fitted = Preprocessor(CONTRACT, snap=False)(frame)
+    fitted = Preprocessor(CONTRACT, repair_labels=False)(frame)
     np.testing.assert_array_equal(fitted, frame)
     assert not np.may_share_memory(fitted, frame)
 

@@ -57,10 +57,10 @@ def test_fault_54_one_is_told_and_many_in_a_row_are_the_end(
     alarm = BlankAlarm()
     with caplog.at_level(logging.WARNING):
         for blank in ([True] * (BLANK_LIMIT - 1) + [False]) * 2:
-            alarm.look(blank)
+            alarm.add(blank)
     assert caplog.text.count("a single colour") == 1
     assert alarm.count == 2 * BLANK_LIMIT - 2
     for _ in range(BLANK_LIMIT - 1):
-        alarm.look(True)
+        alarm.add(True)
     with pytest.raises(EngineError, match="50 images in a row"):
-        alarm.look(True)
+        alarm.add(True)

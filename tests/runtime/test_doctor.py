@@ -123,4 +123,4 @@ def test_an_opencv_that_is_too_old_is_bad(
     assert lines("label repair needs")[0].startswith("BAD label repair needs OpenCV 4.13")
     with pytest.raises(MissingExtraError, match=r"opencv-python>=4\.13"):
         Preprocessor(contract)
-    Preprocessor(contract, snap=False)
+    Preprocessor(contract, repair_labels=False)

@@ -44,18 +44,18 @@ def test_a_translator_gives_frames_of_the_size_it_was_given(bundle: Path) -> Non
 def test_a_translator_times_its_stages(bundle: Path) -> None:
     """`translate` gives the image of a call, and three durations."""
     frame = np.zeros((50, 60, 3), np.uint8)
-    with Translator.load(bundle, device="cpu", threads=1, spinning=False) as translator:
+    with Translator.load(bundle, device="cpu", threads=1, allow_spinning=False) as translator:
         result = translator.translate(frame)
         np.testing.assert_array_equal(result.image, translator(frame))
-    assert min(result.fit_ms, result.infer_ms, result.restore_ms) >= 0
+    assert min(result.times_ms[stage] for stage in ("preprocess", "infer", "postprocess")) >= 0
 
 
-def test_snapping_can_be_switched_off(bundle: Path) -> None:
-    """Without snapping, a colour outside the palette reaches the generator."""
+def test_label_repair_can_be_disabled(bundle: Path) -> None:
+    """Without repair, a colour outside the palette reaches the generator."""
     frame = np.full((64, 64, 3), 3, np.uint8)  # nearest to unlabelled, (0, 0, 0)
     with Translator.load(bundle, device="cpu") as translate:
         assert (translate(frame) == 255).all()
-    with Translator.load(bundle, device="cpu", snap=False) as translate:
+    with Translator.load(bundle, device="cpu", repair_labels=False) as translate:
         assert (translate(frame) == 252).all()
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from p2p_runtime.app.heartbeat import Heartbeat, notify_systemd
-from p2p_runtime.video.frames import Frame
+from p2p_runtime.video.frames import FrameTask
 
 COMMAND = [sys.executable, "-m", "p2p_runtime.cli"]
 
@@ -32,9 +32,9 @@ class Clock:
 
 
 @pytest.fixture
-def frame() -> Frame:
+def frame() -> FrameTask:
     """A frame two seconds into the video."""
-    return Frame(picture=np.zeros((4, 4, 3), np.uint8), index=9, timestamp_s=2.0)
+    return FrameTask(picture=np.zeros((4, 4, 3), np.uint8), index=9, timestamp_s=2.0)
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def heard(listening: socket.socket) -> list[str]:
             return messages
 
 
-def test_a_line_of_json_every_five_seconds(frame: Frame) -> None:
+def test_a_line_of_json_every_five_seconds(frame: FrameTask) -> None:
     """Frames, speed since the last line, memory and descriptors; nothing in between."""
     stream, clock = io.StringIO(), Clock()
     heart = Heartbeat(stream, clock=clock)
@@ -78,7 +78,7 @@ def test_a_line_of_json_every_five_seconds(frame: Frame) -> None:
     assert last["frames"] == 21
 
 
-def test_without_being_asked_nothing_is_written(frame: Frame) -> None:
+def test_without_being_asked_nothing_is_written(frame: FrameTask) -> None:
     """The default tells people, not programs."""
     clock = Clock()
     heart = Heartbeat(clock=clock)
@@ -88,7 +88,7 @@ def test_without_being_asked_nothing_is_written(frame: Frame) -> None:
     heart.end()
 
 
-def test_a_full_stderr_does_not_end_the_run(frame: Frame) -> None:
+def test_a_full_stderr_does_not_end_the_run(frame: FrameTask) -> None:
     """Status lines are not worth a failure."""
     clock = Clock()
     with Path("/dev/full").open("w") as full:

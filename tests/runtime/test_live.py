@@ -7,24 +7,27 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from p2p_runtime.engines import UninterruptibleEngine
 from p2p_runtime.errors import ConfigError, LossesError, SourceError, SourceLostError, StoppedError
 from p2p_runtime.model.contract import PixelContract
+from p2p_runtime.prefetch import FrameQueue
 from p2p_runtime.translate.pipeline import check_losses, run_pipeline
 from p2p_runtime.translate.translator import Translator
-from p2p_runtime.video.frames import Frame
-from p2p_runtime.video.live import Captured, LivePolicy, LiveSource
-from p2p_runtime.video.live.handover import HandOver
+from p2p_runtime.video.frames import FrameTask
+from p2p_runtime.video.live import LivePolicy, LiveSource
+from p2p_runtime.video.live import source as live_source
 from p2p_runtime.video.sinks import NullSink
 
 Image = NDArray[np.uint8]
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
 Step = Image | Exception | threading.Event | None
-FAST = LivePolicy(timeout_s=0.3, patience_s=20, first_delay_s=0.01, longest_delay_s=0.02)
+FAST = LivePolicy(stall_timeout_s=0.3, reconnect_for_s=20, first_delay_s=0.01, longest_delay_s=0.02)
 """Reconnects at once, and gives up late."""
 
 
@@ -38,14 +41,14 @@ class Script:
     def __init__(self, steps: Iterable[Step], finite: bool = False) -> None:
         self.steps, self.finite, self.closed = iter(steps), finite, False
 
-    def read(self) -> Captured | None:
+    def read(self) -> FrameTask | None:
         for step in self.steps:
             if isinstance(step, threading.Event):
                 step.wait(30)
                 continue
             if isinstance(step, Exception):
                 raise step
-            return None if step is None else Captured(step, 1.0)
+            return step if step is None else FrameTask(picture=step, times_ms={"decode": 1.0})
         raise EOFError
 
     def close(self) -> None:
@@ -75,7 +78,7 @@ def levels(source: LiveSource, count: int | None = None) -> list[int]:
     return [int(frame.image[0, 0, 0]) for frame in itertools.islice(source, count)]
 
 
-class Busy:
+class Busy(UninterruptibleEngine):
     """An engine in whose every inference three more frames come."""
 
     device = "cpu"
@@ -109,10 +112,10 @@ def test_fault_69_the_newest_frame_wins_and_drops_are_counted(contract: PixelCon
     """At three times the engine's speed each inference gets the newest frame; two are dropped."""
     engine = Busy()
     script = Script(engine.frames(90), finite=True)
-    policy = replace(FAST, drop="latest", timeout_s=20)
+    policy = replace(FAST, drop="latest", stall_timeout_s=20)
     source = LiveSource("fake", connecting(script), policy=policy)
     engine.source = source  # type: ignore[assignment]  # a stand-in
-    plain = Translator(replace(contract, palette=None), engine, reuse=None)
+    plain = Translator(replace(contract, palette=None), engine, dedupe_threshold_px=None)
     report = run_pipeline(source, plain, NullSink())
     source.close()
     assert engine.seen == [0, *range(3, 90, 3), 89][: len(engine.seen)]
@@ -197,9 +200,9 @@ def test_fault_66_a_silent_connection_is_replaced() -> None:
 
 
 def test_a_source_that_stays_away_is_given_up() -> None:
-    """When patience ends, the error names the source and the last reason."""
+    """When the time to reconnect is over, the error names the source and the last reason."""
     connect = connecting(Script([image(1)]), SourceLostError("refused"))
-    source = LiveSource("cam", connect, policy=replace(FAST, patience_s=0.2))
+    source = LiveSource("cam", connect, policy=replace(FAST, reconnect_for_s=0.2))
     with pytest.raises(SourceLostError, match=r"cam was lost .* did not come back: refused"):
         list(source)
     source.close()
@@ -207,7 +210,9 @@ def test_a_source_that_stays_away_is_given_up() -> None:
 
 def test_a_lost_source_is_reported_after_all(contract: PixelContract) -> None:
     """The sink is closed, the report is whole and says why; then the run fails with exit 6."""
-    source = LiveSource("cam", connecting(Script([image(1)])), policy=replace(FAST, patience_s=0))
+    source = LiveSource(
+        "cam", connecting(Script([image(1)])), policy=replace(FAST, reconnect_for_s=0)
+    )
     report = run_pipeline(source, Translator(contract, Still()), NullSink())
     source.close()
     assert (report.frames_in, report.frames_out) == (1, 1)
@@ -216,7 +221,7 @@ def test_a_lost_source_is_reported_after_all(contract: PixelContract) -> None:
     assert caught.value.exit_code == 6
 
 
-class Still:
+class Still(UninterruptibleEngine):
     """An engine that changes nothing."""
 
     device = "cpu"
@@ -294,7 +299,7 @@ def test_a_failing_sink_ends_a_live_run(contract: PixelContract) -> None:
     hold = threading.Event()
     source = LiveSource("cam", connecting(Script([image(1), hold])), policy=LivePolicy())
 
-    def fail(frame: Frame) -> None:
+    def fail(task: FrameTask) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -321,22 +326,21 @@ def test_fault_61_another_size_after_a_reconnect_keeps_size_and_colours(
     source.close()
 
 
-def test_fault_70_a_waiting_source_burns_no_time() -> None:
-    """While nothing comes, the reader looks ten times a second, not all the time."""
+def test_fault_70_a_waiting_source_burns_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While nothing comes, the consumer looks ten times a second, not all the time."""
     looks = []
 
-    class Counting(HandOver[int]):
-        def take(self, timeout_s: float) -> int | None:
-            looks.append(timeout_s)
-            return super().take(timeout_s)
+    class Counting(FrameQueue[FrameTask]):
+        def get(self, *args: Any, **settings: Any) -> FrameTask | None:
+            looks.append(args)
+            return super().get(*args, **settings)
 
-    slow: HandOver[int] = Counting(1, dropping=True)
-    assert slow.take(0.05) is None
+    monkeypatch.setattr(live_source, "FrameQueue", Counting)
     hold = threading.Event()
     source = LiveSource("cam", connecting(Script([image(1), hold])), policy=FAST)
     frames = iter(source)
     next(frames)
-    source._frames = Counting(1, dropping=True)  # type: ignore[assignment]  # a stand-in
+    looks.clear()
     threading.Timer(0.25, source.interrupt).start()
     assert list(frames) == []
     assert 2 <= len(looks) <= 6
@@ -355,28 +359,14 @@ def test_delays_double_up_to_a_cap_with_jitter() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"drop": "oldest"}, {"timeout_s": 0}, {"timeout_s": float("nan")}, {"patience_s": -1}],
+    [
+        {"drop": "oldest"},
+        {"stall_timeout_s": 0},
+        {"stall_timeout_s": float("nan")},
+        {"reconnect_for_s": -1},
+    ],
 )
 def test_impossible_policies_are_refused(settings: dict[str, object]) -> None:
     """A policy is checked at birth."""
     with pytest.raises(ConfigError):
         LivePolicy(**settings)  # type: ignore[arg-type]  # wrong values are the test
-
-
-def test_the_hand_over_counts_exactly() -> None:
-    """Received is taken plus dropped, also for what still waits at the end."""
-    newest: HandOver[int] = HandOver(1, dropping=True)
-    for number in range(5):
-        assert newest.put(number, lambda: True)
-    assert newest.take(0) == 4
-    assert newest.take(0) is None
-    newest.put(5, lambda: True)
-    newest.close()
-    assert not newest.put(6, lambda: True)
-    assert (newest.received, newest.dropped, newest.take(0)) == (6, 5, None)
-    lossless: HandOver[int] = HandOver(2, dropping=False)
-    assert lossless.put(1, lambda: True)
-    assert lossless.put(2, lambda: True)
-    assert not lossless.put(3, lambda: False)
-    lossless.close()
-    assert (lossless.received, lossless.dropped) == (0, 0)

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from p2p_runtime.errors import EngineError, LossesError, SinkError, SourceError
 from p2p_runtime.model.contract import PixelContract
-from p2p_runtime.translate import pipeline
-from p2p_runtime.translate.pipeline import check_losses, run_pipeline
+from p2p_runtime.translate.pipeline import check_losses, frames_in_a_row, run_pipeline
 from p2p_runtime.translate.report import STAGES, Histogram, Recorder, RunReport
 from p2p_runtime.translate.translator import Translator
-from p2p_runtime.video.frames import Frame, VideoInfo
+from p2p_runtime.video.frames import FrameTask, VideoInfo
+from toy_runtime import Inverter
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
 
@@ -36,9 +36,9 @@ class Source:
         height, width = images[0].shape[:2]
         self.info = VideoInfo(width=width, height=height, fps=10, frame_count=len(images))
 
-    def __iter__(self) -> Iterator[Frame]:
+    def __iter__(self) -> Iterator[FrameTask]:
         for index, image in enumerate(self.images):
-            yield Frame(picture=image, index=index, timestamp_s=index / 10, name=f"f{index}")
+            yield FrameTask(picture=image, index=index, timestamp_s=index / 10, name=f"f{index}")
         if self.error is not None:
             raise self.error
 
@@ -50,15 +50,15 @@ class Sink:
     """Remembers frames; can refuse one."""
 
     def __init__(self, refuse: int | None = None) -> None:
-        self.frames: list[Frame] = []
+        self.frames: list[FrameTask] = []
         self.ended: list[str] = []
         self.refuse = refuse
 
-    def write(self, frame: Frame) -> None:
+    def write(self, task: FrameTask) -> None:
         """Remember a frame."""
-        if frame.index == self.refuse:
+        if task.index == self.refuse:
             raise SinkError("full")
-        self.frames.append(frame)
+        self.frames.append(task)
 
     def close(self) -> None:
         """Remember how it ended."""
@@ -69,23 +69,17 @@ class Sink:
         self.ended.append("abort")
 
 
-class Inverter:
-    """An engine of ten lines."""
+class Failing(Inverter):
+    """An engine that fails after some frames."""
 
-    device = "cpu"
-
-    def __init__(self, fail_after: int | None = None) -> None:
-        self.calls, self.fail_after = 0, fail_after
+    def __init__(self, after: int) -> None:
+        self.left = after
 
     def infer(self, frames: Image) -> Image:
-        """Invert colours."""
-        self.calls += 1
-        if self.fail_after is not None and self.calls > self.fail_after:
+        self.left -= 1
+        if self.left < 0:
             raise EngineError("the device fell off")
-        return 255 - frames
-
-    def close(self) -> None:
-        """Nothing to free."""
+        return super().infer(frames)
 
 
 @pytest.fixture
@@ -106,7 +100,7 @@ def test_every_frame_equals_the_translators(frames: list[Image], translator: Tra
     assert sink.ended == ["close"]
 
 
-def test_side_by_side_puts_the_snapped_input_left(
+def test_side_by_side_puts_the_repaired_input_left(
     frames: list[Image], translator: Translator
 ) -> None:
     """Left is the input in exact palette colours, right the translation, at the source's height."""
@@ -141,7 +135,7 @@ def test_a_failing_engine_keeps_what_came_before(
     """The frames before the failure are written, and the error is raised."""
     sink = Sink()
     with pytest.raises(EngineError, match="fell off"):
-        run_pipeline(Source(frames), Translator(contract, Inverter(fail_after=7)), sink)
+        run_pipeline(Source(frames), Translator(contract, Failing(after=7)), sink)
     assert (len(sink.frames), sink.ended) == (7, ["abort"])
 
 
@@ -199,17 +193,17 @@ def test_large_frames_are_not_decoded_in_long_rows() -> None:
     """A row of them would take hundreds of megabytes."""
     sizes = [(64, 48), (480, 360), (640, 480), (1280, 720), (3840, 2160)]
     videos = [VideoInfo(width=w, height=h, fps=10, frame_count=None) for w, h in sizes]
-    assert [pipeline._in_a_row(video) for video in videos] == [12, 12, 6, 2, 1]
+    assert [frames_in_a_row(video) for video in videos] == [12, 12, 6, 2, 1]
 
 
-@pytest.mark.parametrize("lanes", [1, 2])
-def test_every_fourth_frame_is_asked_for_its_colours(
-    frames: list[Image], contract: PixelContract, lanes: int
+@pytest.mark.parametrize("workers", [1, 2])
+def test_every_fourth_frame_is_measured_for_its_colours(
+    frames: list[Image], contract: PixelContract, workers: int
 ) -> None:
-    """The first among them; whichever lane it is in."""
+    """The first among them; whichever worker it has."""
     green = np.full((48, 64, 3), (0, 255, 0), np.uint8)
     film = [green, frames[1], green, frames[3], frames[4], green]
-    report = run_pipeline(Source(film), Translator(contract, Inverter(), lanes=lanes), Sink())
+    report = run_pipeline(Source(film), Translator(contract, Inverter(), workers=workers), Sink())
     assert report.off_palette_share == 0.5
 
 
@@ -242,7 +236,7 @@ def test_fault_54_blank_images_are_a_loss_under_strict(
 def test_a_model_without_a_palette_has_no_off_palette_share(
     frames: list[Image], contract: PixelContract
 ) -> None:
-    """Nothing is snapped or measured where there is no palette."""
+    """Nothing is repaired or measured where there is no palette."""
     plain = Translator(replace(contract, palette=None), Inverter())
     report = run_pipeline(Source(frames[:2]), plain, Sink(), side_by_side=True)
     assert report.off_palette_share is None
@@ -255,7 +249,7 @@ def test_the_report_is_json_and_a_table(
     report = run_pipeline(Source(frames), translator, Sink(), run={"source": "x.mp4"})
     report.save(tmp_path / "run.json")
     document = json.loads((tmp_path / "run.json").read_text())
-    assert document["schema"] == 1
+    assert document["schema"] == 2
     assert sorted(document["stages"]) == sorted(STAGES)
     assert all(row["count"] == 20 for row in document["stages"].values())
     assert document["run"]["device"] == "cpu"
@@ -266,29 +260,29 @@ def test_the_report_is_json_and_a_table(
 
 
 def test_the_stages_add_up_to_the_latency(frames: list[Image], contract: PixelContract) -> None:
-    """Nothing that a frame waits for is left out of the report, in one lane or in two."""
+    """Nothing that a frame waits for is left out of the report, with one worker or two."""
 
     class Slow(Inverter):
         def infer(self, frames: Image) -> Image:
             time.sleep(0.004)
             return super().infer(frames)
 
-    for lanes in (1, 2):
-        report = run_pipeline(Source(frames), Translator(contract, Slow(), lanes=lanes), Sink())
+    for workers in (1, 2):
+        report = run_pipeline(Source(frames), Translator(contract, Slow(), workers=workers), Sink())
         means = {stage: row["mean_ms"] for stage, row in report.stages.items()}
         whole = means.pop("latency")
         assert sum(means.values()) - means["decode"] == pytest.approx(whole, rel=0.05)
 
 
-def test_lanes_change_no_pixel(frames: list[Image], contract: PixelContract) -> None:
+def test_workers_change_no_pixel(frames: list[Image], contract: PixelContract) -> None:
     """Two frames in work at a time give what one gives, in order; reused ones are counted."""
     still = [frame for frame in frames for _ in range(2)]
     sinks = [Sink(), Sink()]
-    for lanes, sink in enumerate(sinks, start=1):
-        translator = Translator(contract, Inverter(), lanes=lanes)
+    for workers, sink in enumerate(sinks, start=1):
+        translator = Translator(contract, Inverter(), workers=workers)
         report = run_pipeline(Source(still), translator, sink, side_by_side=True)
         assert (report.frames_out, report.frames_reused) == (40, 20)
-        assert report.run["lanes"] == lanes
+        assert report.run["workers"] == workers
     for one, two in zip(sinks[0].frames, sinks[1].frames, strict=True):
         assert one.index == two.index
         np.testing.assert_array_equal(one.image, two.image)

@@ -21,8 +21,7 @@ from fake_rtsp import FakeRTSP
 from p2p_runtime.app.overlay import Overlay
 from p2p_runtime.errors import SinkError, SourceError
 from p2p_runtime.labels.palette import CAMVID
-from p2p_runtime.video.frames import Frame
-from p2p_runtime.video.live import Captured
+from p2p_runtime.video.frames import FrameTask
 from p2p_runtime.video.sinks import open_sink
 from p2p_runtime.video.sinks.pipe import PipeSink
 from p2p_runtime.video.sinks.stream import StreamSink
@@ -96,7 +95,7 @@ def test_a_frame_cut_short_is_told_and_a_loss(
     assert done.returncode == 5
 
 
-def read_all(capture: PipeCapture) -> list[Captured]:
+def read_all(capture: PipeCapture) -> list[FrameTask]:
     """Return all pictures until the pipe ends."""
     pictures = []
     while True:
@@ -118,7 +117,7 @@ def test_frames_may_come_in_pieces(frames: list[Image]) -> None:
     assert capture.read() is None
     os.write(writer, data[5000:])
     os.close(writer)
-    images = [captured.picture for captured in read_all(capture)]
+    images = [task.picture for task in read_all(capture)]
     np.testing.assert_array_equal(images, frames[:2])
     os.close(reader)
 
@@ -138,7 +137,7 @@ def test_a_pipe_refuses_frames_that_do_not_fit(frames: list[Image]) -> None:
     """A reader that counts bytes would lose its place."""
     sink = PipeSink(width=64, height=48, descriptor=os.open(os.devnull, os.O_WRONLY))
     with pytest.raises(SinkError, match="stdout takes frames of"):
-        sink.write(Frame(picture=frames[0][:40], index=0, timestamp_s=0))
+        sink.write(FrameTask(picture=frames[0][:40], index=0, timestamp_s=0))
     os.close(sink._descriptor)
 
 
@@ -220,7 +219,7 @@ def push(url: str, frames: list[Image]) -> None:
             assert attempt < 199
             threading.Event().wait(0.05)
     for index, image in enumerate(frames):
-        sink.write(Frame(picture=image, index=index, timestamp_s=index / 10))
+        sink.write(FrameTask(picture=image, index=index, timestamp_s=index / 10))
     sink.close()
 
 
@@ -243,7 +242,7 @@ def test_a_server_that_refuses_a_push_is_told() -> None:
 
 def test_a_silent_server_does_not_hold_a_push(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that answers nothing is an error after a while, where FFmpeg waits for ever."""
-    monkeypatch.setattr("p2p_runtime.video.sinks.stream._ANSWER_S", 0.3)
+    monkeypatch.setattr("p2p_runtime.video.sinks.stream.ANSWER_S", 0.3)
     with (
         FakeRTSP(silent=True) as server,
         pytest.raises(SinkError, match=r"rtsp://\*\*\*@127.*no answer for 0\.3 s"),

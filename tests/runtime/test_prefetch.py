@@ -1,4 +1,4 @@
-"""The thread wrapper: order, errors, and that no thread survives."""
+"""The queue between threads, and the thread that works ahead: order, counts and errors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from p2p_runtime.prefetch import Prefetch
+from p2p_runtime.prefetch import FrameQueue, Prefetch
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
 
@@ -100,3 +100,91 @@ def test_two_in_a_row_carry_errors_and_stops() -> None:
         doubled = (2 * item for item in first)
         with pytest.raises(ValueError, match="first stage"), Prefetch(doubled) as second:
             assert list(second) == [2]
+
+
+def test_a_full_queue_keeps_the_latest_items_and_counts_exactly() -> None:
+    """Received is taken plus dropped, also for what still waits when it is closed."""
+    queue: FrameQueue[int] = FrameQueue(1, drop="latest")
+    for number in range(5):
+        assert queue.put(number)
+    assert queue.get(0) == 4
+    assert queue.get(0) is None
+    queue.put(5)
+    queue.close()
+    assert not queue.put(6)
+    assert (queue.received, queue.dropped, queue.get(0)) == (6, 5, None)
+
+
+def test_a_full_queue_that_drops_nothing_blocks_the_producer() -> None:
+    """An item that is not wanted any more is not added; what waits at the end was not received."""
+    queue: FrameQueue[int] = FrameQueue(2)
+    assert queue.put(1)
+    assert queue.put(2)
+    assert not queue.put(3, lambda: False)
+    queue.close()
+    assert (queue.received, queue.dropped) == (0, 0)
+
+
+def test_a_blocked_producer_goes_on_when_an_item_is_taken() -> None:
+    """The consumer wakes it; nothing is lost and nothing overtakes."""
+    queue: FrameQueue[int] = FrameQueue(1)
+    producer = threading.Thread(target=lambda: [queue.put(number) for number in range(50)])
+    producer.start()
+    assert [queue.get() for _ in range(50)] == list(range(50))
+    producer.join()
+
+
+def test_an_ended_queue_gives_what_waits_and_then_its_error() -> None:
+    """The error is raised to every consumer that comes after the last item."""
+    queue: FrameQueue[int] = FrameQueue()
+    queue.put(1)
+    queue.end(KeyError("gone"))
+    assert not queue.put(2)
+    assert not queue.ended
+    assert queue.get() == 1
+    assert queue.ended
+    for _ in range(2):
+        with pytest.raises(KeyError, match="gone"):
+            queue.get()
+    with pytest.raises(KeyError, match="gone"):
+        list(queue.iterate())
+
+
+def test_an_item_waits_until_it_is_ready() -> None:
+    """The first item holds back those behind it; a wake lets the consumer look again."""
+    done: set[int] = set()
+    queue: FrameQueue[int] = FrameQueue(ready=done.__contains__)
+    queue.put(0)
+    queue.put(1)
+    done.add(1)
+    assert queue.get(0) is None
+    got: list[int | None] = []
+    consumer = threading.Thread(target=lambda: got.extend(queue.get(30) for _ in range(2)))
+    consumer.start()
+    done.add(0)
+    queue.wake()
+    consumer.join()
+    assert got == [0, 1]
+
+
+def test_a_consumer_with_something_better_to_do_takes_nothing() -> None:
+    """The condition is asked before the items, and again after a wake."""
+    queue: FrameQueue[int] = FrameQueue()
+    busy = threading.Event()
+    asked = threading.Event()
+
+    def unless() -> bool:
+        asked.set()
+        return busy.is_set()
+
+    got: list[int | None] = []
+    consumer = threading.Thread(target=lambda: got.append(queue.get(unless=unless)))
+    consumer.start()
+    asked.wait()
+    busy.set()
+    queue.wake()
+    consumer.join()
+    assert got == [None]
+    queue.put(1)
+    assert queue.get(unless=unless) is None
+    assert queue.waiting == 1

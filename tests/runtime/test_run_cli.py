@@ -66,24 +66,24 @@ def test_a_video_is_translated_next_to_the_user(
     assert {"onnxruntime", "opencv", "av", "p2p_runtime"} <= set(run)
 
 
-@pytest.mark.parametrize(("flags", "planes"), [((), True), (("--no-snap",), False)])
-def test_label_videos_are_read_in_their_planes(
+@pytest.mark.parametrize(("flags", "yuv"), [((), True), (("--no-repair-labels",), False)])
+def test_label_videos_are_left_in_yuv(
     p2p_run: Callable[..., Result],
     bundle: Path,
     video: Path,
     monkeypatch: pytest.MonkeyPatch,
     flags: tuple[str, ...],
-    planes: bool,
+    yuv: bool,
 ) -> None:
     """Label repair is given what the codec stored; without repair there is nothing to gain."""
-    begun: list[object] = []
-    begin = Translator.begin
+    pictures: list[object] = []
+    admit = Translator.admit
     monkeypatch.setattr(
-        Translator, "begin", lambda self, frame: begun.append(frame) or begin(self, frame)
+        Translator, "admit", lambda self, task: pictures.append(task.picture) or admit(self, task)
     )
     result = p2p_run("--video", video, "--model", bundle, "--output", "null:", *flags)
     assert result.exit_code == 0, result.output
-    assert [isinstance(frame, YuvFrame) for frame in begun] == [planes] * 20
+    assert [isinstance(picture, YuvFrame) for picture in pictures] == [yuv] * 20
 
 
 def test_the_demo_needs_nothing_but_the_package(p2p_run: Callable[..., Result]) -> None:

@@ -18,17 +18,24 @@ import pytest
 from numpy.typing import NDArray
 
 from p2p_runtime.errors import SinkError
-from p2p_runtime.video.frames import Frame
-from p2p_runtime.video.sinks import ImageFolderSink, VideoFileSink, open_sink, open_sinks, videofile
+from p2p_runtime.video.frames import FrameTask
+from p2p_runtime.video.sinks import (
+    ImageFolderSink,
+    VideoFileSink,
+    open_sink,
+    open_sinks,
+    parse_output,
+    videofile,
+)
 from p2p_runtime.video.sources import open_source
 
 Image = NDArray[np.uint8]
 
 
-def as_frames(images: list[Image], fps: float = 10) -> Iterator[Frame]:
+def as_frames(images: list[Image], fps: float = 10) -> Iterator[FrameTask]:
     """Number pictures and give them times."""
     for index, image in enumerate(images):
-        yield Frame(picture=image, index=index, timestamp_s=index / fps)
+        yield FrameTask(picture=image, index=index, timestamp_s=index / fps)
 
 
 def open_video(path: Path, **settings: object) -> VideoFileSink:
@@ -61,7 +68,7 @@ def test_the_frame_rate_and_the_times_are_exact(
     sink = open_video(path, fps=float(fps))
     times_s = [0.0, 0.1, 0.35, 0.4]
     for frame, time_s in zip(as_frames(frames), times_s, strict=False):
-        sink.write(Frame(picture=frame.image, index=frame.index, timestamp_s=time_s))
+        sink.write(FrameTask(picture=frame.image, index=frame.index, timestamp_s=time_s))
     sink.close()
     with av.open(str(path)) as container:
         assert container.streams.video[0].codec_context.framerate == fps
@@ -75,7 +82,7 @@ def test_time_that_stands_still_or_runs_back_is_mended(
     """Doubled and backward times of a source do not cost a frame."""
     sink = open_video(tmp_path / "out.mp4")
     for time_s in (0.0, 0.5, 0.5, 0.2):
-        sink.write(Frame(picture=frames[0], index=0, timestamp_s=time_s))
+        sink.write(FrameTask(picture=frames[0], index=0, timestamp_s=time_s))
     sink.close()
     assert len(read_frames(tmp_path / "out.mp4")) == 4
 
@@ -130,7 +137,7 @@ def test_fault_74_odd_sizes_are_padded_and_said(
     """255 x 255 px becomes 256 x 256 with the last row and column doubled."""
     ramp = np.repeat(np.arange(255, dtype=np.uint8)[None, :, None], 255, 0).repeat(3, 2)
     sink = open_video(tmp_path / "out.mp4", width=255, height=255)
-    sink.write(Frame(picture=ramp, index=0, timestamp_s=0))
+    sink.write(FrameTask(picture=ramp, index=0, timestamp_s=0))
     sink.close()
     (image,) = read_frames(tmp_path / "out.mp4")
     assert image.shape == (256, 256, 3)
@@ -152,7 +159,7 @@ def test_fault_75_a_frame_that_does_not_fit_is_refused(tmp_path: Path, image: Im
     """A frame of another size, type or depth raises instead of vanishing."""
     sink = open_video(tmp_path / "out.mp4")
     with pytest.raises(SinkError, match="takes frames of"):
-        sink.write(Frame(picture=image, index=0, timestamp_s=0))
+        sink.write(FrameTask(picture=image, index=0, timestamp_s=0))
     sink.abort()
     assert not (tmp_path / "out.mp4").exists()
 
@@ -164,7 +171,7 @@ def test_a_file_that_lost_frames_is_not_finished(
     sink = open_video(tmp_path / "out.mp4")
     for frame in as_frames(frames):
         sink.write(frame)
-    monkeypatch.setattr(videofile, "_count_frames", lambda path: 19)
+    monkeypatch.setattr(videofile, "count_frames", lambda path: 19)
     with pytest.raises(SinkError, match="holds 19 frames, but 20 were written"):
         sink.close()
 
@@ -195,12 +202,12 @@ def test_fault_77_after_kill_9_nearly_all_frames_are_readable(
     code = (
         "import sys, time, numpy as np\n"
         "from pathlib import Path\n"
-        "from p2p_runtime.video.frames import Frame\n"
+        "from p2p_runtime.video.frames import FrameTask\n"
         "from p2p_runtime.video.sinks import VideoFileSink\n"
         "sink = VideoFileSink(Path(sys.argv[1]), width=64, height=48, fps=25)\n"
         "for i in range(200):\n"
         "    image = np.full((48, 64, 3), i, np.uint8)\n"
-        "    sink.write(Frame(picture=image, index=i, timestamp_s=i / 25))\n"
+        "    sink.write(FrameTask(picture=image, index=i, timestamp_s=i / 25))\n"
         "print('written', flush=True)\n"
         "time.sleep(60)\n"
     )
@@ -238,8 +245,8 @@ def test_fault_83_a_second_writer_is_refused(tmp_path: Path) -> None:
 def test_a_folder_keeps_names_and_pixels(tmp_path: Path, frames: list[Image]) -> None:
     """PNGs carry the stem of their source, or a number, and are exact."""
     sink = ImageFolderSink(tmp_path / "new" / "photos")
-    sink.write(Frame(picture=frames[0], index=0, timestamp_s=0, name="aachen_01"))
-    sink.write(Frame(picture=frames[1], index=1, timestamp_s=0))
+    sink.write(FrameTask(picture=frames[0], index=0, timestamp_s=0, name="aachen_01"))
+    sink.write(FrameTask(picture=frames[1], index=1, timestamp_s=0))
     sink.close()
     written = sorted((tmp_path / "new" / "photos").iterdir())
     assert [path.name for path in written] == ["000001.png", "aachen_01.png"]
@@ -250,9 +257,9 @@ def test_a_folder_keeps_names_and_pixels(tmp_path: Path, frames: list[Image]) ->
 def test_a_folder_misses_nothing(tmp_path: Path, frames: list[Image]) -> None:
     """A picture that is gone at the end, or no picture at all, is an error."""
     sink = ImageFolderSink(tmp_path / "photos")
-    sink.write(Frame(picture=frames[0], index=0, timestamp_s=0))
+    sink.write(FrameTask(picture=frames[0], index=0, timestamp_s=0))
     with pytest.raises(SinkError, match="takes"):
-        sink.write(Frame(picture=frames[0][..., 0], index=0, timestamp_s=0))
+        sink.write(FrameTask(picture=frames[0][..., 0], index=0, timestamp_s=0))
     (tmp_path / "photos" / "000000.png").unlink()
     with pytest.raises(SinkError, match="lacks 1 pictures"):
         sink.close()
@@ -263,7 +270,7 @@ def test_nowhere_takes_everything(frames: list[Image], tmp_path: Path) -> None:
     sink = open_sink("null:", width=64, height=48, fps=10)
     for frame in as_frames(frames):
         sink.write(frame)
-    sink.write(Frame(picture=frames[0][:9], index=0, timestamp_s=0))
+    sink.write(FrameTask(picture=frames[0][:9], index=0, timestamp_s=0))
     sink.close()
     assert list(tmp_path.iterdir()) == []
 
@@ -273,7 +280,7 @@ def test_several_outputs_get_the_same_frames(
 ) -> None:
     """Every output holds every frame."""
     outputs = [str(tmp_path / name) for name in ("a.mp4", "b.mkv", "pngs")]
-    sink = open_sinks(outputs, width=64, height=48, fps=10)
+    sink = open_sinks([parse_output(text) for text in outputs], width=64, height=48, fps=10)
     for frame in as_frames(frames):
         sink.write(frame)
     sink.close()
@@ -281,13 +288,13 @@ def test_several_outputs_get_the_same_frames(
     assert len(list((tmp_path / "pngs").iterdir())) == 20
 
 
-def test_one_wrong_output_claims_none(tmp_path: Path) -> None:
+def test_one_wrong_output_opens_none(tmp_path: Path) -> None:
     """When one of several outputs is wrong or named twice, no file is left of the others."""
     good, bad = str(tmp_path / "good.mp4"), str(tmp_path / "bad.gif")
     with pytest.raises(SinkError, match=r"\.gif is not known"):
-        open_sinks([good, bad], width=64, height=48, fps=10)
+        open_sinks([parse_output(text) for text in (good, bad)], width=64, height=48, fps=10)
     with pytest.raises(SinkError, match=r"good\.mp4 is named twice"):
-        open_sinks([good, good], width=64, height=48, fps=10)
+        open_sinks([parse_output(good)] * 2, width=64, height=48, fps=10)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -296,13 +303,15 @@ def test_a_failing_output_leaves_the_others_finished(
 ) -> None:
     """One file that lost frames is told by name; the others are closed, and can be read."""
     outputs = [str(tmp_path / name) for name in ("a.mp4", "b.mp4")]
-    sink = open_sinks(outputs, width=64, height=48, fps=10)
+    sink = open_sinks([parse_output(text) for text in outputs], width=64, height=48, fps=10)
     for frame in as_frames(frames):
         sink.write(frame)
-    real = videofile._count_frames
+    real = videofile.count_frames
     monkeypatch.setattr(
-        videofile, "_count_frames", lambda path: 19 if path.name == "a.mp4" else real(path)
+        videofile, "count_frames", lambda path: 19 if path.name == "a.mp4" else real(path)
     )
     with pytest.raises(SinkError, match=r"a\.mp4 holds 19 frames, but 20"):
         sink.close()
-    open_sinks(outputs, width=64, height=48, fps=10, overwrite=True).abort()  # locks are free
+    open_sinks(
+        [parse_output(text) for text in outputs], width=64, height=48, fps=10, overwrite=True
+    ).abort()  # locks are free

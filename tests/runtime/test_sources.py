@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -40,17 +41,19 @@ def test_a_lossless_video_is_read_exactly(lossless: Path, frames: list[Image]) -
 def test_small_frames_are_decoded_in_one_thread(
     video: Path, monkeypatch: pytest.MonkeyPatch, limit_px: int, threads: int, kind: str
 ) -> None:
-    """Larger ones in as many as FFmpeg likes; the frames are the same."""
-    monkeypatch.setattr(videofile, "_ONE_THREAD_PX", limit_px)
+    """Larger ones in as many as FFmpeg chooses; the frames are the same."""
+    opened, av_open = [], av.open
+    monkeypatch.setattr(videofile, "ONE_THREAD_PX", limit_px)
+    monkeypatch.setattr(av, "open", lambda *a, **kw: opened.append(av_open(*a, **kw)) or opened[-1])
     source = open_source(str(video))
-    assert isinstance(source, videofile.VideoFileSource)
-    assert source._stream.codec_context.thread_count == threads
-    assert source._stream.thread_type.name == kind
+    stream = opened[0].streams.video[0]
+    assert stream.codec_context.thread_count == threads
+    assert stream.thread_type.name == kind
     assert len(list(source)) == 20
     source.close()
 
 
-def test_fault_62_snapping_restores_what_the_codec_blurred(
+def test_fault_62_the_palette_undoes_what_the_codec_blurred(
     video: Path, frames: list[Image]
 ) -> None:
     """After H.264 hardly a pixel is exact; after snapping nearly all are."""
@@ -139,7 +142,7 @@ def test_fault_60_impossible_speeds_become_the_default(
         guessed_rate=None,
         frames=-(2**57),
     )
-    info = videofile._info(tmp_path / "odd.mkv", stream)
+    info = videofile.video_info(tmp_path / "odd.mkv", stream)
     assert (info.fps, info.frame_count) == (25.0, None)
     assert "taken as 25" in caplog.text
 

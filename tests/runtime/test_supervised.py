@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from p2p_runtime.engines import UninterruptibleEngine
 from p2p_runtime.engines.ort import OrtEngine
 from p2p_runtime.engines.supervised import RESTARTS, SupervisedEngine
 from p2p_runtime.errors import BundleError, EngineError
@@ -25,7 +26,7 @@ Image = NDArray[np.uint8]
 FRAMES = np.zeros((1, 4, 4, 3), np.uint8)
 
 
-class Flaky:
+class Flaky(UninterruptibleEngine):
     """Fails so often, then inverts; all that are opened count together."""
 
     device = "cpu"
@@ -43,8 +44,8 @@ class Flaky:
         self.closed = True
 
 
-def guard(failures: int, **settings: object) -> tuple[SupervisedEngine, list[Flaky]]:
-    """Return a guard around an engine that fails so often, and all engines that were opened."""
+def supervised(failures: int, **settings: object) -> tuple[SupervisedEngine, list[Flaky]]:
+    """Supervise an engine that fails so often; return it, and all engines that were opened."""
     count = [failures]
     opened = [Flaky(count)]
 
@@ -57,7 +58,7 @@ def guard(failures: int, **settings: object) -> tuple[SupervisedEngine, list[Fla
 
 def test_fault_55_what_fails_is_opened_again() -> None:
     """A frame survives two failures; the engines that failed are closed, and it is counted."""
-    engine, opened = guard(2)
+    engine, opened = supervised(2)
     assert (engine.infer(FRAMES) == 255).all()
     assert [one.closed for one in opened] == [True, True, False]
     assert engine.restarts == 2
@@ -67,7 +68,7 @@ def test_fault_55_what_fails_is_opened_again() -> None:
 
 def test_fault_55_what_keeps_failing_ends_the_run() -> None:
     """After five restarts within a minute the error is the user's."""
-    engine, opened = guard(1000)
+    engine, opened = supervised(1000)
     with pytest.raises(EngineError, match=r"hiccup \(after 5 restarts in 60 s\)"):
         engine.infer(FRAMES)
     assert len(opened) == 1 + RESTARTS
@@ -82,14 +83,14 @@ def test_fault_55_failures_that_are_far_apart_never_end_it() -> None:
         now_s[0] += 13  # five restarts take 65 s
         return now_s[0]
 
-    engine, _ = guard(50, clock=clock)
+    engine, _ = supervised(50, clock=clock)
     assert (engine.infer(FRAMES) == 255).all()
     assert engine.restarts == 50
     engine.close()
 
 
-def test_lanes_that_fail_together_open_it_once() -> None:
-    """The second lane finds the new engine."""
+def test_threads_that_fail_together_open_it_once() -> None:
+    """The second thread finds the new engine."""
     meeting = threading.Barrier(2, timeout=30)
 
     class Failing(Flaky):
@@ -121,7 +122,7 @@ def test_what_cannot_be_opened_again_says_both() -> None:
 
 def test_a_closed_engine_is_not_opened_again() -> None:
     """What fails because the run ends is no reason to load the model."""
-    engine, opened = guard(1)
+    engine, opened = supervised(1)
     engine.close()
     with pytest.raises(EngineError, match="hiccup"):
         engine.infer(FRAMES)
@@ -190,7 +191,7 @@ def release() -> Iterator[threading.Event]:
     event.set()
 
 
-def test_fault_55_what_cannot_be_interrupted_is_told(release: threading.Event) -> None:
+def test_fault_55_a_hang_that_cannot_be_interrupted_is_reported(release: threading.Event) -> None:
     """A driver that never comes back: whoever runs the process is asked to end it."""
 
     class Deaf(Flaky):
@@ -198,22 +199,22 @@ def test_fault_55_what_cannot_be_interrupted_is_told(release: threading.Event) -
             release.wait()
             return frames
 
-    stuck = threading.Event()
-    engine = SupervisedEngine(Deaf([0]), lambda: Flaky([0]), hang_s=0.05, stuck=stuck.set)
+    hangs = threading.Event()
+    engine = SupervisedEngine(Deaf([0]), lambda: Flaky([0]), hang_s=0.05, on_hang=hangs.set)
     thread = threading.Thread(target=engine.infer, args=(FRAMES,), daemon=True)
     thread.start()
-    assert stuck.wait(30)
+    assert hangs.wait(30)
     release.set()
     thread.join()
     engine.close()
 
 
-def test_a_translator_has_a_guard_that_replays_the_golden_frame(bundle: Path) -> None:
+def test_a_translator_restarts_its_engine_and_replays_the_golden_frame(bundle: Path) -> None:
     """After a failure the model is loaded and checked again, from the file."""
     with Translator.load(bundle, device="cpu", threads=1) as translate:
-        translate.engine._engine.close()  # type: ignore[attr-defined]  # fails from now on
+        translate.engine.interrupt()  # its inferences fail from now on
         assert (translate(np.zeros((64, 64, 3), np.uint8)) == 255).all()
-        assert translate.engine.restarts == 1  # type: ignore[attr-defined]  # the guard's
+        assert translate.engine.restarts == 1
 
 
 def test_fault_82_a_watchdog_that_cannot_start_can_be_closed(
@@ -224,7 +225,7 @@ def test_fault_82_a_watchdog_that_cannot_start_can_be_closed(
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    engine, _ = guard(0)
+    engine, _ = supervised(0)
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", refuse)
         with pytest.raises(RuntimeError, match="can't start"):

@@ -42,12 +42,12 @@ def test_the_elected_class_has_most_votes(count: int, values: list[int]) -> None
 
 
 def test_a_fitter_votes_per_pixel() -> None:
-    """With vote=3 a pixel that flips for one frame keeps its colour; without, it flips."""
+    """With a filter of 3, a pixel that flips for one frame keeps its colour; without, it flips."""
     contract = PixelContract(height=8, width=8, palette=CITYSCAPES)
     calm = CITYSCAPES.to_colours(np.full((8, 8), 3, np.uint8))
     odd = calm.copy()
     odd[2, 5] = CITYSCAPES.colours_bgr()[21]
-    voting, plain = Preprocessor(contract, vote=3), Preprocessor(contract)
+    voting, plain = Preprocessor(contract, temporal_filter=3), Preprocessor(contract)
     for frame in (calm, calm):
         voting(frame), plain(frame)
     np.testing.assert_array_equal(voting(odd), calm)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from label_maps import COLOURS, contract_of, wrong
-from p2p_runtime.engines.base import Engine
+from p2p_runtime.engines.base import UninterruptibleEngine
 from p2p_runtime.labels.colorspace import DRIFTS, find_mismatch
 from p2p_runtime.labels.likelihood import NO_CLASS, YuvKey, YuvLikelihood, _cells, _side_by_side
 from p2p_runtime.labels.palette import CITYSCAPES
@@ -25,6 +25,7 @@ from p2p_runtime.model.contract import PixelContract
 from p2p_runtime.translate.pipeline import run_pipeline
 from p2p_runtime.translate.preprocess import Preprocessor
 from p2p_runtime.translate.translator import Translator
+from p2p_runtime.video.frames import FrameTask
 from p2p_runtime.video.sinks import NullSink
 from p2p_runtime.video.size_guard import SizeGuard
 from p2p_runtime.video.sources.decode import PixelReader
@@ -68,7 +69,7 @@ def test_planes_mean_what_ffmpeg_takes_them_for(colours: tuple[int, int], pixels
         plane[8:10], plane[10:] = cb, cr
         decoded: Any = av.VideoFrame.from_ndarray(plane, format=pixels)
         decoded.colorspace, decoded.color_range = colours
-        planes, bgr = (PixelReader("a", None, planes=p)(decoded) for p in (True, False))
+        planes, bgr = (PixelReader("a", None, yuv=p)(decoded) for p in (True, False))
         assert isinstance(planes, YuvFrame)
         assert isinstance(bgr, np.ndarray)
         assert np.abs(planes.bgr().astype(int) - bgr).max() <= 2  # FFmpeg's tables round
@@ -78,21 +79,21 @@ def test_planes_mean_what_ffmpeg_takes_them_for(colours: tuple[int, int], pixels
 def test_other_formats_come_as_bgr(pixels: str) -> None:
     """Planes are for 4:2:0; what is stored otherwise is converted as ever."""
     decoded = av.VideoFrame(16, 8, pixels)
-    assert isinstance(PixelReader("a", None, planes=True)(decoded), np.ndarray)
+    assert isinstance(PixelReader("a", None, yuv=True)(decoded), np.ndarray)
 
 
 def test_a_matrix_that_planes_do_not_know_comes_as_bgr() -> None:
     """BT.2020 is FFmpeg's to convert."""
     decoded: Any = av.VideoFrame(16, 8, "yuv420p")
     decoded.colorspace = 9
-    assert isinstance(PixelReader("a", None, planes=True)(decoded), np.ndarray)
+    assert isinstance(PixelReader("a", None, yuv=True)(decoded), np.ndarray)
 
 
 def test_planes_are_given_only_to_those_who_ask(save_video: Callable[..., Path]) -> None:
     """A source gives BGR by default; its planes are as large, and nearly the same colours."""
     path = save_video("seg.mp4", [street()] * 2, "libx264")
     bgr = next(iter(VideoFileSource(path)))
-    planes = next(iter(VideoFileSource(path, planes=True)))
+    planes = next(iter(VideoFileSource(path, yuv=True)))
     assert isinstance(bgr.picture, np.ndarray)
     assert isinstance(planes.picture, YuvFrame)
     assert planes.picture.shape == bgr.image.shape == planes.image.shape
@@ -178,7 +179,7 @@ def test_fault_62_planes_of_lossy_codecs_lose_few_labels(
     """Whatever the codec, repair leaves half of what the nearest colour gets wrong, or less."""
     truth = street()
     path = save_video("seg.mkv", [truth] * 3, codec)
-    frame = next(iter(VideoFileSource(path, planes=True)))
+    frame = next(iter(VideoFileSource(path, yuv=True)))
     assert isinstance(frame.picture, YuvFrame)
     left = wrong(contract_of(truth).preprocess(frame.picture), truth)
     assert left <= wrong(CITYSCAPES.snap(frame.image), truth) / 2
@@ -211,20 +212,25 @@ def test_every_drift_of_planes_is_undone(drift: Any) -> None:
     right = stored(truth, ColorSpec(matrix[0], levels[0]))
     seen = YuvFrame(right.luma, right.cb, right.cr, ColorSpec(matrix[1], levels[1]))
     fitter = Preprocessor(contract_of(truth))
-    found = fitter.look(seen)
+    task = FrameTask(picture=seen)
+    fitter.admit(task)
+    found = task.mismatch
     assert found == find_mismatch(seen.bgr(), CITYSCAPES)
-    fitted = fitter.fit(seen, drift)
+    task.mismatch = drift
+    fitter.complete(task)
+    assert task.input is not None
+    fitted = task.input.pixels
     np.testing.assert_array_equal(fitted, truth)
-    assert fitter.off_palette(seen, drift) == 0
+    assert fitter.off_palette(task) == 0
 
 
 def test_without_repair_planes_are_only_converted() -> None:
-    """``--no-snap`` shows the generator the frame as it is."""
+    """``--no-repair-labels`` shows the generator the frame as it is."""
     planes = stored(street())
-    fitter = Preprocessor(contract_of(street()), snap=False)
-    assert not fitter.reads_yuv
+    fitter = Preprocessor(contract_of(street()), repair_labels=False)
+    assert not fitter.wants_yuv
     np.testing.assert_array_equal(fitter(planes), planes.bgr())
-    np.testing.assert_array_equal(fitter.repair(planes, DRIFTS[0]), planes.bgr())
+    np.testing.assert_array_equal(fitter.repaired(FrameTask(picture=planes)), planes.bgr())
 
 
 def test_a_stream_that_changes_its_size_goes_on_in_that_of_its_first_frame() -> None:
@@ -237,7 +243,7 @@ def test_a_stream_that_changes_its_size_goes_on_in_that_of_its_first_frame() -> 
     assert to_bgr(resized).shape == (120, 160, 3)
 
 
-class _Echo(Engine):
+class _Echo(UninterruptibleEngine):
     """Gives back what it is given."""
 
     device = "cpu"
@@ -269,8 +275,8 @@ def test_a_run_of_a_video_never_turns_it_into_bgr(
         lambda self, *steps: sizes.append(convert(self, *steps).size) or convert(self, *steps),
     )
     contract = PixelContract(height=64, width=64, palette=CITYSCAPES)
-    with Translator(contract, _Echo(), reuse=None) as translator:
-        source = VideoFileSource(path, planes=translator.fitter.reads_yuv)
+    with Translator(contract, _Echo(), dedupe_threshold_px=None) as translator:
+        source = VideoFileSource(path, yuv=translator.preprocessor.wants_yuv)
         report = run_pipeline(source, translator, NullSink())
     assert report.frames_out == len(read) == 4
     assert max(sizes) < street().size / 4
@@ -278,7 +284,7 @@ def test_a_run_of_a_video_never_turns_it_into_bgr(
 
 def test_the_camvid_video_is_restored_from_its_planes(shared_data: Callable[[str], Path]) -> None:
     """H.264 at crf 23 against its lossless twin: 99.4 %, and more than from BGR."""
-    lossy = VideoFileSource(shared_data("camvid_clip/seg.mp4"), planes=True)
+    lossy = VideoFileSource(shared_data("camvid_clip/seg.mp4"), yuv=True)
     lossless = VideoFileSource(shared_data("camvid_clip/seg_lossless.mkv"))
     pairs = list(zip(lossy, lossless, strict=True))[::12]
     contract = contract_of(pairs[0][1].image)

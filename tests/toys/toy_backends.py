@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from p2p_runtime.engines import UninterruptibleEngine
 from p2p_runtime.errors import DeviceUnavailableError
 
 
@@ -38,7 +39,7 @@ class ToyBackend:
         return ToyEngine(self.add, self.takes_ms)
 
 
-class ToyEngine:
+class ToyEngine(UninterruptibleEngine):
     """An engine that returns the same memory for every batch."""
 
     device = "cpu"

@@ -16,6 +16,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from p2p_runtime.engines import UninterruptibleEngine
 from p2p_runtime.labels.palette import CITYSCAPES
 from p2p_runtime.model.bundle import METADATA_KEY, BundleInfo, GoldenFrame
 from p2p_runtime.model.contract import PixelContract
@@ -24,6 +25,18 @@ from p2p_runtime.model.onnx_check import payload_sha256
 SIDE_PX = 64
 Image = NDArray[np.uint8]
 MakeBundle = Callable[..., Path]
+
+
+class Inverter(UninterruptibleEngine):
+    """An engine that inverts colours."""
+
+    device = "cpu"
+
+    def infer(self, frames: Image) -> Image:
+        return 255 - frames
+
+    def close(self) -> None:
+        """Nothing to free."""
 
 
 @pytest.fixture

@@ -118,7 +118,7 @@ def recode(frames: NDArray[np.uint8], coding: Coding) -> Recoded:
 def read_back(file: io.BytesIO) -> Recoded:
     """Decode a video file in memory."""
     file.seek(0)
-    to_bgr, to_pictures = (PixelReader("video", None, planes=planes) for planes in (False, True))
+    to_bgr, to_pictures = (PixelReader("video", None, yuv=yuv) for yuv in (False, True))
     bgr, pictures = [], []
     container: Any = av.open(file)
     with container:

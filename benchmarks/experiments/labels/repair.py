@@ -151,7 +151,7 @@ def measure_votes(
     decoded = recode(truth, coding)
     results = {}
     for vote in VOTES:
-        fitter = Preprocessor(contract, vote=vote)
+        fitter = Preprocessor(contract, temporal_filter=vote)
         voted = contract.palette.to_ids(np.stack([fitter(frame) for frame in decoded.pictures]))
         flickers = (voted[1:] != voted[:-1]) & calm
         results[vote] = {

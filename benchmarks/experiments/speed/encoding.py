@@ -65,9 +65,9 @@ def measure_encodings(
         rounds: how often everything takes its turn.
         presets, qualities: libx264's; every preset is tried at every quality.
     """
-    from p2p_runtime.translate.workers import keep_to_lanes
+    from p2p_runtime.translate.workers import use_one_opencv_thread
 
-    keep_to_lanes()
+    use_one_opencv_thread()
     ways = [(preset, crf) for preset in presets for crf in qualities]
     cpu_ms: dict[tuple[str, int], list[float]] = {way: [] for way in ways}
     files: dict[tuple[str, int], io.BytesIO] = {}
@@ -92,7 +92,7 @@ def measure_encodings(
 def _encode(frames: Sequence[NDArray[np.uint8]], preset: str, crf: int) -> io.BytesIO:
     import av
 
-    from p2p_runtime.video.frames import Frame
+    from p2p_runtime.video.frames import FrameTask
     from p2p_runtime.video.sinks.h264 import H264Encoder
 
     file = io.BytesIO()
@@ -102,7 +102,7 @@ def _encode(frames: Sequence[NDArray[np.uint8]], preset: str, crf: int) -> io.By
         container, "memory", width=width, height=height, fps=FRAMES_PER_S, preset=preset, crf=crf
     )
     for index, image in enumerate(frames):
-        encoder.write(Frame(picture=image, index=index, timestamp_s=index / FRAMES_PER_S))
+        encoder.write(FrameTask(picture=image, index=index, timestamp_s=index / FRAMES_PER_S))
     encoder.finish()
     return file
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from p2p_runtime.video.frames import Frame, VideoInfo
+    from p2p_runtime.video.frames import FrameTask, VideoInfo
 
 __all__ = ["SoakReport", "main", "soak"]
 
@@ -76,16 +76,16 @@ class _Scenes:
         self._noise = np.random.default_rng(0)
         self.info: VideoInfo = VideoInfo(width=width, height=height, fps=25, frame_count=frames)
 
-    def __iter__(self) -> Iterator[Frame]:
+    def __iter__(self) -> Iterator[FrameTask]:
         import numpy as np
 
-        from p2p_runtime.video.frames import Frame
+        from p2p_runtime.video.frames import FrameTask
 
         for index in range(self.info.frame_count or 0):
             scene: NDArray[np.int16] = self._scenes[index % SCENES].astype(np.int16)
             scene += self._noise.integers(-NOISE_LEVELS, NOISE_LEVELS + 1, scene.shape, np.int16)
             image = scene.clip(0, 255).astype(np.uint8)
-            yield Frame(picture=image, index=index, timestamp_s=index / self.info.fps)
+            yield FrameTask(picture=image, index=index, timestamp_s=index / self.info.fps)
 
     def close(self) -> None:
         """Nothing to free."""
@@ -105,23 +105,23 @@ def soak(
     from p2p_runtime.app.heartbeat import resources
     from p2p_runtime.translate.pipeline import run_pipeline
     from p2p_runtime.translate.translator import Translator
-    from p2p_runtime.translate.workers import keep_to_lanes, lanes_for
+    from p2p_runtime.translate.workers import default_workers, use_one_opencv_thread
     from p2p_runtime.video.sinks import open_sink
 
-    keep_to_lanes()
+    use_one_opencv_thread()
     samples: list[list[float]] = []
     every = max(1, frames // 200)
 
-    def sample(frame: Frame) -> None:
-        if frame.index % every == 0:
+    def sample(task: FrameTask) -> None:
+        if task.index % every == 0:
             found = resources()
-            samples.append([frame.index, found["rss_mib"], found["descriptors"], found["threads"]])
+            samples.append([task.index, found["rss_mib"], found["descriptors"], found["threads"]])
 
     source = _Scenes(frames, *size_px)
     sink = open_sink(
         folder / "soak.mp4", width=size_px[1], height=size_px[0], fps=25, overwrite=True
     )
-    with Translator.load(model, device="cpu", lanes=lanes_for("cpu", None)) as translator:
+    with Translator.load(model, device="cpu", workers=default_workers("cpu", None)) as translator:
         report = run_pipeline(source, translator, sink, on_frame=sample)
     return _report(report.frames_out, report.fps, samples)
 

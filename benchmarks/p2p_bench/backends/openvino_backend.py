@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from p2p_runtime.engines import UninterruptibleEngine
 from p2p_runtime.errors import DeviceUnavailableError, EngineError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class OpenVinoBackend:
         return _OpenVinoEngine(path, threads, self.computes)
 
 
-class _OpenVinoEngine:
+class _OpenVinoEngine(UninterruptibleEngine):
     device = "cpu"
 
     def __init__(self, path: Path, threads: int, computes: str) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from p2p_export.graph.pixel_generator import PixelGenerator
+from p2p_runtime.engines import UninterruptibleEngine
 from p2p_train.training.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["TorchEngine"]
 
 
-class TorchEngine:
+class TorchEngine(UninterruptibleEngine):
     """An engine, see :class:`p2p_runtime.engines.base.Engine`, that needs torch.
 
     In float32 the generator runs as trained, in NCHW; in 16 bits it runs in channels-last layout,

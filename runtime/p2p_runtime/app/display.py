@@ -18,7 +18,7 @@ from p2p_runtime.errors import ConfigError
 if TYPE_CHECKING:
     from click._termui_impl import ProgressBar
 
-    from p2p_runtime.video.frames import Frame
+    from p2p_runtime.video.frames import FrameTask
 
 __all__ = ["Window", "show_progress"]
 
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def show_progress(total: int | None) -> Iterator[Callable[[Frame], None]]:
+def show_progress(total: int | None) -> Iterator[Callable[[FrameTask], None]]:
     """Give a function to call with each written frame: a bar on a terminal, lines elsewhere.
 
     Args:
@@ -37,7 +37,7 @@ def show_progress(total: int | None) -> Iterator[Callable[[Frame], None]]:
     if sys.stderr.isatty():
         bar: ProgressBar[int]
         with click.progressbar(length=total, label="translating", file=sys.stderr) as bar:
-            yield lambda frame: bar.update(1)
+            yield lambda task: bar.update(1)
     else:
         yield _Lines(total)
 
@@ -47,7 +47,7 @@ class _Lines:
         self._of = "" if total is None else f" of {total}"
         self._count, self._last_s = 0, time.monotonic()
 
-    def __call__(self, frame: Frame) -> None:
+    def __call__(self, task: FrameTask) -> None:
         self._count += 1
         if time.monotonic() - self._last_s >= _LINE_EVERY_S:
             self._last_s = time.monotonic()
@@ -81,7 +81,7 @@ class Window:
             ) from error
         self.closed = False
 
-    def __call__(self, frame: Frame) -> None:
+    def __call__(self, task: FrameTask) -> None:
         """Show a frame."""
-        cv2.imshow(self._TITLE, frame.image)
+        cv2.imshow(self._TITLE, task.image)
         self.closed = cv2.waitKey(1) & 0xFF in (ord("q"), 27)

@@ -1,7 +1,7 @@
-"""Signs of life of a long run: JSON lines for programs, notifications for systemd.
+"""Status of a long run: JSON lines for programs, watchdog notifications for systemd.
 
-The run's main thread beats at least ten times a second, also while its source is silent. What it
-waits for is then not its fault; what blocks it, a hung disk for example, silences the heart.
+The run's main thread calls :meth:`Heartbeat.beat` at least ten times a second, also while its
+source is silent. Only what blocks that thread, a hung disk for example, stops the notifications.
 """
 
 from __future__ import annotations
@@ -19,62 +19,63 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from p2p_runtime.video.frames import Frame
+    from p2p_runtime.video.frames import FrameTask
 
 __all__ = ["Heartbeat", "notify_systemd", "resources", "status_stream"]
 
 STATUS_EVERY_S = 5.0
+"""Interval of the JSON lines in seconds."""
 
 _log = logging.getLogger(__name__)
 
 
 class Heartbeat:
-    """Counts frames, and tells at intervals that the run goes on.
+    """Counts frames, and reports at intervals that the run goes on.
 
     Args:
         stream: where JSON lines go, one every five seconds; None for none.
-        clock: tells the time in seconds.
+        clock: returns the time in seconds.
     """
 
     def __init__(
         self, stream: TextIO | None = None, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._stream, self._clock = stream, clock
-        self._began_s = self._told_s = self._notified_s = clock()
-        self._frames = self._frames_told = 0
+        self._began_s = self._reported_s = self._notified_s = clock()
+        self._frames = self._frames_reported = 0
         self._video_s = 0.0
         self._watchdog_s = _watchdog_s()
         self._owner = threading.get_ident()
 
     def ready(self) -> None:
-        """Say that model, source and sink are open."""
+        """Report that model, source and sink are open."""
         notify_systemd("READY=1")
 
-    def frame(self, frame: Frame) -> None:
+    def frame(self, task: FrameTask) -> None:
         """Count a frame that was written."""
         self._frames += 1
-        self._video_s = frame.timestamp_s
+        self._video_s = task.timestamp_s
 
     def beat(self) -> None:
-        """Tell what is due; cheap when nothing is. Only the thread that made this counts."""
+        """Report what is due; cheap when nothing is. Only the thread that created this counts."""
         if threading.get_ident() != self._owner:
             return
         now_s = self._clock()
         if self._watchdog_s and now_s - self._notified_s >= self._watchdog_s / 2:
             self._notified_s = now_s
             notify_systemd("WATCHDOG=1")
-        if self._stream is not None and now_s - self._told_s >= STATUS_EVERY_S:
-            self._tell(now_s)
+        if self._stream is not None and now_s - self._reported_s >= STATUS_EVERY_S:
+            self._report(now_s)
 
     def end(self) -> None:
-        """Tell the last figures, and that the run is ending."""
+        """Report the last figures, and that the run is ending."""
         notify_systemd("STOPPING=1")
         if self._stream is not None:
-            self._tell(self._clock())
+            self._report(self._clock())
 
-    def _tell(self, now_s: float) -> None:
-        fps = (self._frames - self._frames_told) / max(now_s - self._told_s, 1e-9)
-        self._told_s, self._frames_told = now_s, self._frames
+    def _report(self, now_s: float) -> None:
+        fps = (self._frames - self._frames_reported) / max(now_s - self._reported_s, 1e-9)
+        self._reported_s, self._frames_reported = now_s, self._frames
         status = {
             "event": "status",
             "uptime_s": round(now_s - self._began_s, 1),
@@ -84,7 +85,7 @@ class Heartbeat:
             **resources(),
         }
         with contextlib.suppress(OSError):  # stderr may be closed or full; the run matters more
-            assert self._stream is not None, "beat and end ask before"
+            assert self._stream is not None, "beat and end check before"
             self._stream.write(json.dumps(status) + "\n")
             self._stream.flush()
 
@@ -95,7 +96,7 @@ def status_stream(how: str) -> TextIO | None:
 
 
 def notify_systemd(state: str) -> None:
-    """Send ``READY=1``, ``WATCHDOG=1`` or ``STOPPING=1`` to systemd, if it started us and listens.
+    """Send ``READY=1``, ``WATCHDOG=1`` or ``STOPPING=1`` to systemd if it listens.
 
     See sd_notify(3). A datagram to a local socket; nothing leaves the machine.
     """
@@ -109,11 +110,11 @@ def notify_systemd(state: str) -> None:
             notify.settimeout(1)
             notify.sendto(state.encode(), address)
     except OSError as error:
-        _log.debug("systemd was not told %s: %s", state, error)
+        _log.debug("systemd was not notified of %s: %s", state, error)
 
 
 def _watchdog_s() -> float:
-    """Return how often systemd wants to hear from this process, 0 for never."""
+    """Return systemd's watchdog interval for this process in seconds, 0 for none."""
     if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return 0.0
     try:
@@ -123,7 +124,7 @@ def _watchdog_s() -> float:
 
 
 def resources() -> dict[str, float | int]:
-    """Return resident memory in MiB, threads and open descriptors, where the system tells them."""
+    """Return resident memory in MiB, threads and open descriptors; empty where /proc is missing."""
     process = Path("/proc/self")
     try:
         pages = int((process / "statm").read_text(encoding="ascii").split()[1])

@@ -70,7 +70,7 @@ source_flags = _together(
         "count the others. [default: latest for cameras and streams, none for the rest]",
     ),
     click.option(
-        "--timeout",
+        "--stall-timeout",
         type=click.FloatRange(min=0, min_open=True),
         metavar="SECONDS",
         default=10,
@@ -78,12 +78,12 @@ source_flags = _together(
         help="Reconnect a camera or a stream that gives no frame for so long.",
     ),
     click.option(
-        "--patience",
+        "--reconnect-for",
         type=click.FloatRange(min=0),
         metavar="SECONDS",
         default=300,
         show_default=True,
-        help="Give a lost camera or stream up after so long, with exit code 6.",
+        help="Try to reconnect a lost camera or stream for so long, then end with exit code 6.",
     ),
     click.option(
         "--max-frames",
@@ -114,28 +114,27 @@ model_flags = _together(
         help="CPU threads of the model. [default: all cores]",
     ),
     click.option(
-        "--snap/--no-snap",
+        "--repair-labels/--no-repair-labels",
         default=True,
         show_default=True,
-        help="Repair label colours: give every pixel its most likely class's, undoing the codec's "
-        "blur.",
+        help="Give every pixel of a label map its most likely class, against the codec's blur.",
     ),
     click.option(
-        "--vote",
+        "--temporal-filter",
         type=click.IntRange(min=1),
         metavar="FRAMES",
         default=1,
         show_default=True,
-        help="Give each pixel the class that it had most often in so many frames, against flicker.",
+        help="Give each pixel its most frequent class over so many frames, against flicker.",
     ),
     click.option(
-        "--reuse",
+        "--dedupe-threshold",
         type=click.IntRange(min=0),
         metavar="PIXELS",
         default=0,
         show_default=True,
-        help="Give a frame the last image when its fitted labels differ from that image's in at "
-        "most so many pixels; 0 loses nothing.",
+        help="Reuse the last image for a frame whose input differs in at most so many pixels; "
+        "0 is lossless.",
     ),
 )
 

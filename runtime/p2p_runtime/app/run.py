@@ -1,12 +1,18 @@
-"""What `p2p-run` does, from its options to the report."""
+"""What `p2p-run` does, from its options to the report.
+
+The questions that the options leave open (which device, which kind of source and outputs) are
+answered here, once; the rooms below get the answers.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import av
 import cv2
@@ -14,19 +20,24 @@ import onnxruntime as ort
 
 from p2p_runtime import __version__
 from p2p_runtime.engines import resolve_device
+from p2p_runtime.engines.supervised import open_supervised
 from p2p_runtime.errors import ConfigError, EngineError
 from p2p_runtime.files import check_writable_folder
 from p2p_runtime.interrupts import StopRequest
 from p2p_runtime.labels.palette import Palette
 from p2p_runtime.memory import unmap_libraries
-from p2p_runtime.model.onnx_check import redact
+from p2p_runtime.model.bundle import ModelBundle
 from p2p_runtime.translate.pipeline import run_pipeline
 from p2p_runtime.translate.report import RunReport
 from p2p_runtime.translate.translator import Translator
-from p2p_runtime.translate.workers import keep_to_lanes, lanes_for
-from p2p_runtime.video.frames import DEFAULT_FPS, Frame, FrameSink, FrameSource
+from p2p_runtime.translate.workers import (
+    default_workers,
+    threads_per_worker,
+    use_one_opencv_thread,
+)
+from p2p_runtime.video.frames import DEFAULT_FPS, FrameSink, FrameSource, FrameTask
 from p2p_runtime.video.live import LivePolicy
-from p2p_runtime.video.sinks import open_sinks
+from p2p_runtime.video.sinks import open_sinks, parse_output
 from p2p_runtime.video.sources import RawFormat, SourceKind, SourceSpec, open_source, parse_source
 
 from .discover import engine_named, find_bundle
@@ -50,9 +61,9 @@ class RunOptions:
     video: str
     size: tuple[int, int] | None
     fps: float | None
-    drop: str | None
-    timeout: float
-    patience: float
+    drop: Literal["none", "latest"] | None
+    stall_timeout: float
+    reconnect_for: float
     model: str | None
     output: tuple[str, ...]
     device: str
@@ -61,9 +72,9 @@ class RunOptions:
     overlay: bool
     show: bool
     labels: str
-    snap: bool
-    vote: int
-    reuse: int
+    repair_labels: bool
+    temporal_filter: int
+    dedupe_threshold: int
     max_frames: int | None
     report: Path | None
     status: str
@@ -76,41 +87,61 @@ def translate_video(options: RunOptions, stop: StopRequest) -> RunReport:
 
     Args:
         options: what the user asked for.
-        stop: says when the run should end early.
+        stop: requests an early end of the run.
 
     Raises:
         P2PError: as the errors' names say; what was written until then can be read.
     """
     spec = parse_source(options.video)
+    outputs = [parse_output(text) for text in options.output or (_default_output(spec),)]
     window = Window() if options.show else None
     if options.report is not None:
         check_writable_folder(options.report.parent)
-    keep_to_lanes()
+    use_one_opencv_thread()
     device = resolve_device(options.device, engine_path=engine_named(options.model))
-    bundle = find_bundle(options.model, device)
+    bundle = ModelBundle.load(find_bundle(options.model, device))
     unmap_libraries()
     with (
-        Translator.load(
-            bundle,
-            device=device,
-            threads=options.threads,
-            snap=options.snap,
-            vote=options.vote,
-            reuse=options.reuse,
-            stuck=_give_up,
-            # Files are worth frames a second; live frames, to be early and to leave cores idle.
-            lanes=1 if spec.kind.live else lanes_for(device, options.threads),
-            spinning=not spec.kind.live,
-        ) as translator,
+        _open_translator(options, bundle, device, live=spec.kind.live) as translator,
         contextlib.closing(_open_source(options, spec, translator, stop)) as source,
     ):
-        outputs = options.output or (_default_output(spec),)
-        sink = _open_sinks(options, spec, source, outputs)
-        report = _run(options, spec, stop, window, source, translator, sink, outputs)
+        sink = open_sinks(
+            outputs,
+            width=source.info.width * (2 if options.side_by_side else 1),
+            height=source.info.height,
+            fps=source.info.fps,
+            source=spec.path,
+            overwrite=options.overwrite,
+        )
+        facts = {"source": spec.name, "outputs": [output.name for output in outputs]}
+        report = _run(options, stop, window, source, translator, sink, facts)
     if options.report is not None:
         report.save(options.report)
-    _log.info("written: %s", ", ".join(outputs))
+    _log.info("written: %s", ", ".join(output.text for output in outputs))
     return report
+
+
+def _open_translator(
+    options: RunOptions, bundle: ModelBundle, device: str, *, live: bool
+) -> Translator:
+    # For files, the frame rate counts; for live sources, the latency and idle cores.
+    workers = 1 if live else default_workers(device, options.threads)
+    engine = open_supervised(
+        bundle,
+        device,
+        threads=threads_per_worker(workers, options.threads),
+        allow_spinning=not live,
+        on_hang=_exit_now,
+    )
+    return Translator(
+        bundle.contract,
+        engine,
+        bundle=bundle,
+        repair_labels=options.repair_labels,
+        temporal_filter=options.temporal_filter,
+        dedupe_threshold_px=options.dedupe_threshold,
+        workers=workers,
+    )
 
 
 def _open_source(
@@ -125,9 +156,11 @@ def _open_source(
     return open_source(
         spec,
         ids_palette=_ids_palette(options, translator),
-        planes=translator.fitter.reads_yuv,
+        yuv=translator.preprocessor.wants_yuv,
         policy=LivePolicy(
-            drop=options.drop, timeout_s=options.timeout, patience_s=options.patience
+            drop=options.drop,
+            stall_timeout_s=options.stall_timeout,
+            reconnect_for_s=options.reconnect_for,
         ),
         raw=raw,
         stopping=lambda: stop.requested,
@@ -136,30 +169,29 @@ def _open_source(
 
 def _run(
     options: RunOptions,
-    spec: SourceSpec,
     stop: StopRequest,
     window: Window | None,
     source: FrameSource,
     translator: Translator,
     sink: FrameSink,
-    outputs: tuple[str, ...],
+    facts: Mapping[str, object],
 ) -> RunReport:
-    heart = Heartbeat(status_stream(options.status))
+    heartbeat = Heartbeat(status_stream(options.status))
     with (
         show_progress(_total(source, options.max_frames)) as advance,
         contextlib.ExitStack() as ending,
     ):
-        ending.callback(heart.end)
-        heart.ready()
+        ending.callback(heartbeat.end)
+        heartbeat.ready()
 
-        def on_frame(frame: Frame) -> None:
-            heart.frame(frame)
-            advance(frame)
+        def on_frame(task: FrameTask) -> None:
+            heartbeat.frame(task)
+            advance(task)
             if window is not None:
-                window(frame)
+                window(task)
 
         def stopping() -> bool:  # asked many times a second, whatever happens
-            heart.beat()
+            heartbeat.beat()
             return stop.requested or (window is not None and window.closed)
 
         return run_pipeline(
@@ -172,21 +204,8 @@ def _run(
             on_frame=on_frame,
             stopping=stopping,
             started_s=options.started_s,
-            run={"source": spec.name, "outputs": list(map(redact, outputs)), **_versions()},
+            run={**facts, **_versions()},
         )
-
-
-def _open_sinks(
-    options: RunOptions, spec: SourceSpec, source: FrameSource, outputs: tuple[str, ...]
-) -> FrameSink:
-    return open_sinks(
-        outputs,
-        width=source.info.width * (2 if options.side_by_side else 1),
-        height=source.info.height,
-        fps=source.info.fps,
-        source=spec.path,
-        overwrite=options.overwrite,
-    )
 
 
 def _ids_palette(options: RunOptions, translator: Translator) -> Palette | None:
@@ -208,8 +227,8 @@ def _total(source: FrameSource, max_frames: int | None) -> int | None:
     return min(counts, default=None)
 
 
-def _give_up() -> None:
-    """End the process: a call that no one can interrupt hangs, so nothing can be closed."""
+def _exit_now() -> None:
+    """End the process: a call that nothing can interrupt hangs, so nothing can be closed."""
     _log.error("the model hangs and cannot be stopped; what was written so far can be read")
     os._exit(EngineError.exit_code)
 

@@ -1,4 +1,4 @@
-"""Engines: what runs a generator, each behind the same two methods."""
+"""Engines: each runs the generator with one library, behind one protocol."""
 
 from __future__ import annotations
 
@@ -7,40 +7,36 @@ from typing import TYPE_CHECKING
 
 from p2p_runtime.errors import DeviceUnavailableError, MissingExtraError
 
-from .base import Engine
+from .base import Engine, UninterruptibleEngine
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from p2p_runtime.model.bundle import ModelBundle
 
-__all__ = ["DEVICES", "Engine", "open_engine", "resolve_device"]
-
-DEVICES = ("auto", "cpu", "cuda", "tensorrt")
+__all__ = ["Engine", "UninterruptibleEngine", "open_engine", "resolve_device"]
 
 _log = logging.getLogger(__name__)
 
 
 def open_engine(
     bundle: ModelBundle,
-    device: str = "auto",
+    device: str,
     threads: int | None = None,
-    spinning: bool = True,
+    allow_spinning: bool = True,
 ) -> Engine:
     """Open a bundle on a device.
 
     Args:
         bundle: the checked model file.
-        device: ``cpu``, ``cuda``, ``tensorrt``, or ``auto``: see :func:`resolve_device`.
+        device: ``cpu``, ``cuda`` or ``tensorrt``; :func:`resolve_device` returns it.
         threads: CPU threads; None for all cores.
-        spinning: see :class:`p2p_runtime.engines.ort.OrtEngine`.
+        allow_spinning: see :class:`p2p_runtime.engines.ort.OrtEngine`.
 
     Raises:
         DeviceUnavailableError: the device is not there, or cannot run all of the model.
         BundleError: the file cannot be loaded or breaks its contract.
-        MissingExtraError: onnxruntime is not installed.
     """
-    device = resolve_device(device, engine_path=bundle.engine_path)
     if bundle.engine_path is not None:
         from .tensorrt import TensorRTEngine
 
@@ -48,18 +44,18 @@ def open_engine(
     if device == "cpu":
         from .ort import OrtEngine
 
-        return OrtEngine(bundle, threads=threads, spinning=spinning)
+        return OrtEngine(bundle, threads=threads, allow_spinning=allow_spinning)
     from .ort_gpu import OrtGpuEngine
 
     return OrtGpuEngine(bundle, device=device)
 
 
 def resolve_device(device: str, *, engine_path: Path | None = None) -> str:
-    """Turn ``auto`` into the best device that there is, and say so.
+    """Return the device to run on: ``auto`` becomes the best one that is there.
 
     Args:
-        device: one of :data:`DEVICES`. ``auto`` is cuda where onnxruntime offers it, else cpu;
-            TensorRT, which may take minutes to start, is only taken by name.
+        device: ``auto``, ``cpu``, ``cuda`` or ``tensorrt``. ``auto`` is cuda where onnxruntime
+            offers it, else cpu; TensorRT, which may take minutes to start, has to be named.
         engine_path: a TensorRT engine that is to run; it needs no onnxruntime.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The seam between frames and whatever runs the generator."""
+"""The interface between frames and the library that runs the generator."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "UninterruptibleEngine"]
 
 
 class Engine(Protocol):
@@ -16,11 +16,17 @@ class Engine(Protocol):
 
     Attributes:
         device: where it runs, as the user would type it: ``cpu``, ``cuda``, ``tensorrt``.
+        restarts: how often the model was opened again after a failure.
     """
 
     @property
     def device(self) -> str:
         """Where the generator runs."""
+        ...
+
+    @property
+    def restarts(self) -> int:
+        """How often the model was opened again; 0 for an engine without supervision."""
         ...
 
     def infer(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -37,6 +43,22 @@ class Engine(Protocol):
         """
         ...
 
+    def interrupt(self) -> None:
+        """Let every :meth:`infer`, now and later, end with an EngineError, if the library can.
+
+        May be called from any thread. It does nothing where a running inference cannot be ended.
+        """
+        ...
+
     def close(self) -> None:
         """Free the device; the engine cannot be used afterwards."""
         ...
+
+
+class UninterruptibleEngine:
+    """Base of engines whose library can neither end a running inference nor restart itself."""
+
+    restarts = 0
+
+    def interrupt(self) -> None:
+        """Do nothing."""

@@ -33,21 +33,22 @@ class OrtEngine:
     """
 
     device = "cpu"
+    restarts = 0
 
     def __init__(
         self,
         bundle: ModelBundle,
         *,
         threads: int | None = None,
-        spinning: bool = True,
+        allow_spinning: bool = True,
     ) -> None:
         """Load a bundle.
 
         Args:
             bundle: the checked model file.
             threads: CPU threads inside an operator; None lets onnxruntime take all cores.
-            spinning: let idle threads spin. Faster flat out; for a paced stream it doubles the
-                CPU time.
+            allow_spinning: let idle threads spin. Faster at full load; for a paced stream it
+                doubles the CPU time.
 
         Raises:
             BundleError: onnxruntime cannot load the file, or its inputs and outputs are not the
@@ -58,7 +59,7 @@ class OrtEngine:
         make_arena()
         options.enable_mem_pattern = False  # it would keep one per worker
         options.add_session_config_entry(SHARED_ARENA, "1")
-        options.add_session_config_entry(ALLOW_SPINNING, "1" if spinning else "0")
+        options.add_session_config_entry(ALLOW_SPINNING, "1" if allow_spinning else "0")
         self._session: ort.InferenceSession | None = open_session(bundle, self.device, options)
         self._shape = (bundle.contract.height, bundle.contract.width, 3)
         self._run: Any = ort.RunOptions()
@@ -68,7 +69,7 @@ class OrtEngine:
         """Translate (N, H, W, 3) uint8 BGR into the same shape and type.
 
         Raises:
-            EngineError: the engine is closed, onnxruntime failed, or its answer has another shape.
+            EngineError: the engine is closed, onnxruntime failed, or its output has another shape.
         """
         session = self._session
         if session is None:
@@ -80,7 +81,7 @@ class OrtEngine:
         images = np.asarray(images)
         if images.shape != (len(frames), *self._shape) or images.dtype != np.uint8:
             raise EngineError(
-                f"the model answered with {images.shape} {images.dtype}, "
+                f"the model returned {images.shape} {images.dtype}, "
                 f"not {(len(frames), *self._shape)} uint8"
             )
         return images

@@ -16,6 +16,7 @@ import onnxruntime as ort
 from p2p_runtime.errors import EngineError
 from p2p_runtime.model.bundle import INPUT_NAME, OUTPUT_NAME, ModelBundle
 
+from .base import UninterruptibleEngine
 from .session import ORT_ERRORS, first_line, open_session, session_options
 from .trt_cache import TrtCache
 
@@ -29,7 +30,7 @@ __all__ = ["OrtGpuEngine"]
 _log = logging.getLogger(__name__)
 
 
-class OrtGpuEngine:
+class OrtGpuEngine(UninterruptibleEngine):
     """A bundle on a GPU; see :class:`p2p_runtime.engines.base.Engine`.
 
     Shapes are static (one frame at a time), so the whole network is captured as one CUDA graph:

@@ -1,7 +1,7 @@
 """A strict ONNX Runtime session: the one provider that was asked for, or an error.
 
-onnxruntime itself answers an impossible wish with a warning and the CPU. Here exactly one provider
-is asked for, nodes that it cannot run are an error, and what the session got is compared with it.
+onnxruntime itself replaces a missing provider by the CPU, with a warning. Here exactly one provider
+is requested, nodes that it cannot run are an error, and the session's provider is checked.
 """
 
 from __future__ import annotations
@@ -108,8 +108,8 @@ def session_options(device: str) -> Any:
 def make_arena() -> None:
     """Set up the arena of sessions with :data:`SHARED_ARENA`: it grows by what is asked for.
 
-    A session's own doubles each time. For the int8 seed generator in two lanes that, and a plan
-    of every tensor's place, were 22 MiB more, at the same speed.
+    A session's own doubles each time. For the int8 generator of width 64 and two
+    workers that, and a layout of every tensor, were 22 MiB more, at the same speed.
     """
     memory = ort.OrtMemoryInfo(
         "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
@@ -162,7 +162,7 @@ def _return_freed_memory() -> None:
     """Give the memory that loading took back to the system, where the C library can.
 
     Weights are read, packed for the processor, and freed in their first form: 42 MiB for the
-    int8 seed generator, which glibc would keep.
+    int8 generator of width 64, which glibc would keep.
     """
     with contextlib.suppress(OSError, AttributeError):  # not glibc
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,7 +1,7 @@
-"""An engine that is watched: what hangs is interrupted, what fails is opened again, a few times.
+"""An engine that is watched: a hanging inference is interrupted, a failed engine opened again.
 
 A driver that hiccups after days should cost a frame's time, not the stream; a model that fails on
-every frame should end the run, not spin.
+every frame should end the run.
 """
 
 from __future__ import annotations
@@ -14,22 +14,61 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from p2p_runtime.errors import EngineError, P2PError
+import numpy as np
+
+from p2p_runtime.errors import BundleError, EngineError, P2PError
+from p2p_runtime.model.bundle import GoldenFrame
+
+from . import open_engine
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
+
+    from p2p_runtime.model.bundle import ModelBundle
 
     from .base import Engine
 
-__all__ = ["SupervisedEngine", "Watchdog"]
+__all__ = ["RESTARTS", "SupervisedEngine", "open_supervised"]
 
 HANG_S = 30.0
-"""Far above the slowest frame that makes sense; starting up is not watched."""
+"""Seconds after which an inference counts as hanging, far above the slowest sensible frame."""
 
 RESTARTS, WITHIN_S = 5, 60.0
+"""Maximum number of restarts within so many seconds."""
 
 _log = logging.getLogger(__name__)
+
+
+def open_supervised(
+    bundle: ModelBundle,
+    device: str,
+    *,
+    threads: int | None = None,
+    allow_spinning: bool = True,
+    verify: bool = True,
+    on_hang: Callable[[], None] | None = None,
+) -> SupervisedEngine:
+    """Open a bundle on a device, and supervise it.
+
+    Args:
+        bundle: the checked model file.
+        device, threads, allow_spinning: see :func:`p2p_runtime.engines.open_engine`.
+        verify: replay the golden frame, now and after each restart. This is the warm-up, too.
+        on_hang: see :class:`SupervisedEngine`.
+
+    Raises:
+        BundleError: the file cannot be loaded, or this device does not compute from it what the
+            exporting machine did.
+        DeviceUnavailableError: the device is not there, or cannot run all of the model.
+    """
+
+    def opened() -> Engine:
+        engine = open_engine(bundle, device, threads, allow_spinning)
+        if verify:
+            _replay_golden(bundle, engine)
+        return engine
+
+    return SupervisedEngine(opened(), opened, on_hang=on_hang)
 
 
 class SupervisedEngine:
@@ -37,11 +76,11 @@ class SupervisedEngine:
 
     Args:
         engine: open and checked.
-        reopen: opens and checks another one in its place.
+        reopen: opens and checks a replacement.
         hang_s: seconds after which an inference counts as hanging.
-        stuck: called, in the watchdog's thread, when one hangs for as long again after it was
-            interrupted, or cannot be interrupted: nothing in this process can end it.
-        clock: tells the time in seconds.
+        on_hang: called, in the watchdog's thread, when an inference hangs for as long again after
+            it was interrupted: nothing in this process can end it.
+        clock: returns the time in seconds.
     """
 
     def __init__(
@@ -50,26 +89,26 @@ class SupervisedEngine:
         reopen: Callable[[], Engine],
         *,
         hang_s: float = HANG_S,
-        stuck: Callable[[], None] | None = None,
+        on_hang: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine, self._reopen, self._clock = engine, reopen, clock
         self._lock = threading.Lock()
-        self._restarts: deque[float] = deque(maxlen=RESTARTS)
-        self._watchdog = Watchdog(self._interrupt, stuck or (lambda: None), hang_s)
+        self._restarts_s: deque[float] = deque(maxlen=RESTARTS)
+        self._watchdog = _Watchdog(self.interrupt, on_hang or (lambda: None), hang_s)
         self._closed = False
         self.restarts = 0
 
     @property
     def device(self) -> str:
-        """That of the engine."""
+        """The engine's device."""
         return self._engine.device
 
     def infer(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Translate (N, H, W, 3) uint8 BGR into the same shape and type, if need be again.
+        """Translate (N, H, W, 3) uint8 BGR into the same shape and type, again after a restart.
 
         Raises:
-            EngineError: it failed, and was opened again as often as makes sense.
+            EngineError: it failed, and was restarted as often as is allowed.
         """
         while True:
             engine = self._engine
@@ -79,6 +118,10 @@ class SupervisedEngine:
             except EngineError as error:
                 self._replace(engine, error)
 
+    def interrupt(self) -> None:
+        """Interrupt the engine; the inferences it was at are repeated by its replacement."""
+        self._engine.interrupt()
+
     def close(self) -> None:
         """Free the engine and end the watchdog."""
         with self._lock:
@@ -86,24 +129,19 @@ class SupervisedEngine:
             self._watchdog.close()
             self._engine.close()
 
-    def _interrupt(self) -> None:
-        interrupt = getattr(self._engine, "interrupt", None)
-        if interrupt is not None:
-            interrupt()
-
     def _replace(self, failed: Engine, error: EngineError) -> None:
-        """Open another engine, unless another lane has done so, or it was enough."""
+        """Open another engine, unless another thread has done so, or the limit is reached."""
         with self._lock:
             if self._engine is not failed:
                 return
             now_s = self._clock()
             if self._closed:
                 raise error
-            if len(self._restarts) == RESTARTS and now_s - self._restarts[0] < WITHIN_S:
+            if len(self._restarts_s) == RESTARTS and now_s - self._restarts_s[0] < WITHIN_S:
                 raise EngineError(
                     f"{error} (after {RESTARTS} restarts in {WITHIN_S:.0f} s)"
                 ) from error
-            self._restarts.append(now_s)
+            self._restarts_s.append(now_s)
             self.restarts += 1
             _log.warning("%s; opening the model again", error)
             failed.close()
@@ -113,19 +151,19 @@ class SupervisedEngine:
                 raise EngineError(f"{error}; and it cannot be opened again: {reason}") from reason
 
 
-class Watchdog:
-    """Looks, in a thread of its own, whether what it watches takes too long.
+class _Watchdog:
+    """Checks, in a thread of its own, whether a watched block takes too long.
 
     Args:
-        interrupt: called once for what hangs.
-        stuck: called when it hangs on for as long again.
-        limit_s: how long something may take.
+        interrupt: called once for a block over the limit.
+        on_hang: called when it takes twice the limit.
+        limit_s: how long a block may take, in seconds.
     """
 
     def __init__(
-        self, interrupt: Callable[[], None], stuck: Callable[[], None], limit_s: float
+        self, interrupt: Callable[[], None], on_hang: Callable[[], None], limit_s: float
     ) -> None:
-        self._interrupt, self._stuck, self._limit_s = interrupt, stuck, limit_s
+        self._interrupt, self._on_hang, self._limit_s = interrupt, on_hang, limit_s
         self._since: dict[int, float] = {}
         self._ended = threading.Event()
         self._starting = threading.Lock()
@@ -133,7 +171,7 @@ class Watchdog:
 
     @contextlib.contextmanager
     def watch(self) -> Iterator[None]:
-        """Watch the block; several threads may have one each."""
+        """Watch the block; each thread may have one."""
         if self._thread is None:
             self._start()
         key = threading.get_ident()
@@ -152,20 +190,34 @@ class Watchdog:
     def _start(self) -> None:
         with self._starting:
             if self._thread is None:
-                thread = threading.Thread(target=self._look, name="watchdog", daemon=True)
+                thread = threading.Thread(target=self._check, name="watchdog", daemon=True)
                 thread.start()  # may fail for want of memory; there is then nothing to end
                 self._thread = thread
 
-    def _look(self) -> None:
-        told: set[float] = set()
+    def _check(self) -> None:
+        interrupted: set[float] = set()  # start times
         while not self._ended.wait(self._limit_s / 4):
             now_s = time.monotonic()
             running = set(self._since.copy().values())
-            told &= running
+            interrupted &= running
             hanging = {since for since in running if now_s - since > self._limit_s}
-            if hanging - told:
+            if hanging - interrupted:
                 _log.error("an inference takes longer than %g s; interrupting it", self._limit_s)
-                told |= hanging
+                interrupted |= hanging
                 self._interrupt()
             elif any(now_s - since > 2 * self._limit_s for since in hanging):
-                self._stuck()
+                self._on_hang()
+
+
+def _replay_golden(bundle: ModelBundle, engine: Engine) -> None:
+    """Compare what this device makes of the golden frame with what the exporter's made of it."""
+    golden = bundle.info.golden
+    frame = GoldenFrame.draw(bundle.contract, golden.seed)
+    psnr_db = golden.psnr_db(engine.infer(frame[np.newaxis])[0])
+    # Written so that a NaN floor or result fails, too.
+    if not psnr_db >= golden.min_psnr_db:
+        engine.close()
+        raise BundleError(
+            f"{bundle.path} does not compute on {engine.device} what was exported: its golden "
+            f"frame came out at {psnr_db:.1f} dB, at least {golden.min_psnr_db:.1f} are needed"
+        )

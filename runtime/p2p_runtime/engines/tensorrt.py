@@ -17,6 +17,7 @@ from p2p_runtime.errors import BundleError, DeviceUnavailableError, EngineError
 from p2p_runtime.model.bundle import INPUT_NAME, OUTPUT_NAME, ModelBundle
 from p2p_runtime.model.trt_manifest import EngineTarget, check_manifest, read_manifest
 
+from .base import UninterruptibleEngine
 from .gpu import GpuMemory, first_gpu
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ __all__ = ["TensorRTEngine"]
 _log = logging.getLogger(__name__)
 
 
-class TensorRTEngine:
+class TensorRTEngine(UninterruptibleEngine):
     """An engine file in TensorRT or TensorRT-RTX; see :class:`p2p_runtime.engines.base.Engine`."""
 
     device = "tensorrt"

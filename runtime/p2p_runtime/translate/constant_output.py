@@ -1,8 +1,8 @@
-"""An alarm for pictures of a single colour.
+"""An alarm for images of a single colour.
 
-A generator whose numbers became NaN cannot say so: its output is uint8, and the cast of a NaN is
-undefined, in practice black everywhere. What can be seen is that a label map with several colours
-became a picture with one. The golden frame finds a model that is broken from the start; this finds
+A generator that computes NaN cannot report it: its output is uint8, and the cast of a NaN is
+undefined, in practice black everywhere. What shows is that a label map with several colours became
+an image with one. The golden frame detects a model that is broken from the start; this detects
 one, or a device, that breaks later.
 """
 
@@ -20,35 +20,35 @@ if TYPE_CHECKING:
 __all__ = ["BLANK_LIMIT", "BlankAlarm", "is_blank"]
 
 BLANK_LIMIT = 50
-"""So many in a row end the run."""
+"""Number of blank images in a row that ends the run."""
 
-_GLANCE_PX, _EVERY_PX = 64, 8
-"""A few pixels tell it of nearly every picture."""
+_COARSE_PX, _FINE_PX = 64, 8
+"""Distances in pixels of the samples; the coarse ones decide nearly every image."""
 
 _log = logging.getLogger(__name__)
 
 
-def is_blank(fitted: NDArray[np.uint8], image: NDArray[np.uint8]) -> bool:
-    """Tell whether an image has one colour though its input has several; every 8th px is asked.
+def is_blank(pixels: NDArray[np.uint8], image: NDArray[np.uint8]) -> bool:
+    """Tell whether an image has one colour although its input has several, by every 8th pixel.
 
     Args:
-        fitted, image: (H, W, 3) uint8 BGR, the generator's input and output.
+        pixels, image: (H, W, 3) uint8 BGR, the generator's input and output.
     """
-    return _is_flat(image) and not _is_flat(fitted)
+    return _is_flat(image) and not _is_flat(pixels)
 
 
 class BlankAlarm:
-    """Counts blank images; warns of the first, and ends the run when they do not end.
+    """Counts blank images, warns of the first one, and ends a run of nothing else.
 
     Attributes:
-        count: how many there were.
+        count: number of blank images.
     """
 
     def __init__(self) -> None:
         self.count = 0
         self._in_a_row = 0
 
-    def look(self, blank: bool) -> None:
+    def add(self, blank: bool) -> None:
         """Count one image.
 
         Raises:
@@ -66,5 +66,5 @@ class BlankAlarm:
 
 
 def _is_flat(image: NDArray[np.uint8]) -> bool:
-    samples = (image[::step, ::step] for step in (_GLANCE_PX, _EVERY_PX))
+    samples = (image[::step, ::step] for step in (_COARSE_PX, _FINE_PX))
     return all(bool((sample == image[0, 0]).all()) for sample in samples)

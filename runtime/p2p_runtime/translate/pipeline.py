@@ -1,7 +1,9 @@
-"""The run itself: decode, translate and encode overlap, in order.
+"""The run itself: decoding, translating and encoding overlap, and frames keep their order.
 
-Nothing is dropped here. A file is decoded ahead and waits for the translator; a live source has a
-capturing thread of its own, which decides what becomes of frames that nobody takes yet.
+A frame is one :class:`FrameTask` all the way. The source creates it; a worker takes it, admits it
+to the translator, prepares and finishes it; the calling thread writes it. Nothing is dropped here:
+a file waits for the translator, and a live source's capture thread decides what becomes of frames
+that nobody has taken yet.
 """
 
 from __future__ import annotations
@@ -10,61 +12,40 @@ import contextlib
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from p2p_runtime.errors import LossesError, SourceLostError
 from p2p_runtime.prefetch import Prefetch
-from p2p_runtime.video.frames import Arrival
 from p2p_runtime.video.live import LiveSource
 
 from .report import OFF_PALETTE_WARN, Recorder, RunReport
-from .workers import in_lanes
+from .workers import ordered_results
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from p2p_runtime.video.frames import Frame, FrameSink, FrameSource, VideoInfo
+    from p2p_runtime.video.frames import FrameSink, FrameSource, FrameTask, VideoInfo
 
-    from .translator import Begun, Translation, Translator
+    from .translator import Translator
 
-__all__ = ["check_losses", "run_pipeline"]
+__all__ = ["check_losses", "frames_in_a_row", "run_pipeline"]
 
-_AHEAD = 4
-"""Frames that wait between two stages; enough to even out key frames, little memory."""
+_AHEAD, _AHEAD_LIVE = 4, 1
+"""Maximum number of frames that wait between two stages: enough to even out key frames, and little
+memory. A live source's frames grow old while they wait."""
 
-_AHEAD_LIVE = 1
-"""Of a live source: a frame that waits grows old."""
+_IN_A_ROW, _IN_A_ROW_PX = 12, 1 << 21
+"""Maximum number of a file's frames, and of their pixels, that are decoded and preprocessed in a
+row. Rows of four 480x360 px frames take a tenth more CPU time outside the engine, single frames a
+quarter."""
 
-_TOGETHER, _TOGETHER_PX = 12, 1 << 21
-"""So many frames of a file are decoded and fitted in a row, or as many as have so many pixels. Four
-of 480x360 px at a time take a tenth more CPU time outside the engine, single ones a quarter."""
-
-_LOOK_EVERY = 4
-"""Of so many frames the first is asked how far its colours lie from the palette."""
+_OFF_PALETTE_EVERY = 4
+"""Of so many frames, the first is measured for colours far from the palette."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Decoded:
-    frame: Frame
-    decode_ms: float
-    decoded_s: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Translated:
-    decoded: _Decoded
-    translation: Translation
-    left: NDArray[np.uint8] | None
-    off_palette: float | None
-    wait_ms: float
-    check_ms: float
-    until_s: float
 
 
 def run_pipeline(
@@ -75,57 +56,67 @@ def run_pipeline(
     max_frames: int | None = None,
     side_by_side: bool = False,
     draw: Callable[[NDArray[np.uint8], float], NDArray[np.uint8]] | None = None,
-    on_frame: Callable[[Frame], None] | None = None,
+    on_frame: Callable[[FrameTask], None] | None = None,
     stopping: Callable[[], bool] | None = None,
     started_s: float | None = None,
     run: dict[str, Any] | None = None,
 ) -> RunReport:
     """Translate a source into a sink.
 
-    Frames are fitted and translated in as many threads as the translator has lanes. Several lanes
-    also decode a file; a single one gets its frames from a thread that decodes ahead. The calling
-    thread encodes, and never waits for the source longer than it takes to ask ``stopping``.
-    The sink is closed (and so checked) in every case, the source is left open.
+    Frames are preprocessed and translated in as many threads as the translator has workers. Several
+    workers also decode a file; a single one gets its frames from a thread that decodes ahead. The
+    calling thread encodes, and asks ``stopping`` at least ten times a second. The sink is closed
+    (and so checked) in every case, the source is left open.
 
     Args:
         source: where frames come from.
-        translator: turns one into another.
-        sink: where they go; twice as wide as the source for ``side_by_side``.
-        max_frames: stop after so many; None for all.
-        side_by_side: write the input, as the generator sees its colours, left of the output.
-        draw: gets each image and ``time.perf_counter()`` of its arrival, and returns what to
+        translator: turns frames into images.
+        sink: where images go; twice as wide as the source for ``side_by_side``.
+        max_frames: maximum number of frames; None for all.
+        side_by_side: write the input, in the colours that the generator gets, left of the output.
+        draw: gets each image and ``time.perf_counter()`` of its decoding, and returns what to
             write instead.
         on_frame: called in the calling thread with each frame that was written.
-        stopping: asked all the time; once true, no more frames are taken and the sink is finished.
+        stopping: once it returns True, no more frames are taken and the sink is finished.
         started_s: ``time.perf_counter()`` when the command began, for the time to first frame.
-        run: more facts for the report.
+        run: further facts for the report.
 
     Raises:
-        SourceError: the source broke; what came before is in the sink, which is finished. That a
-            live source was lost is no error here: it stands in the report.
+        SourceError: the source broke; what came before is in the sink, which is finished. The loss
+            of a live source is no error here: it stands in the report.
         EngineError: the model failed.
         SinkError: a frame could not be written, or not be read back.
     """
     recorder = Recorder(started_s)
     stop = stopping or (lambda: False)
     live = source if isinstance(source, LiveSource) else None
+    steps = _Steps(translator, recorder, side_by_side=side_by_side)
+    ahead, in_a_row = (_AHEAD_LIVE, 1) if live else (_AHEAD, frames_in_a_row(source.info))
     source_lost: str | None = None
-    decoded = _timed(itertools.islice(source, max_frames), recorder)
     try:
         with contextlib.ExitStack() as stack:
-            pictures: Iterable[_Decoded] = decoded
-            ahead, together = (_AHEAD_LIVE, 1) if live else (_AHEAD, _in_a_row(source.info))
-            if not live and translator.lanes == 1:
-                size = max(ahead, together)
-                pictures = stack.enter_context(Prefetch(decoded, size=size, stopping=stop))
-            jobs = _jobs(pictures, translator, side_by_side, recorder)
+            tasks = steps.decode(itertools.islice(source, max_frames))
+            if not live and translator.workers == 1:
+                size = max(ahead, in_a_row)
+                tasks = iter(stack.enter_context(Prefetch(tasks, size=size, stopping=stop)))
             results = stack.enter_context(
-                in_lanes(jobs, translator.lanes, ahead=ahead, together=together, stopping=stop)
+                ordered_results(
+                    steps.admit(tasks),
+                    steps.prepare,
+                    steps.finish,
+                    workers=translator.workers,
+                    ahead=ahead,
+                    in_a_row=in_a_row,
+                    stopping=stop,
+                )
             )
             if live:
                 stack.callback(live.interrupt)  # first of all: a silent source must not hold us
-            for result in results:
-                _write(result, sink, recorder, draw, on_frame)
+            for task in results:
+                _write(task, sink, draw)
+                recorder.wrote(task)
+                if on_frame is not None:
+                    on_frame(task)
     except SourceLostError as error:
         source_lost = str(error)
     except BaseException:
@@ -170,118 +161,81 @@ def check_losses(report: RunReport, *, strict: bool) -> None:
         _log.warning("%s", complaint)
 
 
-def _in_a_row(video: VideoInfo) -> int:
-    return min(max(1, _TOGETHER_PX // (video.width * video.height)), _TOGETHER)
+def frames_in_a_row(video: VideoInfo) -> int:
+    """Return how many frames of a file are decoded and preprocessed before the first is finished.
+
+    A row of large frames would take hundreds of megabytes.
+    """
+    return min(max(1, _IN_A_ROW_PX // (video.width * video.height)), _IN_A_ROW)
 
 
-def _timed(frames: Iterator[Frame], recorder: Recorder) -> Iterator[_Decoded]:
-    while True:
-        start_s = time.perf_counter()
-        frame = next(frames, None)
-        if frame is None:
-            return
-        recorder.frames_in += 1
-        now_s = time.perf_counter()
-        arrival = frame.arrival or Arrival(decoded_s=now_s, decode_ms=(now_s - start_s) * 1e3)
-        yield _Decoded(frame, arrival.decode_ms, arrival.decoded_s)
+class _Steps:
+    """The steps of a frame before it is written, in their order."""
 
+    def __init__(self, translator: Translator, recorder: Recorder, *, side_by_side: bool) -> None:
+        self._translator, self._recorder = translator, recorder
+        self._side_by_side, self._prepared = side_by_side, 0
 
-def _jobs(
-    pictures: Iterable[_Decoded], translator: Translator, side_by_side: bool, recorder: Recorder
-) -> Iterator[_FrameJob]:
-    for number, picture in enumerate(pictures):  # what has to be done in order is done here
-        start_s = time.perf_counter()
-        begun = translator.begin(picture.frame.picture)
-        check_ms = (time.perf_counter() - start_s) * 1e3
-        looks = number % _LOOK_EVERY == 0
-        yield _FrameJob(translator, picture, begun, side_by_side, recorder, looks, check_ms)
+    def decode(self, frames: Iterator[FrameTask]) -> Iterator[FrameTask]:
+        """Count a source's frames, and time those that the source does not time itself."""
+        while True:
+            start_s = time.perf_counter()
+            task = next(frames, None)
+            if task is None:
+                return
+            self._recorder.frames_in += 1
+            task.times_ms.setdefault("decode", (task.decoded_s - start_s) * 1e3)
+            yield task
 
+    def admit(self, tasks: Iterator[FrameTask]) -> Iterator[FrameTask]:
+        """Do what has to be done in the order of the frames."""
+        for task in tasks:
+            start_s = time.perf_counter()
+            self._translator.admit(task)
+            task.times_ms["check"] = (time.perf_counter() - start_s) * 1e3
+            yield task
 
-@dataclass(slots=True)
-class _FrameJob:
-    """What can be done for several frames at the same time."""
+    def prepare(self, task: FrameTask) -> None:
+        """Preprocess a frame and measure its colours, while it lies in the core's cache."""
+        self._translator.prepare(task)
+        self._prepared += 1  # one worker at a time is here
+        if self._prepared % _OFF_PALETTE_EVERY == 1:
+            start_s = time.perf_counter()
+            task.off_palette = self._translator.preprocessor.off_palette(task)
+            task.times_ms["check"] += (time.perf_counter() - start_s) * 1e3
 
-    translator: Translator
-    decoded: _Decoded
-    begun: Begun
-    side_by_side: bool
-    recorder: Recorder
-    looks: bool
-    check_ms: float
-    off_palette: float | None = None
-
-    def prepare(self) -> None:
-        """Fit the frame, and look at its colours, while it lies in the core's cache.
-
-        So do, from one frame to the next, the code and the tables.
-        """
-        self.begun.prepare()
-        if not self.looks:
-            return
-        start_s = time.perf_counter()
-        fitter = self.translator.fitter
-        self.off_palette = fitter.off_palette(self.begun.frame, self.begun.drift)
-        self.check_ms += (time.perf_counter() - start_s) * 1e3
-
-    def finish(self) -> _Translated:
-        """Translate the frame."""
-        translation = self.translator.finish(self.begun)
-        until_fitted_ms = (translation.fitted_s - self.decoded.decoded_s) * 1e3
-        wait_ms = until_fitted_ms - self.check_ms - translation.fit_ms
-        start_s = time.perf_counter()
-        left = None
-        if self.side_by_side:
-            left = self.translator.fitter.repair(self.begun.frame, self.begun.drift)
-        self.recorder.translated()
+    def finish(self, task: FrameTask) -> None:
+        """Translate a frame, and put its input beside it if both are wanted."""
+        self._translator.finish(task)
+        if self._side_by_side:
+            left = self._translator.preprocessor.repaired(task)
+            task.output = np.concatenate([left, task.image], axis=1)  # (H, 2 W, 3)
+        self._recorder.translated()
         end_s = time.perf_counter()
-        return _Translated(
-            decoded=self.decoded,
-            translation=translation,
-            left=left,
-            off_palette=self.off_palette,
-            wait_ms=wait_ms,
-            check_ms=self.check_ms + (end_s - start_s) * 1e3,
-            until_s=end_s,
-        )
+        task.times_ms["check"] += (end_s - task.finished_s) * 1e3
+        task.finished_s = end_s
 
 
 def _write(
-    result: _Translated,
+    task: FrameTask,
     sink: FrameSink,
-    recorder: Recorder,
     draw: Callable[[NDArray[np.uint8], float], NDArray[np.uint8]] | None,
-    on_frame: Callable[[Frame], None] | None,
 ) -> None:
     start_s = time.perf_counter()
-    decoded, translation = result.decoded, result.translation
-    image = translation.image
-    if result.left is not None:
-        image = np.concatenate([result.left, image], axis=1)  # (H, 2 W, 3)
     if draw is not None:
-        image = draw(image, decoded.decoded_s)
-    frame = replace(decoded.frame, picture=image)
-    sink.write(frame)
+        task.output = draw(task.image, task.decoded_s)
+    sink.write(task)
     end_s = time.perf_counter()
-    recorder.wrote(reused=translation.reused, blank=translation.blank)
-    recorder.add("decode", decoded.decode_ms)
-    recorder.add("wait", result.wait_ms + (start_s - result.until_s) * 1e3)
-    recorder.add("check", result.check_ms)
-    recorder.add("fit", translation.fit_ms)
-    recorder.add("infer", translation.infer_ms)
-    recorder.add("restore", translation.restore_ms)
-    recorder.add("encode", (end_s - start_s) * 1e3)
-    recorder.add("latency", (end_s - decoded.decoded_s) * 1e3)
-    if result.off_palette is not None:
-        recorder.add_off_palette(result.off_palette)
-    if on_frame is not None:
-        on_frame(frame)
+    task.times_ms["wait"] += (start_s - task.finished_s) * 1e3
+    task.times_ms["encode"] = (end_s - start_s) * 1e3
+    task.times_ms["latency"] = (end_s - task.decoded_s) * 1e3
 
 
 def _facts(translator: Translator) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "device": translator.engine.device,
-        "lanes": translator.lanes,
-        "restarts": getattr(translator.engine, "restarts", 0),
+        "workers": translator.workers,
+        "restarts": translator.engine.restarts,
     }
     if translator.bundle is not None:
         facts["model"] = str(translator.bundle.path)

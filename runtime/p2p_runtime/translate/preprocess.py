@@ -1,101 +1,200 @@
-"""From a stream's frames to the generator's inputs: the contract, and what only a stream tells."""
+"""From the frames of a stream to the generator's inputs.
+
+Preprocessing is most of the work outside the engine, and one frame does not need another for it.
+Only the end does: the temporal filter over the last label maps, and whether an input equals an
+earlier one. So frames are admitted in their order, preprocessed by any thread, and completed in
+their order by whichever thread needs a result first.
+"""
 
 from __future__ import annotations
 
+import threading
+import time
+from collections import deque
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from p2p_runtime.errors import ConfigError
 from p2p_runtime.labels.color_lut import check_opencv
-from p2p_runtime.labels.colorspace import NO_MISMATCH, ColorspaceWatch
+from p2p_runtime.labels.colorspace import ColorspaceWatch
 from p2p_runtime.labels.temporal import TemporalFilter
 from p2p_runtime.labels.yuv import YuvFrame, to_bgr
 from p2p_runtime.model.contract import check_frame
+from p2p_runtime.video.frames import FrameInput, FrameTask
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from p2p_runtime.labels.colorspace import ColorspaceMismatch
     from p2p_runtime.labels.yuv import Picture
     from p2p_runtime.model.contract import PixelContract
 
-__all__ = ["Preprocessor"]
+__all__ = ["OutputCache", "Preprocessor"]
 
-_EVERY_PX = 8
+_OFF_PALETTE_EVERY_PX = 8
+"""Distance in pixels of the rows and columns that are measured."""
 
 
 class Preprocessor:
-    """Fits the frames of one stream, in their order.
+    """Fills in the inputs of one stream's frames.
 
     Args:
         contract: how a frame becomes the generator's input.
-        snap: repair label maps; without it they are only resized.
-        vote: give each pixel of a label map the class that it had most often in so many frames.
+        repair_labels: give each pixel of a label map its most likely class; otherwise label maps
+            are only resized.
+        temporal_filter: number of label maps over which each pixel gets its most frequent class.
+        dedupe_threshold_px: see :class:`OutputCache`.
 
     Raises:
-        MissingExtraError: label maps are to be repaired, and OpenCV is too old.
+        ConfigError: the threshold is negative.
+        MissingExtraError: labels are to be repaired, and OpenCV is too old.
     """
 
-    def __init__(self, contract: PixelContract, *, snap: bool = True, vote: int = 1) -> None:
+    def __init__(
+        self,
+        contract: PixelContract,
+        *,
+        repair_labels: bool = True,
+        temporal_filter: int = 1,
+        dedupe_threshold_px: int | None = 0,
+    ) -> None:
         self._contract = contract
-        self._snap = snap and contract.palette is not None
-        if self._snap:
+        self._repairs = repair_labels and contract.palette is not None
+        if self._repairs:
             check_opencv()
-        self._watch = ColorspaceWatch(contract.palette if snap else None)
-        self._vote = TemporalFilter(vote) if vote > 1 and self._snap else None
+        self._watch = ColorspaceWatch(contract.palette if self._repairs else None)
+        filters = temporal_filter > 1 and self._repairs
+        self._filter = TemporalFilter(temporal_filter) if filters else None
+        self._cache = OutputCache(dedupe_threshold_px)
+        self._waiting: deque[FrameTask] = deque()  # admitted and not completed, in order
+        self._order = threading.Lock()  # held by the thread that completes tasks
 
     @property
-    def reads_yuv(self) -> bool:
-        """Whether frames are better left in a codec's planes."""
-        return self._snap
+    def wants_yuv(self) -> bool:
+        """Whether frames are better left in 4:2:0, as a codec stores them."""
+        return self._repairs
 
-    def __call__(self, frame: Picture) -> NDArray[np.uint8]:
-        """Return the generator's input, (height, width, 3) uint8 BGR, in memory of its own.
-
-        Raises:
-            ContractError: the frame is not (h, w, 3) uint8.
-        """
-        return self.elect(self.fit(frame, self.look(frame)))
-
-    def look(self, frame: Picture) -> ColorspaceMismatch:
-        """Say how the colours of the stream, whose next frame this is, are off as a whole.
+    def __call__(self, picture: Picture) -> NDArray[np.uint8]:
+        """Return the input (height, width, 3) uint8 BGR of the stream's next frame.
 
         Raises:
-            ContractError: the frame is not (h, w, 3) uint8.
+            ContractError: the picture is not (h, w, 3) uint8.
         """
-        check_frame(frame)
-        return self._watch.look(frame) if self._snap else NO_MISMATCH
+        task = FrameTask(picture=picture)
+        self.admit(task)
+        self.complete(task)
+        assert task.input is not None, "it was completed"
+        return task.input.pixels
 
-    def fit(self, frame: Picture, drift: ColorspaceMismatch) -> NDArray[np.uint8]:
-        """Do the part of the work that needs no other frame; in any thread and order.
+    def admit(self, task: FrameTask) -> None:
+        """Take the stream's next frame; quick, and called in the order of the frames.
 
-        Returns:
-            what :meth:`elect` takes.
+        Raises:
+            ContractError: the picture is not (h, w, 3) uint8.
         """
-        if not self._snap:
-            fitted = self._contract.preprocess(frame, repair_labels=False)
-            shared = not isinstance(frame, YuvFrame) and np.may_share_memory(fitted, frame)
-            return fitted.copy() if shared else fitted
-        ids = self._contract.classify(frame, mismatch=drift)
-        return ids if self._vote else self._contract.paint(ids)
+        check_frame(task.picture)
+        if self._repairs:
+            task.mismatch = self._watch.look(task.picture)
+        self._waiting.append(task)
 
-    def elect(self, fitted: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Do the rest, in the order of the frames: let the last label maps vote."""
-        return self._contract.paint(self._vote(fitted)) if self._vote else fitted
+    def preprocess(self, task: FrameTask) -> None:
+        """Do, once, the part that needs no other frame: resize, and repair labels."""
+        with task.lock:
+            if "preprocess" in task.times_ms:
+                return
+            start_s = time.perf_counter()
+            if self._repairs:
+                task.class_ids = self._contract.classify(task.picture, mismatch=task.mismatch)
+            if self._filter is None:
+                task.input = FrameInput(self._pixels(task))
+            task.times_ms["preprocess"] = (time.perf_counter() - start_s) * 1e3
 
-    def off_palette(self, frame: Picture, drift: ColorspaceMismatch) -> float | None:
-        """Return the share (0-1) of pixels far from every palette colour; None if there is none.
+    def complete(self, task: FrameTask) -> None:
+        """Do, once, the rest: filter over time, and look for an equal input.
 
-        Every eighth row and column is looked at.
+        All frames before it are completed first, by this thread if no other has done so.
+        """
+        self.preprocess(task)
+        with self._order:
+            while task.reused is None:
+                earliest = self._waiting[0]
+                self.preprocess(earliest)
+                self._complete(earliest)
+                self._waiting.popleft()
+
+    def off_palette(self, task: FrameTask) -> float | None:
+        """Return the share (0-1) of pixels far from every palette colour; None without a palette.
+
+        Every eighth row and column is measured.
         """
         if self._contract.palette is None:
             return None
-        return self._contract.off_palette(frame, drift, every_px=_EVERY_PX)
-
-    def repair(self, frame: Picture, drift: ColorspaceMismatch) -> NDArray[np.uint8]:
-        """Return a frame at its own size, in the colours that the generator is given."""
-        if not self._snap:
-            return to_bgr(frame)
-        return self._contract.paint(
-            self._contract.classify(frame, size=frame.shape[:2], mismatch=drift)
+        return self._contract.off_palette(
+            task.picture, task.mismatch, every_px=_OFF_PALETTE_EVERY_PX
         )
+
+    def repaired(self, task: FrameTask) -> NDArray[np.uint8]:
+        """Return the picture (h, w, 3) uint8 BGR at its own size in the input's colours."""
+        if not self._repairs:
+            return to_bgr(task.picture)
+        size = task.picture.shape[:2]
+        ids = self._contract.classify(task.picture, size=size, mismatch=task.mismatch)
+        return self._contract.paint(ids)
+
+    def _complete(self, task: FrameTask) -> None:
+        start_s = time.perf_counter()
+        if self._filter is not None and task.class_ids is not None:
+            task.class_ids = self._filter(task.class_ids)
+            task.input = FrameInput(self._pixels(task))
+        assert task.input is not None, "it was preprocessed"
+        task.input, task.reused = self._cache.find(task.input)
+        task.times_ms["preprocess"] += (time.perf_counter() - start_s) * 1e3
+
+    def _pixels(self, task: FrameTask) -> NDArray[np.uint8]:
+        """Return the generator's input (height, width, 3) uint8 BGR, in memory of its own."""
+        if task.class_ids is not None:
+            return self._contract.paint(task.class_ids)
+        picture = task.picture
+        pixels = self._contract.preprocess(picture, repair_labels=False)
+        shared = not isinstance(picture, YuvFrame) and np.may_share_memory(pixels, picture)
+        return pixels.copy() if shared else pixels
+
+
+class OutputCache:
+    """Remembers the last input that was translated, with its image.
+
+    A generator in evaluation is a function of its input, so equal inputs have equal images: a
+    paused or slow stream costs a comparison a frame, about 10 us for 256x256 px.
+
+    Args:
+        threshold_px: number of pixels in which equal inputs may differ; None disables the cache.
+
+    Raises:
+        ConfigError: the threshold is negative.
+    """
+
+    def __init__(self, threshold_px: int | None = 0) -> None:
+        if threshold_px is not None and threshold_px < 0:
+            raise ConfigError(f"the dedupe threshold is {threshold_px} px; use 0 or more")
+        self._threshold_px = threshold_px
+        self._last: FrameInput | None = None
+
+    def find(self, new: FrameInput) -> tuple[FrameInput, bool]:
+        """Return the equal input of an earlier frame and True, or ``new`` and False.
+
+        A frame is compared with the last input that was translated, not with the frame before it,
+        so small changes add up until they count.
+        """
+        last = self._last
+        if last is not None and self._equal(last.pixels, new.pixels):
+            return last, True
+        if self._threshold_px is not None:
+            self._last = new
+        return new, False
+
+    def _equal(self, last: NDArray[np.uint8], new: NDArray[np.uint8]) -> bool:
+        if not self._threshold_px or last.shape != new.shape:
+            return np.array_equal(last, new)
+        differs = last != new
+        changed = differs[..., 0] | differs[..., 1] | differs[..., 2]  # (H, W)
+        return int(np.count_nonzero(changed)) <= self._threshold_px

@@ -1,4 +1,4 @@
-"""What a run did: frames in and out, how long each stage took, what was lost."""
+"""The report of a run: frames in and out, how long each stage took, what was lost."""
 
 from __future__ import annotations
 
@@ -9,24 +9,29 @@ import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from p2p_runtime.files import write_text
 from p2p_runtime.memory import anon_rss_mib, peak_rss_mib
 
 from .constant_output import BlankAlarm
 
+if TYPE_CHECKING:
+    from p2p_runtime.video.frames import FrameTask
+
 __all__ = ["OFF_PALETTE_WARN", "REPORT_SCHEMA", "STAGES", "Histogram", "Recorder", "RunReport"]
 
-REPORT_SCHEMA = 1
-STAGES = ("decode", "wait", "check", "fit", "infer", "restore", "encode", "latency")
-"""``latency`` is a frame's way from the decoder into the sink, so the six stages before it, and
-``wait`` is what it spent in queues."""
+REPORT_SCHEMA = 2
+STAGES = ("decode", "wait", "check", "preprocess", "infer", "postprocess", "encode", "latency")
+"""Stages of a frame. ``latency`` is its way from the decoder into the sink, so the sum of the six
+stages between; ``wait`` is the time it spent in queues."""
+
 OFF_PALETTE_WARN = 0.05
-"""Above this share of pixels far from every palette colour, the palette is likely the wrong one."""
+"""Share of pixels far from every palette colour above which the palette is likely wrong."""
 
 _STEP = 1.01
 _LOWEST_MS, _HIGHEST_MS = 1e-3, 1e6
+"""Ratio of neighbouring buckets of the histogram, and its ends."""
 
 
 class Histogram:
@@ -52,10 +57,10 @@ class Histogram:
 
     def percentile_ms(self, percent: float) -> float:
         """Return the duration that ``percent`` (0-100) of all do not exceed; 0 when empty."""
-        wanted, seen = max(1, math.ceil(self._count * percent / 100)), 0
+        rank, passed = max(1, math.ceil(self._count * percent / 100)), 0
         for bucket, count in enumerate(self._counts):
-            seen += count
-            if seen >= wanted:
+            passed += count
+            if passed >= rank:
                 return min(_LOWEST_MS * _STEP**bucket, self._max_ms)
         return 0.0
 
@@ -76,24 +81,24 @@ class RunReport:
     """A finished run.
 
     Attributes:
-        frames_in: frames that the source gave, dropped ones included.
-        frames_dropped: frames that a newer one replaced, because the translator was busy.
-        frames_translated: frames that the translator answered, reused ones included.
-        frames_out: frames that the sink took.
-        frames_lost: frames that the source should have given and did not.
-        frames_reused: frames whose fitted input was translated before, see ``reuse``.
-        frames_blank: images of one colour whose input has several, see ``blank``.
+        frames_in: frames that came from the source, dropped ones included.
+        frames_dropped: frames that a newer one replaced because the translator was busy.
+        frames_translated: frames that the translator finished, reused ones included.
+        frames_out: frames that were written.
+        frames_lost: frames that were expected from the source and did not come.
+        frames_reused: frames that got the image of an earlier, equal input.
+        frames_blank: images of one colour whose input has several.
         reconnects: how often a live source was lost and came back.
-        stalls: how often a live source was connected and gave no frame.
-        source_lost: why a live source was given up; None when it was not.
+        stalls: how often a live source was connected and no frame came.
+        source_lost: why a live source was given up; None if it was not.
         off_palette_share: share (0-1) of input pixels more than 31 levels from every palette
             colour, from one pixel in 64 of every fourth frame; None for models without a palette.
         wall_s: seconds from the first request for a frame to the last frame written.
         fps: ``frames_out / wall_s``.
         first_frame_s: seconds from the start of the command to the first frame written.
         peak_rss_mib: the process's largest resident memory, in MiB.
-        anon_rss_mib: what of it, at the end, is no file's, see :mod:`p2p_runtime.memory`; the
-            rest are mostly unchanged pages of libraries.
+        anon_rss_mib: the part of resident memory at the end that belongs to no file, see
+            :mod:`p2p_runtime.memory`; the rest is mostly unchanged pages of libraries.
         interrupted: whether a signal ended the run early.
         stages: per stage of :data:`STAGES`, see :meth:`Histogram.to_json`. Frames overlap, so the
             stages add up to the latency, not to the wall time.
@@ -140,10 +145,10 @@ class RunReport:
         lines = [
             f"{self.frames_out} of {self.frames_in} frames translated{lost} in {self.wall_s:.2f} s "
             f"({self.fps:.1f} frames/s{first}, {self.peak_rss_mib:.0f} MiB{anon})",
-            f"{'stage':<8}{'p50 ms':>10}{'p95 ms':>10}{'p99 ms':>10}",
+            f"{'stage':<11}{'p50 ms':>10}{'p95 ms':>10}{'p99 ms':>10}",
         ]
         lines += [
-            f"{stage:<8}{row['p50_ms']:>10.2f}{row['p95_ms']:>10.2f}{row['p99_ms']:>10.2f}"
+            f"{stage:<11}{row['p50_ms']:>10.2f}{row['p95_ms']:>10.2f}{row['p99_ms']:>10.2f}"
             for stage, row in self.stages.items()
         ]
         if self.reconnects or self.stalls:
@@ -166,38 +171,34 @@ class Recorder:
         self._started_s = self._began_s if started_s is None else started_s
         self._stages = {stage: Histogram() for stage in STAGES}
         self._first_s: float | None = None
-        self._off_palette, self._looked_at = 0.0, 0
+        self._off_palette, self._measured = 0.0, 0
         self._translated, self._lock = 0, threading.Lock()
         self.frames_in = 0
         self.frames_out = 0
         self.frames_reused = 0
         self._blank = BlankAlarm()
 
-    def add(self, stage: str, ms: float) -> None:
-        """Count a stage's duration in milliseconds."""
-        self._stages[stage].add(ms)
-
-    def add_off_palette(self, share: float) -> None:
-        """Count one frame's share (0-1) of pixels far from the palette."""
-        self._off_palette += share
-        self._looked_at += 1
-
     def translated(self) -> None:
-        """Count a frame that the translator answered; from any thread."""
+        """Count a frame that the translator finished; from any thread."""
         with self._lock:
             self._translated += 1
 
-    def wrote(self, *, reused: bool, blank: bool) -> None:
-        """Count a frame that the sink took.
+    def wrote(self, task: FrameTask) -> None:
+        """Count a frame that was written, with its times.
 
         Raises:
-            EngineError: too many in a row were blank.
+            EngineError: too many images in a row were blank.
         """
         self.frames_out += 1
-        self.frames_reused += reused
+        self.frames_reused += bool(task.reused)
         if self._first_s is None:
             self._first_s = time.perf_counter() - self._started_s
-        self._blank.look(blank)
+        for stage, ms in task.times_ms.items():
+            self._stages[stage].add(ms)
+        if task.off_palette is not None:
+            self._off_palette += task.off_palette
+            self._measured += 1
+        self._blank.add(task.blank)
 
     def finish(
         self,
@@ -223,7 +224,7 @@ class Recorder:
             reconnects=reconnects,
             stalls=stalls,
             source_lost=source_lost,
-            off_palette_share=self._off_palette / self._looked_at if self._looked_at else None,
+            off_palette_share=self._off_palette / self._measured if self._measured else None,
             wall_s=wall_s,
             fps=self.frames_out / wall_s if wall_s > 0 else 0.0,
             first_frame_s=self._first_s,

@@ -2,7 +2,7 @@
 
 Example::
 
-    from p2p_runtime.translate.translator import Translator
+    from p2p_runtime import Translator
 
     with Translator.load("model-int8.onnx") as translate:
         photo = translate(label_frame)  # (H, W, 3) uint8 BGR in and out
@@ -11,65 +11,42 @@ Example::
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from p2p_runtime.engines import Engine, open_engine
-from p2p_runtime.engines.supervised import SupervisedEngine
-from p2p_runtime.errors import BundleError
-from p2p_runtime.model.bundle import GoldenFrame, ModelBundle
+from p2p_runtime.engines import Engine, resolve_device
+from p2p_runtime.engines.supervised import open_supervised
+from p2p_runtime.model.bundle import ModelBundle
+from p2p_runtime.video.frames import FrameTask
 
 from .constant_output import is_blank
 from .preprocess import Preprocessor
-from .reuse import Reuse
-from .task import Begun
-from .workers import threads_of_a_lane
+from .workers import threads_per_worker
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from p2p_runtime.labels.yuv import Picture
     from p2p_runtime.model.contract import PixelContract
 
-__all__ = ["Begun", "Translation", "Translator"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Translation:
-    """A translated frame and what it took.
-
-    Attributes:
-        image: (H, W, 3) uint8 BGR, of the source frame's size.
-        fit_ms, infer_ms, restore_ms: time of each stage in milliseconds.
-        fitted_s: ``time.perf_counter()`` when its input was known.
-        reused: whether the image is that of an earlier frame with the same input.
-        blank: whether the image has one colour and its input several, see ``blank``.
-    """
-
-    image: NDArray[np.uint8]
-    fit_ms: float
-    infer_ms: float
-    restore_ms: float
-    fitted_s: float
-    reused: bool
-    blank: bool
+__all__ = ["Translator"]
 
 
 class Translator:
-    """Fits a frame to the contract, runs the generator, and restores the frame's size.
+    """Preprocesses a frame, runs the generator, and brings the image to the frame's size.
+
+    Frames of one stream are admitted in order; then any thread may prepare and finish them, in any
+    order, and gets what one after the other would give.
 
     Attributes:
         contract: how frames become the generator's input.
         engine: what runs the generator.
-        bundle: the model file; None for a translator that was put together by hand.
-        fitter: what fits frames to the contract.
-        lanes: how many frames may be in work at the same time; see :meth:`load`.
+        bundle: the model file; None for a translator without one.
+        preprocessor: what makes inputs of frames.
+        workers: number of frames that may be in work at the same time; see :meth:`load`.
     """
 
     def __init__(
@@ -77,19 +54,22 @@ class Translator:
         contract: PixelContract,
         engine: Engine,
         *,
-        snap: bool = True,
         bundle: ModelBundle | None = None,
-        vote: int = 1,
-        reuse: int | None = 0,
-        lanes: int = 1,
+        repair_labels: bool = True,
+        temporal_filter: int = 1,
+        dedupe_threshold_px: int | None = 0,
+        workers: int = 1,
     ) -> None:
         self.contract = contract
         self.engine = engine
-        self.fitter = Preprocessor(contract, snap=snap, vote=vote)
         self.bundle = bundle
-        self.lanes = lanes
-        self._reuse = Reuse(reuse)
-        self._last: Begun | None = None
+        self.workers = workers
+        self.preprocessor = Preprocessor(
+            contract,
+            repair_labels=repair_labels,
+            temporal_filter=temporal_filter,
+            dedupe_threshold_px=dedupe_threshold_px,
+        )
 
     @classmethod
     def load(
@@ -98,13 +78,12 @@ class Translator:
         *,
         device: str = "auto",
         threads: int | None = None,
-        spinning: bool = True,
-        snap: bool = True,
-        vote: int = 1,
+        allow_spinning: bool = True,
+        repair_labels: bool = True,
+        temporal_filter: int = 1,
         verify: bool = True,
-        reuse: int | None = 0,
-        lanes: int = 1,
-        stuck: Callable[[], None] | None = None,
+        dedupe_threshold_px: int | None = 0,
+        workers: int = 1,
     ) -> Translator:
         """Check a model file, open it on a device, and replay its golden frame there.
 
@@ -112,16 +91,15 @@ class Translator:
             path: a bundle, ``model-<precision>.onnx``, or a TensorRT engine beside one.
             device: ``auto``, ``cpu``, ``cuda`` or ``tensorrt``.
             threads: CPU threads; None for all cores.
-            spinning: let idle threads spin; switch it off for paced streams.
-            snap: repair label maps, see :mod:`p2p_runtime.labels.repair`.
-            vote: of how many label frames the most frequent class of each pixel is taken.
-            verify: replay the golden frame. This is the warm-up, too.
-            reuse: a frame whose fitted input differs from the last translated one in at most so
-                many pixels gets that one's image; 0 loses nothing, None translates every frame.
-            lanes: how many frames may be in work at the same time, on a CPU. The threads are
-                shared out among them: more frames a second, and each takes longer. For files.
-            stuck: called when an inference hangs that nothing can interrupt, see
-                :class:`p2p_runtime.engines.supervised.SupervisedEngine`.
+            allow_spinning: let idle threads spin; switch it off for paced streams.
+            repair_labels: repair label maps, see :mod:`p2p_runtime.labels.repair`.
+            temporal_filter: number of label maps over which each pixel gets its most frequent
+                class; 1 for none.
+            verify: replay the golden frame, which is the warm-up, too.
+            dedupe_threshold_px: a frame whose input differs from the last translated one in at
+                most so many pixels gets that one's image; 0 is lossless, None translates all.
+            workers: number of frames that may be in work at the same time, on a CPU. They share
+                the threads: more frames a second, and each takes longer. For files.
 
         Raises:
             BundleError: the file is missing, damaged or unsafe, or this device does not compute
@@ -129,20 +107,25 @@ class Translator:
             DeviceUnavailableError: the device is not there.
         """
         bundle = ModelBundle.load(path)
-
-        def opened() -> Engine:
-            engine = open_engine(bundle, device, threads_of_a_lane(lanes, threads), spinning)
-            if verify:
-                _replay_golden(bundle, engine)
-            return engine
-
-        guarded = SupervisedEngine(opened(), opened, stuck=stuck)
+        engine = open_supervised(
+            bundle,
+            resolve_device(device, engine_path=bundle.engine_path),
+            threads=threads_per_worker(workers, threads),
+            allow_spinning=allow_spinning,
+            verify=verify,
+        )
         return cls(
-            bundle.contract, guarded, snap=snap, vote=vote, bundle=bundle, reuse=reuse, lanes=lanes
+            bundle.contract,
+            engine,
+            bundle=bundle,
+            repair_labels=repair_labels,
+            temporal_filter=temporal_filter,
+            dedupe_threshold_px=dedupe_threshold_px,
+            workers=workers,
         )
 
     def __call__(self, frame: Picture) -> NDArray[np.uint8]:
-        """Translate a frame: (H, W, 3) uint8 BGR of any size, or planes, in; BGR of its size out.
+        """Translate a frame: (H, W, 3) uint8 BGR of any size, or 4:2:0, in; BGR of its size out.
 
         Raises:
             ContractError: it is not such a frame.
@@ -150,38 +133,45 @@ class Translator:
         """
         return self.translate(frame).image
 
-    def translate(self, frame: Picture) -> Translation:
-        """Translate a frame as a call does, and say how long each stage took."""
-        return self.finish(self.begin(frame))
+    def translate(self, frame: Picture) -> FrameTask:
+        """Translate a frame as a call does, and return all that is known of it, times included."""
+        task = FrameTask(picture=frame)
+        self.admit(task)
+        self.finish(task)
+        return task
 
-    def begin(self, frame: Picture) -> Begun:
-        """Take the next frame: frames come in their order here, and nothing takes long.
+    def admit(self, task: FrameTask) -> None:
+        """Take the stream's next frame; quick, and called in the order of the frames.
 
         Raises:
-            ContractError: it is not (H, W, 3) uint8.
+            ContractError: the picture is not (H, W, 3) uint8.
         """
-        self._last = Begun(frame, self.fitter.look(frame), self.fitter, self._reuse, self._last)
-        return self._last
+        self.preprocessor.admit(task)
 
-    def finish(self, begun: Begun) -> Translation:
-        """Fit a frame, run the generator if need be, restore the size; in any thread."""
-        settled = begun.settle()
-        fitted_s = time.perf_counter()
-        image = settled.answer.image(self.engine.infer)
-        blank = is_blank(settled.answer.fitted, image)
+    def prepare(self, task: FrameTask) -> None:
+        """Preprocess an admitted frame, so that :meth:`finish` has less to do; in any thread."""
+        self.preprocessor.preprocess(task)
+
+    def finish(self, task: FrameTask) -> None:
+        """Fill in an admitted frame's input, output and times; in any thread.
+
+        Raises:
+            EngineError: the device failed.
+        """
+        self.preprocessor.complete(task)
+        assert task.input is not None, "it was completed"
+        input_s = time.perf_counter()
+        image = task.input.image(self.engine.infer)
+        task.blank = is_blank(task.input.pixels, image)
         inferred_s = time.perf_counter()
-        restored = self.contract.postprocess(image, *begun.frame.shape[:2])
-        if restored is image:
-            restored = image.copy()  # it may be asked for again, and this one is the caller's
-        return Translation(
-            image=restored,
-            fit_ms=settled.fit_ms,
-            infer_ms=(inferred_s - fitted_s) * 1e3,
-            restore_ms=(time.perf_counter() - inferred_s) * 1e3,
-            fitted_s=fitted_s,
-            reused=settled.reused,
-            blank=blank,
-        )
+        output = self.contract.postprocess(image, *task.picture.shape[:2])
+        # An image of the frame's size is not resized; others may share it, so it is copied.
+        task.output = image.copy() if output is image else output
+        task.finished_s = time.perf_counter()
+        work_ms = task.times_ms["preprocess"] + task.times_ms.get("check", 0.0)
+        task.times_ms["wait"] = (input_s - task.decoded_s) * 1e3 - work_ms
+        task.times_ms["infer"] = (inferred_s - input_s) * 1e3
+        task.times_ms["postprocess"] = (task.finished_s - inferred_s) * 1e3
 
     def close(self) -> None:
         """Free the device."""
@@ -199,17 +189,3 @@ class Translator:
     ) -> None:
         """Close it."""
         self.close()
-
-
-def _replay_golden(bundle: ModelBundle, engine: Engine) -> None:
-    """Compare what this device makes of the golden frame with what the exporter's made of it."""
-    golden = bundle.info.golden
-    frame = GoldenFrame.draw(bundle.contract, golden.seed)
-    psnr_db = golden.psnr_db(engine.infer(frame[np.newaxis])[0])
-    # Written so that a NaN floor or result fails, too.
-    if not psnr_db >= golden.min_psnr_db:
-        engine.close()
-        raise BundleError(
-            f"{bundle.path} does not compute on {engine.device} what was exported: its golden "
-            f"frame came out at {psnr_db:.1f} dB, at least {golden.min_psnr_db:.1f} are needed"
-        )

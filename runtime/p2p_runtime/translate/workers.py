@@ -1,8 +1,12 @@
-"""Several frames in work at the same time, and still in order.
+"""Several frames in work at the same time, with their results in order.
 
 One frame on two threads keeps both waiting for each other between operators; two frames on one
-thread each do not. On two cores a lane each gives 1.2 to 1.5 times the frames a second, and every
-single frame takes longer: right for files, wrong for live streams.
+thread each do not. On two cores, a worker each gives 1.2 to 1.5 times the frames a second, and
+every single frame takes longer: right for files, wrong for live streams.
+
+Work on a frame has two steps. Preparing is mostly Python, so two threads that prepare at once only
+hold each other up: one worker at a time does it, for several frames in a row, while the frames'
+code and tables are in the core's cache. Finishing is mostly the engine, and runs in parallel.
 """
 
 from __future__ import annotations
@@ -10,239 +14,188 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING
 
 import cv2
 
-from p2p_runtime.prefetch import POLL_S, close
+from p2p_runtime.prefetch import FrameQueue, close_iterator
 
-__all__ = ["MAX_LANES", "Job", "in_lanes", "keep_to_lanes", "lanes_for", "threads_of_a_lane"]
+if TYPE_CHECKING:
+    from p2p_runtime.video.frames import FrameTask
 
-T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
+__all__ = [
+    "MAX_WORKERS",
+    "default_workers",
+    "ordered_results",
+    "threads_per_worker",
+    "use_one_opencv_thread",
+]
 
-MAX_LANES = 4
-"""Each lane holds a frame's activations; beyond this, give a lane more threads."""
+MAX_WORKERS = 4
+"""Maximum number of workers. Each holds a frame's activations; more cores are better used as more
+threads for each."""
 
 
-def keep_to_lanes() -> None:
-    """Let OpenCV work in the thread that calls it, in the whole process.
+def use_one_opencv_thread() -> None:
+    """Let OpenCV work in the calling thread only, in the whole process.
 
-    Its own threads spin for a moment after each call. In a pipeline that keeps every core busy that
-    is time taken from the others: label repair of a 480x360 px frame cost 2.7 ms of CPU time
-    with them and 1.7 without, on two cores, in the same wall time.
+    Its own threads spin for a moment after each call, which takes time from workers that keep every
+    core busy: label repair of a 480x360 px frame costs 2.7 ms of CPU time with them and 1.7 ms
+    without, on two cores, in the same wall time.
     """
     cv2.setNumThreads(1)
 
 
-def lanes_for(device: str, threads: int | None) -> int:
-    """Return how many lanes a file should be translated in.
+def default_workers(device: str, threads: int | None) -> int:
+    """Return the number of workers for a file.
 
     Args:
-        device: only ``cpu`` has more than one: a GPU works on one frame at a time.
+        device: only ``cpu`` has more than one worker; a GPU works on one frame at a time.
         threads: CPU threads in all; None for every core that this process may use.
     """
-    return min(threads or _cores(), MAX_LANES) if device == "cpu" else 1
+    return min(threads or _cores(), MAX_WORKERS) if device == "cpu" else 1
 
 
-def threads_of_a_lane(lanes: int, threads: int | None) -> int | None:
-    """Return the CPU threads of each lane; None leaves it to the engine."""
-    return threads if lanes == 1 else max(1, (threads or _cores()) // lanes)
-
-
-class Job(Protocol[T_co]):
-    """Work in two steps, each done once, in this order, in any thread."""
-
-    def prepare(self) -> None:
-        """Do what several jobs do cheaper one after the other."""
-        ...
-
-    def finish(self) -> T_co:
-        """Do the rest."""
-        ...
+def threads_per_worker(workers: int, threads: int | None) -> int | None:
+    """Return the CPU threads of each worker; None leaves the choice to the engine."""
+    return threads if workers == 1 else max(1, (threads or _cores()) // workers)
 
 
 @contextlib.contextmanager
-def in_lanes(
-    jobs: Iterable[Job[T]],
-    lanes: int,
+def ordered_results(
+    tasks: Iterable[FrameTask],
+    prepare: Callable[[FrameTask], None],
+    finish: Callable[[FrameTask], None],
     *,
+    workers: int,
     ahead: int,
-    together: int = 1,
+    in_a_row: int = 1,
     stopping: Callable[[], bool] | None = None,
-) -> Iterator[Iterator[T]]:
-    """Work through jobs in threads and give what they return, in order.
+) -> Iterator[Iterator[FrameTask]]:
+    """Work on tasks in threads and yield them in their order when they are finished.
 
-    A lane finishes what is prepared; when that runs short, it takes the next jobs and prepares
-    them. Only one lane at a time does that: it is mostly Python, of which two threads at once only
-    get in each other's way. An error in taking or in doing a job is raised where its result would
-    have come. Leaving the block, early or not, leaves no thread, and closes the iterable if that
-    can be closed.
+    An error in taking, preparing or finishing a task is raised where that task would have come.
+    Leaving the block, early or not, ends all threads and closes the iterable if that can be closed.
 
     Args:
-        jobs: what to work through; never two threads at a time touch it.
-        lanes: how many threads.
-        ahead: how many results may wait before no more jobs are taken.
-        together: how many jobs a lane takes and prepares in a row.
-        stopping: asked at least ten times a second; once true, the iteration ends.
+        tasks: what to work on; never touched by two threads at a time.
+        prepare: first step, by one worker at a time.
+        finish: second step, by all workers in parallel.
+        workers: number of threads.
+        ahead: how many finished tasks may wait for the consumer before no more are taken.
+        in_a_row: how many tasks a worker takes and prepares in a row.
+        stopping: asked at least ten times a second; once it returns True, the iteration ends.
     """
-    work = _Work(iter(jobs), lanes, limit=ahead + lanes, together=together)
+    pool = _Workers(iter(tasks), prepare, finish, workers, limit=ahead + workers, in_a_row=in_a_row)
     threads = [
-        threading.Thread(target=work.run, name=f"lane-{lane}", daemon=True) for lane in range(lanes)
+        threading.Thread(target=pool.run, name=f"worker-{number}", daemon=True)
+        for number in range(workers)
     ]
     try:
         for thread in threads:
             thread.start()
-        yield work.results(stopping or (lambda: False))
+        yield pool.results(stopping)
     finally:
-        work.stop()
+        pool.stop()
         for thread in threads:
             if thread.ident is not None:  # a thread that could not be started ended the loop
                 thread.join()
-        work.close()
+        pool.close()
 
 
-class _Place(Generic[T]):
-    """A job's place in the order of the results."""
+class _Workers:
+    """What the worker threads share.
 
-    __slots__ = ("_error", "_job", "_result", "done")
-
-    def __init__(self, job: Job[T] | None, error: BaseException | None = None) -> None:
-        self._job, self._error = job, error
-        self._result: T | None = None
-        self.done = False
-
-    def prepare(self) -> None:
-        """Do the first step; an error is kept."""
-        self._attempt(lambda job: job.prepare())
-
-    def finish(self) -> None:
-        """Do the second step, unless there was an error."""
-        self._result = self._attempt(lambda job: job.finish())
-
-    def result(self) -> T:
-        """Return what the job returned, or raise what it, or taking it, raised."""
-        if self._error is not None:
-            raise self._error
-        return self._result  # type: ignore[return-value]  # it is there, None or not
-
-    def _attempt(self, step: Callable[[Job[T]], T | None]) -> T | None:
-        if self._job is None or self._error is not None:
-            return None
-        try:
-            return step(self._job)
-        except BaseException as error:  # it crosses to the iterating thread
-            self._error = error
-            return None
-
-
-class _Work(Generic[T]):
-    """What the lanes share; everything but taking and doing jobs happens under one lock.
-
-    Args:
-        jobs: what to work through.
-        lanes: how many there are.
-        limit: of so many jobs that wait for anything, no more are taken.
-        together: how many are taken in a row.
+    ``ordered`` holds every task that was taken and not yet given out; its first task may be taken
+    once it is done. ``prepared`` holds those that wait for their second step.
     """
 
-    def __init__(self, jobs: Iterator[Job[T]], lanes: int, *, limit: int, together: int) -> None:
-        self._jobs, self._lanes, self._limit, self._together = jobs, lanes, limit, together
-        lock = threading.Lock()
-        self._for_lanes, self._for_results = threading.Condition(lock), threading.Condition(lock)
-        self._places: deque[_Place[T]] = deque()  # taken and not given out, in order
-        self._prepared: deque[_Place[T]] = deque()
-        self._preparing = False  # a lane is taking and preparing jobs
-        self._ended = self._stopped = False
+    def __init__(
+        self,
+        tasks: Iterator[FrameTask],
+        prepare: Callable[[FrameTask], None],
+        finish: Callable[[FrameTask], None],
+        workers: int,
+        *,
+        limit: int,
+        in_a_row: int,
+    ) -> None:
+        self._tasks, self._prepare, self._finish = tasks, prepare, finish
+        self._workers, self._limit, self._in_a_row = workers, limit, in_a_row
+        self._ordered: FrameQueue[FrameTask] = FrameQueue(ready=lambda task: task.done)
+        self._prepared: FrameQueue[FrameTask] = FrameQueue()
+        self._preparing = self._exhausted = self._stopped = False
 
     def run(self) -> None:
-        """Work, in the thread of a lane, until nothing is left."""
-        while (place := self._next()) is not None:
-            place.finish()
-            with self._for_results:
-                place.done = True
-                if self._places[0] is place:
-                    self._for_results.notify()
+        """Work until nothing is left; the body of each thread."""
+        while not self._prepared.ended:
+            task = self._prepared.get(unless=self._becomes_preparer)
+            if task is not None:
+                _attempt(self._finish, task)
+                task.done = True
+                self._ordered.wake()
+            elif not self._prepared.ended:
+                self._prepare_row()
 
-    def results(self, stopping: Callable[[], bool]) -> Iterator[T]:
-        """Give the results in order."""
-        while not stopping():
-            with self._for_results:
-                if not self._for_results.wait_for(self._first_is_known, POLL_S):
-                    continue
-                if not self._places:
-                    return
-                place = self._places.popleft()
-                self._for_lanes.notify()
-            yield place.result()
+    def results(self, stopping: Callable[[], bool] | None) -> Iterator[FrameTask]:
+        """Yield finished tasks in order, or raise their errors."""
+        for task in self._ordered.iterate(stopping):
+            self._prepared.wake()  # there is room for another task
+            if task.error is not None:
+                raise task.error
+            yield task
 
     def stop(self) -> None:
-        """Let no lane begin anything more."""
-        with self._for_lanes:
-            self._stopped = True
-            self._for_lanes.notify_all()
+        """Let no worker start another step."""
+        self._stopped = True
+        self._prepared.close()
 
     def close(self) -> None:
-        """Close what gave the jobs; no lane runs."""
-        close(self._jobs)
+        """Close what yields the tasks; no worker runs any more."""
+        close_iterator(self._tasks)
 
-    def _first_is_known(self) -> bool:
-        """Tell whether the next result, or that there is none, is known."""
-        if self._places:
-            return self._places[0].done
-        return self._ended
-
-    def _next(self) -> _Place[T] | None:
-        """Return a job to finish, waiting or preparing some; None when there will be none."""
-        while True:
-            with self._for_lanes:
-                while not (self._stopped or self._prepared or self._should_prepare()):
-                    if self._ended and not self._preparing:
-                        return None
-                    self._for_lanes.wait()
-                if self._stopped:
-                    return None
-                if not self._should_prepare():
-                    return self._prepared.popleft()
-                self._preparing = True
-            self._prepare(self._take())
-
-    def _should_prepare(self) -> bool:
-        """Tell whether the other lanes would soon have nothing to finish."""
-        if self._preparing or self._ended or len(self._places) >= self._limit:
+    def _becomes_preparer(self) -> bool:
+        """Give the calling worker the preparing, if the others will soon have nothing to finish."""
+        if self._preparing or self._exhausted or self._ordered.waiting >= self._limit:
             return False
-        return len(self._prepared) < self._lanes
+        self._preparing = self._prepared.waiting < self._workers
+        return self._preparing
 
-    def _take(self) -> list[_Place[T]]:
-        taken: list[_Place[T]] = []
-        ended = False
-        while len(taken) < self._together and not (ended or self._stopped):
-            try:
-                taken.append(_Place(next(self._jobs)))
-            except StopIteration:
-                ended = True
-            except BaseException as error:  # it crosses to the iterating thread
-                taken.append(_Place(None, error))
-                ended = True
-        with self._for_results:
-            self._places.extend(taken)
-            self._ended = ended
-            self._for_results.notify()  # it may be that there is none
-        return taken
-
-    def _prepare(self, places: list[_Place[T]]) -> None:
-        for place in places:
+    def _prepare_row(self) -> None:
+        for task in self._take_row():
             if self._stopped:
-                break
-            place.prepare()
-            with self._for_lanes:
-                self._prepared.append(place)
-                self._for_lanes.notify()
-        with self._for_lanes:
-            self._preparing = False
-            self._for_lanes.notify_all()
+                return
+            _attempt(self._prepare, task)
+            self._prepared.put(task)
+        self._preparing = False
+        if self._exhausted:
+            self._prepared.end()
+
+    def _take_row(self) -> list[FrameTask]:
+        row: list[FrameTask] = []
+        error: BaseException | None = None
+        while len(row) < self._in_a_row and not (self._exhausted or self._stopped):
+            try:
+                row.append(next(self._tasks))
+            except StopIteration:
+                self._exhausted = True
+            except BaseException as raised:  # it crosses to the consuming thread
+                self._exhausted, error = True, raised
+        for task in row:
+            self._ordered.put(task)
+        if self._exhausted:
+            self._ordered.end(error)
+        return row
+
+
+def _attempt(step: Callable[[FrameTask], None], task: FrameTask) -> None:
+    """Do a step, unless one before it failed; the task keeps an error for the consuming thread."""
+    if task.error is None:
+        try:
+            step(task)
+        except BaseException as error:
+            task.error = error
 
 
 def _cores() -> int:

@@ -1,70 +1,117 @@
-"""What flows through the runtime, and the two protocols at its ends."""
+"""One frame on its way through the device, and the protocols of the two ends of that way."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
+from p2p_runtime.labels.colorspace import NO_MISMATCH, ColorspaceMismatch
 from p2p_runtime.labels.yuv import Picture, to_bgr
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["DEFAULT_FPS", "Arrival", "Frame", "FrameSink", "FrameSource", "VideoInfo"]
+__all__ = ["DEFAULT_FPS", "FrameInput", "FrameSink", "FrameSource", "FrameTask", "VideoInfo"]
 
 DEFAULT_FPS = 25.0
-"""For folders, and for videos that do not say, or say something impossible."""
+"""Frame rate of folders, and of videos that state none or an impossible one."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Arrival:
-    """When a live frame came, for its latency.
+class FrameInput:
+    """An input of the generator and, once it was asked for, the image that belongs to it.
+
+    Frames with equal inputs share one object. Any thread may ask for the image; the first one
+    computes it while the others wait.
 
     Attributes:
-        decoded_s: ``time.perf_counter()`` when its pixels were there.
-        decode_ms: what decoding it took, without the wait for its bytes.
+        pixels: (H, W, 3) uint8 BGR of the contract's size; never changed.
     """
 
-    decoded_s: float
-    decode_ms: float
+    __slots__ = ("_image", "_lock", "pixels")
+
+    def __init__(self, pixels: NDArray[np.uint8]) -> None:
+        self.pixels = pixels
+        self._image: NDArray[np.uint8] | None = None
+        self._lock = threading.Lock()
+
+    def image(self, infer: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]) -> NDArray[np.uint8]:
+        """Return the image (H, W, 3) uint8 BGR; ``infer`` is :meth:`Engine.infer`."""
+        with self._lock:
+            if self._image is None:
+                self._image = infer(self.pixels[np.newaxis])[0]  # (1, H, W, 3) -> (H, W, 3)
+            return self._image
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Frame:
-    """One picture of a video, a folder or a live source.
+@dataclass(kw_only=True, slots=True, eq=False)
+class FrameTask:
+    """One frame, from the decoder that creates it to the sink that writes it.
+
+    Everything that is learnt about a frame on its way is a field here; no stage wraps the task.
+    It lives in the ``video`` room because sources create it and sinks take it; the rooms above
+    (``translate``, ``app``) fill it in. One thread at a time works on a task; :attr:`lock` is for
+    the one step that two threads may want to take.
 
     Attributes:
-        picture: (H, W, 3) uint8 BGR, or, from a source that was asked for them, the planes of its
-            codec.
-        index: its place, from 0.
-        timestamp_s: when it is shown, in seconds from the start of the video; of a live source,
-            from its first frame, by the clock of this machine.
-        name: the stem of its file, for pictures of a folder; empty otherwise.
-        arrival: when it came, if it is live; otherwise it came when it was asked for.
+        picture: as decoded: (H, W, 3) uint8 BGR, or 4:2:0 from a source that was asked for it.
+        index: position in the source, from 0.
+        timestamp_s: presentation time in seconds from the first frame; of a live source by this
+            machine's clock.
+        name: stem of its file for pictures of a folder; empty otherwise.
+        decoded_s: ``time.perf_counter()`` when its pixels were there.
+        mismatch: how the colours of its stream differ from the palette as a whole.
+        class_ids: (h, w) uint8 class of each input pixel; None before preprocessing, and where
+            labels are not repaired.
+        input: what the generator gets, with its image; None before preprocessing.
+        reused: whether an earlier frame has the same input; None until that is known.
+        output: (H, W, 3) uint8 BGR, what the sink writes; None before inference.
+        blank: whether the generator's image has one colour although its input has several.
+        off_palette: share (0-1) of pixels far from every palette colour; None if not measured.
+        finished_s: ``time.perf_counter()`` when the output was there.
+        times_ms: milliseconds by stage, see :data:`p2p_runtime.translate.report.STAGES`.
+        done, error: whether a worker is through with it, and what that worker raised.
+        lock: held while the picture is preprocessed.
     """
 
     picture: Picture
-    index: int
-    timestamp_s: float
+    index: int = 0
+    timestamp_s: float = 0.0
     name: str = ""
-    arrival: Arrival | None = None
+    decoded_s: float = field(default_factory=time.perf_counter)
+    mismatch: ColorspaceMismatch = NO_MISMATCH
+    class_ids: NDArray[np.uint8] | None = None
+    input: FrameInput | None = None
+    reused: bool | None = None
+    output: NDArray[np.uint8] | None = None
+    blank: bool = False
+    off_palette: float | None = None
+    finished_s: float = 0.0
+    times_ms: dict[str, float] = field(default_factory=dict)
+    done: bool = False
+    error: BaseException | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
     def image(self) -> NDArray[np.uint8]:
-        """The picture as (H, W, 3) uint8 BGR; planes are converted each time."""
-        return to_bgr(self.picture)
+        """The output, or the picture while there is none: (H, W, 3) uint8 BGR.
+
+        A 4:2:0 picture is converted each time.
+        """
+        return to_bgr(self.picture) if self.output is None else self.output
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VideoInfo:
-    """What is known of a source before its first frame is decoded.
+    """What a source knows before its first frame is decoded.
 
     Attributes:
         width, height: size in pixels (of a folder: of its first picture).
         fps: frames a second, above 0 and finite.
-        frame_count: how many frames there should be; None when the source does not say.
+        frame_count: expected number of frames; None when the source does not say.
     """
 
     width: int
@@ -74,38 +121,38 @@ class VideoInfo:
 
 
 class FrameSource(Protocol):
-    """Gives frames in order."""
+    """Yields frames in order."""
 
     @property
     def info(self) -> VideoInfo:
-        """Size, speed and length."""
+        """Size, frame rate and length."""
         ...
 
     @property
     def frames_lost(self) -> int:
-        """Frames that should have come and did not; final once the iteration has ended."""
+        """Number of frames that were expected and did not come; final after the iteration."""
         ...
 
-    def __iter__(self) -> Iterator[Frame]: ...
+    def __iter__(self) -> Iterator[FrameTask]: ...
 
     def close(self) -> None:
-        """Free the source."""
+        """Release the source."""
         ...
 
 
 class FrameSink(Protocol):
     """Takes frames in order."""
 
-    def write(self, frame: Frame) -> None:
-        """Write one frame.
+    def write(self, task: FrameTask) -> None:
+        """Write the image of one frame.
 
         Raises:
-            SinkError: the frame does not fit, or it cannot be written.
+            SinkError: its size or type is wrong, or it cannot be written.
         """
         ...
 
     def close(self) -> None:
-        """Finish what was written and check it.
+        """Finish the output and check it.
 
         Raises:
             SinkError: fewer frames can be read back than were written.
@@ -113,5 +160,5 @@ class FrameSink(Protocol):
         ...
 
     def abort(self) -> None:
-        """Finish what was written as far as that works, because something else has failed."""
+        """Finish the output as far as possible, because something else has failed."""
         ...

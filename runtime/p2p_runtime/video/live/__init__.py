@@ -1,7 +1,7 @@
-"""Live sources: the newest frame wins, and a source that went away is fetched back."""
+"""Live sources: the latest frame wins, and a lost source is reconnected."""
 
-from .capture import Capture, Captured
+from .capture import Capture
 from .policy import LivePolicy
 from .source import LiveSource
 
-__all__ = ["Capture", "Captured", "LivePolicy", "LiveSource"]
+__all__ = ["Capture", "LivePolicy", "LiveSource"]

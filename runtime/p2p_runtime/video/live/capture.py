@@ -1,7 +1,7 @@
 """One connection to a live source, and the thread that reads it.
 
-A decoder can block for as long as a camera is silent, and nothing in Python can interrupt it. So
-each connection lives in a thread of its own, which may be abandoned.
+A decoder blocks for as long as a camera is silent, and nothing in Python can interrupt it. So each
+connection has a thread of its own, which may be abandoned.
 """
 
 from __future__ import annotations
@@ -9,28 +9,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from p2p_runtime.interrupts import UNINTERRUPTIBLE
 
 if TYPE_CHECKING:
-    from p2p_runtime.labels.yuv import Picture
+    from p2p_runtime.video.frames import FrameTask
 
-__all__ = ["Attempt", "Capture", "Captured"]
-
-
-@dataclass(frozen=True, slots=True)
-class Captured:
-    """A picture that has just come.
-
-    Attributes:
-        picture: (H, W, 3) uint8 BGR, or the planes of a codec.
-        decode_ms: what decoding it took, without the wait for its bytes.
-    """
-
-    picture: Picture
-    decode_ms: float
+__all__ = ["Attempt", "Capture"]
 
 
 class Capture(Protocol):
@@ -38,9 +24,9 @@ class Capture(Protocol):
 
     Attributes:
         fps: frames a second, above 0 and finite.
-        frame_count: how many frames there will be; None when nobody knows.
-        finite: whether its end is the end of the video, and no loss.
-        frames_lost: frames that came in part only.
+        frame_count: expected number of frames; None if unknown.
+        finite: whether its end is the end of the video, not a loss.
+        frames_lost: number of frames of which only a part came.
     """
 
     fps: float
@@ -48,8 +34,11 @@ class Capture(Protocol):
     finite: bool
     frames_lost: int
 
-    def read(self) -> Captured | None:
-        """Return the next picture, or None when none has come yet; may block.
+    def read(self) -> FrameTask | None:
+        """Return the next frame, or None if none has come yet; may block.
+
+        The capture fills in the picture, when it was decoded and how long that took without the
+        wait for its bytes; the source fills in index and timestamp.
 
         Raises:
             EOFError: the source ended.
@@ -58,28 +47,28 @@ class Capture(Protocol):
         ...
 
     def close(self) -> None:
-        """Free the source."""
+        """Close the connection."""
         ...
 
 
 class Attempt:
-    """An attempt to connect and, if that works, what comes of it.
+    """An attempt to connect and, if it succeeds, the connection and its thread.
 
     Attributes:
         began_s: ``time.monotonic()`` when it began.
         capture: the connection, once there is one.
         error: why it ended; None for a regular end.
-        ended: set when its thread has nothing more to give.
+        ended: set when its thread delivers nothing more.
     """
 
     def __init__(
-        self, connect: Callable[[], Capture], deliver: Callable[[Attempt, Captured], bool]
+        self, connect: Callable[[], Capture], deliver: Callable[[Attempt, FrameTask], bool]
     ) -> None:
         """Start the thread.
 
         Args:
             connect: opens the source; may block.
-            deliver: gets each picture, in the thread; returns False when no more are wanted.
+            deliver: gets each frame, in the thread; returns False when no more are wanted.
         """
         self.began_s = time.monotonic()
         self.capture: Capture | None = None
@@ -92,13 +81,13 @@ class Attempt:
 
     @property
     def wanted(self) -> bool:
-        """Whether its frames still count."""
+        """Whether its frames are still wanted."""
         return not self._abandoned.is_set()
 
-    def abandon(self, goodbye_s: float = 0.0) -> None:
-        """Ask the thread to end, and wait so long for it; one that blocks is left behind."""
+    def abandon(self, grace_s: float = 0.0) -> None:
+        """Ask the thread to end, and wait so long for it; a thread that blocks is left behind."""
         self._abandoned.set()
-        self._thread.join(goodbye_s)
+        self._thread.join(grace_s)
 
     def _work(self) -> None:
         try:
@@ -113,8 +102,8 @@ class Attempt:
         self.capture = self._connect()
         try:
             while self.wanted:
-                captured = self.capture.read()
-                if captured is not None and not self._deliver(self, captured):
+                task = self.capture.read()
+                if task is not None and not self._deliver(self, task):
                     return
         finally:
             self.capture.close()

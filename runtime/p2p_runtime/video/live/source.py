@@ -1,6 +1,6 @@
-"""A live source: watched and reconnected by the thread that iterates.
+"""A live source: supervised and reconnected by the thread that iterates.
 
-That thread only ever waits with a time-out, and looks after the connection while it waits.
+That thread only ever waits with a time-out, and checks the connection while it waits.
 """
 
 from __future__ import annotations
@@ -12,27 +12,30 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from p2p_runtime.errors import SourceLostError, StoppedError
-from p2p_runtime.video.frames import Arrival, Frame, VideoInfo
+from p2p_runtime.prefetch import POLL_S, FrameQueue
+from p2p_runtime.video.frames import VideoInfo
 from p2p_runtime.video.size_guard import SizeGuard
 
-from .capture import Attempt, Capture, Captured
-from .handover import HandOver
+from .capture import Attempt, Capture
 
 if TYPE_CHECKING:
+    from p2p_runtime.video.frames import FrameTask
+
     from .policy import LivePolicy
 
 __all__ = ["LiveSource"]
 
-_POLL_S = 0.1
-_GOODBYE_S = 0.5
+_CLOSE_GRACE_S = 0.5
+"""Longest wait in seconds for a connection's thread when the source is closed."""
+
 _AHEAD = 4
-"""Frames that wait when nothing is dropped."""
+"""Maximum number of frames that wait when nothing is dropped."""
 
 _log = logging.getLogger(__name__)
 
 
 class LiveSource:
-    """Frames that come in a time of their own; see :class:`p2p_runtime.video.frames.FrameSource`.
+    """Frames that arrive at their own pace; see :class:`p2p_runtime.video.frames.FrameSource`.
 
     Attributes:
         reconnects: how often a lost source came back.
@@ -50,20 +53,20 @@ class LiveSource:
         """Connect, and wait for the first frame.
 
         Args:
-            name: what logs and errors call the source.
+            name: the source's name in logs and errors.
             connect: opens it; called in a thread of its own, again after each loss.
             policy: what to drop, and how long to wait.
-            stopping: asked while the first frame is waited for.
+            stopping: asked during the wait for the first frame.
 
         Raises:
             SourceError: the source cannot be opened.
-            SourceLostError: it does not answer, or gives nothing.
-            StoppedError: ``stopping`` said so.
+            SourceLostError: it does not answer, or no frame comes.
+            StoppedError: ``stopping`` returned True.
         """
         self._name, self._connect, self._policy = name, connect, policy
         self.reconnects, self.stalls = 0, 0
         self._index, self._first_s = 0, 0.0
-        self._frames: HandOver[Frame] | None = None
+        self._frames: FrameQueue[FrameTask] | None = None
         self._opened, self._interrupted = threading.Event(), threading.Event()
         self._attempt: Attempt | None = Attempt(connect, self._deliver)
         self._last_frame_s = self._attempt.began_s
@@ -81,33 +84,34 @@ class LiveSource:
 
     @property
     def frames_lost(self) -> int:
-        """Frames of a source with an end that came in part, or not at all."""
+        """Number of frames of a source with an end that came in part, or not at all."""
         return self._capture.frames_lost + max(0, (self._info.frame_count or 0) - self.received)
 
     @property
     def received(self) -> int:
-        """Frames that came."""
+        """Number of frames that came."""
         return self._frames.received if self._frames else 0
 
     @property
     def dropped(self) -> int:
-        """Frames that came and were never given; final after :meth:`interrupt`."""
+        """Number of frames that came and were not yielded; final after :meth:`interrupt`."""
         return self._frames.dropped if self._frames else 0
 
-    def __iter__(self) -> Iterator[Frame]:
-        """Give frames until the source ends or :meth:`interrupt` is called.
+    def __iter__(self) -> Iterator[FrameTask]:
+        """Yield frames until the source ends or :meth:`interrupt` is called.
 
         Raises:
             SourceLostError: the source was lost and did not come back in time.
         """
         assert self._frames is not None, "__init__ waited for the first frame"
         while not self._interrupted.is_set():
-            ended = self._attempt is not None and self._attempt.ended.is_set()  # before the look
-            frame = self._frames.take(_POLL_S)
-            if frame is not None:
+            # Asked first: the last frame may come between the two lines.
+            ended = self._attempt is not None and self._attempt.ended.is_set()
+            task = self._frames.get(POLL_S)
+            if task is not None:
                 self._note_frame()
-                yield frame
-            elif not self._look_after(ended):
+                yield task
+            elif not self._check_connection(ended):
                 return
 
     def interrupt(self) -> None:
@@ -117,44 +121,40 @@ class LiveSource:
             self._frames.close()
 
     def close(self) -> None:
-        """Let go of the source; a connection that blocks is left to die."""
+        """Release the source; the thread of a connection that blocks is left behind."""
         self.interrupt()
         if self._attempt is not None:
-            self._attempt.abandon(_GOODBYE_S)
+            self._attempt.abandon(_CLOSE_GRACE_S)
 
     def _wait_until_open(self, attempt: Attempt, stopping: Callable[[], bool]) -> None:
-        while not self._opened.wait(_POLL_S):
+        while not self._opened.wait(POLL_S):
             if stopping():
                 raise StoppedError(f"{self._name}: stopped before the first frame")
             if attempt.ended.is_set() and not self._opened.is_set():
                 raise attempt.error or SourceLostError(f"{self._name} ended before its first frame")
-            if self._silent_s(attempt) > self._policy.timeout_s:
+            if self._silent_s(attempt) > self._policy.stall_timeout_s:
                 raise SourceLostError(f"{self._name}: {self._no_frame()}")
 
-    def _deliver(self, attempt: Attempt, captured: Captured) -> bool:
-        """Take a picture, in the capturing thread."""
-        now_s = time.perf_counter()
+    def _deliver(self, attempt: Attempt, task: FrameTask) -> bool:
+        """Take a frame, in the connection's thread."""
         if self._frames is None:
-            self._open(attempt, captured, now_s)
-        finite = self._capture.finite
-        timestamp_s = self._index / self._info.fps if finite else now_s - self._first_s
-        frame = Frame(
-            picture=self._guard(captured.picture, self._index),
-            index=self._index,
-            timestamp_s=timestamp_s,
-            arrival=Arrival(decoded_s=now_s, decode_ms=captured.decode_ms),
-        )
-        assert self._frames is not None, "it was opened above"
-        delivered = self._frames.put(frame, lambda: attempt.wanted)
+            self._frames = self._open(attempt, task)
+        task.index = self._index
+        if self._capture.finite:
+            task.timestamp_s = self._index / self._info.fps
+        else:
+            task.timestamp_s = task.decoded_s - self._first_s
+        task.picture = self._guard(task.picture, self._index)
+        delivered = self._frames.put(task, lambda: attempt.wanted)
         self._index += delivered
         self._opened.set()
         return delivered
 
-    def _open(self, attempt: Attempt, captured: Captured, now_s: float) -> None:
-        """Settle, with the first picture, what holds for all others."""
-        assert attempt.capture is not None, "it has just given a picture"
-        self._capture, self._first_s = attempt.capture, now_s
-        height, width = captured.picture.shape[:2]
+    def _open(self, attempt: Attempt, first: FrameTask) -> FrameQueue[FrameTask]:
+        """Note what the first frame shows of all others, and return the queue for them."""
+        assert attempt.capture is not None, "the frame came from it"
+        self._capture, self._first_s = attempt.capture, first.decoded_s
+        height, width = first.picture.shape[:2]
         self._info = VideoInfo(
             width=width,
             height=height,
@@ -163,8 +163,7 @@ class LiveSource:
         )
         self._guard = SizeGuard(self._name, width=width, height=height)
         drop = self._policy.drop or ("none" if self._capture.finite else "latest")
-        dropping = drop == "latest"
-        self._frames = HandOver(1 if dropping else _AHEAD, dropping=dropping)
+        return FrameQueue(1 if drop == "latest" else _AHEAD, drop=drop)
 
     def _note_frame(self) -> None:
         now_s = time.monotonic()
@@ -173,7 +172,7 @@ class LiveSource:
             _log.warning("%s: back after %.1f s", self._name, now_s - self._last_frame_s)
         self._last_frame_s, self._gap, self._failures = now_s, False, 0
 
-    def _look_after(self, ended: bool) -> bool:
+    def _check_connection(self, ended: bool) -> bool:
         """Do what is due while no frame comes; return whether more may come."""
         attempt = self._attempt
         if attempt is None:
@@ -183,13 +182,13 @@ class LiveSource:
             if attempt.error is None and self._capture.finite:
                 return False
             self._lose(attempt, str(attempt.error or "the stream ended"), attempt.error)
-        elif self._silent_s(attempt) > self._policy.timeout_s:
+        elif self._silent_s(attempt) > self._policy.stall_timeout_s:
             self.stalls += 1
             self._lose(attempt, self._no_frame(), None)
         return True
 
     def _lose(self, attempt: Attempt, why: str, error: BaseException | None) -> None:
-        """Give a connection up, and plan the next one if there is to be one."""
+        """Give a connection up, and schedule the next attempt unless it is too late for one."""
         if error is not None and not isinstance(error, SourceLostError):
             raise error
         attempt.abandon()
@@ -198,7 +197,8 @@ class LiveSource:
         delay_s = self._policy.delay_s(self._failures)
         self._failures += 1
         self._retry_at_s = now_s + delay_s
-        if self._capture.finite or self._retry_at_s - self._last_frame_s > self._policy.patience_s:
+        until_s = self._last_frame_s + self._policy.reconnect_for_s
+        if self._capture.finite or self._retry_at_s > until_s:
             gone_s = now_s - self._last_frame_s
             raise SourceLostError(
                 f"{self._name} was lost {gone_s:.1f} s ago and did not come back: {why}"
@@ -209,4 +209,4 @@ class LiveSource:
         return time.monotonic() - max(attempt.began_s, self._last_frame_s)
 
     def _no_frame(self) -> str:
-        return f"no frame for {self._policy.timeout_s:g} s"
+        return f"no frame for {self._policy.stall_timeout_s:g} s"

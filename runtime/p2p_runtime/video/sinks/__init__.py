@@ -1,7 +1,7 @@
-"""Where frames go. Whatever can be known to fail is checked before the first frame.
+"""Outputs for frames. Everything that is certain to fail is checked before the first frame.
 
-An output is sorted into a kind by how it is written: ``null:`` is nowhere, ``-`` is stdout, a URL
-is a server to push to, a name that ends like a video is a video file, a name without a suffix is a
+The way an output is written decides its kind: ``null:`` discards, ``-`` is stdout, a URL is a
+server to push to, a name that ends like a video is a video file, a name without a suffix is a
 folder of PNGs.
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,32 +18,86 @@ from p2p_runtime.errors import SinkError
 from p2p_runtime.model.onnx_check import redact
 
 from .images import ImageFolderSink
-from .null import NullSink
 from .pipe import PipeSink
 from .stream import PUSH_FORMATS, StreamSink
-from .tee import TeeSink
+from .tee import NullSink, TeeSink
 from .videofile import VIDEO_FORMATS, VideoFileSink
 
 if TYPE_CHECKING:
     from p2p_runtime.video.frames import FrameSink
 
 __all__ = [
-    "NULL",
     "STDOUT",
     "ImageFolderSink",
     "NullSink",
+    "OutputKind",
+    "OutputSpec",
     "VideoFileSink",
     "open_sink",
     "open_sinks",
+    "parse_output",
 ]
 
-NULL = "null:"
-STDOUT = "-"
+NULL, STDOUT = "null:", "-"
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
+class OutputKind(Enum):
+    """Kinds of outputs."""
+
+    NULL = "nowhere"
+    STDOUT = "raw frames on stdout"
+    URL = "a server"
+    FILE = "a video file"
+    FOLDER = "a folder of PNGs"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OutputSpec:
+    """An output that may be opened.
+
+    Attributes:
+        kind: decided once, by :func:`parse_output`.
+        text: as it was typed, passwords included.
+    """
+
+    kind: OutputKind
+    text: str
+
+    @property
+    def name(self) -> str:
+        """The output's name for logs and reports, without passwords."""
+        return redact(self.text)
+
+
+def parse_output(text: str) -> OutputSpec:
+    """Decide the kind of what was typed.
+
+    Raises:
+        SinkError: it is none: another protocol or file format.
+    """
+    if text in (NULL, STDOUT):
+        return OutputSpec(kind=OutputKind.NULL if text == NULL else OutputKind.STDOUT, text=text)
+    if match := _URL.match(text):
+        if (scheme := match[1].lower()) not in PUSH_FORMATS:
+            raise SinkError(
+                f"cannot push to {redact(text)}: {scheme} is not known; "
+                f"use {', '.join(PUSH_FORMATS)}"
+            )
+        return OutputSpec(kind=OutputKind.URL, text=text)
+    path = Path(text)
+    if path.suffix.lower() in VIDEO_FORMATS:
+        return OutputSpec(kind=OutputKind.FILE, text=text)
+    if path.suffix and not path.is_dir():
+        raise SinkError(
+            f"cannot write {path}: {path.suffix} is not known; use "
+            f"{', '.join(VIDEO_FORMATS)}, or a name without a suffix for a folder of PNGs"
+        )
+    return OutputSpec(kind=OutputKind.FOLDER, text=text)
+
+
 def open_sinks(
-    outputs: Sequence[str],
+    outputs: Sequence[OutputSpec],
     *,
     width: int,
     height: int,
@@ -49,14 +105,14 @@ def open_sinks(
     source: Path | None = None,
     overwrite: bool = False,
 ) -> FrameSink:
-    """Open one sink that writes to all outputs; the arguments are those of :func:`open_sink`.
+    """Open one sink that writes to all outputs; for the other arguments see :func:`open_sink`.
 
     Raises:
         SinkError: an output is wrong or named twice; nothing was changed.
     """
     for output in outputs:
         if outputs.count(output) > 1:
-            raise SinkError(f"output {redact(output)} is named twice")
+            raise SinkError(f"output {output.name} is named twice")
     sinks: list[FrameSink] = []
     try:
         for output in outputs:
@@ -73,7 +129,7 @@ def open_sinks(
 
 
 def open_sink(
-    output: str | Path,
+    output: str | Path | OutputSpec,
     *,
     width: int,
     height: int,
@@ -85,36 +141,24 @@ def open_sink(
 
     Args:
         output: where to write.
-        width, height: size of the frames to come, in pixels (folders take any).
+        width, height: size of the frames in pixels (folders take any).
         fps: frames a second.
-        source: what is being read; never written over.
-        overwrite: replace what stands at ``output``.
+        source: the input; never written over.
+        overwrite: replace an existing output.
 
     Raises:
         SinkError: the name, the place or the permission is wrong; nothing was changed.
     """
-    if output == NULL:
+    spec = output if isinstance(output, OutputSpec) else parse_output(str(output))
+    if spec.kind is OutputKind.NULL:
         return NullSink()
-    if output == STDOUT:
+    if spec.kind is OutputKind.STDOUT:
         return PipeSink(width=width, height=height)
-    if match := _URL.match(str(output)):
-        _check_scheme(match[1], str(output))
-        return StreamSink(str(output), width=width, height=height, fps=fps)
-    path = Path(output)
-    if path.suffix.lower() in VIDEO_FORMATS:
-        return VideoFileSink(
-            path, width=width, height=height, fps=fps, source=source, overwrite=overwrite
-        )
-    if path.suffix and not path.is_dir():
-        raise SinkError(
-            f"cannot write {path}: {path.suffix} is not known; use "
-            f"{', '.join(VIDEO_FORMATS)}, or a name without a suffix for a folder of PNGs"
-        )
-    return ImageFolderSink(path, source=source, overwrite=overwrite)
-
-
-def _check_scheme(scheme: str, output: str) -> None:
-    if scheme.lower() not in PUSH_FORMATS:
-        raise SinkError(
-            f"cannot push to {redact(output)}: {scheme} is not known; use {', '.join(PUSH_FORMATS)}"
-        )
+    if spec.kind is OutputKind.URL:
+        return StreamSink(spec.text, width=width, height=height, fps=fps)
+    path = Path(spec.text)
+    if spec.kind is OutputKind.FOLDER:
+        return ImageFolderSink(path, source=source, overwrite=overwrite)
+    return VideoFileSink(
+        path, width=width, height=height, fps=fps, source=source, overwrite=overwrite
+    )

@@ -1,4 +1,4 @@
-"""H.264 in any container: what a video file and a pushed stream have in common."""
+"""H.264 in any container, for video files and pushed streams."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ import cv2
 import numpy as np
 
 from p2p_runtime.errors import SinkError
+from p2p_runtime.video.size_guard import require_shape
 
 from .output_lock import reason
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from p2p_runtime.video.frames import Frame
+    from p2p_runtime.video.frames import FrameTask
 
 __all__ = ["CODEC", "CRF", "PRESET", "H264Encoder"]
 
 CODEC = "libx264"
 GOP_FRAMES = 12
-"""A fragment reaches the disk with the next key frame: so many frames a crash may cost."""
+"""Distance of key frames. A fragment reaches the disk with the next one, so a crash may cost that
+many frames."""
 
 PRESET, CRF = "ultrafast", 19
-"""libx264's effort, and its quality: the least effort, since an edge device's cores belong to the
-model. docs/running.md has what others cost, see ``python -m experiments.encoding``."""
+"""Effort and quality of libx264. The least effort, because an edge device's cores belong to the
+model; ``python -m experiments.encoding`` measures what others cost."""
 
 _TIME_BASE = Fraction(1, 90_000)
 _MAX_FPS_DENOMINATOR = 1001  # 30000/1001 and its relatives come out exact
@@ -37,7 +39,7 @@ class H264Encoder:
     """Encodes frames of one size into an open container.
 
     Attributes:
-        written: how many frames were encoded.
+        written: number of encoded frames.
     """
 
     def __init__(
@@ -55,11 +57,11 @@ class H264Encoder:
 
         Args:
             container: an open ``av`` output container.
-            name: what errors call it.
+            name: the output's name in errors.
             width, height: size of the frames in pixels; odd sides grow by one.
             fps: frames a second, for players; each frame is shown at its own time.
-            preset: libx264's name of how much effort it makes.
-            crf: libx264's constant rate factor; smaller is better and larger.
+            preset: libx264's preset, its effort.
+            crf: libx264's constant rate factor; lower values give better and larger videos.
         """
         self.written = 0
         self._container, self._name = container, name
@@ -74,21 +76,18 @@ class H264Encoder:
         context.gop_size, context.time_base = GOP_FRAMES, _TIME_BASE
         context.colorspace, context.color_range = _SMPTE170M, _LIMITED_RANGE
 
-    def write(self, frame: Frame) -> None:
+    def write(self, task: FrameTask) -> None:
         """Encode one frame.
 
         Raises:
             SinkError: it has another size or type, or the container cannot be written.
         """
-        if frame.image.shape != self._shape or frame.image.dtype != np.uint8:
-            raise SinkError(
-                f"{self._name} takes frames of {self._shape} uint8, "
-                f"this one is {frame.image.shape} {frame.image.dtype}"
-            )
-        planes = np.asarray(cv2.cvtColor(self._pad(frame.image), cv2.COLOR_BGR2YUV_I420), np.uint8)
-        picture = av.VideoFrame.from_ndarray(planes, format="yuv420p")
-        # Players and muxers need time to run forwards, whatever the source said.
-        self._last_pts = max(round(frame.timestamp_s / _TIME_BASE), self._last_pts + 1)
+        image = task.image
+        require_shape(image, self._shape, self._name)
+        yuv = np.asarray(cv2.cvtColor(self._pad(image), cv2.COLOR_BGR2YUV_I420), np.uint8)
+        picture = av.VideoFrame.from_ndarray(yuv, format="yuv420p")
+        # Players and muxers need increasing times, whatever the source states.
+        self._last_pts = max(round(task.timestamp_s / _TIME_BASE), self._last_pts + 1)
         picture.pts, picture.time_base = self._last_pts, _TIME_BASE
         self._encode(picture)
         self.written += 1

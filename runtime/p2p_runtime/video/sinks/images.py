@@ -15,18 +15,18 @@ from p2p_runtime.files import check_writable_folder, write_bytes
 from .output_lock import lock, reason, refuse_source
 
 if TYPE_CHECKING:
-    from p2p_runtime.video.frames import Frame
+    from p2p_runtime.video.frames import FrameTask
 
 __all__ = ["ImageFolderSink"]
 
 
 class ImageFolderSink:
-    """A folder of PNGs, named like the pictures they come from; each is whole or not there."""
+    """A folder of PNGs, named like the pictures they come from; each is complete or absent."""
 
     def __init__(
         self, folder: Path, *, source: Path | None = None, overwrite: bool = False
     ) -> None:
-        """Claim the folder.
+        """Lock the folder.
 
         Raises:
             SinkError: it is the input, holds files already, cannot be written, or is being
@@ -48,19 +48,19 @@ class ImageFolderSink:
         except OSError as error:
             raise SinkError(f"cannot write in {folder}: {reason(error)}") from error
 
-    def write(self, frame: Frame) -> None:
+    def write(self, task: FrameTask) -> None:
         """Write one PNG.
 
         Raises:
             SinkError: it is not (H, W, 3) uint8, or the disk is full.
         """
-        if frame.image.dtype != np.uint8 or frame.image.ndim != 3 or frame.image.shape[2] != 3:
+        image = task.image
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise SinkError(
-                f"{self._folder} takes (H, W, 3) uint8, "
-                f"this frame is {frame.image.shape} {frame.image.dtype}"
+                f"{self._folder} takes (H, W, 3) uint8, this frame is {image.shape} {image.dtype}"
             )
-        name = f"{frame.name or f'{frame.index:06d}'}.png"
-        done, content = cv2.imencode(".png", frame.image)
+        name = f"{task.name or f'{task.index:06d}'}.png"
+        done, content = cv2.imencode(".png", image)
         if not done:
             raise SinkError(f"OpenCV cannot encode {name}")
         try:
@@ -81,7 +81,7 @@ class ImageFolderSink:
             raise SinkError(f"{self._folder} lacks {len(missing)} pictures that were written to it")
 
     def abort(self) -> None:
-        """Let go of the folder; its pictures are whole."""
+        """Unlock the folder; its pictures are complete."""
         if self._lock >= 0:
             os.close(self._lock)
         self._lock = -1

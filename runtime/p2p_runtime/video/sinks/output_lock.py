@@ -1,4 +1,4 @@
-"""Claims on outputs: what must hold of a place before the first frame is written there."""
+"""Locks on output files and folders, and the checks that come with them."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from pathlib import Path
 
 from p2p_runtime.errors import SinkError
 
-__all__ = ["claim_file", "lock", "reason", "refuse_source"]
+__all__ = ["lock", "open_locked", "reason", "refuse_source"]
 
 
-def claim_file(path: Path, source: Path | None, overwrite: bool) -> int:
+def open_locked(path: Path, source: Path | None, overwrite: bool) -> int:
     """Open and lock an output file, so that a second process is refused.
 
     Returns:
         The descriptor, which holds the lock.
 
     Raises:
-        SinkError: it is the input, cannot be written, is taken, or exists.
+        SinkError: it is the input, cannot be written, is locked, or exists.
     """
     refuse_source(path, source)
     existed = path.exists()
@@ -48,11 +48,11 @@ def lock(descriptor: int, path: Path) -> int:
 
 
 def refuse_source(output: Path, source: Path | None) -> None:
-    """Raise a SinkError when an output is the input, under whatever name."""
+    """Raise a SinkError if the output is the input, under whatever name."""
     if source is not None and output.exists() and source.exists() and output.samefile(source):
         raise SinkError(f"{output} is the input; name another output")
 
 
 def reason(error: Exception) -> str:
-    """Return what went wrong, without the paths and URLs that FFmpeg adds."""
+    """Return an error's message without the paths and URLs that FFmpeg adds."""
     return getattr(error, "strerror", None) or str(error)

@@ -1,4 +1,4 @@
-"""Raw frames on stdout as a sink, for whatever program comes next."""
+"""Raw frames on stdout as a sink, for the next program in a pipe."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import sys
 import numpy as np
 
 from p2p_runtime.errors import SinkError
-from p2p_runtime.video.frames import Frame
+from p2p_runtime.video.frames import FrameTask
+from p2p_runtime.video.size_guard import require_shape
 
 from .output_lock import reason
 
@@ -16,36 +17,32 @@ __all__ = ["PipeSink"]
 
 
 class PipeSink:
-    """Writes each frame's pixels, (H, W, 3) uint8 BGR, row by row and without a header."""
+    """Writes each frame's pixels, (H, W, 3) uint8 BGR, row by row and without a header.
+
+    Args:
+        width, height: size of the frames in pixels.
+        descriptor: where to write; None for stdout.
+
+    Raises:
+        SinkError: stdout is a terminal.
+    """
 
     def __init__(self, *, width: int, height: int, descriptor: int | None = None) -> None:
-        """Set it up.
-
-        Args:
-            width, height: size of the frames in pixels.
-            descriptor: where to write; None for stdout.
-
-        Raises:
-            SinkError: stdout is a terminal.
-        """
         self._shape, self._written = (height, width, 3), 0
         self._descriptor = sys.stdout.fileno() if descriptor is None else descriptor
         if os.isatty(self._descriptor):
             raise SinkError("stdout is a terminal; pipe --output - into a program, or a file")
 
-    def write(self, frame: Frame) -> None:
+    def write(self, task: FrameTask) -> None:
         """Write one frame; wait while the reader is busy.
 
         Raises:
             SinkError: it has another size or type, or cannot be written.
             BrokenPipeError: the reader has left.
         """
-        if frame.image.shape != self._shape or frame.image.dtype != np.uint8:
-            raise SinkError(
-                f"stdout takes frames of {self._shape} uint8, "
-                f"this one is {frame.image.shape} {frame.image.dtype}"
-            )
-        rest = np.ascontiguousarray(frame.image).data.cast("B")
+        image = task.image
+        require_shape(image, self._shape, "stdout")
+        rest = np.ascontiguousarray(image).data.cast("B")
         try:
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
@@ -58,7 +55,7 @@ class PipeSink:
         self._written += 1
 
     def close(self) -> None:
-        """Do nothing: what was written is with the reader, and stdout belongs to the process."""
+        """Do nothing: what was written is in the pipe, and stdout belongs to the process."""
 
     def abort(self) -> None:
         """Do nothing, for the same reason."""

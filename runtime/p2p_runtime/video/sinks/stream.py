@@ -10,7 +10,7 @@ import av
 
 from p2p_runtime.errors import SinkError
 from p2p_runtime.model.onnx_check import redact
-from p2p_runtime.video.frames import Frame
+from p2p_runtime.video.frames import FrameTask
 
 from .h264 import H264Encoder
 from .output_lock import reason
@@ -26,26 +26,28 @@ PUSH_FORMATS = {
     "udp": "mpegts",
     "tcp": "mpegts",
 }
-"""The schemes that can be pushed to, and the container of each."""
+"""Container format by URL scheme."""
 
-_ANSWER_S = 10.0
+ANSWER_S = 10.0
+"""Longest wait in seconds for a server's first byte."""
+
 _PORTS = {"rtsp": 554, "rtsps": 322, "rtmp": 1935, "rtmps": 443}
 _HELLOS = {
     "rtsp": b"OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n",
     "rtmp": b"\x03" + bytes(1536),  # version and the first part of the handshake
 }
-"""What a server answers before anything is pushed; the encrypted schemes only have to connect."""
+"""First request by scheme; servers of the encrypted schemes only have to accept the connection."""
 
 
 class StreamSink:
-    """H.264 to a server that takes it; what the server makes of it cannot be checked."""
+    """H.264 pushed to a server; whether the server keeps it cannot be checked."""
 
     def __init__(self, url: str, *, width: int, height: int, fps: float) -> None:
         """Connect to the server.
 
         Args:
             url: of a scheme in :data:`PUSH_FORMATS`; its password appears in no message.
-            width, height: size of the frames to come, in pixels; odd sides grow by one.
+            width, height: size of the frames in pixels; odd sides grow by one.
             fps: frames a second.
 
         Raises:
@@ -62,16 +64,16 @@ class StreamSink:
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise SinkError(f"cannot push to {self._name}: {reason(error)}") from error
 
-    def write(self, frame: Frame) -> None:
+    def write(self, task: FrameTask) -> None:
         """Encode and send one frame; wait while the server is busy.
 
         Raises:
             SinkError: it has another size or type than the stream, or the connection broke.
         """
-        self._encoder.write(frame)
+        self._encoder.write(task)
 
     def close(self) -> None:
-        """Say goodbye.
+        """Send the last frames and close the connection.
 
         Raises:
             SinkError: the last frames could not be sent.
@@ -79,29 +81,29 @@ class StreamSink:
         self._encoder.finish()
 
     def abort(self) -> None:
-        """Say goodbye as far as that works."""
-        with contextlib.suppress(SinkError):  # the error that led here is the one to tell
+        """Close the connection as far as possible."""
+        with contextlib.suppress(SinkError):  # the error that led here is the one to report
             self.close()
 
 
 def _check_answer(url: str, scheme: str, name: str) -> None:
-    """Ask the server for a sign of life.
+    """Make sure that the server answers.
 
-    PyAV holds Python's lock while it connects, and FFmpeg waits for a silent server for ever: the
-    whole process would freeze, signals included.
+    PyAV holds Python's global lock while it connects, and FFmpeg waits for a silent server without
+    a limit: the whole process would freeze, signals included.
 
     Raises:
-        SinkError: nobody listens there, or nobody answers.
+        SinkError: nothing listens at the address, or no answer comes.
     """
     parts = urlsplit(url)
     address = (parts.hostname or "", parts.port or _PORTS[scheme])
     try:
-        with socket.create_connection(address, _ANSWER_S) as probe:
+        with socket.create_connection(address, ANSWER_S) as probe:
             if hello := _HELLOS.get(scheme):
                 probe.sendall(hello)
                 probe.recv(1)
     except TimeoutError as error:
-        raise SinkError(f"cannot push to {name}: no answer for {_ANSWER_S:g} s") from error
+        raise SinkError(f"cannot push to {name}: no answer for {ANSWER_S:g} s") from error
     except OSError as error:
         raise SinkError(f"cannot push to {name}: {reason(error)}") from error
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import av
 
 from p2p_runtime.errors import SinkError
-from p2p_runtime.video.frames import Frame
+from p2p_runtime.video.frames import FrameTask
 
 from .h264 import H264Encoder
-from .output_lock import claim_file, reason
+from .output_lock import open_locked, reason
 
 __all__ = ["VIDEO_FORMATS", "VideoFileSink"]
 
@@ -35,18 +35,18 @@ class VideoFileSink:
         source: Path | None = None,
         overwrite: bool = False,
     ) -> None:
-        """Claim the file and start the encoder; the arguments are those of `open_sink`.
+        """Lock the file and start the encoder; for the arguments see `open_sink`.
 
         Raises:
-            SinkError: the place is wrong or taken, or the encoder is missing.
+            SinkError: the place is wrong, or locked, or the encoder is missing.
         """
         self._path = path
         if height % 2 or width % 2:
             _log.warning(
-                "%s: %dx%d px is odd, which H.264 cannot hold; the last row or column is doubled",
+                "%s: %dx%d px is odd, which H.264 cannot hold; the last row or column is repeated",
                 path, width, height,
             )  # fmt: skip
-        self._lock = claim_file(path, source, overwrite)
+        self._lock = open_locked(path, source, overwrite)
         try:
             container = av.open(
                 str(path.absolute()), "w", format=VIDEO_FORMATS[path.suffix.lower()],
@@ -57,13 +57,13 @@ class VideoFileSink:
             self._release()
             raise SinkError(f"cannot write {path}: {reason(error)}") from error
 
-    def write(self, frame: Frame) -> None:
+    def write(self, task: FrameTask) -> None:
         """Encode one frame.
 
         Raises:
             SinkError: it has another size or type than the video, or the disk is full.
         """
-        self._encoder.write(frame)
+        self._encoder.write(task)
 
     def close(self) -> None:
         """Finish the file, reopen it and count its frames.
@@ -76,12 +76,12 @@ class VideoFileSink:
             self._finish()
         finally:
             self._release()
-        if written and (found := _count_frames(self._path)) != written:
+        if written and (found := count_frames(self._path)) != written:
             raise SinkError(f"{self._path} holds {found} frames, but {written} were written to it")
 
     def abort(self) -> None:
         """Finish what can be finished; a file without a frame is removed."""
-        with contextlib.suppress(SinkError):  # the error that led here is the one to tell
+        with contextlib.suppress(SinkError):  # the error that led here is the one to report
             self.close()
 
     def _finish(self) -> None:
@@ -107,7 +107,12 @@ def _container_options(path: Path) -> dict[str, str]:
     return options
 
 
-def _count_frames(path: Path) -> int:
+def count_frames(path: Path) -> int:
+    """Return how many frames a video file holds.
+
+    Raises:
+        SinkError: it cannot be read.
+    """
     try:
         with av.open(str(path.absolute())) as container:
             return sum(1 for packet in container.demux(video=0) if packet.size)

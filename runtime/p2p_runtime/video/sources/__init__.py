@@ -24,7 +24,7 @@ __all__ = ["RawFormat", "SourceKind", "SourceSpec", "open_source", "parse_source
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RawFormat:
-    """What a pipe's bytes mean: frames of ``width`` x ``height`` px, ``fps`` a second."""
+    """Format of raw frames on a pipe: ``width`` x ``height`` px, ``fps`` frames a second."""
 
     width: int
     height: int
@@ -35,7 +35,7 @@ def open_source(
     spec: str | SourceSpec,
     *,
     ids_palette: Palette | None = None,
-    planes: bool = False,
+    yuv: bool = False,
     policy: LivePolicy | None = None,
     raw: RawFormat | None = None,
     stopping: Callable[[], bool] | None = None,
@@ -47,27 +47,27 @@ def open_source(
             ``-`` for raw frames on stdin.
         ids_palette: the frames hold class ids, to be painted with these colours; None when they
             hold colours.
-        planes: give the frames of videos in 4:2:0 as they are stored, not as BGR; for label repair.
+        yuv: leave frames that a video stores in 4:2:0 as they are; for label repair.
         policy: what to drop, and how long to wait; None for the defaults of the kind.
         raw: needed for ``-``, and for nothing else.
-        stopping: asked while a live source is waited for; once true, that ends.
+        stopping: asked during the wait for a live source; once it returns True, the wait ends.
 
     Raises:
         SourceError: it is of a kind that cannot be read, does not exist, or is damaged.
-        SourceLostError: a live source does not answer, or gives nothing.
-        StoppedError: ``stopping`` said so before the first frame.
-        ConfigError: ``policy`` or ``raw`` does not go with the kind.
+        SourceLostError: a live source does not answer, or no frame comes.
+        StoppedError: ``stopping`` returned True before the first frame.
+        ConfigError: ``policy`` or ``raw`` does not suit the kind.
     """
     spec = parse_source(spec) if isinstance(spec, str) else spec
     policy = policy or LivePolicy()
     _check_settings(spec.kind, policy, raw)
     if spec.kind is SourceKind.FILE:
-        return VideoFileSource(Path(spec.text), ids_palette=ids_palette, planes=planes)
+        return VideoFileSource(Path(spec.text), ids_palette=ids_palette, yuv=yuv)
     if spec.kind is SourceKind.FOLDER:
         return PictureSource(list_folder(Path(spec.text)), ids_palette=ids_palette)
     if spec.kind is SourceKind.GLOB:
         return PictureSource(list_matches(spec.text), ids_palette=ids_palette)
-    connect = _connector(spec, policy, raw, ids_palette, planes=planes)
+    connect = _connector(spec, policy, raw, ids_palette, yuv=yuv)
     return LiveSource(spec.name, connect, policy=policy, stopping=stopping)
 
 
@@ -77,14 +77,14 @@ def _connector(
     raw: RawFormat | None,
     ids_palette: Palette | None,
     *,
-    planes: bool,
+    yuv: bool,
 ) -> Callable[[], Capture]:
     """Return what connects to a live source; libraries are loaded only for the kind in use."""
     if spec.kind is SourceKind.URL:
         from .network import NetworkCapture
 
         return functools.partial(
-            NetworkCapture, spec.text, policy.timeout_s, ids_palette, planes=planes
+            NetworkCapture, spec.text, policy.stall_timeout_s, ids_palette, yuv=yuv
         )
     if spec.kind is SourceKind.CAMERA:
         from .camera import CameraCapture
@@ -92,7 +92,7 @@ def _connector(
         return functools.partial(CameraCapture, int(spec.text))
     from .pipe import PipeCapture
 
-    assert raw is not None, "_check_settings has seen to it"
+    assert raw is not None, "_check_settings makes sure of it"
     return functools.partial(PipeCapture, raw.width, raw.height, raw.fps, ids_palette)
 
 

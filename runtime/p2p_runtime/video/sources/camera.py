@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from p2p_runtime.errors import SourceLostError
-from p2p_runtime.video.live import Captured
+from p2p_runtime.video.frames import FrameTask
 
 from .decode import believable_fps
 
@@ -36,36 +36,37 @@ class CameraCapture:
         self._name = f"camera {index}"
         level = cv2.utils.logging.getLogLevel()
         try:
-            cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # we say it better
+            cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # we raise
             backend = cv2.CAP_V4L2 if sys.platform.startswith("linux") else cv2.CAP_ANY
             self._camera = cv2.VideoCapture(index, backend)
         finally:
             cv2.utils.logging.setLogLevel(level)
         if not self._camera.isOpened():
             raise SourceLostError(
-                f"{self._name} cannot be opened: it is not there, or in use; {_there_are()}"
+                f"{self._name} cannot be opened: it is not there, or in use; {_list_cameras()}"
             )
-        self._camera.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # what waits in the driver is old already
+        self._camera.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # frames that wait in the driver are old
         self.fps = believable_fps(self._name, self._camera.get(cv2.CAP_PROP_FPS))
 
-    def read(self) -> Captured:
-        """Wait for the next picture.
+    def read(self) -> FrameTask:
+        """Wait for the next frame.
 
         Raises:
-            SourceLostError: the camera gave none.
+            SourceLostError: the camera delivers none.
         """
         grabbed = self._camera.grab()
         start_s = time.perf_counter()
         done, image = self._camera.retrieve() if grabbed else (False, None)
         if not done or image is None:
-            raise SourceLostError(f"{self._name} gave no frame")
-        return Captured(np.asarray(image, np.uint8), (time.perf_counter() - start_s) * 1e3)
+            raise SourceLostError(f"{self._name} delivers no frame")
+        decode_ms = (time.perf_counter() - start_s) * 1e3
+        return FrameTask(picture=np.asarray(image, np.uint8), times_ms={"decode": decode_ms})
 
     def close(self) -> None:
-        """Let go of the camera."""
+        """Release the camera."""
         self._camera.release()
 
 
-def _there_are() -> str:
+def _list_cameras() -> str:
     cameras = sorted(path.name for path in Path("/dev").glob("video*"))
     return f"there are {', '.join(cameras)} in /dev" if cameras else "this machine has no camera"

@@ -1,4 +1,4 @@
-"""What decoded frames have in common, from a file or from a network stream."""
+"""From decoded frames to pictures, for files and network streams alike."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ from p2p_runtime.labels.yuv import ColorSpec, YuvFrame
 from p2p_runtime.video.frames import DEFAULT_FPS
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from p2p_runtime.labels.palette import Palette
     from p2p_runtime.labels.yuv import Picture
 
-__all__ = ["CONTAINERS", "PixelReader", "believable_count", "believable_fps"]
+__all__ = ["CONTAINERS", "PixelReader", "believable_count", "believable_fps", "paint_ids"]
 
 MAX_FPS = 240.0
 MAX_FRAMES = 1 << 31
+"""Largest frame rate and frame count that a source is believed."""
 
 # Containers that hold their own frames. Playlists (hls, concat) and numbered pictures (image2)
 # are left out: they open other files.
@@ -31,7 +34,7 @@ CONTAINERS = (
 
 _FORMATS_420 = ("yuv420p", "yuvj420p")
 
-# By number in ITU-T H.273; a video that does not say (2, 0) is taken for BT.601, as FFmpeg does.
+# By number in ITU-T H.273; an unspecified one (2, 0) means BT.601, as in FFmpeg.
 _MATRICES = {1: "BT.709", **dict.fromkeys((0, 2, 5, 6), "BT.601")}
 
 # PyAV's conversion to BGR is left at its default (bicubic, without full chroma interpolation).
@@ -49,29 +52,28 @@ _log = logging.getLogger(__name__)
 
 
 class PixelReader:
-    """Turns decoded frames into (H, W, 3) uint8 BGR, or leaves them in their planes."""
+    """Turns decoded frames into pictures: (H, W, 3) uint8 BGR, or 4:2:0 as they are stored.
 
-    def __init__(self, name: str, ids_palette: Palette | None, *, planes: bool = False) -> None:
-        """Set it up.
+    Args:
+        name: the source's name in errors.
+        ids_palette: paint grey levels as class ids with these colours.
+        yuv: leave frames in 4:2:0 as they are.
+    """
 
-        Args:
-            name: what errors call the source.
-            ids_palette: paint grey levels as class ids with these colours.
-            planes: leave frames in 4:2:0 as they are stored.
-        """
-        self._name, self._ids_palette, self._planes = name, ids_palette, planes
+    def __init__(self, name: str, ids_palette: Palette | None, *, yuv: bool = False) -> None:
+        self._name, self._ids_palette, self._yuv = name, ids_palette, yuv
         self._reformatter = VideoReformatter()  # a frame's own would be set up for each frame
 
     def __call__(self, decoded: Any) -> Picture:
-        """Return the pixels of an ``av.VideoFrame``.
+        """Return the picture of an ``av.VideoFrame``.
 
         Raises:
-            SourceError: it should hold class ids, and does not.
+            SourceError: it does not hold class ids although it should.
             MemoryError: there is not enough memory to convert it.
         """
         if self._ids_palette is None:
-            if self._planes and (planes := _planes_of(decoded)) is not None:
-                return planes
+            if self._yuv and (stored := _yuv_frame(decoded)) is not None:
+                return stored
             try:
                 picture = self._reformatter.reformat(decoded, format="bgr24")
             except BlockingIOError as error:  # FFmpeg's word for "no memory for another thread"
@@ -82,14 +84,24 @@ class PixelReader:
                 f"{self._name} is {decoded.format.name}, not 8-bit grey: it holds colours, not "
                 "class ids; leave --labels ids out"
             )
-        try:
-            return self._ids_palette.to_colours(np.asarray(decoded.to_ndarray(), np.uint8))
-        except ContractError as error:
-            raise SourceError(f"{self._name}: {error}") from error
+        ids = np.asarray(decoded.to_ndarray(), np.uint8)
+        return paint_ids(self._ids_palette, ids, self._name)
 
 
-def _planes_of(decoded: Any) -> YuvFrame | None:
-    """Return an ``av.VideoFrame``'s planes, without a copy; None if it is stored otherwise."""
+def paint_ids(palette: Palette, ids: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
+    """Return class ids (H, W) uint8 in the palette's colours, (H, W, 3) uint8 BGR.
+
+    Raises:
+        SourceError: an id has no colour; the message begins with the source's ``name``.
+    """
+    try:
+        return palette.to_colours(ids)
+    except ContractError as error:
+        raise SourceError(f"{name}: {error}") from error
+
+
+def _yuv_frame(decoded: Any) -> YuvFrame | None:
+    """Return an ``av.VideoFrame`` in 4:2:0 without a copy; None if it is stored otherwise."""
     if decoded.format.name not in _FORMATS_420 or decoded.colorspace not in _MATRICES:
         return None
     full = decoded.format.name == "yuvj420p" or decoded.color_range == ColorRange.JPEG
@@ -97,19 +109,19 @@ def _planes_of(decoded: Any) -> YuvFrame | None:
         np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
         for plane in decoded.planes
     )
-    storage = ColorSpec(_MATRICES[decoded.colorspace], "full" if full else "limited")
-    return YuvFrame(luma, cb, cr, storage)
+    spec = ColorSpec(_MATRICES[decoded.colorspace], "full" if full else "limited")
+    return YuvFrame(luma, cb, cr, spec)
 
 
 def believable_fps(name: str, rate: Any) -> float:
-    """Return frames a second as a source says them, or the default where that is impossible."""
+    """Return a source's frame rate, or the default where it is missing or impossible."""
     fps = float(rate or 0)
     if math.isfinite(fps) and 0 < fps <= MAX_FPS:
         return fps
-    _log.warning("%s says %g frames a second; taken as %g", name, fps, DEFAULT_FPS)
+    _log.warning("%s states %g frames a second; taken as %g", name, fps, DEFAULT_FPS)
     return DEFAULT_FPS
 
 
 def believable_count(count: int) -> int | None:
-    """Return how many frames there are as a source says it; None where that is impossible."""
+    """Return a source's frame count; None where it is missing or impossible."""
     return count if 0 < count < MAX_FRAMES else None

@@ -1,4 +1,4 @@
-"""Pictures as a source: those of a folder, or of a glob. Each is checked to be whole."""
+"""The pictures of a folder or of a glob as a source; each is checked to be complete."""
 
 from __future__ import annotations
 
@@ -10,32 +10,33 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from p2p_runtime.errors import ContractError, SourceError
-from p2p_runtime.video.frames import DEFAULT_FPS, Frame, VideoInfo
+from p2p_runtime.errors import SourceError
+from p2p_runtime.video.frames import DEFAULT_FPS, FrameTask, VideoInfo
+
+from .decode import paint_ids
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from p2p_runtime.labels.palette import Palette
 
-__all__ = ["PictureSource", "list_folder", "list_matches", "read_ids", "read_picture"]
+__all__ = ["PictureSource", "list_folder", "list_matches"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 
 class PictureSource:
-    """Pictures, one after the other."""
+    """Pictures, one after the other.
+
+    Args:
+        paths: at least one, in their order.
+        ids_palette: paint the pictures' class ids with these colours.
+
+    Raises:
+        SourceError: the first picture cannot be read.
+    """
 
     def __init__(self, paths: Sequence[Path], *, ids_palette: Palette | None = None) -> None:
-        """Read the first picture.
-
-        Args:
-            paths: at least one, in their order.
-            ids_palette: paint the pictures' class ids with these colours.
-
-        Raises:
-            SourceError: the first picture is unreadable.
-        """
         self._paths = paths
         self._ids_palette = ids_palette
         height, width = self._read(self._paths[0]).shape[:2]
@@ -53,30 +54,24 @@ class PictureSource:
         """Always 0: an unreadable picture is an error."""
         return 0
 
-    def __iter__(self) -> Iterator[Frame]:
-        """Give every picture.
+    def __iter__(self) -> Iterator[FrameTask]:
+        """Yield every picture.
 
         Raises:
             SourceError: one cannot be read; the message names it.
         """
         for index, path in enumerate(self._paths):
-            yield Frame(
-                picture=self._read(path),
-                index=index,
-                timestamp_s=index / self._info.fps,
-                name=path.stem,
-            )
+            picture = self._read(path)
+            timestamp_s = index / self._info.fps
+            yield FrameTask(picture=picture, index=index, timestamp_s=timestamp_s, name=path.stem)
 
     def close(self) -> None:
         """Do nothing; no file stays open."""
 
     def _read(self, path: Path) -> NDArray[np.uint8]:
         if self._ids_palette is None:
-            return read_picture(path)
-        try:
-            return self._ids_palette.to_colours(read_ids(path))
-        except ContractError as error:
-            raise SourceError(f"{path}: {error}") from error
+            return _decode(path, cv2.IMREAD_COLOR)  # grey, 16-bit and palette ones are converted
+        return paint_ids(self._ids_palette, _read_ids(path), str(path))
 
 
 def list_folder(folder: Path) -> list[Path]:
@@ -119,21 +114,8 @@ def _in_order(paths: Iterable[Path], none: str) -> list[Path]:
     return sorted(pictures, key=_natural)
 
 
-def read_picture(path: Path) -> NDArray[np.uint8]:
-    """Read a picture as (H, W, 3) uint8 BGR; grey, 16-bit and palette pictures are converted.
-
-    Raises:
-        SourceError: it cannot be read or is truncated.
-    """
-    return _decode(path, cv2.IMREAD_COLOR)
-
-
-def read_ids(path: Path) -> NDArray[np.uint8]:
-    """Read a single-channel 8-bit picture as (H, W) uint8 class ids.
-
-    Raises:
-        SourceError: it cannot be read, is truncated, or holds colours.
-    """
+def _read_ids(path: Path) -> NDArray[np.uint8]:
+    """Read a single-channel 8-bit picture as (H, W) uint8 class ids."""
     ids = _decode(path, cv2.IMREAD_UNCHANGED)
     if ids.ndim != 2 or ids.dtype != np.uint8:
         raise SourceError(
@@ -146,8 +128,8 @@ def read_ids(path: Path) -> NDArray[np.uint8]:
 def _decode(path: Path, flags: int) -> NDArray[np.uint8]:
     try:
         content = path.read_bytes()
-        # OpenCV turns the missing half of a JPEG grey without a word, so look for its end first.
-        if not _is_whole(content):
+        # OpenCV fills the missing half of a JPEG with grey and reports no error.
+        if not _is_complete(content):
             raise SourceError(f"{path} is truncated")
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
     except (OSError, cv2.error) as error:
@@ -158,10 +140,10 @@ def _decode(path: Path, flags: int) -> NDArray[np.uint8]:
     return np.asarray(image)
 
 
-def _is_whole(content: bytes) -> bool:
+def _is_complete(content: bytes) -> bool:
     """Tell whether a picture reaches its own end mark; unknown formats are left to OpenCV."""
     if content.startswith(b"\xff\xd8"):
-        return _jpeg_is_whole(content)
+        return _is_complete_jpeg(content)
     if content.startswith(b"\x89PNG"):
         return b"IEND" in content[-1024:]
     if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
@@ -171,8 +153,8 @@ def _is_whole(content: bytes) -> bool:
     return True
 
 
-def _jpeg_is_whole(content: bytes) -> bool:
-    """Look for the end mark behind the first scan; thumbnails before it have marks of their own."""
+def _is_complete_jpeg(content: bytes) -> bool:
+    """Look for the end mark after the first scan; thumbnails before it have their own end marks."""
     position = 2
     while content[position : position + 1] == b"\xff":
         marker = content[position + 1 : position + 2]
@@ -184,5 +166,5 @@ def _jpeg_is_whole(content: bytes) -> bool:
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:
-    parts = re.split(r"(\d+)", str(path))  # text and digits take turns
+    parts = re.split(r"(\d+)", str(path))  # text and digits alternate
     return [(int(part), "") if part.isdecimal() else (0, part.lower()) for part in parts]

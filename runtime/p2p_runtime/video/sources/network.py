@@ -12,7 +12,7 @@ import av
 
 from p2p_runtime.errors import SourceError, SourceLostError
 from p2p_runtime.model.onnx_check import redact
-from p2p_runtime.video.live import Captured
+from p2p_runtime.video.frames import FrameTask
 
 from .decode import CONTAINERS, PixelReader, believable_count, believable_fps
 
@@ -37,7 +37,7 @@ class NetworkCapture:
         timeout_s: float,
         ids_palette: Palette | None,
         *,
-        planes: bool = False,
+        yuv: bool = False,
     ) -> None:
         """Connect and read the stream's header.
 
@@ -45,11 +45,11 @@ class NetworkCapture:
             url: of an allowed scheme; its password appears in no message.
             timeout_s: seconds that connecting, and later each read, may take.
             ids_palette: paint grey levels as class ids with these colours.
-            planes: give frames in 4:2:0 as they are stored, not as BGR.
+            yuv: leave frames in 4:2:0 as they are stored.
 
         Raises:
             SourceLostError: the server refuses, does not know the stream, or is silent.
-            SourceError: what it sends is no video.
+            SourceError: what it sends is not a video.
         """
         self._name, self._timeout_s, self.frames_lost = redact(url), timeout_s, 0
         self._container = self._open(url)
@@ -57,29 +57,29 @@ class NetworkCapture:
             self._container.close()
             raise SourceError(f"{self._name} has no video stream")
         stream: Any = self._container.streams.video[0]
-        stream.thread_type = "SLICE"  # decoding several frames at once would hold them back
+        stream.thread_type = "SLICE"  # decoding several frames at once would delay them
         self.fps = believable_fps(self._name, stream.average_rate or stream.guessed_rate)
         # A recording on a web server has a length; what is live has none.
         http = urlsplit(url).scheme in ("http", "https")
         self.finite = http and self._container.duration is not None
         self.frame_count = believable_count(stream.frames) if self.finite else None
-        self._pixels = PixelReader(self._name, ids_palette, planes=planes)
-        self._pictures = self._decode(stream)
+        self._pixels = PixelReader(self._name, ids_palette, yuv=yuv)
+        self._tasks = self._decode(stream)
 
-    def read(self) -> Captured:
-        """Wait for the next picture.
+    def read(self) -> FrameTask:
+        """Wait for the next frame.
 
         Raises:
             EOFError: the stream ended.
             SourceLostError: the connection broke.
-            SourceError: it should hold class ids, and does not.
+            SourceError: it does not hold class ids although it should.
         """
-        for picture in self._pictures:
-            return picture
+        for task in self._tasks:
+            return task
         raise EOFError
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._container.close()
 
     def _open(self, url: str) -> Any:
@@ -94,7 +94,7 @@ class NetworkCapture:
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise self._lost(error, time.monotonic() - start_s) from error
 
-    def _decode(self, stream: Any) -> Iterator[Captured]:
+    def _decode(self, stream: Any) -> Iterator[FrameTask]:
         """Decode packet by packet, so that a broken one does not end the stream."""
         packets = self._container.demux(stream)
         while True:
@@ -109,13 +109,14 @@ class NetworkCapture:
                 start_s = time.perf_counter()
                 for decoded in packet.decode():
                     picture = self._pixels(decoded)
-                    yield Captured(picture, (time.perf_counter() - start_s) * 1e3)
+                    decode_ms = (time.perf_counter() - start_s) * 1e3
+                    yield FrameTask(picture=picture, times_ms={"decode": decode_ms})
                     start_s = time.perf_counter()
             except av.error.FFmpegError as error:
                 _log.debug("%s: a packet was not decoded: %s", self._name, error.strerror)
 
     def _lost(self, error: Exception, took_s: float) -> SourceLostError:
-        """Name what happened; FFmpeg calls a time-out by many names."""
+        """Return the error to raise; FFmpeg has many names for a time-out."""
         if isinstance(error, av.error.ExitError) or took_s >= self._timeout_s:
             return SourceLostError(f"{self._name} was silent for {self._timeout_s:g} s")
         if isinstance(error, av.error.ProtocolNotFoundError):

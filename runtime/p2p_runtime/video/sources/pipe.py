@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from p2p_runtime.errors import ContractError, SourceError
-from p2p_runtime.video.live import Captured
+from p2p_runtime.errors import SourceError
+from p2p_runtime.prefetch import POLL_S
+from p2p_runtime.video.frames import FrameTask
+
+from .decode import paint_ids
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from p2p_runtime.labels.palette import Palette
 
 __all__ = ["PipeCapture"]
-
-_POLL_S = 0.1
 
 _log = logging.getLogger(__name__)
 
@@ -40,13 +39,13 @@ class PipeCapture:
         ids_palette: Palette | None,
         descriptor: int | None = None,
     ) -> None:
-        """Set it up; nothing is read yet.
+        """Prepare the buffer; nothing is read yet.
 
         Args:
             width, height: size of the frames in pixels.
             fps: frames a second.
-            ids_palette: a pixel is one byte, a class id to be painted with these colours; None
-                for three bytes, BGR.
+            ids_palette: a pixel is one byte, a class id to paint with these colours; None for
+                three bytes, BGR.
             descriptor: where to read; None for stdin.
 
         Raises:
@@ -60,7 +59,7 @@ class PipeCapture:
         if os.isatty(self._descriptor):
             raise SourceError("stdin is a terminal; pipe raw frames into it")
 
-    def read(self) -> Captured | None:
+    def read(self) -> FrameTask | None:
         """Return the next frame once all of its bytes are there.
 
         Raises:
@@ -68,7 +67,7 @@ class PipeCapture:
             SourceError: a class id is outside the palette.
         """
         while self._filled < len(self._buffer):
-            readable, _, _ = select.select([self._descriptor], [], [], _POLL_S)
+            readable, _, _ = select.select([self._descriptor], [], [], POLL_S)
             if not readable:
                 return None
             count = os.readv(self._descriptor, [memoryview(self._buffer)[self._filled :]])
@@ -78,21 +77,16 @@ class PipeCapture:
         start_s = time.perf_counter()
         pixels = np.frombuffer(self._buffer, np.uint8).reshape(self._shape)
         self._buffer, self._filled = self._new_buffer(), 0
-        return Captured(self._paint(pixels), (time.perf_counter() - start_s) * 1e3)
+        if self._ids_palette is not None:
+            pixels = paint_ids(self._ids_palette, pixels, "stdin")
+        decode_ms = (time.perf_counter() - start_s) * 1e3
+        return FrameTask(picture=pixels, times_ms={"decode": decode_ms})
 
     def close(self) -> None:
         """Leave stdin open; it belongs to the process."""
 
     def _new_buffer(self) -> bytearray:
         return bytearray(int(np.prod(self._shape)))
-
-    def _paint(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        if self._ids_palette is None:
-            return pixels
-        try:
-            return self._ids_palette.to_colours(pixels)
-        except ContractError as error:
-            raise SourceError(f"stdin: {error}") from error
 
     def _end(self) -> NoReturn:
         if self._filled:

@@ -1,8 +1,7 @@
-"""What the user typed, sorted into a kind before any decoder sees it.
+"""The kind of a source, decided from its name before any decoder sees it.
 
-FFmpeg takes names like ``concat:a|b`` or a playlist as orders to open other files. Here a name is
-a number (a camera), ``-`` (frames on stdin), a URL of an allowed scheme, or a file, and nothing
-else.
+FFmpeg opens other files for names like ``concat:a|b`` and for playlists. Here a name is a number
+(a camera), ``-`` (frames on stdin), a URL of an allowed scheme, or a file, and nothing else.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ class SourceKind(Enum):
 
     @property
     def live(self) -> bool:
-        """Whether frames come by themselves, in a time of their own."""
+        """Whether frames arrive at their own pace."""
         return self in (SourceKind.PIPE, SourceKind.CAMERA, SourceKind.URL)
 
 
@@ -47,7 +46,7 @@ class SourceSpec:
     """A source that may be opened.
 
     Attributes:
-        kind: what it is.
+        kind: decided once, by :func:`parse_source`.
         text: as it was typed, passwords included.
     """
 
@@ -56,19 +55,19 @@ class SourceSpec:
 
     @property
     def path(self) -> Path | None:
-        """The file or the folder; None for what is neither."""
+        """The file or the folder; None for other kinds."""
         return Path(self.text) if self.kind in (SourceKind.FILE, SourceKind.FOLDER) else None
 
     @property
     def name(self) -> str:
-        """The source for logs and reports, without passwords."""
+        """The source's name for logs and reports, without passwords."""
         if self.kind is SourceKind.CAMERA:
             return f"camera {int(self.text)}"
         return "stdin" if self.kind is SourceKind.PIPE else redact(self.text)
 
     @property
     def stem(self) -> str:
-        """A name for files that are made from it."""
+        """Start of the name of files made from it."""
         if self.kind is SourceKind.FILE:
             return Path(self.text).resolve().stem
         if self.kind is SourceKind.FOLDER:
@@ -81,10 +80,10 @@ class SourceSpec:
 
 
 def parse_source(text: str) -> SourceSpec:
-    """Sort what was typed into a kind.
+    """Decide the kind of what was typed.
 
     Raises:
-        SourceError: it is none of them: an order to FFmpeg, a playlist, a file that is not there.
+        SourceError: it is none: another protocol, a playlist, a file that does not exist.
     """
     if not text:
         raise SourceError("no video was named")

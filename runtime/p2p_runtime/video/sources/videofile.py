@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import av
 
 from p2p_runtime.errors import SourceError
-from p2p_runtime.video.frames import Frame, VideoInfo
+from p2p_runtime.video.frames import FrameTask, VideoInfo
 from p2p_runtime.video.size_guard import SizeGuard
 
 from .decode import CONTAINERS, PixelReader, believable_count, believable_fps
@@ -22,40 +22,40 @@ if TYPE_CHECKING:
 
 __all__ = ["VideoFileSource"]
 
-_ONE_THREAD_PX = 1280 * 720
-"""Up to so many pixels a frame is decoded in the thread that asks for it. FFmpeg's threads take
-more CPU time (480x360 px of H.264 on two cores: 0.67 ms for 0.58), which the engine could use."""
+ONE_THREAD_PX = 1280 * 720
+"""Largest frame in pixels that is decoded in the calling thread. FFmpeg's threads take more CPU
+time (480x360 px of H.264 on two cores: 0.67 ms instead of 0.58), which the engine could use."""
 
 _log = logging.getLogger(__name__)
 
 
 class VideoFileSource:
-    """A video file; frames are waited for, never dropped.
+    """A video file, of which no frame is dropped.
 
     A frame of another size than the first (some streams switch) is resized by nearest neighbour,
     which keeps label colours.
     """
 
     def __init__(
-        self, path: Path, *, ids_palette: Palette | None = None, planes: bool = False
+        self, path: Path, *, ids_palette: Palette | None = None, yuv: bool = False
     ) -> None:
         """Open the file and read its header.
 
         Args:
             path: an existing regular file.
             ids_palette: paint grey levels as class ids with these colours.
-            planes: give frames in 4:2:0 as they are stored, not as BGR.
+            yuv: leave frames in 4:2:0 as they are stored.
 
         Raises:
             SourceError: it is empty, not a video, damaged, or has no video stream.
         """
         self._path = path
-        self._pixels = PixelReader(str(path), ids_palette, planes=planes)
+        self._pixels = PixelReader(str(path), ids_palette, yuv=yuv)
         self._container = _open(path)
         try:
             self._stream = self._container.streams.video[0]
-            _share_out(self._stream)
-            self._info = _info(path, self._stream)
+            _choose_threads(self._stream)
+            self._info = video_info(path, self._stream)
         except BaseException:
             self._container.close()
             raise
@@ -68,11 +68,11 @@ class VideoFileSource:
 
     @property
     def frames_lost(self) -> int:
-        """Frames that the file promises and that could not be decoded."""
+        """Number of frames that the file announces and that could not be decoded."""
         return self._lost
 
-    def __iter__(self) -> Iterator[Frame]:
-        """Give every frame that can be decoded; then warn if that was not all.
+    def __iter__(self) -> Iterator[FrameTask]:
+        """Yield every frame that can be decoded; then warn if that was not all.
 
         Raises:
             SourceError: not a single frame could be decoded.
@@ -82,7 +82,7 @@ class VideoFileSource:
         for decoded in self._decode():
             picture = guard(self._pixels(decoded), index)
             timestamp_s = index / self._info.fps if decoded.time is None else decoded.time
-            yield Frame(picture=picture, index=index, timestamp_s=timestamp_s)
+            yield FrameTask(picture=picture, index=index, timestamp_s=timestamp_s)
             index += 1
             end_s = timestamp_s + 1 / self._info.fps
         if index == 0:
@@ -122,9 +122,8 @@ class VideoFileSource:
             _log.warning("%s: got %d of %d frames", self._path, got, expected)
 
 
-def _share_out(stream: Any) -> None:
-    """Say in how many threads a stream is decoded."""
-    if 0 < stream.width * stream.height <= _ONE_THREAD_PX:
+def _choose_threads(stream: Any) -> None:
+    if 0 < stream.width * stream.height <= ONE_THREAD_PX:
         stream.codec_context.thread_count = 1
     else:
         stream.thread_type = "AUTO"
@@ -155,7 +154,7 @@ def _why_not_opened(path: Path, error: Exception) -> str:
 
 
 def _boxes(path: Path) -> list[str]:
-    """Return the names of an MP4's top-level boxes, as far as they are all there."""
+    """Return the names of an MP4's complete top-level boxes."""
     names: list[str] = []
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -173,7 +172,12 @@ def _boxes(path: Path) -> list[str]:
     return names
 
 
-def _info(path: Path, stream: Any) -> VideoInfo:
+def video_info(path: Path, stream: Any) -> VideoInfo:
+    """Return size, frame rate and length of a video stream, as far as they are possible.
+
+    Raises:
+        SourceError: it has no size.
+    """
     width, height = stream.codec_context.width, stream.codec_context.height
     if not width or not height:
         raise SourceError(f"{path}: the video has no size; not a single frame can be decoded")
@@ -186,7 +190,7 @@ def _info(path: Path, stream: Any) -> VideoInfo:
 
 
 def _duration_s(container: Any, stream: Any) -> float:
-    """Return how long the video stream is, 0 when nothing trustworthy says so."""
+    """Return the duration of the video stream, 0 if nothing reliable states it."""
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
     match = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))

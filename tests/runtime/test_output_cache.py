@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from p2p_runtime.errors import ConfigError, EngineError
 from p2p_runtime.model.contract import PixelContract
 from p2p_runtime.translate.translator import Translator
+from p2p_runtime.video.frames import FrameTask
+from toy_runtime import Inverter
 
 Image = NDArray[np.uint8]
 
 
-class Counter:
-    """Inverts colours and counts how often it is asked."""
-
-    device = "cpu"
+class Counter(Inverter):
+    """Inverts colours and counts its calls."""
 
     def __init__(self, failures: int = 0) -> None:
         self.calls, self.failures = 0, failures
@@ -27,9 +27,7 @@ class Counter:
         self.calls += 1
         if self.calls <= self.failures:
             raise EngineError("not yet")
-        return 255 - frames
-
-    def close(self) -> None: ...
+        return super().infer(frames)
 
 
 def changed(frame: Image, pixels: int) -> Image:
@@ -55,8 +53,8 @@ def test_equal_labels_are_translated_once(contract: PixelContract, frame: Image)
     assert all((result.image == 255).all() for result in results)
 
 
-def test_noise_that_snapping_removes_is_no_change(contract: PixelContract, frame: Image) -> None:
-    """What is compared are the fitted labels, so a codec's noise does not cost an inference."""
+def test_noise_that_repair_removes_is_no_change(contract: PixelContract, frame: Image) -> None:
+    """The inputs are compared after label repair, so a codec's noise costs no inference."""
     engine = Counter()
     translator = Translator(contract, engine)
     translator(frame)
@@ -64,7 +62,7 @@ def test_noise_that_snapping_removes_is_no_change(contract: PixelContract, frame
 
 
 def test_one_pixel_is_a_change(contract: PixelContract, frame: Image) -> None:
-    """Without a tolerance, the smallest difference is translated."""
+    """With the threshold 0, the smallest difference is translated."""
     translator = Translator(contract, Counter())
     translator(frame)
     result = translator.translate(changed(frame, 1))
@@ -80,7 +78,7 @@ def test_frames_belong_to_the_caller(
     from dataclasses import replace
 
     contract = contract if palette else replace(contract, palette=None)
-    translator = Translator(contract, Counter(), snap=False)
+    translator = Translator(contract, Counter(), repair_labels=False)
     buffer = np.zeros((*size, 3), np.uint8)
     first = translator(buffer)
     first[:] = 7
@@ -92,20 +90,20 @@ def test_frames_belong_to_the_caller(
     assert (translator(buffer) == 250).all()
 
 
-def test_a_tolerance_counts_pixels_from_the_frame_that_was_translated(
+def test_the_threshold_counts_pixels_from_the_frame_that_was_translated(
     contract: PixelContract, frame: Image
 ) -> None:
-    """Changes below the tolerance are passed over, but they add up."""
-    translator = Translator(contract, Counter(), reuse=10)
+    """Changes below the threshold are ignored, but they add up."""
+    translator = Translator(contract, Counter(), dedupe_threshold_px=10)
     translator(frame)
     reused = [translator.translate(changed(frame, pixels)).reused for pixels in (5, 10, 11, 15)]
     assert reused == [True, True, False, True]
 
 
-def test_reuse_can_be_switched_off(contract: PixelContract, frame: Image) -> None:
+def test_the_cache_can_be_disabled(contract: PixelContract, frame: Image) -> None:
     """For measuring, every frame can be translated."""
     engine = Counter()
-    translator = Translator(contract, engine, reuse=None)
+    translator = Translator(contract, engine, dedupe_threshold_px=None)
     for _ in range(3):
         assert not translator.translate(frame).reused
     assert engine.calls == 3
@@ -113,8 +111,8 @@ def test_reuse_can_be_switched_off(contract: PixelContract, frame: Image) -> Non
 
 def test_a_negative_tolerance_is_refused(contract: PixelContract) -> None:
     """There are no fewer than zero pixels."""
-    with pytest.raises(ConfigError, match="0 or more, not -1"):
-        Translator(contract, Counter(), reuse=-1)
+    with pytest.raises(ConfigError, match="is -1 px; use 0 or more"):
+        Translator(contract, Counter(), dedupe_threshold_px=-1)
 
 
 def test_a_failure_is_not_remembered(contract: PixelContract, frame: Image) -> None:
@@ -130,17 +128,14 @@ def test_threads_that_ask_together_share_one_inference(
 ) -> None:
     """Frames in work at the same time with one input cost one inference."""
     engine = Counter()
-    translator = Translator(contract, engine, lanes=2)
-    begun = [translator.begin(frame) for _ in range(4)]
-    images: list[Image] = []
-    threads = [
-        threading.Thread(target=lambda job=job: images.append(translator.finish(job).image))
-        for job in begun
-    ]
+    translator = Translator(contract, engine, workers=2)
+    tasks = [FrameTask(picture=frame) for _ in range(4)]
+    for task in tasks:
+        translator.admit(task)
+    threads = [threading.Thread(target=translator.finish, args=(task,)) for task in tasks]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert engine.calls == 1
-    assert len(images) == 4
-    assert all((image == 255).all() for image in images)
+    assert all((task.image == 255).all() for task in tasks)
