@@ -46,7 +46,6 @@ def write_judge(path: Path, contract: PixelContract) -> Path:
     flat = FeatureStatistics(mean=torch.zeros(12).double(), covariance=torch.zeros(12, 12).double())
     Segmenter(
         network=SegmentationNet(classes=3, width=4).eval(),
-        width=4,
         classes=(0, 1, 3),
         contract=contract,
         photo_score=FAIR,

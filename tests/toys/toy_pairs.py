@@ -15,14 +15,14 @@ CLASSES = ("road", "building", "vegetation", "sky", "car")
 
 def draw_pair(seed: int, side_px: int = SIDE_PX) -> np.ndarray:
     """Return (H, 2 W, 3) uint8 RGB: a made-up photo beside its label map."""
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     ids = np.zeros((side_px, side_px), np.intp)
     for _ in range(6):
-        top, left = chance.integers(0, side_px - 4, 2)
-        ids[top : top + side_px // 2, left : left + side_px // 2] = chance.integers(len(CLASSES))
+        top, left = rng.integers(0, side_px - 4, 2)
+        ids[top : top + side_px // 2, left : left + side_px // 2] = rng.integers(len(CLASSES))
     chosen = [CITYSCAPES.classes.index(name) for name in CLASSES]
     label = np.array([CITYSCAPES.colours_rgb[index] for index in chosen], np.uint8)[ids]
-    photo = 255 - label // 2 + chance.integers(0, 8, label.shape).astype(np.uint8)
+    photo = 255 - label // 2 + rng.integers(0, 8, label.shape).astype(np.uint8)
     return np.hstack([photo, label])
 
 

@@ -125,19 +125,19 @@ def test_only_slow_pairs_are_read_by_threads(
 ) -> None:
     """Threads read where the pairs before took longer than they cost; pixels are the same."""
     monkeypatch.setattr(batches_module, "THREADS_PAY_S", pays_above_s)
-    pairs, readers = dataset(data), []
+    pairs, threads = dataset(data), []
     read = PairDataset.__getitem__
 
     def noted(self: PairDataset, key: tuple[int, int]) -> PairBatch:
-        readers.append(threading.current_thread())
+        threads.append(threading.current_thread())
         return read(self, key)
 
     monkeypatch.setattr(PairDataset, "__getitem__", noted)
     got = list(training_batches(pairs, sampler(), workers=0, pin_memory=False))
     main = threading.current_thread()
-    assert len(readers) == 4 * 6
-    assert all(reader is not main for reader in readers[:4])  # nothing is known of the first
-    assert all((reader is not main) == side_by_side for reader in readers[4:])
+    assert len(threads) == 4 * 6
+    assert all(thread is not main for thread in threads[:4])  # nothing is known of the first
+    assert all((thread is not main) == side_by_side for thread in threads[4:])
     expected = [pairs[key] for key in next(iter(sampler()))]
     assert torch.equal(got[0].source, torch.cat([batch.source for batch in expected]))
 

@@ -1,4 +1,4 @@
-"""Two folders matched by name: which are found, and what is said when they do not match."""
+"""Two folders matched by name, and the errors when they do not match."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def find(data: Path, **options: object) -> PairIndex:
         ("trainA", "trainB"),
     ],
 )
-def test_common_names_are_found_and_said(tmp_path: Path, source: str, target: str) -> None:
+def test_common_names_are_found(tmp_path: Path, source: str, target: str) -> None:
     """Two folders of known names are matched by stem, whichever way they are nested."""
     write_folders(tmp_path / source, tmp_path / target, 4)
     index = find(tmp_path)
@@ -93,7 +93,7 @@ def test_two_readings_ask_for_the_flag(tmp_path: Path) -> None:
 def test_a_few_images_beside_the_folders_are_counted_many_are_refused(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A palette strip beside the folders is passed over aloud; a data set beside them is not."""
+    """A palette strip beside the folders is skipped and logged, a data set refused."""
     write_folders(tmp_path / "labels", tmp_path / "photos", 3)
     write_pairs(tmp_path, 1)
     with caplog.at_level(logging.INFO, "p2p_train"):
@@ -145,7 +145,7 @@ def test_fault_15_case_and_suffix_that_hide_a_partner_are_pointed_out(tmp_path: 
 
 @pytest.mark.parametrize("allow_missing", [False, True])
 def test_fault_15_duplicate_stems_are_refused(tmp_path: Path, allow_missing: bool) -> None:
-    """000.png and 000.jpg in one folder have one partner between them: nobody guesses which."""
+    """000.png and 000.jpg in one folder have one partner: none of the two is picked."""
     write_folders(tmp_path / "labels", tmp_path / "photos", 3)
     Image.new("RGB", (32, 32)).save(tmp_path / "photos" / "000.jpg")
     with pytest.raises(DatasetError, match=r"000\.jpg and 000\.png; keep one"):
@@ -163,7 +163,7 @@ def test_fault_15_other_suffixes_match_by_stem(tmp_path: Path) -> None:
 
 
 def test_fault_16_shapes_that_differ_are_refused_sizes_are_not(tmp_path: Path) -> None:
-    """Half the size is fine, since both are fitted; another aspect ratio names the pair."""
+    """Half the size is fine, since both are resized; another aspect ratio names the pair."""
     write_folders(tmp_path / "labels", tmp_path / "photos", 3)
     Image.new("RGB", (64, 64)).save(tmp_path / "photos" / "000.png")
     assert find(tmp_path).train

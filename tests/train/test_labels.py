@@ -1,4 +1,4 @@
-"""What the inputs hold: colours, class ids or pictures, and what is said about it."""
+"""Content of the inputs: colours, class ids or pictures, detected or set by flags."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_single_channel_inputs_are_painted_with_the_palette(tmp_path: Path, mode
 
 
 def test_ids_without_a_palette_ask_for_one(tmp_path: Path) -> None:
-    """Nobody but the user knows what id 3 means: the error lists the presets."""
+    """Only the user knows what id 3 means: the error lists the presets."""
     with pytest.raises(DatasetError, match="--palette cityscapes, camvid or"):
         open_pairs(config(write_ids(tmp_path)))
     with pytest.raises(ConfigError, match="--labels ids needs a palette"):
@@ -70,7 +70,7 @@ def test_ids_without_a_palette_ask_for_one(tmp_path: Path) -> None:
 
 
 def test_grey_photos_are_pictures_not_ids(tmp_path: Path) -> None:
-    """Single-channel inputs with all levels, as for colourisation, are not snapped."""
+    """Single-channel inputs with all levels, as for colourisation, stay as they are."""
     grey = np.arange(SIDE_PX * SIDE_PX, dtype=np.uint32).reshape(SIDE_PX, SIDE_PX) % 256
     files = {f"file_{index}": grey.astype(np.uint8) for index in range(4)}
     source = open_pairs(config(write_ids(tmp_path, **files)))
@@ -92,8 +92,8 @@ def test_labels_colour_overrules_what_it_looks_like(tmp_path: Path) -> None:
     assert not source.pairs.train[0].input.ids
 
 
-def test_ids_stored_as_rgb_are_not_snapped_to_black(tmp_path: Path) -> None:
-    """Grey RGB with tiny levels is ambiguous; --labels ids reads it, --labels colour snaps it."""
+def test_ids_stored_as_rgb_do_not_turn_black(tmp_path: Path) -> None:
+    """Grey RGB with tiny levels is ambiguous; --labels ids or --labels colour decides."""
     write_ids(tmp_path, mode="RGB")
     with pytest.raises(DatasetError, match="--labels ids or --labels colour"):
         open_pairs(config(tmp_path, palette="camvid"))

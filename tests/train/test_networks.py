@@ -176,9 +176,7 @@ def test_patch_discriminator_sees_70_pixels() -> None:
 @pytest.mark.parametrize(
     ("height", "width"), [(255, 255), (288, 288), (256, 300), (16, 16), (0, 0)]
 )
-def test_fault_14_sizes_that_do_not_fit_are_refused_with_the_nearest(
-    height: int, width: int
-) -> None:
+def test_fault_14_impossible_sizes_are_refused_with_the_nearest(height: int, width: int) -> None:
     """A size whose skips would not line up is refused, and a size that works is named."""
     with pytest.raises(ValueError, match=r"nearest size is (\d+)x(\d+)") as caught:
         downsamplings_for(height, width)

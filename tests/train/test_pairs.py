@@ -1,4 +1,4 @@
-"""Finding pairs, and what is said when there are none."""
+"""Finding side-by-side pairs, and the errors when files are missing or broken."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_split_without_val_folder_is_seeded_and_disjoint(tmp_path: Path) -> None
 
 
 def test_fingerprint_notices_another_file(data: Path) -> None:
-    """A pair more makes another fingerprint, so that a resume can refuse it."""
+    """One more pair changes the fingerprint, so that a resumed run can refuse it."""
     before = find_pairs(data, input_side="right", seed=0).fingerprint
     write_pairs(data / "train", 1, first=50)
     assert find_pairs(data, input_side="right", seed=0).fingerprint != before
@@ -89,7 +89,7 @@ def png_chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def test_fault_19_decompression_bomb_is_refused_from_its_header(data: Path) -> None:
-    """A PNG that claims 60000x60000 pixels is refused before any of them is allocated."""
+    """A PNG of 60000x60000 pixels by its header is refused before any of them is allocated."""
     header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
     bomb = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", bytes(20))
     (data / "train" / "bomb.png").write_bytes(bomb)
@@ -151,7 +151,7 @@ def test_fault_21_every_mode_becomes_eight_bit_bgr(tmp_path: Path) -> None:
 
 
 def test_fault_21_exif_rotation_is_applied(tmp_path: Path) -> None:
-    """A photo that says "turn me" is turned, as every viewer does."""
+    """A photo stored sideways is decoded upright, as every viewer shows it."""
     image = Image.new("RGB", (64, 32))
     exif = image.getexif()
     exif[0x0112] = 6  # orientation: rotate by 90 degrees

@@ -117,7 +117,7 @@ def test_dataset_has_photos_left_and_labels_right(tmp_path: Path):
 
 
 def test_clip_is_a_blurred_label_video(tmp_path: Path):
-    """The codec blurs the colours, as in users' videos, and snapping brings them back."""
+    """The codec blurs the colours, as in users' videos, and repair brings them back."""
     write_clip(tmp_path / "films" / "seg.mp4", 3, height=64, width=96, seed=1)
     with av.open(tmp_path / "films" / "seg.mp4") as container:
         assert container.streams.video[0].codec_context.name == "h264"

@@ -3,45 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-__all__ = ["LegendEntry", "contact_sheet"]
+__all__ = ["contact_sheet"]
 
 GAP_PX = 6
 CAPTION_PX = 26
 LEGEND_PX = 250
 LINE_PX = 22
 WHITE = 255
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LegendEntry:
-    """A class in the legend.
-
-    Attributes:
-        text: beside the box.
-        colour_bgr: the box's colour, 0-255 each.
-    """
-
-    text: str
-    colour_bgr: tuple[int, int, int]
+ColourBgr = tuple[int, int, int]
 
 
 def contact_sheet(
-    columns: Mapping[str, Sequence[NDArray[np.uint8]]], legend: Sequence[LegendEntry]
+    columns: Mapping[str, Sequence[NDArray[np.uint8]]], legend: Mapping[str, ColourBgr]
 ) -> NDArray[np.uint8]:
     """Lay pictures out in captioned columns with a legend to the right.
 
     Args:
         columns: pictures of each column by its caption, (H, W, 3) uint8 BGR, all of one size.
-        legend: the classes, top to bottom; empty for none.
+        legend: colour of each class by its text, top to bottom; empty for none.
 
     Returns:
         (h, w, 3) uint8 BGR.
@@ -64,14 +48,14 @@ def _column(caption: str, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uin
     return np.vstack([column, *rows])
 
 
-def _legend(entries: Sequence[LegendEntry], height: int) -> NDArray[np.uint8]:
+def _legend(entries: Mapping[str, ColourBgr], height: int) -> NDArray[np.uint8]:
     canvas = np.full((height, LEGEND_PX, 3), WHITE, np.uint8)
-    for line, entry in enumerate(entries):
+    for line, (text, colour) in enumerate(entries.items()):
         top = CAPTION_PX + line * LINE_PX
         box = (GAP_PX, top), (GAP_PX + LINE_PX - 6, top + LINE_PX - 6)
-        cv2.rectangle(canvas, *box, entry.colour_bgr, cv2.FILLED)
+        cv2.rectangle(canvas, *box, colour, cv2.FILLED)
         cv2.rectangle(canvas, *box, (128, 128, 128), 1)
-        _write(canvas, entry.text, (GAP_PX + LINE_PX + 4, top + LINE_PX - 9))
+        _write(canvas, text, (GAP_PX + LINE_PX + 4, top + LINE_PX - 9))
     return canvas
 
 

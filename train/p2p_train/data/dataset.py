@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from p2p_runtime.model.contract import PixelContract
@@ -17,9 +17,6 @@ from .augment import Augmentation
 from .decode import ImageGoneError, read_pair
 from .label_cache import LabelCache
 from .layouts import Pair
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["PairBatch", "PairDataset", "PairKey"]
 

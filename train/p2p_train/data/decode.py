@@ -9,19 +9,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from p2p_runtime.errors import ContractError, DatasetError
 from p2p_runtime.labels.palette import Palette
 
 from .layouts import ImageRef, Pair
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["ImageGoneError", "read_ids", "read_image", "read_input", "read_pair"]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -18,14 +19,12 @@ from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import TrainConfig
 
 from .classes_present import find_classes_present
-from .contact_sheet import LegendEntry, contact_sheet
+from .contact_sheet import contact_sheet
 from .decode import read_pair
 from .labels import PALETTE_SHARE, PairSource, open_pairs
 from .layouts import evenly_spread
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     Row = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]
 
 __all__ = ["Inspection", "inspect_data", "write_inspection"]
@@ -236,14 +235,11 @@ def _sheet(found: Inspection) -> NDArray[np.uint8]:
     inputs, repaired, targets = zip(*found.rows, strict=True)
     palette = found.source.palette
     if palette is None:
-        return contact_sheet({"input": inputs, "target": targets}, ())
-    legend = [
-        LegendEntry(
-            text=f"{palette.classes[index]}  {share:.2%}",
-            colour_bgr=palette.colours_rgb[index][::-1],
-        )
+        return contact_sheet({"input": inputs, "target": targets}, {})
+    legend = {
+        f"{palette.classes[index]}  {share:.2%}": palette.colours_rgb[index][::-1]
         for index, share in _ranked(found)
-    ]
+    }
     return contact_sheet({"input": inputs, "repaired input": repaired, "target": targets}, legend)
 
 

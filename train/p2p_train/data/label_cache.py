@@ -6,10 +6,9 @@ import zlib
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from p2p_runtime.labels.palette import Palette
 
 __all__ = ["LabelCache"]

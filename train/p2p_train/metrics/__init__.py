@@ -1,4 +1,4 @@
-"""Quality of generated images: distance to the photos, segmentation score, steadiness in time."""
+"""Quality of generated images: distance to the photos, segmentation score, flicker."""
 
 from __future__ import annotations
 

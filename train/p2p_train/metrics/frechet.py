@@ -1,7 +1,7 @@
 """The Frechet distance between two sets of images, in the features of some network.
 
-Heusel et al. 2017 (arXiv 1706.08500), equation 6: with Gaussians fitted to the features of both
-sets, ``|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))``.
+Heusel et al. 2017 (arXiv 1706.08500), equation 6: with the mean and covariance of the features of
+both sets, ``|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["FeatureStatistics", "frechet_distance"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FeatureStatistics:
-    """The Gaussian fitted to some images' features.
+    """Mean and covariance of some images' features.
 
     Attributes:
         mean: (D,) float64.
@@ -27,7 +27,7 @@ class FeatureStatistics:
 
     @classmethod
     def of(cls, features: torch.Tensor) -> FeatureStatistics:
-        """Fit (N, D) features; with N not well above D, distances come out too large.
+        """Return those of (N, D) features; with N not well above D, distances come out too large.
 
         Raises:
             ValueError: there are fewer than two images.

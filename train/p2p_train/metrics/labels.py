@@ -7,15 +7,13 @@ those of Long et al. 2015 (arXiv 1411.4038, section 5).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from .frechet import FeatureStatistics
+from .frechet import FeatureStatistics
 
 __all__ = ["IGNORED", "Evaluator", "SegmentationScore", "confusion_matrix"]
 

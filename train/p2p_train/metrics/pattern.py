@@ -9,13 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from numpy.typing import NDArray
 
 __all__ = ["FixedPattern"]
 
@@ -61,7 +58,7 @@ class FixedPattern:
     Texture is brightness less its local mean. For each label and place it is averaged over the
     pictures; texture at random places averages to zero. The figure is the root of the mean square
     of these averages, without the bias of averaging few pictures. Real photos have some, too: a
-    car's bonnet, lane markings, the lens.
+    car's bonnet, road markings, the lens.
     """
 
     def __init__(self) -> None:

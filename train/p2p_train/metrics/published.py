@@ -7,18 +7,15 @@ is an error that says where it comes from and where it goes.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torchmetrics.image import FrechetInceptionDistance, LearnedPerceptualImagePatchSimilarity
 
 from p2p_runtime.errors import CheckpointError
 from p2p_train.networks.pixels import to_signal
 from p2p_train.tensorfile import load_tensors
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["ALEXNET_URL", "INCEPTION_URL", "PublishedMetrics", "find_weights"]
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from p2p_runtime.errors import ConfigError, DatasetError, SourceError
@@ -27,8 +28,6 @@ from .labels import Evaluator, SegmentationScore
 from .pattern import FixedPattern
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from .published import PublishedMetrics
 
 __all__ = [
@@ -41,7 +40,7 @@ __all__ = [
     "validation_pairs",
 ]
 
-Translate = Callable[["NDArray[np.uint8]"], "NDArray[np.uint8]"]
+Translate = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 """From preprocessed inputs, (N, H, W, 3) uint8 BGR, to generated images of the same shape."""
 
 BATCH = 8
@@ -277,7 +276,7 @@ def clip_frames(
         SourceError: one of the two cannot be read.
         ConfigError: there are not as many photos as labels.
     """
-    fit_photo = replace(contract, palette=None).preprocess
+    preprocess_photo = replace(contract, palette=None).preprocess
     reals = iter(()) if photos is None else iter(open_source(photos))
     for frame in open_source(labels):
         label = contract.preprocess(frame.image)
@@ -287,7 +286,7 @@ def clip_frames(
         real = next(reals, None)
         if real is None:
             raise ConfigError(f"{photos} has fewer frames than {labels}; they belong together")
-        yield ClipFrame(label=label, photo=fit_photo(real.image))
+        yield ClipFrame(label=label, photo=preprocess_photo(real.image))
 
 
 def _cell(value: float | None) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import av
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from p2p_runtime.errors import OutputError
 from p2p_runtime.files import write_picture
@@ -18,9 +18,6 @@ from . import surfaces, things
 from .canvas import Canvas
 from .geometry import Camera
 from .street import Street
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["FRAME_RATE", "draw_scene", "write_clip", "write_dataset"]
 

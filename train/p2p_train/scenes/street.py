@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-__all__ = ["BLOCK_M", "Building", "Street", "Thing"]
+__all__ = ["BLOCK_M", "CROSSING_M", "Building", "Kind", "Street", "Thing"]
 
 BLOCK_M = 24.0
 VIEW_M = 150.0

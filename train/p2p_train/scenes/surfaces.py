@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -59,73 +57,43 @@ def paint_ground(canvas: Canvas, street: Street) -> None:
     rows, columns = np.nonzero(canvas.camera.rays[..., 1] < -1e-3)
     rays = canvas.camera.rays[rows, columns]
     distance_m = -canvas.camera.position_m[1] / rays[:, 1]
-    ground = _Ground.at(street, canvas.camera.position + rays * distance_m[:, None])
-    names = ("road", "sidewalk", "terrain")
-    ids = np.array([CITYSCAPES.classes.index(name) for name in names], np.uint8)
-    canvas.ids[rows, columns] = ids[ground.kinds]
-    canvas.photo[rows, columns] = hazed(ground.colours(distance_m), distance_m)
+    points = canvas.camera.position + rays * distance_m[:, None]  # (n, 3)
+    away, along = np.abs(points[:, 0]), points[:, 2]
+    opens = street.opens(np.floor(along / BLOCK_M).astype(np.int64))
+    road = (away < street.road_m) | (opens & (along % BLOCK_M < CROSSING_M))
+    paved = ~road & (away >= street.kerb_m) & (away < street.front_m)
+    names = np.select([road, paved], [0, 1], 2)  # into the two tables
+    ids = [CITYSCAPES.classes.index(name) for name in ("road", "sidewalk", "terrain")]
+    canvas.ids[rows, columns] = np.array(ids, np.uint8)[names]
+
+    near = np.minimum(1, 9 / distance_m)
+    grain = 1 + 0.16 * near * noise(points[:, 0], along, 14.0)
+    patches = 1 + 0.10 * noise(points[:, 0], along, 1.3)
+    colours = np.array([ASPHALT, PAVING, GRASS])[names] * (grain * patches)[:, None]
+    wheels = np.abs(np.abs(away - street.road_m / 2) - 0.75) < 0.3
+    colours[road & wheels] *= 0.94  # where tyres polish the road
+    slabs = ((points[:, 0] % 0.8 < 0.06) | (along % 0.8 < 0.06)) & paved
+    colours[slabs] *= 1 - 0.25 * near[slabs][:, None]
+    colours[paved & (away < street.kerb_m + 0.18)] = KERB
+    colours[road & _markings(street, away, along)] = MARKING
+    canvas.photo[rows, columns] = hazed(colours, distance_m)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Ground:
-    """Points on the ground.
+def _markings(street: Street, away: Array, along: Array) -> NDArray[np.bool_]:
+    """Return where the road has lines, in the middle and at its edges, or a zebra crossing, (n,).
 
-    Attributes:
-        street: the street around them.
-        across, away, along: signed and absolute distance from the middle of the road, and position
-            along the street, (n,) m each.
-        side_street: whether a side street opens there, (n,).
-        kinds: 0 for road, 1 for pavement, 2 for terrain, (n,).
+    Args:
+        street: the street.
+        away, along: distance from the middle of the road and position along it, (n,) m.
     """
-
-    street: Street
-    across: Array
-    away: Array
-    along: Array
-    side_street: NDArray[np.bool_]
-    kinds: NDArray[np.int64]
-
-    @classmethod
-    def at(cls, street: Street, points: Array) -> _Ground:
-        across, along = points[:, 0], points[:, 2]
-        away = np.abs(across)
-        opens = street.opens(np.floor(along / BLOCK_M).astype(np.int64))
-        side_street = opens & (along % BLOCK_M < CROSSING_M)
-        road = (away < street.road_m) | side_street
-        paved = ~road & (away >= street.kerb_m) & (away < street.front_m)
-        return cls(
-            street=street,
-            across=across,
-            away=away,
-            along=along,
-            side_street=side_street,
-            kinds=np.select([road, paved], [0, 1], 2),
-        )
-
-    def colours(self, distance_m: Array) -> Array:
-        """Return the colours (n, 3) BGR 0-1 at distances (n,) m."""
-        near = np.minimum(1, 9 / distance_m)
-        grain = 1 + 0.16 * near * noise(self.across, self.along, 14.0)
-        patches = 1 + 0.10 * noise(self.across, self.along, 1.3)
-        colours = np.array([ASPHALT, PAVING, GRASS])[self.kinds] * (grain * patches)[:, None]
-        road, paved = self.kinds == 0, self.kinds == 1
-        wheels = np.abs(np.abs(self.away - self.street.road_m / 2) - 0.75) < 0.3
-        colours[road & wheels] *= 0.94  # where tyres polish the road
-        slabs = ((self.across % 0.8 < 0.06) | (self.along % 0.8 < 0.06)) & paved
-        colours[slabs] *= 1 - 0.25 * near[slabs][:, None]
-        colours[paved & (self.away < self.street.kerb_m + 0.18)] = KERB
-        colours[self._markings() & road] = MARKING
-        return colours
-
-    def _markings(self) -> NDArray[np.bool_]:
-        """Return solid lines in the middle and at the edges, and zebra crossings, (n,)."""
-        edge_m = self.street.road_m - 0.3
-        lines = (self.away < 0.09) | (np.abs(self.away - self.street.road_m + 0.3) < 0.07)
-        block, inside = np.divmod(self.along, BLOCK_M)
-        before = self.street.opens(block.astype(np.int64) + 1) & (inside > BLOCK_M - 3.6)
-        zebra = before & (inside < BLOCK_M - 0.6) & (self.away % 1.0 < 0.5) & (self.away < edge_m)
-        marked: NDArray[np.bool_] = (lines & ~self.side_street & ~before) | zebra
-        return marked
+    block, inside = np.divmod(along, BLOCK_M)
+    index = block.astype(np.int64)
+    side_street = street.opens(index) & (inside < CROSSING_M)
+    before = street.opens(index + 1) & (inside > BLOCK_M - 3.6)
+    lines = (away < 0.09) | (np.abs(away - street.road_m + 0.3) < 0.07)
+    zebra = before & (inside < BLOCK_M - 0.6) & (away % 1.0 < 0.5) & (away < street.road_m - 0.3)
+    marked: NDArray[np.bool_] = (lines & ~side_street & ~before) | zebra
+    return marked
 
 
 def paint_backdrop(canvas: Canvas, street: Street) -> None:

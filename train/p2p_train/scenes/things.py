@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from .canvas import SUN, Canvas, Colour, Shader, flat, noise, rgb, shaded
 from .geometry import CORNERS, Array, at_depth, circle, upright
+from .street import Kind, Thing
 from .vehicles import paint_vehicle
-
-if TYPE_CHECKING:
-    from .street import Kind, Thing
 
 __all__ = ["paint_thing", "thing_shadow"]
 
@@ -26,29 +24,42 @@ BALLS = 9
 """Number of balls of leaves in a crown."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Kind:
+    """How a kind of thing is painted.
+
+    Attributes:
+        paint: paints one.
+        box_m: width, length, lowest and highest point of the box that casts its shadow.
+        visible_m: distance beyond which it is smaller than a pixel or two.
+    """
+
+    paint: Callable[[Canvas, Thing], None]
+    box_m: tuple[float, float, float, float]
+    visible_m: float = 120.0
+
+
 def paint_thing(canvas: Canvas, thing: Thing) -> None:
     """Paint one thing; call it far to near."""
-    distance_m = thing.z_m - canvas.camera.position_m[2]
-    if -12 < distance_m < _VISIBLE_M.get(thing.kind, 120.0):
-        _PAINTERS[thing.kind](canvas, thing)
+    kind = _KINDS[thing.kind]
+    if -12 < thing.z_m - canvas.camera.position_m[2] < kind.visible_m:
+        kind.paint(canvas, thing)
 
 
 def thing_shadow(thing: Thing) -> Array:
     """Return a thing's shadow, a polygon on the ground, (n, 3) m."""
-    width, length, bottom, top = _BULKS[thing.kind]
-    z_m = thing.z_m
+    width, length, bottom, top = _KINDS[thing.kind].box_m
     corners = [
-        (thing.x_m + side * width / 2 - up * SUN[0] / SUN[1], z_m + end - up * SUN[2] / SUN[1])
+        (
+            thing.x_m + side * width / 2 - up * SUN[0] / SUN[1],
+            thing.z_m + end - up * SUN[2] / SUN[1],
+        )
         for side in (-1, 1)
         for end in (0, length)
         for up in (bottom, top)
     ]
     hull = cv2.convexHull(np.array(corners, np.float32))[:, 0]
     return np.insert(hull.astype(np.float64), 1, 0.0, axis=1)  # (n, 2) x, z -> (n, 3) x, y, z
-
-
-def _paint_person(canvas: Canvas, thing: Thing) -> None:
-    _paint_body(canvas, thing, "person", lift_m=0.0)
 
 
 def _paint_cyclist(canvas: Canvas, thing: Thing) -> None:
@@ -59,7 +70,9 @@ def _paint_cyclist(canvas: Canvas, thing: Thing) -> None:
         canvas.polygon(part, "bicycle", flat(DARK))
 
 
-def _paint_body(canvas: Canvas, thing: Thing, label: str, *, lift_m: float) -> None:
+def _paint_body(
+    canvas: Canvas, thing: Thing, label: str = "person", *, lift_m: float = 0.0
+) -> None:
     """Paint a walking or pedalling body from legs to hair; red shirts face the camera."""
     scale = 0.92 + 0.16 * thing.variant
     shirt = RED if thing.heading < 0 else BLUE
@@ -142,30 +155,14 @@ def _paint_post(canvas: Canvas, thing: Thing, *, half: float, height: float) -> 
     canvas.polygon(post, "pole", shaded(METAL, TO_CAMERA))
 
 
-_PAINTERS: dict[Kind, Callable[[Canvas, Thing], None]] = {
-    "bus": paint_vehicle,
-    "car": paint_vehicle,
-    "cyclist": _paint_cyclist,
-    "lamp": _paint_lamp,
-    "person": _paint_person,
-    "sign": _paint_sign,
-    "traffic light": _paint_traffic_light,
-    "tree": _paint_tree,
-    "truck": paint_vehicle,
+_KINDS: dict[Kind, _Kind] = {
+    "bus": _Kind(paint=paint_vehicle, box_m=(2.5, 11.0, 0.0, 3.0)),
+    "car": _Kind(paint=paint_vehicle, box_m=(1.8, 4.3, 0.0, 1.3)),
+    "cyclist": _Kind(paint=_paint_cyclist, box_m=(0.4, 0.3, 0.0, 1.8), visible_m=60.0),
+    "lamp": _Kind(paint=_paint_lamp, box_m=(0.14, 0.1, 0.0, 6.5)),
+    "person": _Kind(paint=_paint_body, box_m=(0.4, 0.3, 0.0, 1.7), visible_m=60.0),
+    "sign": _Kind(paint=_paint_sign, box_m=(0.1, 0.1, 0.0, 2.6), visible_m=80.0),
+    "traffic light": _Kind(paint=_paint_traffic_light, box_m=(0.2, 0.2, 0.0, 3.2)),
+    "tree": _Kind(paint=_paint_tree, box_m=(2.6, 2.6, 2.4, 5.0)),
+    "truck": _Kind(paint=paint_vehicle, box_m=(2.4, 7.0, 0.0, 3.2)),
 }
-
-_BULKS: dict[Kind, tuple[float, float, float, float]] = {
-    "bus": (2.5, 11.0, 0.0, 3.0),
-    "car": (1.8, 4.3, 0.0, 1.3),
-    "cyclist": (0.4, 0.3, 0.0, 1.8),
-    "lamp": (0.14, 0.1, 0.0, 6.5),
-    "person": (0.4, 0.3, 0.0, 1.7),
-    "sign": (0.1, 0.1, 0.0, 2.6),
-    "traffic light": (0.2, 0.2, 0.0, 3.2),
-    "tree": (2.6, 2.6, 2.4, 5.0),
-    "truck": (2.4, 7.0, 0.0, 3.2),
-}
-"""Width, length, lowest and highest point in metres of the box that casts a thing's shadow."""
-
-_VISIBLE_M: dict[Kind, float] = {"cyclist": 60.0, "person": 60.0, "sign": 80.0}
-"""Distance beyond which a thing is smaller than a pixel or two."""

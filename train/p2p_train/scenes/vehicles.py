@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .canvas import Canvas, Colour, Shader, flat, rgb, shaded
 from .geometry import circle, upright
-
-if TYPE_CHECKING:
-    from .street import Thing
+from .street import Thing
 
 __all__ = ["paint_vehicle"]
 

@@ -27,6 +27,7 @@ class SegmentationNet(nn.Module):
 
     def __init__(self, *, classes: int, width: int = 32) -> None:
         super().__init__()
+        self.width = width
         widths = [width, 2 * width, 4 * width, 4 * width]
         self.stages = nn.ModuleList(
             [

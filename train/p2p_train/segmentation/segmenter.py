@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from p2p_runtime.errors import CheckpointError, ConfigError, ContractError
 from p2p_runtime.labels.palette import Palette
@@ -20,9 +21,6 @@ from p2p_train.networks.pixels import to_signal
 from p2p_train.tensorfile import load_weights, read_tensors, write_tensors
 
 from .network import SegmentationNet
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["MAJORITY_PX", "Segmenter", "label_ids", "void_classes"]
 
@@ -50,7 +48,6 @@ class Segmenter:
 
     Attributes:
         network: in eval mode.
-        width: the network's width.
         classes: class of the palette that each channel of the network stands for.
         contract: the size that photos are resized to, and the palette of the labels.
         photo_score: segmentation score of real photos that it was not trained on.
@@ -59,7 +56,6 @@ class Segmenter:
     """
 
     network: SegmentationNet
-    width: int
     classes: tuple[int, ...]
     contract: PixelContract
     photo_score: SegmentationScore
@@ -111,10 +107,10 @@ class Segmenter:
 
     def _signals(self, images: NDArray[np.uint8]) -> Iterator[torch.Tensor]:
         device = next(self.network.parameters()).device
-        fit = replace(self.contract, palette=None).preprocess
+        preprocess = replace(self.contract, palette=None).preprocess
         with torch.inference_mode():
             for first in range(0, len(images), BATCH):
-                batch = np.stack([fit(image) for image in images[first : first + BATCH]])
+                batch = np.stack([preprocess(image) for image in images[first : first + BATCH]])
                 signal = to_signal(torch.from_numpy(batch).to(device))
                 yield signal.contiguous(memory_format=torch.channels_last)
 
@@ -126,7 +122,7 @@ class Segmenter:
         """
         content: dict[str, Any] = {
             "network": self.network.state_dict(),
-            "width": self.width,
+            "width": self.network.width,
             "classes": list(self.classes),
             "contract": self.contract.to_json(),
             "photo_score": asdict(self.photo_score),
@@ -152,7 +148,6 @@ class Segmenter:
             network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch has no overload for both
             return cls(
                 network=network,
-                width=content["width"],
                 classes=tuple(content["classes"]),
                 contract=PixelContract.from_json(content["contract"]),
                 photo_score=SegmentationScore(**content["photo_score"]),

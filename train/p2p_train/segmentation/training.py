@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional
 
 from p2p_runtime.errors import ConfigError, DatasetError
@@ -30,8 +31,6 @@ from .segmenter import Segmenter, label_ids, void_classes
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from numpy.typing import NDArray
-
 __all__ = ["SegmenterConfig", "solid_classes", "train_segmenter"]
 
 logger = logging.getLogger(__name__)
@@ -50,6 +49,9 @@ SOLID_SHARE = 2e-4
 
 MAX_CLASS_WEIGHT = 3.0
 LINE_EVERY_S = 15.0
+
+Photos = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+"""Decoded photos and their exact label maps, (N, H, W, 3) uint8 BGR each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,14 +85,6 @@ class SegmenterConfig:
             raise ConfigError("epochs and batch-size of a segmenter must be at least 1")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Photos:
-    """Decoded pairs: photos and exact label maps, (N, H, W, 3) uint8 BGR each."""
-
-    photos: NDArray[np.uint8]
-    labels: NDArray[np.uint8]
-
-
 def train_segmenter(config: SegmenterConfig, device: torch.device) -> Segmenter:
     """Train a segmenter on the training photos and score it on the validation photos.
 
@@ -102,9 +96,10 @@ def train_segmenter(config: SegmenterConfig, device: torch.device) -> Segmenter:
     source = open_pairs(config.data)
     palette = _check_source(source, config)
     contract = PixelContract(height=config.size_px, width=config.size_px, palette=palette)
-    train, val = _decode(source.pairs.train, contract), _decode(source.pairs.val, contract)
-    classes = solid_classes(train.labels, palette)
-    ids = label_ids(train.labels, contract, classes)  # (N, H / 2, W / 2)
+    photos, labels = _decode(source.pairs.train, contract)
+    val = _decode(source.pairs.val, contract)
+    classes = solid_classes(labels, palette)
+    ids = label_ids(labels, contract, classes)  # (N, H / 2, W / 2)
     logger.info("%s; %d classes to find in %d photos", source.note, len(classes), len(ids))
 
     # The network and its optimiser
@@ -120,7 +115,7 @@ def train_segmenter(config: SegmenterConfig, device: torch.device) -> Segmenter:
 
     for step, chosen in enumerate(_batches(len(ids), config, rng), start=1):
         # Every step
-        signal, true = _augment(train.photos[chosen], ids[torch.from_numpy(chosen)], rng)
+        signal, true = _augment(photos[chosen], ids[torch.from_numpy(chosen)], rng)
         with autocast(config.precision, device):
             logits = network(signal.to(device))  # (N, classes, H / 2, W / 2)
         loss = functional.cross_entropy(
@@ -135,7 +130,7 @@ def train_segmenter(config: SegmenterConfig, device: torch.device) -> Segmenter:
         if time.monotonic() - line_s >= LINE_EVERY_S or step == steps:
             line_s = time.monotonic()
             logger.info("segmenter: step %d/%d, loss %.3f", step, steps, float(loss.detach()))
-    return _scored(network.eval(), config, classes, contract, train, val)
+    return _scored(network.eval(), classes, contract, photos, val)
 
 
 def _check_source(source: PairSource, config: SegmenterConfig) -> Palette:
@@ -152,33 +147,31 @@ def _check_source(source: PairSource, config: SegmenterConfig) -> Palette:
 
 def _scored(
     network: SegmentationNet,
-    config: SegmenterConfig,
     classes: tuple[int, ...],
     contract: PixelContract,
-    train: _Photos,
-    val: _Photos,
+    photos: NDArray[np.uint8],
+    val: Photos,
 ) -> Segmenter:
     """Return the segmenter with its own scores on the real photos."""
     unscored = Segmenter(
         network=network,
-        width=config.width,
         classes=classes,
         contract=contract,
         photo_score=SegmentationScore(pixel_accuracy=0.0, class_accuracy=0.0, mean_iou=0.0),
         photo_features=FeatureStatistics(mean=torch.zeros(1), covariance=torch.zeros(1, 1)),
         photo_distance=0.0,
     )
-    seen = FeatureStatistics.of(unscored.features(train.photos))
-    unseen = FeatureStatistics.of(unscored.features(val.photos))
+    seen = FeatureStatistics.of(unscored.features(photos))
+    unseen = FeatureStatistics.of(unscored.features(val[0]))
     return replace(
         unscored,
-        photo_score=SegmentationScore.of(unscored.confusion(val.photos, val.labels)),
+        photo_score=SegmentationScore.of(unscored.confusion(*val)),
         photo_features=seen,
         photo_distance=frechet_distance(seen, unseen),
     )
 
 
-def _decode(pairs: tuple[Pair, ...], contract: PixelContract) -> _Photos:
+def _decode(pairs: tuple[Pair, ...], contract: PixelContract) -> Photos:
     """Read pairs into memory, at most :data:`MAX_PAIRS`, spread evenly over all."""
     dataset = PairDataset(pairs, contract)
     chosen = evenly_spread(len(pairs), MAX_PAIRS)
@@ -187,7 +180,7 @@ def _decode(pairs: tuple[Pair, ...], contract: PixelContract) -> _Photos:
     for place, index in enumerate(chosen):
         pair = dataset[0, index]
         photos[place], labels[place] = pair.target[0].numpy(), pair.source[0].numpy()
-    return _Photos(photos=photos, labels=labels)
+    return photos, labels
 
 
 def solid_classes(labels: NDArray[np.uint8], palette: Palette) -> tuple[int, ...]:

@@ -126,7 +126,7 @@ def _read_size(file: Path) -> tuple[int, int] | str:
                 if image.format == "JPEG" and image.getexif().get(ORIENTATION_TAG) in SIDEWAYS:
                     width, height = height, width
     except Image.DecompressionBombError:
-        return f"{file} is refused: its header claims more pixels than any photo has"
+        return f"{file} is refused: its header gives more pixels than any photo has"
     except UnidentifiedImageError:
         empty = file.stat().st_size == 0
         return f"{file} is {'empty' if empty else 'not an image, whatever its name says'}"
