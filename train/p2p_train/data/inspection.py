@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import textwrap
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
 from p2p_runtime.files import check_writable_folder, write_picture
 from p2p_runtime.labels.palette import PRESETS, Palette
@@ -33,6 +31,7 @@ MAX_PAIRS = 400
 """Maximum number of pairs that are read, spread evenly over the data set."""
 
 SHEET_ROWS = 6
+REPORT_WIDTH = 110
 SWAP_MARGIN = 0.1
 """Margin by which targets must be nearer to a palette than inputs, to be taken for label maps.
 Photos are near a palette more often than one expects."""
@@ -196,39 +195,31 @@ def _swap_flags(source: PairSource) -> str:
 
 def _report(found: Inspection) -> str:
     source, palette = found.source, found.source.palette
-    facts = Table(show_header=False, box=None)
-    facts.add_row("data", source.note)
-    facts.add_row(
-        "pairs", f"{len(source.pairs.train)} training, {len(source.pairs.val)} validation"
-    )
-    facts.add_row("read here", f"{found.pairs_read} pairs, evenly spread")
+    facts = [
+        ("data", source.note),
+        ("pairs", f"{len(source.pairs.train)} training, {len(source.pairs.val)} validation"),
+        ("read here", f"{found.pairs_read} pairs, evenly spread"),
+    ]
     for ((width, height), (target_width, target_height)), count in found.sizes.most_common(3):
         sizes = f"input {width}x{height}, target {target_width}x{target_height}"
-        facts.add_row("size", f"{sizes} ({count} pairs)")
+        facts.append(("size", f"{sizes} ({count} pairs)"))
     if found.exact is not None and found.near is not None:
         near = f"{found.exact:.1%} exact, {found.near:.1%} within 31 levels; training repairs them"
-        facts.add_row("colours", near)
-    for suspicion in found.suspicions or ("nothing",):
-        facts.add_row("suspicious", suspicion)
-    if palette is None:
-        return _plain(facts)
-    classes = Table("id", "class", "share of pixels", box=None)
-    for index, share in _ranked(found):
-        classes.add_row(str(index), palette.classes[index], f"{share:.3%}")
-    return f"{_plain(facts)}\n{_plain(classes)}"
+        facts.append(("colours", near))
+    facts += [("suspicious", suspicion) for suspicion in found.suspicions or ("nothing",)]
+    wrap = textwrap.TextWrapper(
+        REPORT_WIDTH, subsequent_indent=" " * 12, break_long_words=False, break_on_hyphens=False
+    )
+    lines = [wrap.fill(f"{name:<12}{text}") for name, text in facts]
+    if palette is not None:
+        lines += ["", f"{'id':>3}  {'class':<22}share of pixels"]
+        lines += [f"{i:>3}  {palette.classes[i]:<22}{share:.3%}" for i, share in _ranked(found)]
+    return "\n".join(lines) + "\n"
 
 
 def _ranked(found: Inspection) -> list[tuple[int, float]]:
     """Return (index, share) of the classes, most frequent first."""
     return sorted(enumerate(found.class_shares), key=lambda entry: -entry[1])
-
-
-def _plain(table: Table) -> str:
-    """Render a table as text without colours, for terminals and files alike."""
-    console = Console(file=io.StringIO(), width=110, color_system=None)
-    with console.capture() as captured:
-        console.print(table)
-    return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
 
 
 def _sheet(found: Inspection) -> NDArray[np.uint8]:
