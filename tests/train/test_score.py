@@ -20,10 +20,9 @@ from p2p_runtime.model.contract import PixelContract
 from p2p_train.cli import main
 from p2p_train.config import TrainConfig
 from p2p_train.data.dataset import PairBatch
+from p2p_train.metrics.clips import ClipFrame, clip_frames
 from p2p_train.metrics.published import INCEPTION_URL, find_weights
 from p2p_train.metrics.score import (
-    ClipFrame,
-    clip_frames,
     score_generator,
     torch_translate,
     validation_pairs,

@@ -127,7 +127,8 @@ def score(
     from p2p_runtime.files import write_json
 
     from .devices import find_device
-    from .metrics.score import clip_frames, score_generator, torch_translate, validation_pairs
+    from .metrics.clips import clip_frames
+    from .metrics.score import score_generator, torch_translate, validation_pairs
     from .segmentation import Segmenter
     from .tensorfile import digest
     from .training.checkpoint import Checkpoint, find_checkpoint

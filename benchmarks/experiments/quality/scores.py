@@ -91,8 +91,8 @@ def main(
     import torch
 
     from p2p_runtime.files import write_json
+    from p2p_train.metrics.clips import clip_frames
     from p2p_train.metrics.score import (
-        clip_frames,
         score_generator,
         torch_translate,
         validation_pairs,

@@ -12,15 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from p2p_runtime.errors import ConfigError, DatasetError, SourceError
+from p2p_runtime.errors import DatasetError, SourceError
 from p2p_runtime.model.contract import PixelContract
-from p2p_runtime.video.sources import open_source
 from p2p_train.config import TrainConfig
 from p2p_train.data.batches import validation_batches
 from p2p_train.data.dataset import PairBatch, PairDataset
 from p2p_train.data.labels import open_pairs
 from p2p_train.networks.pixels import to_pixels, to_signal
 
+from .clips import ClipFrame
 from .flicker import Flicker
 from .frechet import FeatureStatistics, frechet_distance
 from .images import image_l1, psnr_db, ssim
@@ -31,10 +31,8 @@ if TYPE_CHECKING:
     from .published import PublishedMetrics
 
 __all__ = [
-    "ClipFrame",
     "Scores",
     "Translate",
-    "clip_frames",
     "score_generator",
     "torch_translate",
     "validation_pairs",
@@ -44,19 +42,6 @@ Translate = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 """From preprocessed inputs, (N, H, W, 3) uint8 BGR, to generated images of the same shape."""
 
 BATCH = 8
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ClipFrame:
-    """One frame of a clip.
-
-    Attributes:
-        label: the generator's input, (H, W, 3) uint8 BGR.
-        photo: the real picture at that moment, of the same shape; None if there is none.
-    """
-
-    label: NDArray[np.uint8]
-    photo: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -260,33 +245,6 @@ def validation_pairs(
     if data is not None:
         config = replace(config, data=str(data))
     return validation_batches(PairDataset(open_pairs(config).pairs.val, contract), BATCH)
-
-
-def clip_frames(
-    labels: str, contract: PixelContract, photos: str | None = None
-) -> Iterator[ClipFrame]:
-    """Read a clip, preprocessed for the generator.
-
-    Args:
-        labels: a video or a folder of label maps in the palette's colours.
-        contract: of the generator.
-        photos: a video or a folder with the real pictures of the same moments, in order.
-
-    Raises:
-        SourceError: one of the two cannot be read.
-        ConfigError: there are not as many photos as labels.
-    """
-    preprocess_photo = replace(contract, palette=None).preprocess
-    reals = iter(()) if photos is None else iter(open_source(photos))
-    for frame in open_source(labels):
-        label = contract.preprocess(frame.image)
-        if photos is None:
-            yield ClipFrame(label=label)
-            continue
-        real = next(reals, None)
-        if real is None:
-            raise ConfigError(f"{photos} has fewer frames than {labels}; they belong together")
-        yield ClipFrame(label=label, photo=preprocess_photo(real.image))
 
 
 def _cell(value: float | None) -> str:
