@@ -57,13 +57,13 @@ class StopRequest:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._restore()
+        self._put_back()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.exit_code = 128 + number
-        self._restore()
+        self._put_back()
 
-    def _restore(self) -> None:
+    def _put_back(self) -> None:
         while self._before:
             number, handler = self._before.popitem()
             signal.signal(number, handler)  # type: ignore[arg-type]  # what signal() gave us

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
-if TYPE_CHECKING:
-    from types import TracebackType
-
-__all__ = ["POLL_S", "FrameQueue", "Prefetch", "close_iterator"]
+__all__ = ["POLL_S", "FrameQueue", "close_iterator", "prefetched"]
 
 T = TypeVar("T")
 
@@ -65,10 +63,9 @@ class FrameQueue(Generic[T]):
         return self._closed and not self._items
 
     def put(self, item: T, wanted: Callable[[], bool] = lambda: True) -> bool:
-        """Add an item; a producer that has to wait asks ``wanted`` every :data:`POLL_S`.
+        """Add an item; return False, without it, once the queue is closed or it is not ``wanted``.
 
-        Returns:
-            False, without adding the item, once the queue is closed or ``wanted`` returns False.
+        A producer that has to wait asks ``wanted`` every :data:`POLL_S`.
         """
         with self._filled:
             while self._drop == "none" and self._full() and not self._closed and wanted():
@@ -87,15 +84,12 @@ class FrameQueue(Generic[T]):
     def get(
         self, timeout_s: float | None = None, *, unless: Callable[[], bool] = lambda: False
     ) -> T | None:
-        """Take the first item.
+        """Take the first item; return None after the timeout, or when the queue has ended.
 
         Args:
             timeout_s: longest wait in seconds; None for no limit.
-            unless: asked, under the queue's lock, before each look; once it returns True, nothing
-                is taken.
-
-        Returns:
-            The item; None after the timeout, after ``unless`` or when the queue has ended.
+            unless: asked, under the queue's lock, before each look at the items; once it returns
+                True, None is returned and nothing is taken.
 
         Raises:
             BaseException: the error that :meth:`end` was given, when no item is left.
@@ -139,10 +133,7 @@ class FrameQueue(Generic[T]):
                 self._filled.notify()
 
     def end(self, error: BaseException | None = None) -> None:
-        """Announce that no item follows; consumers get what waits, then ``error`` if there is one.
-
-        After :meth:`close`, only the error is noted.
-        """
+        """Announce that no item follows; after those that wait, consumers get ``error`` if any."""
         with self._filled:
             self._closed, self._error = True, error
             self._filled.notify_all()
@@ -170,65 +161,42 @@ class FrameQueue(Generic[T]):
         return self._size is not None and len(self._items) >= self._size
 
 
-class Prefetch(Generic[T]):
-    """Takes items from an iterable in a thread of its own, at most ``size`` ahead.
+@contextlib.contextmanager
+def prefetched(
+    items: Iterable[T], *, size: int = 4, stopping: Callable[[], bool] | None = None
+) -> Iterator[Iterator[T]]:
+    """Take items from an iterable in a thread of its own, and yield an iterator over them.
 
-    Use it as a context manager. Leaving the block, early or not, stops the thread, waits for it
+    Leaving the block, early or not, stops the thread, waits until it has finished its current item
     and closes the iterable if it has a ``close`` method. An error inside the iterable is raised in
     the consuming thread, after the items that came before it.
 
-    Example::
-
-        with Prefetch(source) as frames:
-            for frame in frames:
-                ...
+    Args:
+        items: only the thread touches them.
+        size: maximum number of items that wait.
+        stopping: asked at least every :data:`POLL_S`; once it returns True, iteration ends.
     """
+    queue: FrameQueue[T] = FrameQueue(size)
+    thread = threading.Thread(target=_fill, args=(queue, iter(items)), name="prefetch", daemon=True)
+    thread.start()
+    try:
+        yield queue.iterate(stopping)
+    finally:
+        queue.close()
+        while thread.is_alive():
+            thread.join(POLL_S)
 
-    def __init__(
-        self, items: Iterable[T], *, size: int = 4, stopping: Callable[[], bool] | None = None
-    ) -> None:
-        """Prepare the thread; it starts with the block.
 
-        Args:
-            items: the iterable; only the thread touches it.
-            size: maximum number of items that wait.
-            stopping: asked at least every :data:`POLL_S`; once it returns True, iteration ends.
-        """
-        self._items, self._stopping = items, stopping
-        self._queue: FrameQueue[T] = FrameQueue(size)
-        self._thread = threading.Thread(target=self._work, name="prefetch", daemon=True)
-
-    def __enter__(self) -> Prefetch[T]:
-        """Start the thread."""
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Stop the thread and wait until it has finished its current item."""
-        self._queue.close()
-        while self._thread.is_alive():
-            self._thread.join(POLL_S)
-
-    def __iter__(self) -> Iterator[T]:
-        """Yield the items in order; raise what the iterable raised."""
-        return self._queue.iterate(self._stopping)
-
-    def _work(self) -> None:
-        error: BaseException | None = None
-        iterator = iter(self._items)
-        try:
-            for item in iterator:
-                if not self._queue.put(item):
-                    break
-        except BaseException as raised:  # it crosses to the consuming thread
-            error = raised
-        close_iterator(iterator)
-        self._queue.end(error)
+def _fill(queue: FrameQueue[T], iterator: Iterator[T]) -> None:
+    error: BaseException | None = None
+    try:
+        for item in iterator:
+            if not queue.put(item):
+                break
+    except BaseException as raised:  # it crosses to the consuming thread
+        error = raised
+    close_iterator(iterator)
+    queue.end(error)
 
 
 def close_iterator(iterator: Iterator[object]) -> None:

@@ -367,6 +367,6 @@ def test_delays_double_up_to_a_cap_with_jitter() -> None:
     ],
 )
 def test_impossible_policies_are_refused(settings: dict[str, object]) -> None:
-    """A policy is checked at birth."""
+    """A policy is checked when it is made."""
     with pytest.raises(ConfigError):
         LivePolicy(**settings)  # type: ignore[arg-type]  # wrong values are the test

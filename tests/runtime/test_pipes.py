@@ -109,17 +109,17 @@ def read_all(capture: PipeCapture) -> list[FrameTask]:
 
 def test_frames_may_come_in_pieces(frames: list[Image]) -> None:
     """A frame is given once all of its bytes are there, however they came."""
-    reader, writer = os.pipe()
-    capture = PipeCapture(64, 48, 25, None, descriptor=reader)
+    read_end, write_end = os.pipe()
+    capture = PipeCapture(64, 48, 25, None, descriptor=read_end)
     assert capture.read() is None
     data = frames[0].tobytes() + frames[1].tobytes()
-    os.write(writer, data[:5000])
+    os.write(write_end, data[:5000])
     assert capture.read() is None
-    os.write(writer, data[5000:])
-    os.close(writer)
+    os.write(write_end, data[5000:])
+    os.close(write_end)
     images = [task.picture for task in read_all(capture)]
     np.testing.assert_array_equal(images, frames[:2])
-    os.close(reader)
+    os.close(read_end)
 
 
 def test_terminals_are_no_pipes() -> None:
@@ -133,7 +133,7 @@ def test_terminals_are_no_pipes() -> None:
     os.close(follower)
 
 
-def test_a_pipe_refuses_frames_that_do_not_fit(frames: list[Image]) -> None:
+def test_a_pipe_refuses_frames_of_another_shape(frames: list[Image]) -> None:
     """A reader that counts bytes would lose its place."""
     sink = PipeSink(width=64, height=48, descriptor=os.open(os.devnull, os.O_WRONLY))
     with pytest.raises(SinkError, match="stdout takes frames of"):
@@ -141,23 +141,23 @@ def test_a_pipe_refuses_frames_that_do_not_fit(frames: list[Image]) -> None:
     os.close(sink._descriptor)
 
 
-def test_fault_79_the_reader_of_the_frames_leaves(
+def test_fault_79_the_consumer_of_the_frames_leaves(
     bundle: Path, frames: list[Image], tmp_path: Path
 ) -> None:
     """When the program behind has gone, the run ends quietly with 141."""
-    reader, writer = os.pipe()
-    os.close(reader)
+    read_end, write_end = os.pipe()
+    os.close(read_end)
     words = ["--video", "-", "--size", "64x48", "--model", bundle, "--output", "-"]
     done = subprocess.run(
         [*COMMAND, *map(str, words)],
         input=frames[0].tobytes() * 3,
-        stdout=writer,
+        stdout=write_end,
         stderr=subprocess.PIPE,
         cwd=tmp_path,
         timeout=60,
         check=False,
     )
-    os.close(writer)
+    os.close(write_end)
     assert done.returncode == 141, done.stderr
     assert b"Traceback" not in done.stderr
 

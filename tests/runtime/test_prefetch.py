@@ -8,14 +8,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from p2p_runtime.prefetch import FrameQueue, Prefetch
+from p2p_runtime.prefetch import FrameQueue, prefetched
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
 
 
 def test_items_come_in_order() -> None:
     """What goes in comes out, however small the queue."""
-    with Prefetch(range(1000), size=2) as items:
+    with prefetched(range(1000), size=2) as items:
         assert list(items) == list(range(1000))
 
 
@@ -28,8 +28,8 @@ def test_it_works_ahead_but_only_so_far() -> None:
             taken.append(number)
             yield number
 
-    with Prefetch(count(), size=3) as items:
-        assert next(iter(items)) == 0
+    with prefetched(count(), size=3) as items:
+        assert next(items) == 0
         while len(taken) < 5:
             time.sleep(0.001)
         time.sleep(0.02)
@@ -45,7 +45,7 @@ def test_an_error_crosses_after_the_items_before_it() -> None:
         raise KeyError("third")
 
     seen = []
-    with pytest.raises(KeyError, match="third"), Prefetch(broken()) as items:
+    with pytest.raises(KeyError, match="third"), prefetched(broken()) as items:
         for item in items:
             seen.append(item)
     assert seen == [1, 2]
@@ -62,7 +62,7 @@ def test_an_early_exit_closes_the_iterable() -> None:
         finally:
             closed.set()
 
-    with Prefetch(endless(), size=1) as items:
+    with prefetched(endless(), size=1) as items:
         for _ in items:
             break
     assert closed.is_set()
@@ -70,7 +70,7 @@ def test_an_early_exit_closes_the_iterable() -> None:
 
 def test_an_error_in_the_consumer_leaves_no_thread() -> None:
     """The consumer's own error passes through."""
-    with pytest.raises(ZeroDivisionError), Prefetch(range(100), size=1) as items:
+    with pytest.raises(ZeroDivisionError), prefetched(range(100), size=1) as items:
         for item in items:
             _ = 1 // item
 
@@ -83,7 +83,7 @@ def test_stopping_ends_the_iteration_while_the_source_waits() -> None:
         yield 1
         release.wait(30)
 
-    with Prefetch(silent(), stopping=stop.is_set) as items:
+    with prefetched(silent(), stopping=stop.is_set) as items:
         for _ in items:
             stop.set()
         release.set()
@@ -96,9 +96,9 @@ def test_two_in_a_row_carry_errors_and_stops() -> None:
         yield 1
         raise ValueError("first stage")
 
-    with Prefetch(broken()) as first:
+    with prefetched(broken()) as first:
         doubled = (2 * item for item in first)
-        with pytest.raises(ValueError, match="first stage"), Prefetch(doubled) as second:
+        with pytest.raises(ValueError, match="first stage"), prefetched(doubled) as second:
             assert list(second) == [2]
 
 

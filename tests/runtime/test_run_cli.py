@@ -244,18 +244,18 @@ def test_fault_78_a_signal_finishes_the_file(
 
 def test_fault_79_a_closed_pipe_leaves_no_traceback(bundle: Path, video: Path) -> None:
     """When the reader of stdout has gone, the command ends quietly with 141."""
-    reader, writer = os.pipe()
-    os.close(reader)
+    read_end, write_end = os.pipe()
+    os.close(read_end)
     result = subprocess.run(
         [*COMMAND, "--video", video, "--model", bundle],
-        stdout=writer,
+        stdout=write_end,
         stderr=subprocess.PIPE,
         text=True,
         cwd=video.parent,
         timeout=60,
         check=False,
     )
-    os.close(writer)
+    os.close(write_end)
     assert result.returncode == 141, result.stderr
     assert "Traceback" not in result.stderr
     assert "Exception" not in result.stderr
@@ -270,12 +270,16 @@ def test_fault_79_a_closed_pipe_shows_even_without_a_flush() -> None:
         "def main(): sys.stdout.write('result')\n"
         "main()\n"
     )
-    reader, writer = os.pipe()
-    os.close(reader)
+    read_end, write_end = os.pipe()
+    os.close(read_end)
     result = subprocess.run(
-        [sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE, timeout=60, check=False
+        [sys.executable, "-c", code],
+        stdout=write_end,
+        stderr=subprocess.PIPE,
+        timeout=60,
+        check=False,
     )
-    os.close(writer)
+    os.close(write_end)
     assert (result.returncode, result.stderr) == (141, b"")
 
 

@@ -155,7 +155,7 @@ def test_fault_74_odd_sizes_are_padded_and_said(
         np.zeros((48, 64, 4), np.uint8),
     ],
 )
-def test_fault_75_a_frame_that_does_not_fit_is_refused(tmp_path: Path, image: Image) -> None:
+def test_fault_75_a_frame_of_another_shape_is_refused(tmp_path: Path, image: Image) -> None:
     """A frame of another size, type or depth raises instead of vanishing."""
     sink = open_video(tmp_path / "out.mp4")
     with pytest.raises(SinkError, match="takes frames of"):

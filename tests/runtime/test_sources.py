@@ -56,13 +56,13 @@ def test_small_frames_are_decoded_in_one_thread(
 def test_fault_62_the_palette_undoes_what_the_codec_blurred(
     video: Path, frames: list[Image]
 ) -> None:
-    """After H.264 hardly a pixel is exact; after snapping nearly all are."""
+    """After H.264 hardly a pixel is exact; as the nearest palette colours, nearly all are."""
     read = [frame.image for frame in open_source(str(video))]
     exact = np.mean([(a == b).all(-1).mean() for a, b in zip(read, frames, strict=True)])
     snapped = [CITYSCAPES.snap(image) for image in read]
-    restored = np.mean([(a == b).all(-1).mean() for a, b in zip(snapped, frames, strict=True)])
+    recovered = np.mean([(a == b).all(-1).mean() for a, b in zip(snapped, frames, strict=True)])
     assert exact < 0.9
-    assert restored > 0.97
+    assert recovered > 0.97
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from p2p_runtime.errors import BundleError, DeviceUnavailableError, EngineError
 from p2p_runtime.model.trt_manifest import EngineManifest, EngineTarget, manifest_path
 from p2p_runtime.translate.translator import Translator
 
-MakePlan = Callable[..., Path]
+MakeEngine = Callable[..., Path]
 
 
 @pytest.fixture

@@ -93,17 +93,17 @@ def _encode(frames: Sequence[NDArray[np.uint8]], preset: str, crf: int) -> io.By
     import av
 
     from p2p_runtime.video.frames import FrameTask
-    from p2p_runtime.video.sinks.h264 import H264Encoder
+    from p2p_runtime.video.sinks.h264 import H264Sink
 
     file = io.BytesIO()
     height, width = frames[0].shape[:2]
     container: Any = av.open(file, "w", format="matroska")
-    encoder = H264Encoder(
+    encoder = H264Sink(
         container, "memory", width=width, height=height, fps=FRAMES_PER_S, preset=preset, crf=crf
     )
     for index, image in enumerate(frames):
         encoder.write(FrameTask(picture=image, index=index, timestamp_s=index / FRAMES_PER_S))
-    encoder.finish()
+    encoder.close()
     return file
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from p2p_runtime.errors import LossesError, SourceLostError
-from p2p_runtime.prefetch import Prefetch
+from p2p_runtime.prefetch import prefetched
 from p2p_runtime.video.live import LiveSource
 
 from .report import OFF_PALETTE_WARN, Recorder, RunReport
@@ -98,7 +98,7 @@ def run_pipeline(
             tasks = steps.decode(itertools.islice(source, max_frames))
             if not live and translator.workers == 1:
                 size = max(ahead, in_a_row)
-                tasks = iter(stack.enter_context(Prefetch(tasks, size=size, stopping=stop)))
+                tasks = stack.enter_context(prefetched(tasks, size=size, stopping=stop))
             results = stack.enter_context(
                 ordered_results(
                     steps.admit(tasks),

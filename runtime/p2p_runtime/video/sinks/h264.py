@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from p2p_runtime.video.frames import FrameTask
 
-__all__ = ["CODEC", "CRF", "PRESET", "H264Encoder"]
+__all__ = ["CODEC", "CRF", "PRESET", "H264Sink"]
 
 CODEC = "libx264"
 GOP_FRAMES = 12
@@ -35,8 +36,8 @@ _MAX_FPS_DENOMINATOR = 1001  # 30000/1001 and its relatives come out exact
 _SMPTE170M, _LIMITED_RANGE = 6, 1  # as OpenCV converts; players guess otherwise
 
 
-class H264Encoder:
-    """Encodes frames of one size into an open container.
+class H264Sink:
+    """Encodes frames of one size into an open container, which it closes.
 
     Attributes:
         written: number of encoded frames.
@@ -53,7 +54,7 @@ class H264Encoder:
         preset: str = PRESET,
         crf: int = CRF,
     ) -> None:
-        """Add a video stream to a container; the container stays the caller's.
+        """Add a video stream to a container.
 
         Args:
             container: an open ``av`` output container.
@@ -92,7 +93,7 @@ class H264Encoder:
         self._encode(picture)
         self.written += 1
 
-    def finish(self) -> None:
+    def close(self) -> None:
         """Write what the encoder still holds, then close the container in every case.
 
         Raises:
@@ -106,6 +107,11 @@ class H264Encoder:
                 self._container.close()
         except (av.error.FFmpegError, OSError) as error:
             raise self._failed(error) from error
+
+    def abort(self) -> None:
+        """Finish as far as possible."""
+        with contextlib.suppress(SinkError):  # the error that led here is the one to report
+            self.close()
 
     def _encode(self, picture: Any) -> None:
         try:

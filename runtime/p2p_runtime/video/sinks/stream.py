@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 from urllib.parse import urlsplit
 
@@ -10,9 +9,8 @@ import av
 
 from p2p_runtime.errors import SinkError
 from p2p_runtime.model.onnx_check import redact
-from p2p_runtime.video.frames import FrameTask
 
-from .h264 import H264Encoder
+from .h264 import H264Sink
 from .output_lock import reason
 
 __all__ = ["PUSH_FORMATS", "StreamSink"]
@@ -39,7 +37,7 @@ _HELLOS = {
 """First request by scheme; servers of the encrypted schemes only have to accept the connection."""
 
 
-class StreamSink:
+class StreamSink(H264Sink):
     """H.264 pushed to a server; whether the server keeps it cannot be checked."""
 
     def __init__(self, url: str, *, width: int, height: int, fps: float) -> None:
@@ -53,37 +51,16 @@ class StreamSink:
         Raises:
             SinkError: the server does not answer within ten seconds, or refuses.
         """
-        self._name = redact(url)
-        scheme = urlsplit(url).scheme.lower()
+        name, scheme = redact(url), urlsplit(url).scheme.lower()
         if scheme in _PORTS:
-            _check_answer(url, scheme, self._name)
+            _check_answer(url, scheme, name)
+        options = {"rtsp_transport": "tcp"} if scheme.startswith("rtsp") else {}
         try:
-            container = av.open(url, "w", format=PUSH_FORMATS[scheme], options=_options(scheme))
-            self._encoder = H264Encoder(container, self._name, width=width, height=height, fps=fps)
+            container = av.open(url, "w", format=PUSH_FORMATS[scheme], options=options)
+            super().__init__(container, name, width=width, height=height, fps=fps)
             container.start_encoding()
         except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise SinkError(f"cannot push to {self._name}: {reason(error)}") from error
-
-    def write(self, task: FrameTask) -> None:
-        """Encode and send one frame; wait while the server is busy.
-
-        Raises:
-            SinkError: it has another size or type than the stream, or the connection broke.
-        """
-        self._encoder.write(task)
-
-    def close(self) -> None:
-        """Send the last frames and close the connection.
-
-        Raises:
-            SinkError: the last frames could not be sent.
-        """
-        self._encoder.finish()
-
-    def abort(self) -> None:
-        """Close the connection as far as possible."""
-        with contextlib.suppress(SinkError):  # the error that led here is the one to report
-            self.close()
+            raise SinkError(f"cannot push to {name}: {reason(error)}") from error
 
 
 def _check_answer(url: str, scheme: str, name: str) -> None:
@@ -106,7 +83,3 @@ def _check_answer(url: str, scheme: str, name: str) -> None:
         raise SinkError(f"cannot push to {name}: no answer for {ANSWER_S:g} s") from error
     except OSError as error:
         raise SinkError(f"cannot push to {name}: {reason(error)}") from error
-
-
-def _options(scheme: str) -> dict[str, str]:
-    return {"rtsp_transport": "tcp"} if scheme.startswith("rtsp") else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 from pathlib import Path
@@ -10,9 +9,8 @@ from pathlib import Path
 import av
 
 from p2p_runtime.errors import SinkError
-from p2p_runtime.video.frames import FrameTask
 
-from .h264 import H264Encoder
+from .h264 import H264Sink
 from .output_lock import open_locked, reason
 
 __all__ = ["VIDEO_FORMATS", "VideoFileSink"]
@@ -22,7 +20,7 @@ VIDEO_FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"
 _log = logging.getLogger(__name__)
 
 
-class VideoFileSink:
+class VideoFileSink(H264Sink):
     """H.264 in fragmented MP4 (or Matroska): readable up to the last fragment at any moment."""
 
     def __init__(
@@ -52,44 +50,28 @@ class VideoFileSink:
                 str(path.absolute()), "w", format=VIDEO_FORMATS[path.suffix.lower()],
                 options=_container_options(path),
             )  # fmt: skip
-            self._encoder = H264Encoder(container, str(path), width=width, height=height, fps=fps)
+            super().__init__(container, str(path), width=width, height=height, fps=fps)
         except (av.error.FFmpegError, OSError, ValueError) as error:
             self._release()
             raise SinkError(f"cannot write {path}: {reason(error)}") from error
 
-    def write(self, task: FrameTask) -> None:
-        """Encode one frame.
-
-        Raises:
-            SinkError: it has another size or type than the video, or the disk is full.
-        """
-        self._encoder.write(task)
-
     def close(self) -> None:
-        """Finish the file, reopen it and count its frames.
+        """Finish the file, reopen it and count its frames; remove it if it has none.
 
         Raises:
             SinkError: it cannot be finished, or holds fewer frames than were written.
         """
-        written = self._encoder.written
         try:
-            self._finish()
-        finally:
-            self._release()
-        if written and (found := count_frames(self._path)) != written:
-            raise SinkError(f"{self._path} holds {found} frames, but {written} were written to it")
-
-    def abort(self) -> None:
-        """Finish what can be finished; a file without a frame is removed."""
-        with contextlib.suppress(SinkError):  # the error that led here is the one to report
-            self.close()
-
-    def _finish(self) -> None:
-        self._encoder.finish()
-        try:
+            super().close()
             os.fsync(self._lock)
         except OSError as error:
             raise SinkError(f"cannot write {self._path}: {reason(error)}") from error
+        finally:
+            self._release()
+        if self.written and (found := count_frames(self._path)) != self.written:
+            raise SinkError(
+                f"{self._path} holds {found} frames, but {self.written} were written to it"
+            )
 
     def _release(self) -> None:
         if self._lock < 0:
