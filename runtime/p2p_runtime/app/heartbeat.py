@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from p2p_runtime.video.frames import FrameTask
 
-__all__ = ["Heartbeat", "notify_systemd", "resources", "status_stream"]
+__all__ = ["Heartbeat", "notify_systemd", "resources"]
 
 STATUS_EVERY_S = 5.0
 """Interval of the JSON lines in seconds."""
@@ -88,11 +87,6 @@ class Heartbeat:
             assert self._stream is not None, "beat and end check before"
             self._stream.write(json.dumps(status) + "\n")
             self._stream.flush()
-
-
-def status_stream(how: str) -> TextIO | None:
-    """Return where JSON lines go: stderr for ``json``, nowhere for ``text``."""
-    return sys.stderr if how == "json" else None
 
 
 def notify_systemd(state: str) -> None:

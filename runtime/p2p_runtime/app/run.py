@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,7 @@ from p2p_runtime.video.sources import RawFormat, SourceKind, SourceSpec, open_so
 
 from .discover import engine_named, find_bundle
 from .display import Window, show_progress
-from .heartbeat import Heartbeat, status_stream
+from .heartbeat import Heartbeat
 from .overlay import Overlay
 
 __all__ = ["RunOptions", "translate_video"]
@@ -176,7 +177,7 @@ def _run(
     sink: FrameSink,
     facts: Mapping[str, object],
 ) -> RunReport:
-    heartbeat = Heartbeat(status_stream(options.status))
+    heartbeat = Heartbeat(sys.stderr if options.status == "json" else None)
     with (
         show_progress(_total(source, options.max_frames)) as advance,
         contextlib.ExitStack() as ending,

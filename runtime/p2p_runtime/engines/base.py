@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
+from p2p_runtime.errors import EngineError
+
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Engine", "UninterruptibleEngine"]
+__all__ = ["Engine", "FrameByFrameEngine", "UninterruptibleEngine"]
 
 
 class Engine(Protocol):
@@ -62,3 +66,36 @@ class UninterruptibleEngine:
 
     def interrupt(self) -> None:
         """Do nothing."""
+
+
+class FrameByFrameEngine(UninterruptibleEngine):
+    """Base of engines that take one frame at a time, from one thread at a time.
+
+    Args:
+        shape: of the input, (1, H, W, 3).
+    """
+
+    device: str
+
+    def __init__(self, shape: tuple[int, int, int, int]) -> None:
+        self._shape = shape
+        self._lock = threading.Lock()
+        self._open = False
+
+    def infer(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Translate (N, H, W, 3) uint8 BGR, see :class:`Engine`."""
+        if frames.shape[1:] != self._shape[1:] or frames.dtype != np.uint8:
+            raise EngineError(
+                f"the model takes {self._shape} uint8, not {frames.shape} {frames.dtype}"
+            )
+        images = np.empty(frames.shape, np.uint8)
+        with self._lock:
+            if not self._open:
+                raise EngineError("the engine is closed")
+            for frame, image in zip(np.ascontiguousarray(frames), images, strict=True):
+                self._translate(frame, image)
+        return images
+
+    def _translate(self, frame: NDArray[np.uint8], image: NDArray[np.uint8]) -> None:
+        """Translate one frame (H, W, 3) uint8 BGR into ``image``; the lock is held."""
+        raise NotImplementedError

@@ -27,10 +27,7 @@ __all__ = ["OrtEngine"]
 
 
 class OrtEngine:
-    """A bundle in an ONNX Runtime session; see :class:`p2p_runtime.engines.base.Engine`.
-
-    Several threads may call :meth:`infer` at the same time.
-    """
+    """A bundle in an ONNX Runtime session; several threads may call :meth:`infer` at a time."""
 
     device = "cpu"
     restarts = 0
@@ -66,11 +63,7 @@ class OrtEngine:
         self._run.log_severity_level = 4  # what goes wrong is raised
 
     def infer(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Translate (N, H, W, 3) uint8 BGR into the same shape and type.
-
-        Raises:
-            EngineError: the engine is closed, onnxruntime failed, or its output has another shape.
-        """
+        """Translate (N, H, W, 3) uint8 BGR, see :class:`p2p_runtime.engines.base.Engine`."""
         session = self._session
         if session is None:
             raise EngineError("the engine is closed")
@@ -87,7 +80,7 @@ class OrtEngine:
         return images
 
     def interrupt(self) -> None:
-        """Let every :meth:`infer`, now and later, end with an error; callable from any thread."""
+        """Let every :meth:`infer`, now and later, end with an error."""
         self._run.terminate = True
 
     def close(self) -> None:

@@ -7,7 +7,6 @@ buffers whose addresses stay, and what comes back is a copy.
 from __future__ import annotations
 
 import logging
-import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,13 +15,11 @@ import onnxruntime as ort
 from p2p_runtime.errors import EngineError
 from p2p_runtime.model.bundle import INPUT_NAME, OUTPUT_NAME, ModelBundle
 
-from .base import UninterruptibleEngine
+from .base import FrameByFrameEngine
 from .session import ORT_ERRORS, first_line, open_session, session_options
 from .trt_cache import TrtCache
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
 __all__ = ["OrtGpuEngine"]
@@ -30,7 +27,7 @@ __all__ = ["OrtGpuEngine"]
 _log = logging.getLogger(__name__)
 
 
-class OrtGpuEngine(UninterruptibleEngine):
+class OrtGpuEngine(FrameByFrameEngine):
     """A bundle on a GPU; see :class:`p2p_runtime.engines.base.Engine`.
 
     Shapes are static (one frame at a time), so the whole network is captured as one CUDA graph:
@@ -52,67 +49,41 @@ class OrtGpuEngine(UninterruptibleEngine):
             BundleError: onnxruntime cannot load the file, or it breaks its contract.
             EngineError: it does not run.
         """
-        self._device = device
-        self._shape = (1, bundle.contract.height, bundle.contract.width, 3)
-        self._lock = threading.Lock()
+        super().__init__((1, bundle.contract.height, bundle.contract.width, 3))
+        self.device = device
         cache = TrtCache(bundle) if device == "tensorrt" else None
         try:
-            first = graph is not False
-            self._buffers = self._open(
-                bundle, _provider_options(bundle, device, cache, graph=first)
-            )
+            self._buffers = self._load(bundle, cache, graph=graph is not False)
         except EngineError as error:
             if graph is not None:
                 raise
             _log.warning("%s: without a CUDA graph, which is slower: %s", device, error)
-            self._buffers = self._open(
-                bundle, _provider_options(bundle, device, cache, graph=False)
-            )
+            self._buffers = self._load(bundle, cache, graph=False)
+        self._open = True
         if cache is not None:
             cache.seal()
 
-    def _open(self, bundle: ModelBundle, provider_options: Mapping[str, str]) -> _Buffers | None:
+    def _load(self, bundle: ModelBundle, cache: TrtCache | None, *, graph: bool) -> _Buffers | None:
         """Open a session and run it twice: cuDNN tunes itself, the graph is captured, and used."""
-        session = open_session(
-            bundle, self._device, session_options(self._device), provider_options
-        )
-        buffers = _Buffers(session, self._shape, memory="cuda")
-        black = np.zeros(self._shape, np.uint8)
+        options = _provider_options(bundle, cache, graph=graph)
+        session = open_session(bundle, self.device, session_options(self.device), options)
+        self._buffers = _Buffers(session, self._shape, memory="cuda")
+        black = np.zeros(self._shape[1:], np.uint8)
         for _ in range(2):
-            self._translate(buffers, black)
-        return buffers
+            self._translate(black, np.empty_like(black))
+        return self._buffers
 
-    @property
-    def device(self) -> str:
-        """``cuda`` or ``tensorrt``."""
-        return self._device
-
-    def infer(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Translate (N, H, W, 3) uint8 BGR into the same shape and type, frame by frame.
-
-        Raises:
-            EngineError: the engine is closed, the frames have another shape, or the GPU failed.
-        """
-        with self._lock:
-            if self._buffers is None:
-                raise EngineError("the engine is closed")
-            buffers = self._buffers
-            return np.concatenate([self._translate(buffers, frame[np.newaxis]) for frame in frames])
-
-    def _translate(self, buffers: _Buffers, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        if frame.shape != self._shape or frame.dtype != np.uint8:
-            raise EngineError(
-                f"the model takes {self._shape} uint8, not {frame.shape} {frame.dtype}"
-            )
+    def _translate(self, frame: NDArray[np.uint8], image: NDArray[np.uint8]) -> None:
+        assert self._buffers is not None, "the engine is open"
         try:
-            return buffers.run(frame)
+            image[:] = self._buffers.run(frame[np.newaxis])[0]
         except ORT_ERRORS as error:
-            raise EngineError(f"the model failed on {self._device}: {first_line(error)}") from error
+            raise EngineError(f"the model failed on {self.device}: {first_line(error)}") from error
 
     def close(self) -> None:
         """Free the session and the GPU's memory."""
         with self._lock:
-            self._buffers = None
+            self._buffers, self._open = None, False
 
 
 class _Buffers:
@@ -129,13 +100,13 @@ class _Buffers:
         self._binding.bind_ortvalue_output(OUTPUT_NAME, self._output)
 
     def run(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        self._input.update_inplace(np.ascontiguousarray(frame))
+        self._input.update_inplace(frame)
         self._session.run_with_iobinding(self._binding)
-        return np.array(self._output.numpy())  # a copy: the next frame goes to the same place
+        return np.asarray(self._output.numpy())
 
 
 def _provider_options(
-    bundle: ModelBundle, device: str, cache: TrtCache | None, *, graph: bool
+    bundle: ModelBundle, cache: TrtCache | None, *, graph: bool
 ) -> dict[str, str]:
     if cache is None:
         return {"enable_cuda_graph": "1" if graph else "0"}

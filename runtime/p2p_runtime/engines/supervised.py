@@ -105,11 +105,7 @@ class SupervisedEngine:
         return self._engine.device
 
     def infer(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Translate (N, H, W, 3) uint8 BGR into the same shape and type, again after a restart.
-
-        Raises:
-            EngineError: it failed, and was restarted as often as is allowed.
-        """
+        """Translate (N, H, W, 3) uint8 BGR, again after each restart that is allowed."""
         while True:
             engine = self._engine
             try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from p2p_runtime.errors import BundleError, DeviceUnavailableError, EngineError
 from p2p_runtime.model.bundle import INPUT_NAME, OUTPUT_NAME, ModelBundle
 from p2p_runtime.model.trt_manifest import EngineTarget, check_manifest, read_manifest
 
-from .base import UninterruptibleEngine
+from .base import FrameByFrameEngine
 from .gpu import GpuMemory, first_gpu
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ __all__ = ["TensorRTEngine"]
 _log = logging.getLogger(__name__)
 
 
-class TensorRTEngine(UninterruptibleEngine):
+class TensorRTEngine(FrameByFrameEngine):
     """An engine file in TensorRT or TensorRT-RTX; see :class:`p2p_runtime.engines.base.Engine`."""
 
     device = "tensorrt"
@@ -51,8 +50,7 @@ class TensorRTEngine(UninterruptibleEngine):
         gpu = first_gpu()
         here = EngineTarget(library=library, version=trt.__version__, sm=gpu.sm, driver=gpu.driver)
         content = check_manifest(engine_path, bundle.path, here)
-        self._shape = (1, bundle.contract.height, bundle.contract.width, 3)
-        self._lock = threading.Lock()
+        super().__init__((1, bundle.contract.height, bundle.contract.width, 3))
         self._memory: GpuMemory | None = GpuMemory()
         try:
             # The runtime must outlive the engine, and the engine its context.
@@ -63,6 +61,7 @@ class TensorRTEngine(UninterruptibleEngine):
             _check_ports(trt, self._engine, self._shape, engine_path)
             self._context = self._engine.create_execution_context()
             self._input, self._output = self._bind(self._memory)
+            self._open = True
         except BaseException:
             self.close()
             raise
@@ -75,37 +74,19 @@ class TensorRTEngine(UninterruptibleEngine):
             self._context.set_tensor_address(name, address)
         return addresses
 
-    def infer(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Translate (N, H, W, 3) uint8 BGR into the same shape and type, frame by frame.
-
-        Raises:
-            EngineError: the engine is closed, the frames have another shape, or the GPU failed.
-        """
-        if frames.shape[1:] != self._shape[1:] or frames.dtype != np.uint8:
-            raise EngineError(
-                f"the model takes {self._shape} uint8, not {frames.shape} {frames.dtype}"
-            )
-        with self._lock:
-            if self._memory is None:
-                raise EngineError("the engine is closed")
-            self._memory.enter()
-            images = np.empty_like(frames, order="C")
-            for frame, image in zip(np.ascontiguousarray(frames), images, strict=True):
-                self._translate(self._memory, frame, image)
-            return images
-
-    def _translate(
-        self, memory: GpuMemory, frame: NDArray[np.uint8], image: NDArray[np.uint8]
-    ) -> None:
-        memory.upload(self._input, frame)
-        if not self._context.execute_async_v3(memory.stream):
+    def _translate(self, frame: NDArray[np.uint8], image: NDArray[np.uint8]) -> None:
+        assert self._memory is not None, "the engine is open"
+        self._memory.enter()
+        self._memory.upload(self._input, frame)
+        if not self._context.execute_async_v3(self._memory.stream):
             raise EngineError("the model failed on tensorrt; the log holds TensorRT's reason")
-        memory.download(image, self._output)
-        memory.wait()
+        self._memory.download(image, self._output)
+        self._memory.wait()
 
     def close(self) -> None:
         """Free the engine and the GPU's memory."""
         with self._lock:
+            self._open = False
             self._context = self._engine = self._runtime = None
             if self._memory is not None:
                 self._memory.close()

@@ -136,14 +136,14 @@ class RunReport:
 
     def to_table(self) -> str:
         """Return the report as a few lines for people."""
-        lost = f", {self.frames_lost} lost" if self.frames_lost else ""
-        lost += f", {self.frames_dropped} dropped" if self.frames_dropped else ""
-        lost += f", {self.frames_reused} reused" if self.frames_reused else ""
+        counts = {"lost": self.frames_lost, "dropped": self.frames_dropped}
+        counts["reused"] = self.frames_reused
+        more = "".join(f", {count} {name}" for name, count in counts.items() if count)
         first = "" if self.first_frame_s is None else f", first after {self.first_frame_s:.2f} s"
         own = self.anon_rss_mib
         anon = "" if own is None else f", {own:.0f} without libraries"
         lines = [
-            f"{self.frames_out} of {self.frames_in} frames translated{lost} in {self.wall_s:.2f} s "
+            f"{self.frames_out} of {self.frames_in} frames translated{more} in {self.wall_s:.2f} s "
             f"({self.fps:.1f} frames/s{first}, {self.peak_rss_mib:.0f} MiB{anon})",
             f"{'stage':<11}{'p50 ms':>10}{'p95 ms':>10}{'p99 ms':>10}",
         ]
@@ -169,14 +169,12 @@ class Recorder:
         """
         self._began_s = time.perf_counter()
         self._started_s = self._began_s if started_s is None else started_s
-        self._stages = {stage: Histogram() for stage in STAGES}
         self._first_s: float | None = None
+        self._stages = {stage: Histogram() for stage in STAGES}
         self._off_palette, self._measured = 0.0, 0
         self._translated, self._lock = 0, threading.Lock()
-        self.frames_in = 0
-        self.frames_out = 0
-        self.frames_reused = 0
         self._blank = BlankAlarm()
+        self.frames_in = self.frames_out = self.frames_reused = 0
 
     def translated(self) -> None:
         """Count a frame that the translator finished; from any thread."""

@@ -24,8 +24,6 @@ from .preprocess import Preprocessor
 from .workers import threads_per_worker
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     import numpy as np
     from numpy.typing import NDArray
 
@@ -178,14 +176,7 @@ class Translator:
         self.engine.close()
 
     def __enter__(self) -> Translator:
-        """Return itself; leaving the block closes it."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close it."""
+    def __exit__(self, *error: object) -> None:
         self.close()

@@ -133,7 +133,14 @@ class FrameSource(Protocol):
         """Number of frames that were expected and did not come; final after the iteration."""
         ...
 
-    def __iter__(self) -> Iterator[FrameTask]: ...
+    def __iter__(self) -> Iterator[FrameTask]:
+        """Yield the frames.
+
+        Raises:
+            SourceError: a frame cannot be read.
+            SourceLostError: a live source was lost and did not come back in time.
+        """
+        ...
 
     def close(self) -> None:
         """Release the source."""

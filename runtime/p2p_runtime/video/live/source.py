@@ -16,12 +16,11 @@ from p2p_runtime.prefetch import POLL_S, FrameQueue
 from p2p_runtime.video.frames import VideoInfo
 from p2p_runtime.video.size_guard import SizeGuard
 
-from .capture import Attempt, Capture
+from .capture import Attempt, Capture, LivePolicy
 
 if TYPE_CHECKING:
     from p2p_runtime.video.frames import FrameTask
 
-    from .policy import LivePolicy
 
 __all__ = ["LiveSource"]
 
@@ -98,11 +97,7 @@ class LiveSource:
         return self._frames.dropped if self._frames else 0
 
     def __iter__(self) -> Iterator[FrameTask]:
-        """Yield frames until the source ends or :meth:`interrupt` is called.
-
-        Raises:
-            SourceLostError: the source was lost and did not come back in time.
-        """
+        """Yield frames until the source ends or :meth:`interrupt` is called."""
         assert self._frames is not None, "__init__ waited for the first frame"
         while not self._interrupted.is_set():
             # Asked first: the last frame may come between the two lines.

@@ -37,7 +37,7 @@ _SMPTE170M, _LIMITED_RANGE = 6, 1  # as OpenCV converts; players guess otherwise
 
 
 class H264Sink:
-    """Encodes frames of one size into an open container, which it closes.
+    """Encodes frames of one size; see :class:`p2p_runtime.video.frames.FrameSink`.
 
     Attributes:
         written: number of encoded frames.
@@ -78,11 +78,7 @@ class H264Sink:
         context.colorspace, context.color_range = _SMPTE170M, _LIMITED_RANGE
 
     def write(self, task: FrameTask) -> None:
-        """Encode one frame.
-
-        Raises:
-            SinkError: it has another size or type, or the container cannot be written.
-        """
+        """Encode one frame."""
         image = task.image
         require_shape(image, self._shape, self._name)
         yuv = np.asarray(cv2.cvtColor(self._pad(image), cv2.COLOR_BGR2YUV_I420), np.uint8)
@@ -94,11 +90,7 @@ class H264Sink:
         self.written += 1
 
     def close(self) -> None:
-        """Write what the encoder still holds, then close the container in every case.
-
-        Raises:
-            SinkError: the container cannot be written.
-        """
+        """Write what the encoder still holds, then close the container in every case."""
         try:
             try:
                 if self.written:

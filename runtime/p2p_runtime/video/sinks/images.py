@@ -49,11 +49,7 @@ class ImageFolderSink:
             raise SinkError(f"cannot write in {folder}: {reason(error)}") from error
 
     def write(self, task: FrameTask) -> None:
-        """Write one PNG.
-
-        Raises:
-            SinkError: it is not (H, W, 3) uint8, or the disk is full.
-        """
+        """Write one PNG of any size."""
         image = task.image
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise SinkError(
@@ -70,11 +66,7 @@ class ImageFolderSink:
         self._names.add(name)
 
     def close(self) -> None:
-        """Check that every picture is there.
-
-        Raises:
-            SinkError: one is not.
-        """
+        """Check that every picture is there."""
         self.abort()
         missing = [name for name in self._names if not (self._folder / name).is_file()]
         if missing:

@@ -34,11 +34,11 @@ class PipeSink:
             raise SinkError("stdout is a terminal; pipe --output - into a program, or a file")
 
     def write(self, task: FrameTask) -> None:
-        """Write one frame; wait while the reader is busy.
+        """Write one frame; wait while the pipe is full.
 
         Raises:
-            SinkError: it has another size or type, or cannot be written.
-            BrokenPipeError: the reader has left.
+            SinkError: as for every sink.
+            BrokenPipeError: the program that reads the pipe has ended.
         """
         image = task.image
         require_shape(image, self._shape, "stdout")

@@ -68,9 +68,6 @@ def _check_answer(url: str, scheme: str, name: str) -> None:
 
     PyAV holds Python's global lock while it connects, and FFmpeg waits for a silent server without
     a limit: the whole process would freeze, signals included.
-
-    Raises:
-        SinkError: nothing listens at the address, or no answer comes.
     """
     parts = urlsplit(url)
     address = (parts.hostname or "", parts.port or _PORTS[scheme])

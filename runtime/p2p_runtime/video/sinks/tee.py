@@ -30,20 +30,12 @@ class TeeSink:
         self._sinks = tuple(sinks)
 
     def write(self, task: FrameTask) -> None:
-        """Write one frame to each.
-
-        Raises:
-            SinkError: one of them failed; those before it have the frame.
-        """
+        """Write one frame to each; when one fails, those before it have the frame."""
         for sink in self._sinks:
             sink.write(task)
 
     def close(self) -> None:
-        """Finish and check all of them, whichever fails.
-
-        Raises:
-            SinkError: at least one failed; the message has every reason.
-        """
+        """Finish and check all of them; the error, if any, has every reason."""
         errors = []
         for sink in self._sinks:
             try:

@@ -56,11 +56,7 @@ class VideoFileSink(H264Sink):
             raise SinkError(f"cannot write {path}: {reason(error)}") from error
 
     def close(self) -> None:
-        """Finish the file, reopen it and count its frames; remove it if it has none.
-
-        Raises:
-            SinkError: it cannot be finished, or holds fewer frames than were written.
-        """
+        """Finish the file, reopen it and count its frames; remove it if it has none."""
         try:
             super().close()
             os.fsync(self._lock)
@@ -90,11 +86,7 @@ def _container_options(path: Path) -> dict[str, str]:
 
 
 def count_frames(path: Path) -> int:
-    """Return how many frames a video file holds.
-
-    Raises:
-        SinkError: it cannot be read.
-    """
+    """Return how many frames a video file holds; raise a SinkError if it cannot be read."""
     try:
         with av.open(str(path.absolute())) as container:
             return sum(1 for packet in container.demux(video=0) if packet.size)

@@ -1,18 +1,26 @@
-"""Where frames come from: files, folders, cameras, network streams, and a pipe."""
+"""Where frames come from: files, folders, cameras, network streams, and a pipe.
+
+The kind of a source is decided from its name, before any decoder sees it. FFmpeg opens other files
+for names like ``concat:a|b`` and for playlists; here a name is a number (a camera), ``-`` (frames
+on stdin), a URL of an allowed scheme, or a file, and nothing else.
+"""
 
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from p2p_runtime.errors import ConfigError
+from p2p_runtime.errors import ConfigError, SourceError
+from p2p_runtime.model.onnx_check import redact
 from p2p_runtime.video.live import Capture, LivePolicy, LiveSource
 
 from .images import PictureSource, list_folder, list_matches
-from .spec import SourceKind, SourceSpec, parse_source
 from .videofile import VideoFileSource
 
 if TYPE_CHECKING:
@@ -20,6 +28,67 @@ if TYPE_CHECKING:
     from p2p_runtime.video.frames import FrameSource
 
 __all__ = ["RawFormat", "SourceKind", "SourceSpec", "open_source", "parse_source"]
+
+LIVE_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "udp", "srt", "tcp")
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)(://|:|,)")
+_REFUSED = ("cache", "concat", "concatf", "crypto", "data", "fd", "file", "pipe", "subfile")
+_PLAYLISTS = (".m3u8", ".m3u", ".ffconcat", ".sdp", ".mpd")
+_PRINTABLE = re.compile(r"[!-~]+")
+
+
+class SourceKind(Enum):
+    """Where frames can come from."""
+
+    FILE = "a video file"
+    FOLDER = "a folder of pictures"
+    GLOB = "pictures that match a pattern"
+    PIPE = "raw frames on stdin"
+    CAMERA = "a camera"
+    URL = "a network stream"
+
+    @property
+    def live(self) -> bool:
+        """Whether frames arrive at their own pace."""
+        return self in (SourceKind.PIPE, SourceKind.CAMERA, SourceKind.URL)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceSpec:
+    """A source that may be opened.
+
+    Attributes:
+        kind: decided once, by :func:`parse_source`.
+        text: as it was typed, passwords included.
+    """
+
+    kind: SourceKind
+    text: str
+
+    @property
+    def path(self) -> Path | None:
+        """The file or the folder; None for other kinds."""
+        return Path(self.text) if self.kind in (SourceKind.FILE, SourceKind.FOLDER) else None
+
+    @property
+    def name(self) -> str:
+        """The source's name for logs and reports, without passwords."""
+        if self.kind is SourceKind.CAMERA:
+            return f"camera {int(self.text)}"
+        return "stdin" if self.kind is SourceKind.PIPE else redact(self.text)
+
+    @property
+    def stem(self) -> str:
+        """Start of the name of files made from it."""
+        if self.kind is SourceKind.FILE:
+            return Path(self.text).resolve().stem
+        if self.kind is SourceKind.FOLDER:
+            return Path(self.text).resolve().name
+        if self.kind is SourceKind.GLOB:
+            return "pictures"
+        if self.kind is SourceKind.URL:
+            return f"{urlsplit(self.text).scheme}-stream"
+        return self.name.replace(" ", "-")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,6 +98,32 @@ class RawFormat:
     width: int
     height: int
     fps: float
+
+
+def parse_source(text: str) -> SourceSpec:
+    """Decide the kind of what was typed.
+
+    Raises:
+        SourceError: it is none: another protocol, a playlist, a file that does not exist.
+    """
+    if not text:
+        raise SourceError("no video was named")
+    if text == "-":
+        return SourceSpec(kind=SourceKind.PIPE, text=text)
+    if text.isascii() and text.isdecimal():
+        return SourceSpec(kind=SourceKind.CAMERA, text=text)
+    match = _SCHEME.match(text)
+    if match and match[2] == "://" and match[1].lower() in LIVE_SCHEMES:
+        _check_url(text)
+        return SourceSpec(kind=SourceKind.URL, text=text)
+    if match and (match[2] == "://" or match[1].lower() in _REFUSED):
+        raise SourceError(
+            f"{redact(text)!r} names a protocol ({match[1].lower()}) that is not read; there are "
+            f"{', '.join(LIVE_SCHEMES)}; for a file of that name, write ./ before it"
+        )
+    if text.lower().endswith(_PLAYLISTS):
+        raise SourceError(f"{text!r} is a playlist, which names other files; name a video file")
+    return SourceSpec(kind=_kind_of_path(text), text=text)
 
 
 def open_source(
@@ -105,3 +200,34 @@ def _check_settings(kind: SourceKind, policy: LivePolicy, raw: RawFormat | None)
         raise ConfigError("raw frames on stdin need --size WxH, and --fps unless it is 25")
     if kind is not SourceKind.PIPE and raw is not None:
         raise ConfigError(f"--size and --fps are for raw frames on stdin (-), not for {kind.value}")
+
+
+def _check_url(text: str) -> None:
+    try:
+        parts = urlsplit(text)
+        addressed = bool(parts.hostname) or (parts.scheme == "udp" and parts.port is not None)
+    except ValueError as error:
+        raise SourceError(f"{redact(text)!r} is not a URL: {error}") from error
+    if not addressed or not _PRINTABLE.fullmatch(text):
+        raise SourceError(f"{redact(text)!r} is not a URL; write scheme://host:port/path")
+    if parts.path.lower().endswith(_PLAYLISTS):
+        raise SourceError(
+            f"{redact(text)} is a playlist, which names other places; name the stream itself"
+        )
+
+
+def _kind_of_path(text: str) -> SourceKind:
+    try:
+        path = Path(text)
+        if path.is_dir():
+            return SourceKind.FOLDER
+        if path.is_file():
+            return SourceKind.FILE
+        exists = path.exists()
+    except (OSError, ValueError) as error:  # too long, a NUL byte, no permission
+        raise SourceError(f"cannot read {text!r}: {error}") from error
+    if exists:
+        raise SourceError(f"{text} is neither a regular file nor a folder")
+    if set(text) & set("*?["):
+        return SourceKind.GLOB
+    raise SourceError(f"{text!r} does not exist")

@@ -25,10 +25,7 @@ class CameraCapture:
     frames_lost: int = 0
 
     def __init__(self, index: int) -> None:
-        """Open a camera with its own settings.
-
-        Args:
-            index: its number, from 0.
+        """Open the camera of this number, from 0, with its own settings.
 
         Raises:
             SourceLostError: it is not there, or in use; the message lists what is there.
@@ -49,11 +46,7 @@ class CameraCapture:
         self.fps = believable_fps(self._name, self._camera.get(cv2.CAP_PROP_FPS))
 
     def read(self) -> FrameTask:
-        """Wait for the next frame.
-
-        Raises:
-            SourceLostError: the camera delivers none.
-        """
+        """Wait for the next frame."""
         grabbed = self._camera.grab()
         start_s = time.perf_counter()
         done, image = self._camera.retrieve() if grabbed else (False, None)

@@ -55,11 +55,7 @@ class PictureSource:
         return 0
 
     def __iter__(self) -> Iterator[FrameTask]:
-        """Yield every picture.
-
-        Raises:
-            SourceError: one cannot be read; the message names it.
-        """
+        """Yield every picture; an unreadable one is a SourceError that names it."""
         for index, path in enumerate(self._paths):
             picture = self._read(path)
             timestamp_s = index / self._info.fps

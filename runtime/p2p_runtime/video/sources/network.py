@@ -67,13 +67,7 @@ class NetworkCapture:
         self._tasks = self._decode(stream)
 
     def read(self) -> FrameTask:
-        """Wait for the next frame.
-
-        Raises:
-            EOFError: the stream ended.
-            SourceLostError: the connection broke.
-            SourceError: it does not hold class ids although it should.
-        """
+        """Wait for the next frame."""
         for task in self._tasks:
             return task
         raise EOFError

@@ -60,12 +60,7 @@ class PipeCapture:
             raise SourceError("stdin is a terminal; pipe raw frames into it")
 
     def read(self) -> FrameTask | None:
-        """Return the next frame once all of its bytes are there.
-
-        Raises:
-            EOFError: the writer has closed the pipe.
-            SourceError: a class id is outside the palette.
-        """
+        """Return the next frame once all of its bytes are there."""
         while self._filled < len(self._buffer):
             readable, _, _ = select.select([self._descriptor], [], [], POLL_S)
             if not readable:

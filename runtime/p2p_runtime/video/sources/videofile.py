@@ -63,7 +63,7 @@ class VideoFileSource:
 
     @property
     def info(self) -> VideoInfo:
-        """Size, speed and length, as far as they are believable."""
+        """Size, frame rate and length, as far as they are possible."""
         return self._info
 
     @property
@@ -72,11 +72,7 @@ class VideoFileSource:
         return self._lost
 
     def __iter__(self) -> Iterator[FrameTask]:
-        """Yield every frame that can be decoded; then warn if that was not all.
-
-        Raises:
-            SourceError: not a single frame could be decoded.
-        """
+        """Yield every frame that can be decoded; warn if some, fail if all could not."""
         index, end_s = 0, 0.0
         guard = SizeGuard(str(self._path), width=self._info.width, height=self._info.height)
         for decoded in self._decode():
