@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 PACKAGES = ("p2p_runtime", "p2p_train", "p2p_export", "p2p_bench")
@@ -26,6 +27,8 @@ STARS: dict[object, str] = {
     inspect.Parameter.VAR_POSITIONAL: "*",
     inspect.Parameter.VAR_KEYWORD: "**",
 }
+LITERAL = re.compile(r"::\n\n((?:(?: {4}.*)?\n?)+)")
+"""A literal block of reST: two colons, then indented lines."""
 WIDTH = 88
 MOST_SHOWN = 40
 """Maximum number of characters of a default value; longer ones are cut."""
@@ -123,9 +126,10 @@ def _annotation(annotation: object) -> str:
 
 
 def markdown_of(thing: object) -> str:
-    """Return a docstring as Markdown: sections become lists, reST roles plain code."""
+    """Return a docstring as Markdown: sections become lists, roles and literal blocks code."""
     text = inspect.getdoc(thing) or ""
     text = re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"`\1`", text).replace("``", "`")
+    text = LITERAL.sub(lambda found: f":\n\n```py\n{dedent(found[1]).rstrip()}\n```\n", text)
     return "\n".join(_markdown_lines(text.splitlines())).strip()
 
 
