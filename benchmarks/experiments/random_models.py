@@ -23,8 +23,9 @@ from p2p_export.targets.onnx import attach, to_onnx
 from p2p_runtime.engines import open_engine
 from p2p_runtime.files import sha256_of_file, write_bytes
 from p2p_runtime.labels.palette import CITYSCAPES
-from p2p_runtime.model.bundle import BundleInfo, GoldenFrame, ModelBundle
+from p2p_runtime.model.bundle import BundleInfo, ModelBundle
 from p2p_runtime.model.contract import PixelContract
+from p2p_runtime.model.golden import GoldenFrame
 from p2p_runtime.model.onnx_check import payload_sha256
 from p2p_train.config import TrainConfig
 from p2p_train.scenes import draw_scene

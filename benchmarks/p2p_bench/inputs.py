@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from p2p_runtime.errors import SourceError
-from p2p_runtime.model.bundle import GoldenFrame
+from p2p_runtime.model.golden import GoldenFrame
 from p2p_runtime.video.sources import open_source
 
 if TYPE_CHECKING:

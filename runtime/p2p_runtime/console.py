@@ -29,7 +29,7 @@ from typing import Any, NoReturn
 import click
 
 from .errors import MissingExtraError, P2PError
-from .model.onnx_check import redact
+from .redaction import redact
 
 __all__ = [
     "EXIT_INTERRUPTED",

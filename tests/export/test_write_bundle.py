@@ -85,7 +85,8 @@ def test_fault_30_a_bundle_that_does_not_open_gets_no_name(graph, reference, tmp
 def test_the_golden_frame_is_the_exported_files_own(exported):
     """What the runtime replays is what this file made of it, so an equal device scores at best."""
     from p2p_runtime.engines import open_engine
-    from p2p_runtime.model.bundle import GoldenFrame, ModelBundle
+    from p2p_runtime.model.bundle import ModelBundle
+    from p2p_runtime.model.golden import GoldenFrame
 
     for one in exported.values():
         bundle = ModelBundle.load(one.path)

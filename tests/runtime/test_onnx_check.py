@@ -15,7 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from p2p_runtime.errors import BundleError
 from p2p_runtime.model.bundle import ModelBundle
-from p2p_runtime.model.onnx_check import inspect_onnx, payload_sha256, redact
+from p2p_runtime.model.onnx_check import inspect_onnx, payload_sha256
+from p2p_runtime.redaction import redact
 
 Edit = Callable[[onnx.ModelProto], None]
 

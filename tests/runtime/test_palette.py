@@ -13,11 +13,11 @@ from hypothesis.extra.numpy import arrays
 
 from p2p_runtime.errors import ConfigError, ContractError
 from p2p_runtime.labels.color_lut import (
-    ID,
+    CLASS_BITS,
+    CONFIDENT,
+    CONFIDENT_LEVELS,
     NEAR,
     NEAR_LEVELS,
-    SURE,
-    SURE_LEVELS,
     YCBCR_OF_BGR,
     ColorLut,
 )
@@ -34,45 +34,46 @@ def test_cityscapes_has_its_29_colours() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(frame=arrays(np.uint8, (5, 7, 3)), palette=st.sampled_from([CITYSCAPES, CAMVID, PAIR]))
-def test_snap_finds_the_nearest_colour(frame: np.ndarray, palette: Palette) -> None:
+def test_the_nearest_colour_is_found(frame: np.ndarray, palette: Palette) -> None:
     """Every pixel goes to the colour of least squared distance, as an exhaustive search says."""
     colours = palette.colours_bgr().astype(int)
     distance = ((frame.astype(int)[:, :, None] - colours) ** 2).sum(axis=-1)
     expected = colours[distance.argmin(axis=-1)]
-    np.testing.assert_array_equal(palette.snap(frame), expected)
-    np.testing.assert_array_equal(palette.snap(frame), expected)  # now from the table
+    np.testing.assert_array_equal(palette.nearest_colours(frame), expected)
+    np.testing.assert_array_equal(palette.nearest_colours(frame), expected)  # now from the table
 
 
 @pytest.mark.parametrize("count", [2, 12, 29])
 def test_tables_give_what_arithmetic_gives(count: int) -> None:
-    """Class and flags of any colour, whichever table it comes from, the second time too."""
-    chance = np.random.default_rng(count)
+    """Class and flags of any colour are those of a full search, also on the second lookup."""
+    rng = np.random.default_rng(count)
     palette = CITYSCAPES.colours_bgr()[:count]
-    between = (palette[chance.integers(count, size=(50_000, 2))].mean(axis=1)).astype(int)
-    near = palette[chance.integers(count, size=100_000)] + chance.integers(-34, 35, (100_000, 3))
-    some = chance.integers(0, 256, (100_000, 3))
-    colours = np.concatenate([between + chance.integers(-2, 3, between.shape), near, some])
+    between = (palette[rng.integers(count, size=(50_000, 2))].mean(axis=1)).astype(int)
+    near = palette[rng.integers(count, size=100_000)] + rng.integers(-34, 35, (100_000, 3))
+    some = rng.integers(0, 256, (100_000, 3))
+    colours = np.concatenate([between + rng.integers(-2, 3, between.shape), near, some])
     colours = colours.clip(0, 255)
-    away = colours[:, np.newaxis] - palette.astype(int)  # (M, N, 3)
-    nearest = (away**2).sum(axis=-1).argmin(axis=-1)
-    away = away[np.arange(len(away)), nearest]
-    table = ColorLut(np.arange(count, dtype=np.uint8), palette)
+    offset = colours[:, np.newaxis] - palette.astype(int)  # (M, N, 3)
+    nearest = (offset**2).sum(axis=-1).argmin(axis=-1)
+    offset = offset[np.arange(len(offset)), nearest]
+    lut = ColorLut(np.arange(count, dtype=np.uint8), palette)
     for _ in range(2):
-        codes = table.codes(colours.astype(np.uint8)[np.newaxis])[0]
-        assert np.array_equal(codes & ID, nearest)
-        assert np.array_equal((codes & NEAR) != 0, np.abs(away).max(axis=-1) <= NEAR_LEVELS)
-        sure = np.abs(away @ YCBCR_OF_BGR.astype(float)).max(axis=-1)
-        clear = np.abs(sure - SURE_LEVELS) > 1e-3  # float32 decides what lies on the limit
-        assert np.array_equal(((codes & SURE) != 0)[clear], (sure <= SURE_LEVELS)[clear])
+        entries = lut.lookup(colours.astype(np.uint8)[np.newaxis])[0]
+        assert np.array_equal(entries & CLASS_BITS, nearest)
+        assert np.array_equal((entries & NEAR) != 0, np.abs(offset).max(axis=-1) <= NEAR_LEVELS)
+        distance = np.abs(offset @ YCBCR_OF_BGR.astype(float)).max(axis=-1)
+        clear = np.abs(distance - CONFIDENT_LEVELS) > 1e-3  # float32 decides what lies on the limit
+        confident = (entries & CONFIDENT) != 0
+        assert np.array_equal(confident[clear], (distance <= CONFIDENT_LEVELS)[clear])
 
 
-def test_snap_repairs_noise_and_leaves_palette_colours_alone() -> None:
+def test_noise_is_removed_and_palette_colours_stay() -> None:
     """Colours of the palette stay; the same colours a few levels off come back."""
     clean = CITYSCAPES.colours_bgr()[np.arange(29).reshape(1, 29)]
     noise = np.random.default_rng(0).integers(-3, 4, clean.shape)
     noisy = np.clip(clean.astype(int) + noise, 0, 255).astype(np.uint8)
-    np.testing.assert_array_equal(CITYSCAPES.snap(clean), clean)
-    np.testing.assert_array_equal(CITYSCAPES.snap(noisy), clean)
+    np.testing.assert_array_equal(CITYSCAPES.nearest_colours(clean), clean)
+    np.testing.assert_array_equal(CITYSCAPES.nearest_colours(noisy), clean)
 
 
 def test_ids_and_colours_are_inverse() -> None:

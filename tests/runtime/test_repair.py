@@ -15,11 +15,12 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from label_maps import COLOURS, contract_of, wrong
-from p2p_runtime.labels import repair
-from p2p_runtime.labels.likelihood import NO_CLASS, BgrKey
+from p2p_runtime.labels import classify
+from p2p_runtime.labels.likelihood import BgrAppearance
 from p2p_runtime.labels.palette import CITYSCAPES
-from p2p_runtime.labels.resampling import sample
-from p2p_runtime.model import contract
+from p2p_runtime.labels.repair import count_nearby, least_costs
+from p2p_runtime.labels.resampling import resample
+from p2p_runtime.labels.yuv_lut import NO_CLASS
 from p2p_runtime.model.contract import PixelContract
 from p2p_runtime.video.sources.videofile import VideoFileSource
 
@@ -53,7 +54,7 @@ def test_halved_chroma_is_nearly_undone() -> None:
     """Of the pixels that the nearest colour takes for a third class, most come back."""
     truth = street()
     blurred = subsampled(truth)
-    nearest = wrong(CITYSCAPES.snap(blurred), truth)
+    nearest = wrong(CITYSCAPES.nearest_colours(blurred), truth)
     assert nearest > 0.02
     assert wrong(contract_of(truth).preprocess(blurred), truth) < nearest / 4
 
@@ -77,8 +78,7 @@ def test_thin_poles_survive() -> None:
 def test_neighbours_are_counted_class_by_class(classes: Image) -> None:
     """As a box filter counts them, mirrored at the borders; more than 16 classes, too."""
     common = np.arange(0, 40, 2, dtype=np.uint8)
-    blocks = repair._Blocks(classes, common, np.full(20, 0.05, np.float32))
-    counts = repair._count_nearby(blocks, np.arange(classes.size))
+    counts = count_nearby(classes, common, np.arange(classes.size))
     for place, index in enumerate(common):
         of_class = (classes == index).astype(np.uint8)
         expected = cv2.boxFilter(of_class, cv2.CV_8U, (5, 5), normalize=False)
@@ -90,7 +90,7 @@ def test_neighbours_are_counted_class_by_class(classes: Image) -> None:
 def test_the_least_cost_is_found_to_a_4096th_of_a_nat(seed: int, most: float) -> None:
     """Whatever its sign; what is chosen costs no more than that above the least."""
     costs = np.random.default_rng(seed).uniform(-most, most, (29, 50)).astype(np.float32)
-    places, found = repair._cheapest(costs)
+    places, found = least_costs(costs)
     np.testing.assert_allclose(costs[places, np.arange(50)], costs.min(axis=0), atol=1 / 4096)
     np.testing.assert_allclose(found, costs.min(axis=0), atol=1 / 4096)
 
@@ -102,7 +102,7 @@ def test_fault_62_lossy_codecs_lose_few_labels(codec: str, save_video: Callable[
     path = save_video("seg.mkv", [truth] * 3, codec)
     decoded = next(iter(VideoFileSource(path))).image
     left = wrong(contract_of(truth).preprocess(decoded), truth)
-    assert left <= wrong(CITYSCAPES.snap(decoded), truth) / 2
+    assert left <= wrong(CITYSCAPES.nearest_colours(decoded), truth) / 2
     assert left < 0.02
 
 
@@ -115,11 +115,11 @@ def test_exact_maps_stay_bit_for_bit(ids: Image) -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(120, 160), (64, 64), (37, 211)])
-def test_exact_maps_are_picked_and_not_judged(
+def test_exact_maps_are_looked_up_only(
     height: int, width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A map in exact colours, of whatever size, costs a look-up of the pixels that are used."""
-    monkeypatch.setattr(contract, "BgrLikelihood", None)
+    """A map in exact colours, of whatever size, costs one lookup per pixel of the result."""
+    monkeypatch.setattr(classify, "BgrLikelihood", None)
     fitted = replace(contract_of(street()), height=height, width=width).preprocess(street())
     size = (width, height)
     picked = cv2.resize(street(), size, interpolation=cv2.INTER_NEAREST_EXACT)
@@ -130,20 +130,20 @@ def test_a_map_is_not_exact_for_a_glance_alone() -> None:
     """Where the pixels that are looked at first are exact, the others still count."""
     frame = subsampled(street())
     frame[::97, ::97] = street()[::97, ::97]
-    assert BgrKey(np.arange(29, dtype=np.uint8), COLOURS[:29]).may_be_exact(frame)
-    nearest = wrong(CITYSCAPES.snap(frame), street())
+    assert BgrAppearance(np.arange(29, dtype=np.uint8), COLOURS[:29]).may_be_exact(frame)
+    nearest = wrong(CITYSCAPES.nearest_colours(frame), street())
     assert wrong(contract_of(frame).preprocess(frame), street()) < nearest / 3
 
 
 def test_what_is_exact_where_it_is_read_is_read_as_a_whole_map_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The short way for exact pixels gives what all the evidence of the frame would."""
+    """The shortcut for exact pixels gives what label repair of the frame would."""
     frame = street()
     frame[1::4] = subsampled(frame)[1::4]  # shrunk to a quarter, rows 2, 6, 10... are read
     small = replace(contract_of(frame), height=30, width=40)
     short = small.preprocess(frame)
-    monkeypatch.setattr(BgrKey, "exact_ids", lambda key, part: None)
+    monkeypatch.setattr(BgrAppearance, "exact_ids", lambda key, part: None)
     np.testing.assert_array_equal(short, small.preprocess(frame))
 
 
@@ -182,25 +182,25 @@ def test_repair_is_idempotent_and_gives_used_colours_only(
     size=st.tuples(st.integers(1, 70), st.integers(1, 70)),
     to=st.tuples(st.integers(1, 40), st.integers(1, 40)),
 )
-def test_sampling_picks_what_a_nearest_neighbour_resize_picks(
+def test_resampling_picks_what_a_nearest_neighbour_resize_picks(
     size: tuple[int, int], to: tuple[int, int]
 ) -> None:
     """However little of a frame is read, the same source pixels come out as of cv2.resize."""
     places = np.arange(size[0] * size[1], dtype=np.int32).reshape(size)
-    sampling = sample(*size, *to)
-    read = sampling.read(places)  # type: ignore[arg-type]
-    picked = read[sampling.rows][:, sampling.columns]
+    resampling = resample(*size, *to)
+    read = resampling.source_pixels(places)  # type: ignore[arg-type]
+    picked = read[resampling.rows][:, resampling.columns]
     expected = cv2.resize(places, to[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     np.testing.assert_array_equal(picked, expected)
 
 
 def test_large_frames_are_read_in_whole_blocks() -> None:
     """A frame four times too large keeps the 2x2 px that share a chroma sample together."""
-    sampling = sample(480, 640, 60, 80)
-    assert sampling.read(np.zeros((480, 640, 3), np.uint8)).shape == (120, 160, 3)
-    assert sampling.rows_read is not None
-    assert (sampling.rows_read[::2] % 2 == 0).all()
-    np.testing.assert_array_equal(sampling.rows_read[1::2], sampling.rows_read[::2] + 1)
+    resampling = resample(480, 640, 60, 80)
+    assert resampling.source_pixels(np.zeros((480, 640, 3), np.uint8)).shape == (120, 160, 3)
+    assert resampling.source_rows is not None
+    assert (resampling.source_rows[::2] % 2 == 0).all()
+    np.testing.assert_array_equal(resampling.source_rows[1::2], resampling.source_rows[::2] + 1)
 
 
 def test_small_and_large_frames_are_repaired_alike() -> None:
@@ -209,7 +209,9 @@ def test_small_and_large_frames_are_repaired_alike() -> None:
     contract = PixelContract(height=64, width=64, palette=CITYSCAPES)
     blurred = subsampled(truth[:-1, :-1])
     fitted = contract.preprocess(np.ascontiguousarray(truth[:-1, :-1]))
-    nearest = wrong(CITYSCAPES.snap(contract.preprocess(blurred, repair_labels=False)), fitted)
+    nearest = wrong(
+        CITYSCAPES.nearest_colours(contract.preprocess(blurred, repair_labels=False)), fitted
+    )
     assert nearest > 0
     assert wrong(contract.preprocess(blurred), fitted) < nearest / 2
 
@@ -228,7 +230,7 @@ def test_the_camvid_video_is_restored(shared_data: Callable[[str], Path]) -> Non
     pairs = list(zip(lossy, lossless, strict=True))[::12]
     contract = contract_of(pairs[0][0].image)
     right = [1 - wrong(contract.preprocess(a.image), b.image) for a, b in pairs]
-    nearest = [1 - wrong(CITYSCAPES.snap(a.image), b.image) for a, b in pairs]
+    nearest = [1 - wrong(CITYSCAPES.nearest_colours(a.image), b.image) for a, b in pairs]
     assert np.mean(right) > 0.993
     assert np.mean(nearest) < 0.985
     fitted = PixelContract(height=256, width=256, palette=CITYSCAPES)

@@ -1,4 +1,4 @@
-"""Frames in a codec's planes: they mean what FFmpeg says, and are repaired at least as well."""
+"""YUV frames: their colours are those of FFmpeg, and they are repaired at least as well as BGR."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from label_maps import COLOURS, contract_of, wrong
 from p2p_runtime.engines.base import UninterruptibleEngine
-from p2p_runtime.labels.colorspace import DRIFTS, find_mismatch
-from p2p_runtime.labels.likelihood import NO_CLASS, YuvKey, YuvLikelihood, _cells, _side_by_side
+from p2p_runtime.labels import classify
+from p2p_runtime.labels.colorspace import MISMATCHES, find_mismatch
+from p2p_runtime.labels.likelihood import YuvAppearance, YuvLikelihood
 from p2p_runtime.labels.palette import CITYSCAPES
-from p2p_runtime.labels.yuv import ColorSpec, YuvFrame, thinned, to_bgr
-from p2p_runtime.model import contract as contract_module
+from p2p_runtime.labels.yuv import ColorSpec, YuvFrame, strided_bgr, to_bgr
+from p2p_runtime.labels.yuv_lut import NO_CLASS, cells_of, chroma_pairs
 from p2p_runtime.model.contract import PixelContract
 from p2p_runtime.translate.pipeline import run_pipeline
 from p2p_runtime.translate.preprocess import Preprocessor
@@ -33,7 +34,7 @@ from p2p_runtime.video.sources.videofile import VideoFileSource
 
 Image = NDArray[np.uint8]
 LIMITED_601 = ColorSpec()
-STORAGES = [
+SPECS = [
     ColorSpec(matrix, levels) for matrix in ("BT.601", "BT.709") for levels in ("limited", "full")
 ]
 
@@ -48,20 +49,20 @@ def street(height: int = 120, width: int = 160) -> Image:
     return COLOURS[ids]
 
 
-def stored(image: Image, storage: ColorSpec = LIMITED_601) -> YuvFrame:
+def stored(image: Image, spec: ColorSpec = LIMITED_601) -> YuvFrame:
     """Halve a picture's chroma and lose nothing else; odd sides are repeated."""
-    matrix, offset = storage.affine()
+    matrix, offset = spec.bgr_to_yuv()
     levels = np.clip(np.rint(image @ matrix + offset), 0, 255)
     height, width = image.shape[:2]
     even = np.pad(levels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     blocks = even.reshape(even.shape[0] // 2, 2, even.shape[1] // 2, 2, 3).mean(axis=(1, 3))
     cb, cr = (np.rint(blocks[..., part]).astype(np.uint8) for part in (1, 2))
-    return YuvFrame(levels[..., 0].astype(np.uint8), cb, cr, storage)
+    return YuvFrame(levels[..., 0].astype(np.uint8), cb, cr, spec)
 
 
 @pytest.mark.parametrize("colours", [(2, 0), (2, 1), (2, 2), (1, 1), (1, 2), (5, 0), (6, 1)])
 @pytest.mark.parametrize("pixels", ["yuv420p", "yuvj420p"])
-def test_planes_mean_what_ffmpeg_takes_them_for(colours: tuple[int, int], pixels: str) -> None:
+def test_colours_are_those_of_ffmpeg(colours: tuple[int, int], pixels: str) -> None:
     """Whatever a video says of its matrix and range, the colours are those of FFmpeg's BGR."""
     levels = np.random.default_rng(0).integers((90, 112, 112), (180, 144, 144), (20, 3))
     for luma, cb, cr in levels:
@@ -69,35 +70,35 @@ def test_planes_mean_what_ffmpeg_takes_them_for(colours: tuple[int, int], pixels
         plane[8:10], plane[10:] = cb, cr
         decoded: Any = av.VideoFrame.from_ndarray(plane, format=pixels)
         decoded.colorspace, decoded.color_range = colours
-        planes, bgr = (PixelReader("a", None, yuv=p)(decoded) for p in (True, False))
-        assert isinstance(planes, YuvFrame)
+        yuv, bgr = (PixelReader("a", None, yuv=p)(decoded) for p in (True, False))
+        assert isinstance(yuv, YuvFrame)
         assert isinstance(bgr, np.ndarray)
-        assert np.abs(planes.bgr().astype(int) - bgr).max() <= 2  # FFmpeg's tables round
+        assert np.abs(yuv.bgr().astype(int) - bgr).max() <= 2  # FFmpeg's tables round
 
 
 @pytest.mark.parametrize("pixels", ["yuv444p", "yuv422p", "bgr24", "gray"])
 def test_other_formats_come_as_bgr(pixels: str) -> None:
-    """Planes are for 4:2:0; what is stored otherwise is converted as ever."""
+    """Only 4:2:0 becomes a YuvFrame; other formats are converted."""
     decoded = av.VideoFrame(16, 8, pixels)
     assert isinstance(PixelReader("a", None, yuv=True)(decoded), np.ndarray)
 
 
-def test_a_matrix_that_planes_do_not_know_comes_as_bgr() -> None:
+def test_an_unknown_matrix_comes_as_bgr() -> None:
     """BT.2020 is FFmpeg's to convert."""
     decoded: Any = av.VideoFrame(16, 8, "yuv420p")
     decoded.colorspace = 9
     assert isinstance(PixelReader("a", None, yuv=True)(decoded), np.ndarray)
 
 
-def test_planes_are_given_only_to_those_who_ask(save_video: Callable[..., Path]) -> None:
-    """A source gives BGR by default; its planes are as large, and nearly the same colours."""
+def test_yuv_frames_are_given_on_request(save_video: Callable[..., Path]) -> None:
+    """A source gives BGR by default; YUV has the same size and nearly the same colours."""
     path = save_video("seg.mp4", [street()] * 2, "libx264")
     bgr = next(iter(VideoFileSource(path)))
-    planes = next(iter(VideoFileSource(path, yuv=True)))
+    yuv = next(iter(VideoFileSource(path, yuv=True)))
     assert isinstance(bgr.picture, np.ndarray)
-    assert isinstance(planes.picture, YuvFrame)
-    assert planes.picture.shape == bgr.image.shape == planes.image.shape
-    assert np.abs(planes.image.astype(int) - bgr.image).mean() < 2
+    assert isinstance(yuv.picture, YuvFrame)
+    assert yuv.picture.shape == bgr.image.shape == yuv.image.shape
+    assert np.abs(yuv.image.astype(int) - bgr.image).mean() < 2
 
 
 @settings(max_examples=30, deadline=None)
@@ -105,60 +106,56 @@ def test_planes_are_given_only_to_those_who_ask(save_video: Callable[..., Path])
     size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
     steps=st.tuples(st.integers(1, 9), st.integers(1, 9)),
 )
-def test_a_thinned_frame_is_the_same_with_fewer_pixels(
+def test_a_strided_frame_is_the_same_with_fewer_pixels(
     size: tuple[int, int], steps: tuple[int, int]
 ) -> None:
-    """Looking at every so many pixels shows what converting all of them would."""
+    """A strided conversion gives the pixels of the whole one."""
     noise = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
-    planes = stored(noise)
-    np.testing.assert_array_equal(thinned(planes, *steps), planes.bgr()[:: steps[0], :: steps[1]])
+    yuv = stored(noise)
+    np.testing.assert_array_equal(strided_bgr(yuv, *steps), yuv.bgr()[:: steps[0], :: steps[1]])
 
 
 def test_the_share_off_the_palette_is_that_of_bgr() -> None:
-    """A label map has none, another's colours are all off, and noise is told nearly alike."""
+    """A label map has none, a foreign colour is all off, and noise gives nearly the same share."""
     contract = contract_of(street())
     assert contract.off_palette(stored(street())) < 0.03  # mixed along the edges
     assert contract.off_palette(stored(np.full((64, 64, 3), (40, 110, 180), np.uint8))) == 1
     noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
-    planes = stored(noise.repeat(8, axis=0).repeat(8, axis=1))
-    assert contract.off_palette(planes) == pytest.approx(
-        contract.off_palette(planes.bgr()), abs=0.1
-    )
+    yuv = stored(noise.repeat(8, axis=0).repeat(8, axis=1))
+    assert contract.off_palette(yuv) == pytest.approx(contract.off_palette(yuv.bgr()), abs=0.1)
 
 
-@pytest.mark.parametrize("storage", STORAGES, ids=lambda s: f"{s.matrix} {s.levels}")
-def test_halved_chroma_is_nearly_undone(storage: ColorSpec) -> None:
-    """From its planes a street comes back with few wrong pixels, however they are stored."""
+@pytest.mark.parametrize("spec", SPECS, ids=lambda s: f"{s.matrix} {s.levels}")
+def test_halved_chroma_is_nearly_undone(spec: ColorSpec) -> None:
+    """A street comes back with few wrong pixels, whatever its matrix and range."""
     truth = street()
-    planes = stored(truth, storage)
+    yuv = stored(truth, spec)
     contract = contract_of(truth)
-    nearest = wrong(CITYSCAPES.snap(planes.bgr()), truth)
+    nearest = wrong(CITYSCAPES.nearest_colours(yuv.bgr()), truth)
     assert nearest > 0.01
-    assert wrong(contract.preprocess(planes), truth) < nearest / 4
-    assert wrong(contract.preprocess(planes), truth) <= wrong(
-        contract.preprocess(planes.bgr()), truth
-    )
+    assert wrong(contract.preprocess(yuv), truth) < nearest / 4
+    assert wrong(contract.preprocess(yuv), truth) <= wrong(contract.preprocess(yuv.bgr()), truth)
 
 
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=30, deadline=None)
-def test_a_block_is_sure_when_its_darkest_and_lightest_pixels_are(seed: int) -> None:
+def test_a_block_is_confident_if_its_darkest_and_lightest_pixels_are(seed: int) -> None:
     """Both of the same class; here looked up one by one."""
-    chance = np.random.default_rng(seed)
-    seen = CITYSCAPES.colours_bgr()[[0, 1, 7, 21]].astype(np.float64)
-    key = YuvKey(np.array([0, 1, 7, 21], np.uint8), seen, LIMITED_601)
-    matrix, offset = LIMITED_601.affine()
-    colours = (seen @ matrix + offset)[chance.integers(0, 4, (12, 16))]  # (h, w, 3)
+    rng = np.random.default_rng(seed)
+    decoded = CITYSCAPES.colours_bgr()[[0, 1, 7, 21]].astype(np.float64)
+    appearance = YuvAppearance(np.array([0, 1, 7, 21], np.uint8), decoded, LIMITED_601)
+    matrix, offset = LIMITED_601.bgr_to_yuv()
+    colours = (decoded @ matrix + offset)[rng.integers(0, 4, (12, 16))]  # (h, w, 3)
     cb, cr = (np.rint(colours[..., part]).astype(np.uint8) for part in (1, 2))
-    luma = colours[..., 0].repeat(2, axis=0).repeat(2, axis=1) + chance.normal(0, 9, (24, 32))
+    luma = colours[..., 0].repeat(2, axis=0).repeat(2, axis=1) + rng.normal(0, 9, (24, 32))
     frame = YuvFrame(np.clip(luma, 0, 255).astype(np.uint8), cb, cr, LIMITED_601)
     blocks = frame.luma.reshape(12, 2, 16, 2)
     classes = [
-        key.sure[_cells(luma, _side_by_side(cb, cr))] & 255
+        appearance.lut.confident[cells_of(luma, chroma_pairs(cb, cr))] & 255
         for luma in (blocks.min(axis=(1, 3)), blocks.max(axis=(1, 3)))
     ]
     expected = np.where(classes[0] == classes[1], classes[0], NO_CLASS)
-    found = YuvLikelihood(frame, key).confident_blocks()
+    found = YuvLikelihood(frame, appearance).confident_blocks()
     np.testing.assert_array_equal(found, expected)
     assert (found == NO_CLASS).any()
     assert (found != NO_CLASS).any()
@@ -173,7 +170,7 @@ def test_a_thin_pole_survives() -> None:
 
 
 @pytest.mark.parametrize("codec", ["libx264", "mpeg4", "mjpeg", "libvpx-vp9"])
-def test_fault_62_planes_of_lossy_codecs_lose_few_labels(
+def test_fault_62_yuv_of_lossy_codecs_lose_few_labels(
     codec: str, save_video: Callable[..., Path]
 ) -> None:
     """Whatever the codec, repair leaves half of what the nearest colour gets wrong, or less."""
@@ -182,7 +179,7 @@ def test_fault_62_planes_of_lossy_codecs_lose_few_labels(
     frame = next(iter(VideoFileSource(path, yuv=True)))
     assert isinstance(frame.picture, YuvFrame)
     left = wrong(contract_of(truth).preprocess(frame.picture), truth)
-    assert left <= wrong(CITYSCAPES.snap(frame.image), truth) / 2
+    assert left <= wrong(CITYSCAPES.nearest_colours(frame.image), truth) / 2
     assert left < 0.02
 
 
@@ -202,39 +199,39 @@ def test_any_size_is_read_where_a_nearest_neighbour_resize_reads(
     np.testing.assert_array_equal(contract.classify(stored(COLOURS[ids])), expected)
 
 
-@pytest.mark.parametrize("drift", DRIFTS, ids=lambda drift: drift.name or "none")
-def test_every_drift_of_planes_is_undone(drift: Any) -> None:
-    """A video whose storage was taken for another comes back, though BGR would clip it."""
-    parts = [part.split(" taken for ") for part in drift.name.split(" and ") if part]
+@pytest.mark.parametrize("mismatch", MISMATCHES, ids=lambda mismatch: mismatch.name or "none")
+def test_every_mismatch_of_yuv_is_undone(mismatch: Any) -> None:
+    """A mismatched video is repaired exactly, where a conversion to BGR would clip it."""
+    parts = [part.split(" taken for ") for part in mismatch.name.split(" and ") if part]
     matrix = next((part for part in parts if part[0].startswith("BT")), ["BT.601", "BT.601"])
     levels = next((part for part in parts if not part[0].startswith("BT")), ["limited"] * 2)
     truth = COLOURS[np.arange(48).reshape(6, 8) % 29].repeat(8, axis=0).repeat(8, axis=1)
     right = stored(truth, ColorSpec(matrix[0], levels[0]))
-    seen = YuvFrame(right.luma, right.cb, right.cr, ColorSpec(matrix[1], levels[1]))
-    fitter = Preprocessor(contract_of(truth))
-    task = FrameTask(picture=seen)
-    fitter.admit(task)
+    decoded = YuvFrame(right.luma, right.cb, right.cr, ColorSpec(matrix[1], levels[1]))
+    preprocessor = Preprocessor(contract_of(truth))
+    task = FrameTask(picture=decoded)
+    preprocessor.admit(task)
     found = task.mismatch
-    assert found == find_mismatch(seen.bgr(), CITYSCAPES)
-    task.mismatch = drift
-    fitter.complete(task)
+    assert found == find_mismatch(decoded.bgr(), CITYSCAPES)
+    task.mismatch = mismatch
+    preprocessor.complete(task)
     assert task.input is not None
-    fitted = task.input.pixels
-    np.testing.assert_array_equal(fitted, truth)
-    assert fitter.off_palette(task) == 0
+    inputs = task.input.pixels
+    np.testing.assert_array_equal(inputs, truth)
+    assert preprocessor.off_palette(task) == 0
 
 
-def test_without_repair_planes_are_only_converted() -> None:
+def test_without_repair_yuv_is_only_converted() -> None:
     """``--no-repair-labels`` shows the generator the frame as it is."""
-    planes = stored(street())
-    fitter = Preprocessor(contract_of(street()), repair_labels=False)
-    assert not fitter.wants_yuv
-    np.testing.assert_array_equal(fitter(planes), planes.bgr())
-    np.testing.assert_array_equal(fitter.repaired(FrameTask(picture=planes)), planes.bgr())
+    yuv = stored(street())
+    preprocessor = Preprocessor(contract_of(street()), repair_labels=False)
+    assert not preprocessor.wants_yuv
+    np.testing.assert_array_equal(preprocessor(yuv), yuv.bgr())
+    np.testing.assert_array_equal(preprocessor.repaired(FrameTask(picture=yuv)), yuv.bgr())
 
 
 def test_a_stream_that_changes_its_size_goes_on_in_that_of_its_first_frame() -> None:
-    """Planes of another size are resized as BGR is: by nearest neighbour."""
+    """YUV frames of another size are resized as BGR is: by nearest neighbour."""
     guard = SizeGuard("a", width=160, height=120)
     first, larger = stored(street()), stored(cv2.resize(street(), (320, 240)))
     assert guard(first, 0) is first
@@ -258,14 +255,14 @@ class _Echo(UninterruptibleEngine):
 def test_a_run_of_a_video_never_turns_it_into_bgr(
     save_video: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a label video, only the samples that are looked at become BGR; every frame is fitted."""
+    """Only samples of a label video become BGR; every frame is preprocessed in YUV."""
     path = save_video("seg.mp4", [street()] * 4, "libx264")
     read: list[YuvFrame] = []
-    evidence = contract_module.YuvLikelihood
+    likelihood = classify.YuvLikelihood
     monkeypatch.setattr(
-        contract_module,
+        classify,
         "YuvLikelihood",
-        lambda frame, key: read.append(frame) or evidence(frame, key),
+        lambda frame, colours: read.append(frame) or likelihood(frame, colours),
     )
     sizes: list[int] = []
     convert = YuvFrame.bgr
@@ -282,13 +279,13 @@ def test_a_run_of_a_video_never_turns_it_into_bgr(
     assert max(sizes) < street().size / 4
 
 
-def test_the_camvid_video_is_restored_from_its_planes(shared_data: Callable[[str], Path]) -> None:
+def test_the_camvid_video_is_repaired_in_yuv(shared_data: Callable[[str], Path]) -> None:
     """H.264 at crf 23 against its lossless twin: 99.4 %, and more than from BGR."""
     lossy = VideoFileSource(shared_data("camvid_clip/seg.mp4"), yuv=True)
     lossless = VideoFileSource(shared_data("camvid_clip/seg_lossless.mkv"))
     pairs = list(zip(lossy, lossless, strict=True))[::12]
     contract = contract_of(pairs[0][1].image)
-    from_planes = [1 - wrong(contract.preprocess(a.picture), b.image) for a, b in pairs]
+    from_yuv = [1 - wrong(contract.preprocess(a.picture), b.image) for a, b in pairs]
     from_bgr = [1 - wrong(contract.preprocess(a.image), b.image) for a, b in pairs]
-    assert np.mean(from_planes) > 0.9935
-    assert np.mean(from_planes) > np.mean(from_bgr)
+    assert np.mean(from_yuv) > 0.9935
+    assert np.mean(from_yuv) > np.mean(from_bgr)

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from p2p_runtime.labels.palette import CAMVID
-from p2p_runtime.model.bundle import GoldenFrame
 from p2p_runtime.model.contract import PixelContract
+from p2p_runtime.model.golden import GoldenFrame
 from p2p_train.config import TrainConfig
 from p2p_train.networks.generator import UNetGenerator
 from p2p_train.networks.pixels import to_signal

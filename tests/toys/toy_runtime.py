@@ -18,8 +18,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from p2p_runtime.engines import UninterruptibleEngine
 from p2p_runtime.labels.palette import CITYSCAPES
-from p2p_runtime.model.bundle import METADATA_KEY, BundleInfo, GoldenFrame
+from p2p_runtime.model.bundle import METADATA_KEY, BundleInfo
 from p2p_runtime.model.contract import PixelContract
+from p2p_runtime.model.golden import GoldenFrame
 from p2p_runtime.model.onnx_check import payload_sha256
 
 SIDE_PX = 64

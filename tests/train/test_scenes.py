@@ -41,7 +41,7 @@ def test_seeds_give_different_streets(scenes):
 def test_labels_hold_palette_colours_only(scenes):
     """No pixel of a label map lies between two classes."""
     for label, _ in scenes:
-        np.testing.assert_array_equal(label, CITYSCAPES.snap(label))
+        np.testing.assert_array_equal(label, CITYSCAPES.nearest_colours(label))
 
 
 def test_every_street_has_the_classes_of_a_street(scenes):
@@ -126,7 +126,7 @@ def test_clip_is_a_blurred_label_video(tmp_path: Path):
     assert len(frames) == 3
     label, _ = draw_scene(1, 64, 96)
     assert (frames[0] != label).any()
-    assert (CITYSCAPES.snap(frames[0]) == label).all(axis=-1).mean() > 0.9
+    assert (CITYSCAPES.nearest_colours(frames[0]) == label).all(axis=-1).mean() > 0.9
 
 
 @pytest.mark.parametrize(("name", "width"), [("folder.mp4", 32), ("odd.mp4", 33)])

@@ -57,7 +57,10 @@ def draw_crops(truth: NDArray[np.uint8], contract: PixelContract) -> bytes:
     middle = len(truth) // 2
     decoded = recode(truth[middle - 1 : middle + 2], SHOWN)
     frame, right = decoded.bgr[1], truth[middle]
-    nearest, repaired = contract.palette.snap(frame), contract.preprocess(decoded.pictures[1])
+    nearest, repaired = (
+        contract.palette.nearest_colours(frame),
+        contract.preprocess(decoded.pictures[1]),
+    )
     wrong = (nearest != right).any(axis=-1).astype(np.float32)
     rows = [
         [_enlarge(picture[top : top + CROP_PX, left : left + CROP_PX]) for picture in pictures]

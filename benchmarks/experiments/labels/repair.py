@@ -101,7 +101,7 @@ def measure_frames(
     palette = contract.palette
     ids = palette.to_ids(truth)
     watch = ColorspaceWatch(palette)
-    drift = [watch.look(frame) for frame in decoded.pictures][-1]
+    drift = [watch.update(frame) for frame in decoded.pictures][-1]
     nearest = palette.to_ids(decoded.bgr)
     repaired, repaired_bgr = (
         np.stack([contract.classify(frame, mismatch=drift) for frame in frames])
@@ -120,7 +120,7 @@ def measure_frames(
         thin_nearest=_thin_iou(nearest, ids, palette.classes),
         thin_repaired=_thin_iou(repaired, ids, palette.classes),
         nearest_ms=_median_ms(
-            lambda frame: palette.snap(small.preprocess(frame, repair_labels=False)),
+            lambda frame: palette.nearest_colours(small.preprocess(frame, repair_labels=False)),
             list(decoded.bgr),
         ),
         repaired_ms=_median_ms(

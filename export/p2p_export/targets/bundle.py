@@ -14,7 +14,8 @@ import numpy as np
 from p2p_export.parity import ParityReport, compare, picture, run_engine
 from p2p_runtime.engines import open_engine
 from p2p_runtime.files import write_bytes
-from p2p_runtime.model.bundle import BundleInfo, GoldenFrame, ModelBundle
+from p2p_runtime.model.bundle import BundleInfo, ModelBundle
+from p2p_runtime.model.golden import GoldenFrame
 from p2p_runtime.model.onnx_check import payload_sha256
 from p2p_runtime.translate.translator import Translator
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from p2p_runtime.errors import BundleError, EngineError, P2PError
-from p2p_runtime.model.bundle import GoldenFrame
+from p2p_runtime.model.golden import GoldenFrame
 
 from . import open_engine
 

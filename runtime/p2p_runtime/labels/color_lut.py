@@ -1,4 +1,8 @@
-"""The palette colour behind each of the 2**24 colours, looked up and remembered."""
+"""Colour lookup tables: the palette class nearest to any 24-bit colour.
+
+:class:`ColorLut` is filled as colours occur, since most of the 2**24 colours never do.
+:func:`apply_lut` and :func:`paint` are the lookups that OpenCV does faster than NumPy.
+"""
 
 from __future__ import annotations
 
@@ -17,59 +21,60 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "ID",
+    "CLASS_BITS",
+    "CONFIDENT",
+    "CONFIDENT_LEVELS",
     "NEAR",
     "NEAR_LEVELS",
-    "SURE",
-    "SURE_LEVELS",
     "YCBCR_OF_BGR",
     "ColorLut",
+    "apply_lut",
     "check_opencv",
-    "colour_table",
-    "lookup",
-    "nearest_places",
+    "nearest_colours",
     "paint",
+    "paint_lut",
 ]
 
 Entry = TypeVar("Entry", np.uint8, np.uint16, np.float32, np.float64)
 
 OPENCV_NEEDED = (4, 13)
-"""The first version whose ``LUT`` takes places of 16 bits."""
+"""First version whose ``LUT`` takes 16-bit indices."""
 
 NEAR_LEVELS = 31
-"""A pixel belongs to a palette when its nearest colour is at most this far in every channel.
+"""Maximum distance per channel between a pixel and its nearest palette colour to be ``NEAR``.
 
-JPEG label maps of Cityscapes hold 92 % of their pixels within 31 levels of the true colour."""
+In the JPEG label maps of Cityscapes, 92 % of the pixels lie within 31 levels of the true colour."""
 
-SURE_LEVELS = 12
-"""A colour is sure when its luma and both chroma are at most this far from the palette's.
+CONFIDENT_LEVELS = 12
+"""Maximum distance in luma, Cb and Cr between a pixel and a palette colour to be ``CONFIDENT``.
 
-Found on the CamVid label video: 8 leaves thin poles without sure pixels, 16 takes riders for
-persons, whose colours are 17 levels of chroma apart."""
+Chosen on the CamVid label video: with 8, thin poles have no confident pixel; with 16, riders become
+persons, whose chroma is 17 levels away."""
 
-YCBCR_OF_BGR = np.asarray(ColorSpec("BT.601", "full").affine()[0], np.float32)
-"""(3, 3): BGR rows times this are (luma, Cb, Cr), all in levels; ITU-T T.871, without offsets."""
+YCBCR_OF_BGR = np.asarray(ColorSpec("BT.601", "full").bgr_to_yuv()[0], np.float32)
+"""(3, 3): ``bgr @ YCBCR_OF_BGR`` is (luma, Cb, Cr) in levels, without offsets; ITU-T T.871."""
 
-ID = 0x00FF
-"""Bits of a code that hold the class; the others are flags."""
+CLASS_BITS = 0x00FF
+"""Bits of an entry that hold the class index."""
 
-SURE, NEAR, _MIXED, _KNOWN = 0x0100, 0x0200, 0x4000, 0x8000
+CONFIDENT, NEAR, _MIXED, _FILLED = 0x0100, 0x0200, 0x4000, 0x8000
+"""Flags of an entry."""
 
-_REACH = np.array([3.5, 1.5, 3.5], np.float32)
-"""How far the colours of a cell of OpenCV's BGR565, 8x4x8 levels, lie from its middle."""
+_HALF_CELL = np.array([3.5, 1.5, 3.5], np.float32)
+"""Distance in levels from the centre of a BGR565 cell (8x4x8 levels) to its outermost colours."""
 
-_NO_REACH = np.zeros(3, np.float32)
-_AT_ONCE = 1 << 12
+_IN_CELL_BITS = np.array([7, 3, 7], np.uint8)
+"""Bits per channel that tell the colours of a cell apart."""
 
-_LOW_BITS = np.array([7, 3, 7], np.uint8)
-"""What tells the colours of a cell apart."""
+_POINT = np.zeros(3, np.float32)
+_CHUNK = 1 << 12
 
 _ROUNDING = 1e-2
-"""In levels, and more than float32 errs by here: cells that come so near a limit are mixed."""
+"""Bound in levels on the float32 rounding errors; cells this close to a limit count as mixed."""
 
 
 def check_opencv() -> None:
-    """Make sure that :func:`lookup` works.
+    """Check that :func:`apply_lut` works with the installed OpenCV.
 
     Raises:
         MissingExtraError: OpenCV is too old.
@@ -83,146 +88,145 @@ def check_opencv() -> None:
 
 
 class ColorLut:
-    """Exact nearest colours, looked up once for each colour that comes along.
+    """An exact nearest-colour table over all 24-bit colours, filled on demand.
 
-    Most colours of a label map lie near one of the palette's, where all the colours of a cell of
-    8x4x8 levels have the same code. So a pixel is looked up in a table of 2**16 cells first, which
-    a processor's cache holds. A mixed cell has a page of its 256 colours; pages lie side by side in
-    the order in which they were needed, so that few of them take little memory. Two threads may
-    fill the same entry; they write the same value.
+    Two levels. The first has an entry for each of the 2**16 cells of BGR565 (8x4x8 levels), small
+    enough for a processor's cache; inside regions all colours of a cell share one entry. Cells
+    whose colours differ are mixed and get a page with an entry for each of their 256 colours.
+    Pages are allocated in the order of first use. Threads may fill the same entry at the same
+    time: they write the same value.
 
     Args:
         classes: (N,) uint8 class indices.
-        colours_bgr: (N, 3) uint8 BGR, the colour in which each of them is seen.
+        colours_bgr: (N, 3) uint8 BGR, the colour of each class.
     """
 
     def __init__(self, classes: NDArray[np.uint8], colours_bgr: NDArray[np.uint8]) -> None:
         self._classes = classes.astype(np.uint16)
         self._colours = colours_bgr.astype(np.float32)
-        self._of_cells = np.zeros(1 << 16, np.uint16)
-        self._pages = np.zeros(1 << 16, np.int32)  # of a mixed cell, where its page begins
-        self._cells = np.zeros(1 << 16, np.uint16)  # of a page, whose it is
-        self._of_colours = _small_pages(1 << 24)
-        self._pages_used = 0
-        self._learning = threading.Lock()
+        self._cell_entries = np.zeros(1 << 16, np.uint16)
+        self._page_entries = _sparse_zeros(1 << 24)
+        self._page_start = np.zeros(1 << 16, np.int32)  # by mixed cell, into _page_entries
+        self._page_cell = np.zeros(1 << 16, np.uint16)  # by page number
+        self._page_count = 0
+        self._filling = threading.Lock()
 
-    def codes(self, frame: NDArray[np.uint8]) -> NDArray[np.uint16]:
-        """Look up a frame.
+    def lookup(self, frame: NDArray[np.uint8]) -> NDArray[np.uint16]:
+        """Look up every pixel of a frame.
 
         Args:
             frame: (..., H, W, 3) uint8 BGR.
 
         Returns:
-            (..., H, W) uint16: the class of the nearest colour in the bits ``ID``, and the flags
-            ``SURE`` (within 12 levels in luma and chroma) and ``NEAR`` (within 31 levels in every
-            channel). Nearest is the least squared distance in RGB; a tie goes to the class that
-            stands first.
+            (..., H, W) uint16 entries: in ``CLASS_BITS`` the class with the least squared distance
+            in BGR, the first one on a tie; the flag ``CONFIDENT`` (within 12 levels in luma, Cb and
+            Cr) and the flag ``NEAR`` (within 31 levels in every channel of BGR).
         """
         rows = np.ascontiguousarray(frame).reshape(-1, *frame.shape[-2:])  # OpenCV takes three axes
-        cells = cv2.cvtColor(rows, cv2.COLOR_BGR2BGR565).view(np.uint16).ravel()
-        codes = lookup(self._of_cells, cells)
-        open_ = np.flatnonzero(codes < _KNOWN)
+        cells = cv2.cvtColor(rows, cv2.COLOR_BGR2BGR565).view(np.uint16).ravel()  # (P,)
+        entries = apply_lut(self._cell_entries, cells)
+        open_ = np.flatnonzero(entries < _FILLED)
         if open_.size:
-            found = np.take(codes, open_)
+            found = np.take(entries, open_)
             if not found.all():
-                self._learn_cells(_distinct(cells[open_[found == 0]]))
-                found = np.take(self._of_cells, np.take(cells, open_), mode="clip")
-            if (mixed := found < _KNOWN).any():
+                self._fill_cells(_sorted_unique(cells[open_[found == 0]]))
+                found = np.take(self._cell_entries, np.take(cells, open_), mode="clip")
+            if (mixed := found < _FILLED).any():
                 at = open_[mixed]
                 pixels = np.take(rows.reshape(-1, 3), at, axis=0)
-                found[mixed] = self._of_pixels(pixels, np.take(cells, at))
-            np.put(codes, open_, found)
-        return codes.reshape(frame.shape[:-1])
+                found[mixed] = self._lookup_pages(pixels, np.take(cells, at))
+            np.put(entries, open_, found)
+        return entries.reshape(frame.shape[:-1])
 
-    def _of_pixels(
+    def _lookup_pages(
         self, pixels: NDArray[np.uint8], cells: NDArray[np.uint16]
     ) -> NDArray[np.uint16]:
-        """Look up (P, 3) uint8 BGR pixels of mixed cells (P,): (P,) codes."""
-        low = pixels & _LOW_BITS
+        """Look up (P, 3) uint8 BGR pixels of the mixed cells (P,): (P,) entries."""
+        low = pixels & _IN_CELL_BITS
         within = low[:, 0] | low[:, 1] << 3 | low[:, 2] << 5  # (P,) 0-255
-        places = np.take(self._pages, cells) + within
-        codes = np.take(self._of_colours, places, mode="clip")
-        if not codes.all():
-            new = _distinct(places[codes == 0])
-            levels = _corners(self._cells[new >> 8])
+        indices = np.take(self._page_start, cells) + within
+        entries = np.take(self._page_entries, indices, mode="clip")
+        if not entries.all():
+            new = _sorted_unique(indices[entries == 0])
+            levels = _darkest_of_cells(self._page_cell[new >> 8])
             levels += np.stack([new & 7, new >> 3 & 3, new >> 5 & 7], axis=-1)
-            self._of_colours[new] = self._judge(levels, np.zeros(3, np.float32))
-            codes = np.take(self._of_colours, places, mode="clip")
-        return codes
+            self._page_entries[new] = self._entries_of(levels, _POINT)
+            entries = np.take(self._page_entries, indices, mode="clip")
+        return entries
 
-    def _learn_cells(self, cells: NDArray[np.uint16]) -> None:
-        codes = self._judge(_corners(cells) + _REACH, _REACH)
-        with self._learning:
-            mixed = cells[(codes == _MIXED) & (self._of_cells[cells] == 0)]
-            pages = np.arange(self._pages_used, self._pages_used + mixed.size)
-            self._pages_used += mixed.size
-            self._cells[pages] = mixed
-            self._pages[mixed] = pages << 8
-            self._of_cells[cells] = codes
+    def _fill_cells(self, cells: NDArray[np.uint16]) -> None:
+        entries = self._entries_of(_darkest_of_cells(cells) + _HALF_CELL, _HALF_CELL)
+        with self._filling:
+            mixed = cells[(entries == _MIXED) & (self._cell_entries[cells] == 0)]
+            pages = np.arange(self._page_count, self._page_count + mixed.size)
+            self._page_count += mixed.size
+            self._page_cell[pages] = mixed
+            self._page_start[mixed] = pages << 8
+            self._cell_entries[cells] = entries
 
-    def _judge(
-        self, middles: NDArray[np.float32], reach: NDArray[np.float32]
+    def _entries_of(
+        self, centres: NDArray[np.float32], half_size: NDArray[np.float32]
     ) -> NDArray[np.uint16]:
-        """Return the code that all colours around some middles share, or ``_MIXED``.
+        """Return the entry that all colours of a box share, or ``_MIXED``.
 
         Args:
-            middles: (M, 3) BGR levels.
-            reach: (3,) how far around them, in levels; 0 for colours that stand for themselves.
+            centres: (M, 3) BGR levels, the centres of the boxes.
+            half_size: (3,) half the sides of a box, in levels; zeros for single colours.
         """
-        nearest, alone = _nearest(middles, self._colours, reach)
-        away = middles - self._colours[nearest]
-        near, partly_near = _within(np.abs(away), reach, NEAR_LEVELS)
-        away, its_reach = away @ YCBCR_OF_BGR, reach @ np.abs(YCBCR_OF_BGR)
-        sure, partly_sure = _within(np.abs(away), its_reach, SURE_LEVELS)
-        codes = self._classes[nearest] | np.uint16(_KNOWN)
-        codes[near] |= np.uint16(NEAR)
-        codes[sure] |= np.uint16(SURE)
-        if reach.any():
-            codes[~alone | partly_sure | partly_near] = _MIXED
-        return codes
+        nearest, unique = _nearest_of_boxes(centres, self._colours, half_size)
+        offset = centres - self._colours[nearest]
+        near, partly_near = _within(np.abs(offset), half_size, NEAR_LEVELS)
+        offset, half_size_yuv = offset @ YCBCR_OF_BGR, half_size @ np.abs(YCBCR_OF_BGR)
+        confident, partly = _within(np.abs(offset), half_size_yuv, CONFIDENT_LEVELS)
+        entries = self._classes[nearest] | np.uint16(_FILLED)
+        entries[near] |= np.uint16(NEAR)
+        entries[confident] |= np.uint16(CONFIDENT)
+        if half_size.any():
+            entries[~unique | partly | partly_near] = _MIXED
+        return entries
 
 
-def nearest_places(levels: NDArray[np.float32], colours: NDArray[np.float32]) -> NDArray[np.intp]:
-    """Return the place of the colour with the least squared distance, (M,) of (M, 3) and (N, 3)."""
+def nearest_colours(levels: NDArray[np.float32], colours: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Return which of (N, 3) colours is nearest to each of (M, 3) levels: (M,) indices."""
     found = [
-        _nearest(levels[first : first + _AT_ONCE], colours, _NO_REACH)[0]
-        for first in range(0, len(levels), _AT_ONCE)
+        _nearest_of_boxes(levels[first : first + _CHUNK], colours, _POINT)[0]
+        for first in range(0, len(levels), _CHUNK)
     ]
     return np.concatenate(found)
 
 
-def lookup(table: NDArray[Entry], places: NDArray[Any]) -> NDArray[Entry]:
-    """Return what a table of 256 or 65536 has at places of 8 or 16 bits.
+def apply_lut(lut: NDArray[Entry], indices: NDArray[Any]) -> NDArray[Entry]:
+    """Return ``lut[indices]`` for 256 entries and uint8 indices, or 65536 and uint16.
 
-    NumPy would turn the places into 64 bits first. Entries of 32 and 64 bits have to be floats for
-    OpenCV; it copies their bits.
+    NumPy would convert the indices to 64 bits first. OpenCV takes entries of 32 and 64 bits as
+    floats only; it copies their bits.
     """
-    found: NDArray[Any] = cv2.LUT(places, table)
-    return found.reshape(places.shape)  # OpenCV makes (P, 1) of (P,)
+    found: NDArray[Any] = cv2.LUT(indices, lut)
+    return found.reshape(indices.shape)  # OpenCV makes (P, 1) of (P,)
 
 
-def colour_table(colours_bgr: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return what :func:`paint` takes of (N, 3) uint8 BGR, N up to 256: the rest is black."""
+def paint_lut(colours_bgr: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the table for :func:`paint` from (N, 3) uint8 BGR, N <= 256; the rest is black."""
     table = np.zeros((256, 4), np.uint8)
     table[: len(colours_bgr), :3] = colours_bgr
     return table.view(np.float32).ravel()
 
 
-def paint(table: NDArray[np.float32], ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return indices (h, w) uint8 as (h, w, 3) uint8 BGR.
+def paint(lut: NDArray[np.float32], ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return class indices (H, W) uint8 as colours, (H, W, 3) uint8 BGR.
 
-    Looked up four bytes at a time, pixels are painted twice as fast as by ``applyColorMap``, and
-    seven times as fast as by ``np.take``.
+    Four bytes per lookup are twice as fast as ``applyColorMap`` and seven times as fast as
+    ``np.take``.
     """
-    bgra = lookup(table, ids).view(np.uint8).reshape(*ids.shape, 4)
+    bgra = apply_lut(lut, ids).view(np.uint8).reshape(*ids.shape, 4)
     return np.asarray(cv2.cvtColor(bgra, cv2.COLOR_BGRA2BGR), np.uint8)
 
 
-def _small_pages(length: int) -> NDArray[np.uint16]:
-    """Return zeros that take memory where they are written, 4 KiB at a time; NumPy's take 2 MiB.
+def _sparse_zeros(length: int) -> NDArray[np.uint16]:
+    """Return zeros that occupy memory in units of 4 KiB once written; NumPy's take 2 MiB each.
 
     Raises:
-        MemoryError: there is not even room for the addresses.
+        MemoryError: the address space is too small.
     """
     try:
         return np.frombuffer(mmap.mmap(-1, length * np.uint16().nbytes), np.uint16)
@@ -230,43 +234,42 @@ def _small_pages(length: int) -> NDArray[np.uint16]:
         raise MemoryError(str(error)) from error
 
 
-def _distinct(values: NDArray[Any]) -> NDArray[Any]:
-    """Return what ``np.unique`` does; NumPy 2.4's, which hashes, takes ten times as long."""
+def _sorted_unique(values: NDArray[Any]) -> NDArray[Any]:
+    """Return what ``np.unique`` does; the hashing one of NumPy 2.4 takes ten times as long."""
     ordered = np.sort(values)
     first = np.ones(ordered.shape, bool)
     np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
     return np.asarray(ordered[first])
 
 
-def _corners(cells: NDArray[np.uint16]) -> NDArray[np.float32]:
-    """Return the darkest colour of each cell: (M,) in, (M, 3) BGR levels out."""
-    return np.stack([cells << 3 & 0xF8, cells >> 3 & 0xFC, cells >> 8 & 0xF8], axis=-1).astype(
-        np.float32
-    )
+def _darkest_of_cells(cells: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """Return the darkest colour of BGR565 cells (M,): (M, 3) BGR levels."""
+    bgr = np.stack([cells << 3 & 0xF8, cells >> 3 & 0xFC, cells >> 8 & 0xF8], axis=-1)
+    return bgr.astype(np.float32)
 
 
-def _nearest(
-    levels: NDArray[np.float32], colours: NDArray[np.float32], reach: NDArray[np.float32]
+def _nearest_of_boxes(
+    centres: NDArray[np.float32], colours: NDArray[np.float32], half_size: NDArray[np.float32]
 ) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """Return the index of the nearest colour, and whether it is nearest for all around it.
+    """Return the colour nearest to each box's centre, and whether the whole box agrees.
 
-    The squared distances to two colours differ by a linear function of the place, which changes
-    by twice the reach times the way from one to the other.
+    The difference of the squared distances to two colours a and b is linear in the place. Within a
+    box it differs from that at the centre by at most ``2 * half_size @ |a - b|``.
 
     Args:
-        levels: (M, 3).
+        centres: (M, 3).
         colours: (N, 3).
-        reach: (3,) how far around.
+        half_size: (3,) half the sides of a box; zeros for points.
 
     Returns:
-        (M,) and (M,).
+        (M,) indices and (M,) bool.
     """
     # |x - c|^2 without |x|^2; float32 is exact for whole numbers of this size, and their halves
-    squares = (colours**2).sum(axis=-1) - 2 * (levels @ colours.T)  # (M, N)
+    squares = (colours**2).sum(axis=-1) - 2 * (centres @ colours.T)  # (M, N)
     nearest = np.asarray(squares.argmin(axis=-1), np.intp)
-    if not reach.any():
-        return nearest, np.ones(len(levels), bool)
-    changes = 2 * (np.abs(colours[:, np.newaxis] - colours) @ reach)  # (N, N)
+    if not half_size.any():
+        return nearest, np.ones(len(centres), bool)
+    changes = 2 * (np.abs(colours[:, np.newaxis] - colours) @ half_size)  # (N, N)
     lead = squares - np.take_along_axis(squares, nearest[:, np.newaxis], axis=-1)
     clear = lead > changes[nearest] + _ROUNDING  # (M, N)
     np.put_along_axis(clear, nearest[:, np.newaxis], values=True, axis=-1)
@@ -274,12 +277,12 @@ def _nearest(
 
 
 def _within(
-    away: NDArray[np.float32], reach: NDArray[np.float32], limit: float
+    distances: NDArray[np.float32], half_size: NDArray[np.float32], limit: float
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Say which of (M, 3) distances are within a limit in each part, and which are so in part."""
-    if not reach.any():
-        inside = away.max(axis=-1) <= limit
+    """Return which boxes lie within a limit in all of (M, 3) distances, and which only partly."""
+    if not half_size.any():
+        inside = distances.max(axis=-1) <= limit
         return inside, np.zeros_like(inside)
-    inside = (away + reach).max(axis=-1) <= limit - _ROUNDING
-    outside = (away - reach).max(axis=-1) > limit + _ROUNDING
+    inside = (distances + half_size).max(axis=-1) <= limit - _ROUNDING
+    outside = (distances - half_size).max(axis=-1) > limit + _ROUNDING
     return inside, ~inside & ~outside

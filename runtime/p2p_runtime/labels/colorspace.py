@@ -1,8 +1,8 @@
-"""Colours that are off as a whole: undone by looking for the palette's colours where they went.
+"""Colorspace mismatches: a wrong matrix or range in decoding shifts all colours of a video.
 
-A video does not always say by which matrix (BT.601, BT.709) and in which range (16-235, 0-255) its
-colours were stored, and whoever guesses wrong shifts all of them in the same way. Rather than
-change every frame back, the palette is looked for in its shifted colours.
+Videos do not always declare their matrix (BT.601 or BT.709) and range (16-235 or 0-255). A wrong
+guess maps every colour by the same affine map. Label repair applies that map to the palette, which
+costs nothing per frame.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .color_lut import YCBCR_OF_BGR
-from .yuv import ColorSpec, thinned
+from .yuv import ColorSpec, strided_bgr
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,43 +23,49 @@ if TYPE_CHECKING:
     from .palette import Palette
     from .yuv import Picture
 
-__all__ = ["DRIFTS", "NO_MISMATCH", "ColorspaceMismatch", "ColorspaceWatch", "find_mismatch"]
+__all__ = ["MISMATCHES", "NO_MISMATCH", "ColorspaceMismatch", "ColorspaceWatch", "find_mismatch"]
 
 WITHIN_LEVELS = 6
-"""Decoded label colours are mostly this near to the right ones, and the drifts further apart."""
+"""Maximum distance in luma, Cb and Cr between a pixel and a palette colour to count as a match.
+
+Most decoded label colours are that near to the true ones; mismatches shift them further."""
 
 LEAST_SHARE = 0.5
-LEAST_GAIN = 0.2
-"""To be believed, a drift explains half of the pixels, and a fifth more than the one before."""
+"""Minimum share of matching pixels for a mismatch to be accepted."""
 
-FIRST_FRAMES = 8
-EVERY_FRAMES = 64
-_SAMPLES = 32  # rows and columns looked at, or a few more
+LEAST_GAIN = 0.2
+"""Minimum increase of that share over the current mismatch."""
+
+FIRST_FRAMES, EVERY_FRAMES = 8, 64
+"""Number of frames tested at the start of a stream, and distance between tests after them."""
+
+_SAMPLES = 32
+"""Minimum number of rows and of columns tested in a frame."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class ColorspaceMismatch:
-    """What a wrong guess does to colours: ``seen = true @ matrix + offset``, in BGR levels.
+    """The shift of colours by wrong decoding: ``decoded = true @ matrix + offset`` in BGR levels.
 
     Attributes:
-        name: what was taken for what; empty when nothing was.
-        matrix: three rows of three.
-        offset: three.
+        name: for people, for example ``BT.601 taken for BT.709``; empty for no mismatch.
+        matrix: (3, 3).
+        offset: (3,).
     """
 
     name: str
     matrix: tuple[tuple[float, ...], ...]
     offset: tuple[float, ...]
 
-    def levels(self, colours_bgr: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Return the levels at which true colours appear before they are clipped, (N, 3) BGR."""
+    def shift_levels(self, colours_bgr: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Return the decoded levels of true colours, unclipped: (N, 3) BGR in and out."""
         return np.asarray(colours_bgr @ np.array(self.matrix) + np.array(self.offset))
 
-    def seen(self, colours_bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return the colours in which true ones appear: (N, 3) uint8 BGR in and out."""
-        return np.asarray(np.clip(np.rint(self.levels(colours_bgr)), 0, 255), np.uint8)
+    def shift(self, colours_bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the decoded colours of true ones: (N, 3) uint8 BGR in and out."""
+        return np.asarray(np.clip(np.rint(self.shift_levels(colours_bgr)), 0, 255), np.uint8)
 
 
 NO_MISMATCH = ColorspaceMismatch(
@@ -68,64 +74,67 @@ NO_MISMATCH = ColorspaceMismatch(
 
 
 class ColorspaceWatch:
-    """Keeps an eye on a stream's colours: on its first frames, and then now and again."""
+    """Tests a stream for a mismatch, on its first frames and then every 64th.
+
+    Attributes:
+        mismatch: the current one.
+    """
 
     def __init__(self, palette: Palette | None) -> None:
         self._palette = palette
         self._frames = 0
-        self.drift = NO_MISMATCH
+        self.mismatch = NO_MISMATCH
 
-    def look(self, frame: Picture) -> ColorspaceMismatch:
-        """Return the drift of a stream whose next frame this is; say so in the log if it is new."""
+    def update(self, frame: Picture) -> ColorspaceMismatch:
+        """Return the mismatch as of the stream's next frame, and log a change."""
         due = self._frames < FIRST_FRAMES or self._frames % EVERY_FRAMES == 0
         self._frames += 1
         if due and self._palette is not None:
-            found = find_mismatch(frame, self._palette, self.drift)
-            if found != self.drift:
-                said = found.name or "as they should be"
-                _log.info("the colours of the video are %s; they are read accordingly", said)
-            self.drift = found
-        return self.drift
+            found = find_mismatch(frame, self._palette, self.mismatch)
+            if found != self.mismatch:
+                _log.info("colorspace mismatch, corrected from here on: %s", found.name or "none")
+            self.mismatch = found
+        return self.mismatch
 
 
 def find_mismatch(
-    frame: Picture, palette: Palette, believed: ColorspaceMismatch = NO_MISMATCH
+    frame: Picture, palette: Palette, current: ColorspaceMismatch = NO_MISMATCH
 ) -> ColorspaceMismatch:
-    """Return the drift that puts most pixels on palette colours.
+    """Return the mismatch that puts most pixels on palette colours.
 
     Args:
-        frame: (H, W, 3) uint8 BGR, or planes.
-        palette: the colours that a label map should have.
-        believed: what to stay with unless another one explains many more pixels.
+        frame: (H, W, 3) uint8 BGR, or YUV 4:2:0.
+        palette: the true colours of the label map.
+        current: the mismatch to keep unless another one matches many more pixels.
     """
     rows, columns = (max(1, length // _SAMPLES) for length in frame.shape[:2])
-    pixels = thinned(frame, rows, columns).reshape(-1, 3)
+    pixels = strided_bgr(frame, rows, columns).reshape(-1, 3)
     packed = pixels @ np.array([1, 1 << 8, 1 << 16], np.uint32)
     _, first, counts = np.unique(packed, return_index=True, return_counts=True)
     pixels, weights = pixels[first], counts / len(packed)
     colours = palette.colours_bgr()
 
-    def share(drift: ColorspaceMismatch) -> float:
-        return float(weights @ _near(pixels, drift.seen(colours)))
+    def share(mismatch: ColorspaceMismatch) -> float:
+        return float(weights @ _matches(pixels, mismatch.shift(colours)))
 
-    before = share(believed)
+    before = share(current)
     if before > 1 - LEAST_GAIN:
-        return believed
-    shares = {drift: share(drift) for drift in DRIFTS}
-    best = max(shares, key=lambda drift: shares[drift])
-    believable = shares[best] >= LEAST_SHARE and shares[best] - before >= LEAST_GAIN
-    return best if believable else believed
+        return current
+    shares = {mismatch: share(mismatch) for mismatch in MISMATCHES}
+    best = max(shares, key=lambda mismatch: shares[mismatch])
+    accepted = shares[best] >= LEAST_SHARE and shares[best] - before >= LEAST_GAIN
+    return best if accepted else current
 
 
-def _near(pixels: NDArray[np.uint8], seen: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Say which pixels are near a colour: (P, 3) and (N, 3) uint8 BGR in, (P,) out."""
-    away = (pixels @ YCBCR_OF_BGR)[:, np.newaxis] - seen @ YCBCR_OF_BGR  # (P, N, 3)
-    return np.asarray(np.abs(away).max(axis=-1).min(axis=-1) <= WITHIN_LEVELS)
+def _matches(pixels: NDArray[np.uint8], colours: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return which pixels are near a colour: (P, 3) and (N, 3) uint8 BGR in, (P,) out."""
+    offset = (pixels @ YCBCR_OF_BGR)[:, np.newaxis] - colours @ YCBCR_OF_BGR  # (P, N, 3)
+    return np.asarray(np.abs(offset).max(axis=-1).min(axis=-1) <= WITHIN_LEVELS)
 
 
-def _drift(stored: tuple[str, str], taken_for: tuple[str, str]) -> ColorspaceMismatch:
-    encode, encode_offset = ColorSpec(*stored).affine()
-    decode, decode_offset = ColorSpec(*taken_for).affine()
+def _mismatch(stored: tuple[str, str], taken_for: tuple[str, str]) -> ColorspaceMismatch:
+    encode, encode_offset = ColorSpec(*stored).bgr_to_yuv()
+    decode, decode_offset = ColorSpec(*taken_for).bgr_to_yuv()
     back = np.linalg.inv(decode)
     matrix, offset = encode @ back, (encode_offset - decode_offset) @ back
     names = [f"{a} taken for {b}" for a, b in zip(stored, taken_for, strict=True) if a != b]
@@ -133,10 +142,10 @@ def _drift(stored: tuple[str, str], taken_for: tuple[str, str]) -> ColorspaceMis
     return ColorspaceMismatch(" and ".join(names), rows, tuple(offset.tolist()))
 
 
-DRIFTS = (
+MISMATCHES = (
     NO_MISMATCH,
     *(
-        _drift((matrices[0], ranges[0]), (matrices[1], ranges[1]))
+        _mismatch((matrices[0], ranges[0]), (matrices[1], ranges[1]))
         for matrices, ranges in product(
             (("BT.601", "BT.601"), ("BT.601", "BT.709"), ("BT.709", "BT.601")),
             (("limited", "limited"), ("limited", "full"), ("full", "limited")),
@@ -144,4 +153,4 @@ DRIFTS = (
         if matrices[0] != matrices[1] or ranges[0] != ranges[1]
     ),
 )
-"""No drift, and every way in which one guess or both can be wrong."""
+"""No mismatch, and the eight ways in which the matrix, the range or both can be wrong."""

@@ -1,8 +1,7 @@
-"""Label colours: the presets, and the exact colour behind a blurred one.
+"""Palettes: the classes of a label map and their colours, with two presets.
 
-A label map is a picture in which each class has one colour. JPEG and video codecs blur those
-colours; :meth:`Palette.snap` puts each pixel back on the nearest colour of the palette. What fits
-frames for a generator does more than that, see :mod:`p2p_runtime.labels.repair`.
+:class:`Palette` converts between colours and class indices by the nearest colour. Label maps that a
+codec blurred need more than that, see :mod:`.repair`.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import numpy as np
 
 from p2p_runtime.errors import ConfigError, ContractError
 
-from .color_lut import ID, NEAR, NEAR_LEVELS, ColorLut, colour_table, paint
+from .color_lut import CLASS_BITS, NEAR, NEAR_LEVELS, ColorLut, paint, paint_lut
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["CAMVID", "CITYSCAPES", "PRESETS", "Palette", "load_palette"]
 
 MAX_CLASSES = 255
-"""Class indices are uint8, and 255 marks places that are of no class."""
+"""Maximum number of classes: indices are uint8, and 255 stands for no class."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,9 +32,9 @@ class Palette:
     """The classes of a label map and their colours.
 
     Attributes:
-        name: what people call it, for example ``cityscapes``.
-        classes: one name a class; a class's index is its place in this tuple.
-        colours_rgb: one (red, green, blue) a class, each 0-255, no two alike.
+        name: for people, for example ``cityscapes``.
+        classes: the name of each class; its index is the place in this tuple.
+        colours_rgb: (red, green, blue) of each class, each 0-255, no two alike.
     """
 
     name: str
@@ -72,13 +71,12 @@ class Palette:
             frame: (H, W, 3) uint8 BGR.
 
         Returns:
-            (H, W) uint8 class indices. Nearest is the least squared distance in RGB; a tie goes
-            to the class that stands first.
+            (H, W) uint8 class indices: least squared distance in RGB, the first one on a tie.
         """
-        return (_table(self).codes(frame) & ID).astype(np.uint8)
+        return (_lut(self).lookup(frame) & CLASS_BITS).astype(np.uint8)
 
     def to_colours(self, ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Paint class indices (H, W) uint8 as (H, W, 3) uint8 BGR.
+        """Return class indices (H, W) uint8 as colours, (H, W, 3) uint8 BGR.
 
         Raises:
             ContractError: an index is not a class of this palette.
@@ -91,22 +89,22 @@ class Palette:
         return self.paint(ids)
 
     def paint(self, ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Do what :meth:`to_colours` does without a check: what is no class becomes black."""
-        return paint(_colour_table(self), ids)
+        """Do what :meth:`to_colours` does without its check: what is no class becomes black."""
+        return paint(_paint_lut(self), ids)
 
-    def snap(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Put each pixel on its nearest colour: (H, W, 3) uint8 BGR in, the same out."""
+    def nearest_colours(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return each pixel's nearest colour: (H, W, 3) uint8 BGR in, the same out."""
         return self.paint(self.to_ids(frame))
 
     def coverage(self, frame: NDArray[np.uint8], levels: int = NEAR_LEVELS) -> float:
         """Return the share (0-1) of pixels within ``levels`` of their nearest colour."""
         if levels == NEAR_LEVELS:
-            return float(((_table(self).codes(frame) & NEAR) != 0).mean())
-        distance = np.abs(frame.astype(np.int16) - self.snap(frame).astype(np.int16))
+            return float(((_lut(self).lookup(frame) & NEAR) != 0).mean())
+        distance = np.abs(frame.astype(np.int16) - self.nearest_colours(frame).astype(np.int16))
         return float((distance.max(axis=-1) <= levels).mean())
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values; :meth:`from_json` reads them back."""
+        """Return plain JSON values for :meth:`from_json`."""
         return {
             "name": self.name,
             "classes": list(self.classes),
@@ -115,7 +113,7 @@ class Palette:
 
     @classmethod
     def from_json(cls, document: Any) -> Palette:
-        """Read what :meth:`to_json` wrote.
+        """Return the palette of what :meth:`to_json` returned.
 
         Raises:
             ContractError: a field is missing or malformed; the message names it.
@@ -134,13 +132,13 @@ class Palette:
 
 
 @lru_cache(maxsize=4)
-def _table(palette: Palette) -> ColorLut:
+def _lut(palette: Palette) -> ColorLut:
     return ColorLut(np.arange(len(palette.classes), dtype=np.uint8), palette.colours_bgr())
 
 
 @lru_cache(maxsize=4)
-def _colour_table(palette: Palette) -> NDArray[np.float32]:
-    return colour_table(palette.colours_bgr())
+def _paint_lut(palette: Palette) -> NDArray[np.float32]:
+    return paint_lut(palette.colours_bgr())
 
 
 def load_palette(name_or_file: str) -> Palette:

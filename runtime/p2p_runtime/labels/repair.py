@@ -1,13 +1,20 @@
-"""Label repair: which class each pixel of a label map was before a codec blurred it.
+"""Label repair: the most likely class of each pixel of a label map after a codec.
 
-Video codecs keep brightness at full resolution and colour at half of it, so along the edges of
-regions a pixel's colour is a mix, and the palette colour nearest to the mix may be a third class's.
-Pixels whose colour leaves doubt are therefore decided by Bayes' rule. How well does a class explain
-the pixel: its luma, which counts more, and the chroma around it? And how likely is the class there
-in the first place: how much of it is sure nearby, and in the whole frame?
+At the edges of regions a codec mixes the chroma of two classes, and the palette colour nearest to
+the mixture may be that of a third. So each uncertain pixel takes the class of the maximum posterior
+(MAP), that is, of the least cost in nats::
 
-What a frame shows of its classes depends on how it is stored, see :mod:`.likelihood`.
-``docs/label-repair.md`` says what repair brings, and what was tried and left out.
+    cost(class) = |x - f|^2 / LEVELS_PER_NAT - log(n / 25 + FRAME_WEIGHT s + LEAST_PRIOR)
+
+The first term is the likelihood, see :mod:`.likelihood`. The second is the prior: ``n`` counts the
+confident blocks of the class among the 5x5 around the pixel, ``s`` is the class's share of all
+blocks. It acts like the neighbourhood term of a Markov random field whose confident blocks are
+fixed; one pass over the uncertain pixels replaces the usual iterations.
+
+The class nearest to the pixel's own colour is always a candidate: with the pixel's own chroma and
+the fixed prior ``OWN_PRIOR``, so that small objects without any confident block survive.
+
+The constants were chosen on the CamVid label video; ``docs/label-repair.md`` has the results.
 """
 
 from __future__ import annotations
@@ -18,56 +25,55 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from .color_lut import lookup
-from .likelihood import NO_CLASS
+from .color_lut import apply_lut
+from .likelihood import LEVELS_PER_NAT
+from .yuv_lut import NO_CLASS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .likelihood import Likelihood, Pixels
-    from .resampling import Sampling
+    from .likelihood import Features, Likelihood
+    from .resampling import Resampling
 
-__all__ = ["repaired_ids"]
-
-LEVELS_PER_NAT = 1200.0
-"""Weighted squared levels that outweigh a prior e times as high."""
+__all__ = ["count_nearby", "least_costs", "repaired_ids"]
 
 RARE_SHARE = 3e-4
-"""A class with a smaller share of sure blocks may be a mixture of others; its blocks are judged."""
-
-_ROWS = 45
-"""About so many rows of blocks say how common the classes are; as good as all, and four times as
-fast at 480x360 px."""
+"""Minimum share of confident blocks of a class; below it they may be mixtures and are decided."""
 
 FRAME_WEIGHT = 0.004
-"""What the class's share of the whole frame adds to its share of the neighbourhood."""
+"""Weight of a class's share of the frame against its share of the neighbourhood."""
 
 LEAST_PRIOR = 1e-5
+"""Prior of a class that occurs nowhere, before normalisation."""
+
 OWN_PRIOR = 0.002
-"""Prior of the class nearest to a pixel's own colour, whatever lies around: small things live."""
+"""Prior of the class nearest to a pixel's own colour."""
+
+_COUNTED_ROWS = 45
+"""Approximate number of block rows from which the classes' shares are estimated."""
 
 _SIDE = 5
-"""The neighbourhood's, in blocks."""
+"""Side of the neighbourhood in blocks."""
 
-_REACH = _SIDE // 2
+_RADIUS = _SIDE // 2
 
-_PLACE_BITS, _STEPS = 8, 4096
-"""Costs are under 1000 nats, so they and a class's place fit into 32 bits."""
+_INDEX_BITS, _STEPS = 8, 4096
+"""Costs are below 1000 nats, so cost steps and a class index fit into 32 bits."""
 
-# A row of blocks counts to 5, so 4 bits hold it, and 64 bits the counts of 16 classes: the first
-# eight in the lower halves of the bytes, the others in the upper.
-_AT_ONCE = 16
-_SHIFTS = np.array([8 * (place % 8) + 4 * (place // 8) for place in range(_AT_ONCE)], np.uint64)
+# A row of 5 blocks counts to 5 at most, which takes 4 bits. So 64 bits hold the counts of 16
+# classes: the first eight in the lower halves of the bytes, the others in the upper halves.
+_CLASSES_PER_WORD = 16
+_SHIFTS = np.array([8 * (i % 8) + 4 * (i // 8) for i in range(_CLASSES_PER_WORD)], np.uint64)
 _LOWER_HALVES = np.uint64(0x0F0F0F0F0F0F0F0F)
 
 
 @dataclass(frozen=True, slots=True)
 class _Blocks:
-    """The 2x2 px blocks that share one chroma sample.
+    """The 2x2 px blocks of a frame.
 
     Attributes:
-        classes: (H / 2, W / 2) uint8, the class of blocks that are sure, else ``NO_CLASS``.
-        common: (C,) uint8, the classes no rarer than ``RARE_SHARE``.
+        classes: (H / 2, W / 2) uint8, the class of confident blocks, else ``NO_CLASS``.
+        common: (C,) uint8, the classes of which at least ``RARE_SHARE`` blocks are confident.
         shares: (C,) float32, their shares (0-1) of the blocks.
     """
 
@@ -76,82 +82,82 @@ class _Blocks:
     shares: NDArray[np.float32]
 
 
-def repaired_ids(evidence: Likelihood, sampling: Sampling) -> NDArray[np.uint8]:
-    """Return each pixel's most likely class.
+def repaired_ids(likelihood: Likelihood, resampling: Resampling) -> NDArray[np.uint8]:
+    """Return the most likely class of each pixel of a resized frame.
 
     Args:
-        evidence: what the frame shows.
-        sampling: which pixels of the frame are asked for.
+        likelihood: of the frame's pixels that the resize needs.
+        resampling: which of them form the result.
 
     Returns:
-        (h, w) uint8 class indices, as many as the sampling has rows and columns.
+        (h, w) uint8 class indices, the size of the resampling's result.
     """
-    blocks = _common(evidence.confident_blocks())
-    ids = sampling.pick_of_blocks(blocks.classes)
-    doubts = np.flatnonzero(ids == NO_CLASS)
-    if doubts.size:
-        row, column = np.divmod(doubts, ids.shape[1])
-        block = np.take(sampling.block_rows, row) * blocks.classes.shape[1]
-        block += np.take(sampling.block_columns, column)
-        row, column = np.take(sampling.rows, row), np.take(sampling.columns, column)
-        pixels = evidence.look_at(row, column, block)
-        np.put(ids, doubts, _decide(pixels, blocks, evidence.features))
+    blocks = _without_rare_classes(likelihood.confident_blocks())
+    ids = resampling.from_blocks(blocks.classes)
+    uncertain = np.flatnonzero(ids == NO_CLASS)
+    if uncertain.size:
+        row, column = np.divmod(uncertain, ids.shape[1])
+        block = np.take(resampling.block_rows, row) * blocks.classes.shape[1]
+        block += np.take(resampling.block_columns, column)
+        row, column = np.take(resampling.rows, row), np.take(resampling.columns, column)
+        features = likelihood.features(row, column, block)
+        np.put(ids, uncertain, _most_likely(features, blocks, likelihood.class_features))
     return ids
 
 
-def _common(sure: NDArray[np.uint8]) -> _Blocks:
-    """Take the blocks of rare classes out."""
-    some = sure[:: max(1, len(sure) // _ROWS)]
+def _without_rare_classes(confident: NDArray[np.uint8]) -> _Blocks:
+    some = confident[:: max(1, len(confident) // _COUNTED_ROWS)]
     counts = cv2.calcHist([some], [0], None, [NO_CLASS], [0, NO_CLASS])  # exact: under 2^24
     shares = np.asarray(counts.ravel() / some.size, np.float32)
     common = np.flatnonzero(shares >= RARE_SHARE).astype(np.uint8)
     kept = np.full(NO_CLASS + 1, NO_CLASS, np.uint8)
     kept[common] = common
-    classes = lookup(kept, sure)
-    return _Blocks(classes, common, shares[common])
+    return _Blocks(apply_lut(kept, confident), common, shares[common])
 
 
-def _decide(pixels: Pixels, blocks: _Blocks, features: NDArray[np.float32]) -> NDArray[np.uint8]:
+def _most_likely(
+    pixels: Features, blocks: _Blocks, class_features: NDArray[np.float32]
+) -> NDArray[np.uint8]:
     """Return the class of least cost of each pixel, (P,) uint8.
 
-    Costs are negative logarithms of probabilities, in nats, less what all classes have in common.
+    ``|x|^2`` is left out of ``|x - f|^2`` everywhere, since all classes have it in common.
 
     Args:
-        pixels: what is known of them.
-        blocks: what is known of their surroundings.
-        features: (3, 256) by class, in the unit of the pixels'.
+        pixels: features of the uncertain pixels.
+        blocks: the confident blocks around them.
+        class_features: (3, 256) by class.
     """
     nearest = pixels.nearest
     if not blocks.common.size:
         return nearest
-    away = pixels.own - np.take(features, nearest, axis=1)
-    least = (_squares(away) - _squares(pixels.around)) / np.float32(LEVELS_PER_NAT)
-    least -= np.float32(np.log(OWN_PRIOR))
+    offset = pixels.own - np.take(class_features, nearest, axis=1)  # (3, P)
+    own_cost = (_squares(offset) - _squares(pixels.interpolated)) / np.float32(LEVELS_PER_NAT)
+    own_cost -= np.float32(np.log(OWN_PRIOR))
     if pixels.exact is not None:
-        least[pixels.exact] = -np.inf
-    # Of |x - f|^2, |x|^2 is the same for all classes.
-    seen = features[:, blocks.common] / np.float32(LEVELS_PER_NAT)
-    costs = np.asarray((-2 * seen.T) @ pixels.around, np.float32)  # (C, P)
-    counts, by_count = _count_nearby(blocks, pixels.block), _costs_by_count(blocks.shares)
-    by_count += (_squares(seen) * np.float32(LEVELS_PER_NAT))[:, np.newaxis]
-    for place, cost in enumerate(costs):
-        cost += lookup(by_count[place], counts[place])
-    cheapest, cost = _cheapest(costs)
-    return np.where(cost < least, np.take(blocks.common, cheapest), nearest)
+        own_cost[pixels.exact] = -np.inf
+    common = class_features[:, blocks.common] / np.float32(LEVELS_PER_NAT)  # (3, C)
+    costs = np.asarray((-2 * common.T) @ pixels.interpolated, np.float32)  # (C, P)
+    counts = count_nearby(blocks.classes, blocks.common, pixels.block)  # (C or more, P)
+    by_count = _prior_costs(blocks.shares)
+    by_count += (_squares(common) * np.float32(LEVELS_PER_NAT))[:, np.newaxis]
+    for index, cost in enumerate(costs):
+        cost += apply_lut(by_count[index], counts[index])
+    cheapest, cost = least_costs(costs)
+    return np.where(cost < own_cost, np.take(blocks.common, cheapest), nearest)
 
 
-def _cheapest(costs: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Return the place of each pixel's least cost, and that cost: (C, P) nats in, (P,) each out.
+def least_costs(costs: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Return the row of each column's least cost, and that cost: (C, P) nats in, (P,) each out.
 
-    Costs are compared in 4096ths of a nat, with the place in the bits below: one minimum finds
-    both, several times as fast as ``argmin`` down columns.
+    Costs are compared in 4096ths of a nat, with the row in the bits below: one minimum finds both,
+    several times as fast as ``argmin`` down columns.
     """
     ranks = (costs * np.float32(_STEPS)).astype(np.int32)
-    ranks <<= _PLACE_BITS
+    ranks <<= _INDEX_BITS
     ranks |= np.arange(len(costs), dtype=np.int32)[:, np.newaxis]
-    first = ranks.min(axis=0)
-    places = first & ((1 << _PLACE_BITS) - 1)
-    return places, (first >> _PLACE_BITS) / np.float32(_STEPS)
+    least = ranks.min(axis=0)
+    rows = least & ((1 << _INDEX_BITS) - 1)
+    return rows, (least >> _INDEX_BITS) / np.float32(_STEPS)
 
 
 def _squares(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -159,36 +165,44 @@ def _squares(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(np.einsum("fn,fn->n", vectors, vectors), np.float32)
 
 
-def _count_nearby(blocks: _Blocks, block: NDArray[np.intp]) -> NDArray[np.uint8]:
-    """Return how many blocks around each of some blocks are sure of each class, (C or more, P)."""
-    around = (_REACH, _REACH, _REACH, _REACH)
-    framed = cv2.copyMakeBorder(blocks.classes, *around, cv2.BORDER_REFLECT_101)
-    down = np.arange(_SIDE)[:, np.newaxis] * framed.shape[1]
-    left_ends = down + (block + block // blocks.classes.shape[1] * 2 * _REACH)  # (5, P)
+def count_nearby(
+    blocks: NDArray[np.uint8], classes: NDArray[np.uint8], block: NDArray[np.intp]
+) -> NDArray[np.uint8]:
+    """Count the confident blocks of each class among the 5x5 around each of P blocks.
+
+    Args:
+        blocks: (H / 2, W / 2) uint8, the class of confident blocks, else ``NO_CLASS``.
+        classes: (C,) uint8, the classes to count.
+        block: (P,) indices into the flattened blocks.
+
+    Returns:
+        (C or more, P) uint8, 0-25.
+    """
+    border = (_RADIUS, _RADIUS, _RADIUS, _RADIUS)
+    padded = cv2.copyMakeBorder(blocks, *border, cv2.BORDER_REFLECT_101)
+    down = np.arange(_SIDE)[:, np.newaxis] * padded.shape[1]
+    left_ends = down + (block + block // blocks.shape[1] * 2 * _RADIUS)  # (5, P)
     counts = []
-    for first in range(0, blocks.common.size, _AT_ONCE):
-        classes = blocks.common[first : first + _AT_ONCE]
+    for first in range(0, classes.size, _CLASSES_PER_WORD):
+        some = classes[first : first + _CLASSES_PER_WORD]
         ones = np.zeros(NO_CLASS + 1, np.uint64)
-        ones[classes] = np.uint64(1) << _SHIFTS[: classes.size]
-        of_one = lookup(ones.view(np.float64), framed).view(np.uint64).ravel()
-        of_five = of_one[: 1 - _SIDE].copy()
+        ones[some] = np.uint64(1) << _SHIFTS[: some.size]
+        single = apply_lut(ones.view(np.float64), padded).view(np.uint64).ravel()
+        sums = single[: 1 - _SIDE].copy()  # of 5 blocks in a row
         for right in range(1, _SIDE):
-            of_five += of_one[right : of_one.size + 1 - _SIDE + right]
-        rows = np.take(of_five, left_ends)
+            sums += single[right : single.size + 1 - _SIDE + right]
+        rows = np.take(sums, left_ends)  # (5, P)
         for half in (rows & _LOWER_HALVES, rows >> np.uint64(4) & _LOWER_HALVES):
-            of_class = half.sum(axis=0).view(np.uint8).reshape(-1, 8)
-            counts.append(cv2.transpose(of_class))
+            by_class = half.sum(axis=0).view(np.uint8).reshape(-1, 8)  # (P, 8)
+            counts.append(cv2.transpose(by_class))
     return np.concatenate(counts)
 
 
-def _costs_by_count(shares: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return what each class's prior costs for each count of :func:`_count_nearby`.
+def _prior_costs(shares: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the cost of the prior by class and count: (C, 256) nats, filled for counts 0-25.
 
     Args:
-        shares: (C,) of the frame.
-
-    Returns:
-        (C, 256) in nats, of which the counts that there are are filled in: OpenCV's table.
+        shares: (C,) of the frame, 0-1.
     """
     table = np.zeros((len(shares), 256), np.float32)
     nearby = np.arange(_SIDE**2 + 1, dtype=np.float32) / _SIDE**2

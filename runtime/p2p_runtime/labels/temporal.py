@@ -1,4 +1,4 @@
-"""A vote of the last label maps, against flicker."""
+"""A temporal mode filter over label maps, against flicker."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ __all__ = ["TemporalFilter"]
 
 
 class TemporalFilter:
-    """Gives each pixel the class that it had most often in the last ``count`` maps.
+    """Gives each pixel its most frequent class over the last ``count`` label maps.
 
-    A tie goes to the newest map in it. Edges that move come late by half of the maps.
+    A tie goes to the class that occurred last. Moving edges lag by half of the maps.
     """
 
     def __init__(self, count: int) -> None:
         self._maps: deque[NDArray[np.uint8]] = deque(maxlen=count)
 
     def __call__(self, ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Take the newest map (H, W) of class indices, and return the elected one."""
+        """Take the newest map, (H, W) uint8 class indices, and return the filtered one."""
         self._maps.appendleft(ids)
-        elected, most = ids, np.zeros(ids.shape, np.uint8)
+        mode, highest = ids, np.zeros(ids.shape, np.uint8)
         for candidate in self._maps:
-            votes = sum((candidate == other).view(np.uint8) for other in self._maps)
-            elected = np.where(votes > most, candidate, elected)
-            most = np.maximum(votes, most)
-        return elected
+            counts = sum((candidate == other).view(np.uint8) for other in self._maps)
+            mode = np.where(counts > highest, candidate, mode)
+            highest = np.maximum(counts, highest)
+        return mode

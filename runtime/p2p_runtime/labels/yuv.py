@@ -1,7 +1,7 @@
-"""Frames as video codecs store them: luma for each pixel, chroma for 2x2 px at a time (4:2:0).
+"""Frames in YUV 4:2:0, as video codecs store them: luma per pixel, chroma per 2x2 pixels.
 
-Label repair reads them as they are. Turning them into BGR costs time, spreads each chroma sample
-over four pixels, and clips what lies outside; nothing of that helps to tell classes apart.
+Label repair works on them directly. Conversion to BGR costs time, spreads each chroma sample over
+four pixels and clips values outside the gamut, without adding information.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ColorSpec", "Picture", "Thinned", "YuvFrame", "thinned", "to_bgr"]
+__all__ = ["ColorSpec", "Picture", "YuvFrame", "strided_bgr", "to_bgr"]
 
 # Luma weights of (blue, green, red): ITU-R BT.601-7, BT.709-6.
 _LUMA = {"BT.601": (0.114, 0.587, 0.299), "BT.709": (0.0722, 0.7152, 0.2126)}
@@ -23,7 +23,7 @@ _RANGE = {"limited": (219 / 255, 16.0, 224 / 255), "full": (1.0, 0.0, 1.0)}
 
 @dataclass(frozen=True, slots=True)
 class ColorSpec:
-    """How colours become luma and chroma, and back.
+    """The matrix and the range by which BGR becomes YUV, and back.
 
     Attributes:
         matrix: ``BT.601`` or ``BT.709``.
@@ -33,10 +33,10 @@ class ColorSpec:
     matrix: str = "BT.601"
     levels: str = "limited"
 
-    def affine(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def bgr_to_yuv(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return (3, 3) and (3,): ``(luma, Cb, Cr) = bgr @ matrix + offset``, all in levels."""
         luma = np.array(_LUMA[self.matrix])
-        blue, red = (np.eye(3)[place] - luma for place in (0, 2))
+        blue, red = (np.eye(3)[channel] - luma for channel in (0, 2))
         scale, offset, chroma_scale = _RANGE[self.levels]
         columns = [
             scale * luma,
@@ -46,18 +46,18 @@ class ColorSpec:
         return np.stack(columns, axis=1), np.array([offset, 128.0, 128.0])
 
     def scales(self) -> NDArray[np.float64]:
-        """Return how many levels are stored for each level of (luma, Cb, Cr): (3,)."""
+        """Return the stored levels per level of full-range (luma, Cb, Cr): (3,)."""
         scale, _, chroma_scale = _RANGE[self.levels]
         return np.array([scale, chroma_scale, chroma_scale])
 
-    def bgr(self, stored: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the BGR levels, unclipped, of (..., 3) luma, Cb and Cr."""
-        matrix, offset = _back(self)
-        return stored @ matrix + offset
+    def to_bgr(self, yuv: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the unclipped BGR levels of (..., 3) luma, Cb and Cr."""
+        matrix, offset = _yuv_to_bgr(self)
+        return yuv @ matrix + offset
 
 
-class Thinned(NamedTuple):
-    """Some pixels of a frame: (h, w) uint8 each, luma and chroma of the same place."""
+class _Samples(NamedTuple):
+    """Luma and chroma of the same pixels of a frame, (h, w) uint8 each."""
 
     luma: NDArray[np.uint8]
     cb: NDArray[np.uint8]
@@ -66,41 +66,41 @@ class Thinned(NamedTuple):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class YuvFrame:
-    """A frame in 4:2:0. Nobody changes its pixels.
+    """A frame in YUV 4:2:0; its pixels are read-only by convention.
 
     Attributes:
         luma: (H, W) uint8.
-        cb, cr: (ceil(H / 2), ceil(W / 2)) uint8, each sample for 2x2 px from the top left corner.
-        storage: what their levels mean.
+        cb, cr: (ceil(H / 2), ceil(W / 2)) uint8, one sample per 2x2 px from the top left corner.
+        spec: the meaning of their levels.
     """
 
     luma: NDArray[np.uint8]
     cb: NDArray[np.uint8]
     cr: NDArray[np.uint8]
-    storage: ColorSpec
+    spec: ColorSpec
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(H, W, 3), the shape that the frame has as BGR."""
+        """(H, W, 3), the frame's shape as BGR."""
         return (*self.luma.shape[:2], 3)
 
-    def thinned(self, rows: int, columns: int) -> Thinned:
-        """Return every so many rows and columns, with the chroma of each pixel."""
+    def strided(self, rows: int, columns: int) -> _Samples:
+        """Return every ``rows``-th row and ``columns``-th column, with the chroma of each pixel."""
         luma = np.ascontiguousarray(self.luma[::rows, ::columns])
         if rows % 2 == columns % 2 == 0:
-            of_blocks = slice(None, None, rows // 2), slice(None, None, columns // 2)
-            return Thinned(luma, self.cb[of_blocks], self.cr[of_blocks])
+            blocks = slice(None, None, rows // 2), slice(None, None, columns // 2)
+            return _Samples(luma, self.cb[blocks], self.cr[blocks])
         height, width = self.luma.shape
         at = np.ix_(np.arange(0, height, rows) >> 1, np.arange(0, width, columns) >> 1)
-        return Thinned(luma, self.cb[at], self.cr[at])
+        return _Samples(luma, self.cb[at], self.cr[at])
 
     def bgr(self, rows: int = 1, columns: int = 1) -> NDArray[np.uint8]:
-        """Return the frame, or every so many rows and columns of it, as (h, w, 3) uint8 BGR."""
-        stored = np.stack(self.thinned(rows, columns), axis=-1).astype(np.float32)
-        return np.clip(np.rint(self.storage.bgr(stored)), 0, 255).astype(np.uint8)
+        """Return the pixels of :meth:`strided` as (h, w, 3) uint8 BGR; by default all of them."""
+        yuv = np.stack(self.strided(rows, columns), axis=-1).astype(np.float32)
+        return np.clip(np.rint(self.spec.to_bgr(yuv)), 0, 255).astype(np.uint8)
 
-    def picked(self, rows: NDArray[np.intp] | None, columns: NDArray[np.intp] | None) -> YuvFrame:
-        """Return some rows and columns, each an even number of places in whole blocks, or all."""
+    def take(self, rows: NDArray[np.intp] | None, columns: NDArray[np.intp] | None) -> YuvFrame:
+        """Return some rows and columns, given as whole blocks (pairs of places); None for all."""
         luma, cb, cr = self.luma, self.cb, self.cr
         if rows is not None:
             block_rows = rows[::2] >> 1
@@ -108,27 +108,27 @@ class YuvFrame:
         if columns is not None:
             block_columns = columns[::2] >> 1
             luma, cb, cr = luma[:, columns], cb[:, block_columns], cr[:, block_columns]
-        return YuvFrame(luma, cb, cr, self.storage)
+        return YuvFrame(luma, cb, cr, self.spec)
 
 
 Picture: TypeAlias = NDArray[np.uint8] | YuvFrame
-"""A frame: (H, W, 3) uint8 BGR, or planes."""
+"""A frame: (H, W, 3) uint8 BGR, or YUV 4:2:0."""
 
 
-def thinned(picture: Picture, rows: int, columns: int) -> NDArray[np.uint8]:
-    """Return every so many rows and columns of a picture as (h, w, 3) uint8 BGR."""
+def strided_bgr(picture: Picture, rows: int, columns: int) -> NDArray[np.uint8]:
+    """Return every ``rows``-th row and ``columns``-th column as (h, w, 3) uint8 BGR."""
     if isinstance(picture, YuvFrame):
         return picture.bgr(rows, columns)
     return picture[::rows, ::columns]
 
 
 def to_bgr(picture: Picture) -> NDArray[np.uint8]:
-    """Return a picture as (H, W, 3) uint8 BGR; itself if that is what it is."""
+    """Return a picture as (H, W, 3) uint8 BGR; a BGR picture is returned as it is."""
     return picture.bgr() if isinstance(picture, YuvFrame) else picture
 
 
 @lru_cache(maxsize=4)
-def _back(storage: ColorSpec) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    matrix, offset = storage.affine()
+def _yuv_to_bgr(spec: ColorSpec) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    matrix, offset = spec.bgr_to_yuv()
     inverse = np.linalg.inv(matrix)
     return inverse.astype(np.float32), (-offset @ inverse).astype(np.float32)

@@ -7,23 +7,17 @@ a SHA-256 over everything else in the file, and a golden frame.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from p2p_runtime.errors import BundleError, ContractError
 
 from .contract import PixelContract
+from .golden import GoldenFrame
 from .onnx_check import inspect_onnx
 from .trt_manifest import source_of
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = [
     "ENGINE_SUFFIX",
@@ -38,86 +32,6 @@ METADATA_KEY = "p2p_contract"
 PRECISIONS = ("fp32", "fp16", "int8")
 ENGINE_SUFFIX = ".engine"
 INPUT_NAME, OUTPUT_NAME = "frame", "image"
-
-GOLDEN_BLOCK_PX = 8
-GOLDEN_MIN_PSNR_DB = 40.0
-"""Devices round differently; averaged over 8x8 px blocks, an honest one stays far above this."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GoldenFrame:
-    """A frame that every device can draw, and what the exporting machine made of it.
-
-    Attributes:
-        seed: picks the frame, see :meth:`draw`.
-        expected: (H / 8, W / 8, 3) uint8 BGR, the block means of the expected output.
-        min_psnr_db: the least PSNR between expected and actual block means.
-    """
-
-    seed: int
-    expected: NDArray[np.uint8]
-    min_psnr_db: float = GOLDEN_MIN_PSNR_DB
-
-    @staticmethod
-    def draw(contract: PixelContract, seed: int) -> NDArray[np.uint8]:
-        """Return the golden input (H, W, 3) uint8 BGR: 16x16 px patches of integer noise.
-
-        Integer arithmetic only, so that every machine draws the same: palette colours for label
-        maps, any colour otherwise.
-        """
-        patches = np.indices((contract.height, contract.width)).astype(np.uint32) // 16
-        noise = patches[0] * np.uint32(73856093) ^ patches[1] * np.uint32(19349663)
-        noise ^= np.uint32(seed * 83492791 & 0xFFFFFFFF)
-        noise = (noise ^ (noise >> np.uint32(13))) * np.uint32(0x5BD1E995)
-        noise ^= noise >> np.uint32(15)
-        if contract.palette is not None:
-            colours = contract.palette.colours_bgr()
-            return np.asarray(colours[noise % np.uint32(len(colours))])
-        channels = [noise >> np.uint32(shift) for shift in (0, 8, 16)]
-        return np.stack(channels, axis=-1).astype(np.uint8)
-
-    @classmethod
-    def record(cls, output: NDArray[np.uint8], seed: int) -> GoldenFrame:
-        """Remember ``output`` (H, W, 3) uint8 BGR as what :meth:`draw` must become."""
-        return cls(seed=seed, expected=_block_means(output))
-
-    def psnr_db(self, output: NDArray[np.uint8]) -> float:
-        """Return the PSNR of an output's block means to the expected ones; inf when equal."""
-        means = _block_means(output)
-        if means.shape != self.expected.shape:
-            return float("-inf")
-        difference = means.astype(np.float64) - self.expected.astype(np.float64)
-        mean_square = float((difference**2).mean())
-        return float("inf") if mean_square == 0 else 10 * float(np.log10(255.0**2 / mean_square))
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values; :meth:`from_json` reads them back."""
-        return {
-            "seed": self.seed,
-            "shape": list(self.expected.shape),
-            "expected_base64": base64.b64encode(self.expected.tobytes()).decode("ascii"),
-            "min_psnr_db": self.min_psnr_db,
-        }
-
-    @classmethod
-    def from_json(cls, document: Any) -> GoldenFrame:
-        """Read what :meth:`to_json` wrote.
-
-        Raises:
-            ContractError: a field is missing or malformed.
-        """
-        try:
-            shape = tuple(int(side) for side in document["shape"])
-            raw = base64.b64decode(document["expected_base64"], validate=True)
-            return cls(
-                seed=int(document["seed"]),
-                expected=np.frombuffer(raw, np.uint8).reshape(shape),
-                min_psnr_db=float(document["min_psnr_db"]),
-            )
-        except KeyError as error:
-            raise ContractError(f"golden field {error} is missing") from error
-        except (TypeError, ValueError, binascii.Error) as error:
-            raise ContractError(f"golden: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -258,10 +172,3 @@ class ModelBundle:
                 "copy or export it again"
             )
         return cls(path=path, info=info, engine_path=engine_path)
-
-
-def _block_means(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    rows, columns = (side // GOLDEN_BLOCK_PX for side in image.shape[:2])
-    cropped = image[: rows * GOLDEN_BLOCK_PX, : columns * GOLDEN_BLOCK_PX]
-    blocks = cropped.reshape(rows, GOLDEN_BLOCK_PX, columns, GOLDEN_BLOCK_PX, 3)
-    return np.asarray(blocks.mean(axis=(1, 3), dtype=np.float64).round(), np.uint8)

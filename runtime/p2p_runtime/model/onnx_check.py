@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import mmap
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import NamedTuple
 
 from p2p_runtime.errors import BundleError
 
-__all__ = ["OnnxSummary", "inspect_onnx", "payload_sha256", "redact"]
+__all__ = ["OnnxSummary", "inspect_onnx", "payload_sha256"]
 
 ALLOWED_DOMAINS = ("", "ai.onnx", "com.microsoft")
 """Operators that every onnxruntime brings itself; com.microsoft holds its integer kernels."""
@@ -90,17 +89,6 @@ def payload_sha256(model_bytes: bytes) -> str:
         BundleError: the bytes are not a protobuf message.
     """
     return _digest(memoryview(model_bytes))
-
-
-def redact(text: str) -> str:
-    """Hide what opens doors in the URLs of a text: ``rtsp://***@camera/?token=***``."""
-    return _SECRETS.sub(r"\1***", _CREDENTIALS.sub(r"\1***@", text))
-
-
-_SECRETS = re.compile(
-    r"([?&](?:[\w-]*(?:pass\w*|token|key|secret)|pwd|auth|sig|signature)=)[^&\s'\"]*", re.IGNORECASE
-)
-_CREDENTIALS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s]*@")
 
 
 class _Field(NamedTuple):

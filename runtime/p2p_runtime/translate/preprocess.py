@@ -94,7 +94,7 @@ class Preprocessor:
         """
         check_frame(task.picture)
         if self._repairs:
-            task.mismatch = self._watch.look(task.picture)
+            task.mismatch = self._watch.update(task.picture)
         self._waiting.append(task)
 
     def preprocess(self, task: FrameTask) -> None:

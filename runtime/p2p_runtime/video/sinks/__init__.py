@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from p2p_runtime.errors import SinkError
-from p2p_runtime.model.onnx_check import redact
+from p2p_runtime.redaction import redact
 
 from .images import ImageFolderSink
 from .pipe import PipeSink

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import av
 
 from p2p_runtime.errors import SinkError
-from p2p_runtime.model.onnx_check import redact
+from p2p_runtime.redaction import redact
 
 from .h264 import H264Sink
 from .output_lock import reason

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from p2p_runtime.errors import ConfigError, SourceError
-from p2p_runtime.model.onnx_check import redact
+from p2p_runtime.redaction import redact
 from p2p_runtime.video.live import Capture, LivePolicy, LiveSource
 
 from .images import PictureSource, list_folder, list_matches

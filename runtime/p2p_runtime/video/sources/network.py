@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import av
 
 from p2p_runtime.errors import SourceError, SourceLostError
-from p2p_runtime.model.onnx_check import redact
+from p2p_runtime.redaction import redact
 from p2p_runtime.video.frames import FrameTask
 
 from .decode import CONTAINERS, PixelReader, believable_count, believable_fps

@@ -1,0 +1,127 @@
+"""Colour lookup tables for YUV frames: classes by cells of 4 levels of luma and 8 of chroma.
+
+A cell's index has 16 bits, so a table fits into a processor's cache. Chroma samples of a block are
+kept as one 16-bit pair, Cb in the upper byte and Cr in the lower.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from .color_lut import NEAR_LEVELS, apply_lut, nearest_colours
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .yuv import ColorSpec, YuvFrame
+
+__all__ = ["NO_CLASS", "YuvLut", "YuvPaletteLut", "cells_of", "chroma_pairs", "split_bytes"]
+
+NO_CLASS = 255
+"""Class index of blocks that are not confident."""
+
+CONFIDENT_LEVELS = np.array([12, 9, 9], np.float32)
+"""Maximum distance in luma, Cb and Cr between a confident cell's centre and a class's colour.
+
+A cell's corners are up to 4 levels of chroma further away. On the CamVid label video, 12 levels of
+chroma, which are right for single colours, leave a tenth more errors."""
+
+# Bits of a cell's index: 5 of Cb, 3 of luma, 5 of Cr, 3 of luma. So chroma needs no shifts.
+_CHROMA_BITS = np.uint16(0xF8F8)
+_LUMA_BITS = np.array([(y >> 5) << 8 | (y >> 2) & 7 for y in range(256)], np.uint16)
+
+
+class YuvLut:
+    """Tables of the class nearest to a cell, and of the cells that are near enough to trust.
+
+    Args:
+        classes: (N,) uint8 class indices.
+        levels_bgr: (N, 3) BGR, the unclipped levels of each class's colour.
+        spec: the meaning of the frame's levels.
+
+    Attributes:
+        yuv: (N, 3) float32, the classes' colours in the frame's levels.
+        nearest: (65536,) uint8, the class nearest to the centre of each cell.
+        confident: (65536,) uint16. Lower byte: the class of a confident cell, else ``NO_CLASS``.
+            Upper byte: the highest luma up to which all cells of that chroma have the same.
+    """
+
+    def __init__(
+        self, classes: NDArray[np.uint8], levels_bgr: NDArray[np.float64], spec: ColorSpec
+    ) -> None:
+        matrix, offset = spec.bgr_to_yuv()
+        self.yuv = np.asarray(levels_bgr @ matrix + offset, np.float32)
+        centres = _cell_centres()
+        nearest = nearest_colours(spec.to_bgr(centres), np.asarray(levels_bgr, np.float32))
+        limits = CONFIDENT_LEVELS * spec.scales().astype(np.float32)
+        confident = (np.abs(centres - self.yuv[nearest]) <= limits).all(axis=-1)
+        self.nearest = np.asarray(classes[nearest], np.uint8)
+        self.confident = _with_highest_luma(
+            np.where(confident, self.nearest, NO_CLASS).astype(np.uint8)
+        )
+
+
+class YuvPaletteLut:
+    """A table of the cells near any colour of a palette.
+
+    Args:
+        levels_bgr: (N, 3) BGR, the unclipped levels of each colour.
+        spec: the meaning of the frame's levels.
+    """
+
+    def __init__(self, levels_bgr: NDArray[np.float64], spec: ColorSpec) -> None:
+        levels = np.asarray(levels_bgr, np.float32)
+        centres = spec.to_bgr(_cell_centres())
+        distances = np.abs(centres - levels[nearest_colours(centres, levels)])
+        self._near = (distances <= NEAR_LEVELS).all(axis=-1).view(np.uint8)
+
+    def off_palette(self, frame: YuvFrame, every_px: int) -> float:
+        """Return the share (0-1) of pixels whose cell is not near; see ``NEAR_LEVELS``."""
+        luma, cb, cr = frame.strided(every_px, every_px)
+        cells = cells_of(luma, chroma_pairs(cb, cr))
+        return 1 - cv2.countNonZero(apply_lut(self._near, cells)) / cells.size
+
+
+def chroma_pairs(cb: NDArray[np.uint8], cr: NDArray[np.uint8]) -> NDArray[np.uint16]:
+    """Return both chroma samples as 16 bits: Cb in the upper byte, Cr in the lower."""
+    pairs: NDArray[np.uint16] = cb.astype("<u2", order="C")
+    pairs <<= 8
+    pairs |= cr
+    return pairs
+
+
+def cells_of(luma: NDArray[np.uint8], chroma: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """Return the cell of each pixel, from its luma and its chroma pair; all of one shape."""
+    return (chroma & _CHROMA_BITS) | apply_lut(_LUMA_BITS, luma)
+
+
+def split_bytes(pairs: NDArray[np.uint16]) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
+    """Return the lower and the upper bytes of 16 bits."""
+    return pairs & np.uint16(0xFF), pairs >> np.uint16(8)
+
+
+def _with_highest_luma(classes: NDArray[np.uint8]) -> NDArray[np.uint16]:
+    """Add to each cell's class (65536,) the highest luma up to which that class continues.
+
+    The confident cells of a class are convex, so all cells in between have the class, too.
+    """
+    # (32 of Cb, 8 of luma, 32 of Cr, 8 of luma) -> (luma, chroma)
+    by_luma = classes.reshape(32, 8, 32, 8).transpose(1, 3, 0, 2).reshape(64, -1)
+    highest = np.empty_like(by_luma)
+    highest[63] = 255
+    for luma in range(62, -1, -1):
+        same = by_luma[luma] == by_luma[luma + 1]
+        highest[luma] = np.where(same, highest[luma + 1], 4 * luma + 3)
+    by_cell = highest.reshape(8, 8, 32, 32).transpose(2, 0, 3, 1).reshape(-1)
+    return np.asarray(classes | by_cell.astype(np.uint16) << 8, np.uint16)
+
+
+def _cell_centres() -> NDArray[np.float32]:
+    """Return the centre of each cell, (65536, 3) levels of luma, Cb, Cr."""
+    cells = np.arange(1 << 16)
+    luma = (cells >> 8 & 7) << 5 | (cells & 7) << 2
+    centres = [luma + 1.5, (cells >> 8 & 0xF8) + 3.5, (cells & 0xF8) + 3.5]
+    return np.stack(centres, axis=-1).astype(np.float32)
