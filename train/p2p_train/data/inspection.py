@@ -25,7 +25,7 @@ from .layouts import evenly_spread
 if TYPE_CHECKING:
     Row = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]
 
-__all__ = ["Inspection", "inspect_data", "write_inspection"]
+__all__ = ["inspect_data", "write_inspection"]
 
 MAX_PAIRS = 400
 """Maximum number of pairs that are read, spread evenly over the data set."""

@@ -17,7 +17,7 @@ from p2p_runtime.errors import CheckpointError
 from p2p_train.networks.pixels import to_signal
 from p2p_train.tensorfile import load_tensors
 
-__all__ = ["ALEXNET_URL", "INCEPTION_URL", "PublishedMetrics", "find_weights"]
+__all__ = ["INCEPTION_URL", "PublishedMetrics", "find_weights"]
 
 ALEXNET_URL = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"
 INCEPTION_URL = (

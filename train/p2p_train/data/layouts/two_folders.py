@@ -11,7 +11,7 @@ from p2p_runtime.errors import DatasetError
 
 from .images import ImageRef, Pair, count_images, images_in, listed, read_sizes
 
-__all__ = ["KNOWN_NAMES", "Folders", "find_folders", "matched_pairs"]
+__all__ = ["KNOWN_NAMES", "find_folders", "matched_pairs"]
 
 logger = logging.getLogger(__name__)
 
