@@ -1,4 +1,4 @@
-"""`p2p-run`: translate a label video on this device."""
+"""The command ``p2p-run``: translate a label video on this device."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from . import __version__
-from .app.options import model_flags, report_flags, sink_flags, source_flags
+from .app.options import run_options
 from .console import P2PCommand, require_extra, setup_logging
 from .errors import ConfigError, StoppedError
 from .interrupts import StopRequest, leave
@@ -29,10 +29,7 @@ Examples:
 
 
 @click.command(cls=P2PCommand, epilog=_EXAMPLES)
-@source_flags
-@model_flags
-@sink_flags
-@report_flags
+@run_options
 @click.version_option(__version__, prog_name="p2p-run")
 @click.pass_context
 def main(
@@ -43,22 +40,20 @@ def main(
     doctor: bool,
     demo: bool,
     strict: bool,
-    **flags: Any,
+    **options: Any,
 ) -> None:
-    """Translate a label video into photos, frame by frame, with an exported generator.
+    """Translate a label video into photos with an exported model.
 
-    The figures go to stdout, progress and warnings to stderr.
+    Figures go to stdout, progress and warnings to stderr.
     """
     started_s = time.perf_counter()
     setup_logging(verbose)
     if doctor:
         context.exit(_doctor())
     if demo:
-        _fill_in_demo(flags)
-    if flags["video"] is None:
-        raise ConfigError(
-            "name a video, a folder, a camera or a stream with --video, or try --demo"
-        )
+        _fill_in_demo(options)
+    if options["video"] is None:
+        raise ConfigError("give a video, folder, camera or stream with --video, or try --demo")
     require_extra("onnxruntime", "cpu")
     with StopRequest() as stop:
         from .app.run import RunOptions, translate_video
@@ -66,17 +61,17 @@ def main(
         from .video.sinks import STDOUT
 
         try:
-            report = translate_video(RunOptions(**flags, started_s=started_s), stop)
+            report = translate_video(RunOptions(**options, started_s=started_s), stop)
         except StoppedError:
             context.exit(stop.exit_code)
-        click.echo(report.to_table(), err=STDOUT in flags["output"])  # frames own stdout
+        click.echo(report.to_table(), err=STDOUT in options["output"])  # frames own stdout
         if stop.requested:
             context.exit(stop.exit_code)
         check_losses(report, strict=strict)
 
 
 def program() -> None:
-    """Run the command and end the process; ``main`` alone is for callers that go on."""
+    """Run the command and end the process; :func:`main` is for callers that continue."""
     try:
         main()
     except SystemExit as leaving:
@@ -84,19 +79,18 @@ def program() -> None:
         raise
 
 
-def _fill_in_demo(flags: dict[str, Any]) -> None:
-    """Set what a first look needs: the package's video and model, and both sides of the frames."""
+def _fill_in_demo(options: dict[str, Any]) -> None:
+    """Set the bundled clip and model, side by side."""
     from .app.discover import DEMO_MODELS, DEMO_VIDEO
 
-    if flags["video"] is not None:
-        raise ConfigError("--demo brings its own video; leave one of --demo and --video out")
-    flags.update(video=str(DEMO_VIDEO), side_by_side=True)
-    if flags["model"] is None:
-        flags["model"] = str(DEMO_MODELS)
+    if options["video"] is not None:
+        raise ConfigError("--demo has its own video; give either --demo or --video")
+    options.update(video=str(DEMO_VIDEO), side_by_side=True)
+    if options["model"] is None:
+        options["model"] = str(DEMO_MODELS)
 
 
 def _doctor() -> int:
-
     from .app.doctor import examine
 
     findings = examine()

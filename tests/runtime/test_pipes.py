@@ -18,7 +18,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fake_rtsp import FakeRTSP
-from p2p_runtime.app.overlay import Overlay
+from p2p_runtime.app.display import Overlay
 from p2p_runtime.errors import SinkError, SourceError
 from p2p_runtime.labels.palette import CAMVID
 from p2p_runtime.video.frames import FrameTask

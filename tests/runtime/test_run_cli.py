@@ -115,8 +115,8 @@ def test_side_by_side_is_twice_as_wide(
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "message"),
     [
-        ([], 2, "name a video, a folder, a camera or a stream with --video"),
-        (["--demo", "--video", "seg.mp4"], 2, "brings its own video"),
+        ([], 2, "give a video, folder, camera or stream with --video"),
+        (["--demo", "--video", "seg.mp4"], 2, "has its own video"),
         (["--video", "seg.mp4", "--drop", "latest"], 2, "needs a live source"),
         (["--video", "no.mp4"], 2, "'no.mp4' does not exist"),
         (

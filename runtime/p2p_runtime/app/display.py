@@ -1,4 +1,4 @@
-"""What the user sees while a run goes: a bar or lines on stderr, and perhaps a window."""
+"""Progress on stderr, a window, and an overlay of figures, while ``p2p-run`` works."""
 
 from __future__ import annotations
 
@@ -12,27 +12,32 @@ from typing import TYPE_CHECKING
 
 import click
 import cv2
+import numpy as np
 
 from p2p_runtime.errors import ConfigError
 
 if TYPE_CHECKING:
     from click._termui_impl import ProgressBar
+    from numpy.typing import NDArray
 
     from p2p_runtime.video.frames import FrameTask
 
-__all__ = ["Window", "show_progress"]
+__all__ = ["Overlay", "Window", "show_progress"]
 
 _LINE_EVERY_S = 5.0
+_BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
+_SMOOTHING = 0.9
+"""Weight of the past in the running mean of the frame interval, which spans about ten frames."""
 
 _log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
 def show_progress(total: int | None) -> Iterator[Callable[[FrameTask], None]]:
-    """Give a function to call with each written frame: a bar on a terminal, lines elsewhere.
+    """Yield a function to call with each written frame: a bar on a terminal, else lines.
 
     Args:
-        total: how many frames there will be; None when that is not known.
+        total: expected number of frames; None if unknown.
     """
     if sys.stderr.isatty():
         bar: ProgressBar[int]
@@ -55,24 +60,22 @@ class _Lines:
 
 
 class Window:
-    """Shows frames; Q or Escape in it asks for the end.
+    """Shows frames in a window; Q or Escape closes it.
 
     Attributes:
-        closed: whether the user asked for the end.
+        closed: whether the user has closed it.
+
+    Raises:
+        ConfigError: there is no display, or this OpenCV cannot open windows.
     """
 
     _TITLE = "p2p-run"
 
     def __init__(self) -> None:
-        """Check that there is a display.
-
-        Raises:
-            ConfigError: there is none, or this OpenCV cannot open windows.
-        """
-        # Qt ends the whole process when it finds no display, so ask before it does.
+        # Qt aborts the process when it finds no display, so check first.
         linux = sys.platform.startswith("linux")
         if linux and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-            raise ConfigError("--show needs a display, and there is none (DISPLAY is not set)")
+            raise ConfigError("--show needs a display, and DISPLAY is not set")
         try:
             cv2.namedWindow(self._TITLE, cv2.WINDOW_NORMAL)
         except cv2.error as error:
@@ -85,3 +88,38 @@ class Window:
         """Show a frame."""
         cv2.imshow(self._TITLE, task.image)
         self.closed = cv2.waitKey(1) & 0xFF in (ord("q"), 27)
+
+
+class Overlay:
+    """Draws the frame rate and the latency into the upper left corner."""
+
+    def __init__(self) -> None:
+        self._last_s: float | None = None
+        self._interval_s: float | None = None
+
+    def __call__(self, image: NDArray[np.uint8], decoded_s: float) -> NDArray[np.uint8]:
+        """Return a copy of an image with the figures drawn on it.
+
+        Args:
+            image: (H, W, 3) uint8 BGR.
+            decoded_s: ``time.perf_counter()`` when the frame was decoded.
+        """
+        now_s = time.perf_counter()
+        drawn, text = image.copy(), self._text(now_s, (now_s - decoded_s) * 1e3)
+        scale = max(0.35, image.shape[0] / 720)
+        place = (round(12 * scale), round(30 * scale))
+        stroke_px = max(1, round(scale))
+        for colour, width_px in ((_BLACK, stroke_px + 2), (_WHITE, stroke_px)):  # on any picture
+            cv2.putText(
+                drawn, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, width_px, cv2.LINE_AA
+            )
+        return drawn
+
+    def _text(self, now_s: float, latency_ms: float) -> str:
+        if self._last_s is not None:
+            interval_s = now_s - self._last_s
+            before_s = interval_s if self._interval_s is None else self._interval_s
+            self._interval_s = _SMOOTHING * before_s + (1 - _SMOOTHING) * interval_s
+        self._last_s = now_s
+        rate = f"{1 / self._interval_s:.1f}" if self._interval_s else "--"
+        return f"{rate} frames/s  {latency_ms:.0f} ms"

@@ -42,9 +42,8 @@ from p2p_runtime.video.sinks import open_sinks, parse_output
 from p2p_runtime.video.sources import RawFormat, SourceKind, SourceSpec, open_source, parse_source
 
 from .discover import engine_named, find_bundle
-from .display import Window, show_progress
+from .display import Overlay, Window, show_progress
 from .heartbeat import Heartbeat
-from .overlay import Overlay
 
 __all__ = ["RunOptions", "translate_video"]
 
