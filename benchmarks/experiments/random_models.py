@@ -17,9 +17,11 @@ from torch.nn import functional
 
 from p2p_bench.files import Files
 from p2p_export.graph.int8 import PROFILES, Quantiser
-from p2p_export.graph.integer_ends import DepthToSpace, for_integers
+from p2p_export.graph.integer_ends import integer_form
 from p2p_export.graph.pixel_generator import PixelGenerator, fold, swap_channels
-from p2p_export.targets.onnx import attach, to_onnx
+from p2p_export.graph.tracing import to_onnx
+from p2p_export.graph.upsampling import DepthToSpace
+from p2p_export.targets.onnx import attach
 from p2p_runtime.engines import open_engine
 from p2p_runtime.files import sha256_of_file, write_bytes
 from p2p_runtime.labels.palette import CITYSCAPES
@@ -85,7 +87,7 @@ def write_random_run(folder: Path, *, ngf: int, height: int, width: int) -> File
 def write_random_int8(path: Path, config: TrainConfig) -> Files:
     """Write the int8 graph of a generator of any shape to ``path``."""
     contract, scenes, generator = _drawn(config)
-    graph = _quantised(for_integers(generator, scenes), contract, scenes, path.parent)
+    graph = _quantised(integer_form(generator, scenes), contract, scenes, path.parent)
     bundle = _write_bundle(path, graph, _info(graph, "int8", contract, _shape(config), {}))
     return Files(bundles={"int8": bundle}, checkpoint=None, contract=contract)
 
@@ -113,9 +115,9 @@ def _graphs(
     generator: nn.Module, contract: PixelContract, scenes: NDArray[np.uint8], scratch: Path
 ) -> dict[str, bytes]:
     folded = PixelGenerator(swap_channels(fold(generator)), order="bgr")
-    float_ends = for_integers(generator, scenes, whole=False)
+    float_ends = integer_form(generator, scenes, uint8_ends=False)
     forms = {
-        "int8": for_integers(generator, scenes),
+        "int8": integer_form(generator, scenes),
         FLOAT_ENDS: float_ends,
         DEPTH_TO_SPACE: with_depth_to_space(float_ends),
     }

@@ -1,3 +1,36 @@
 """The bridge: turn a trained generator into model bundles, and prove that they compute the same."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 import p2p_runtime  # noqa: F401  # switches onnxruntime's telemetry off before it is loaded here
+
+if TYPE_CHECKING:
+    from .exporting import export
+    from .importers.options import ImportOptions
+    from .options import ExportOptions
+    from .parity import ParityReport
+    from .targets.onnx import WrittenBundle
+    from .targets.tensorrt import EngineOptions
+
+__all__ = [
+    "EngineOptions", "ExportOptions", "ImportOptions", "ParityReport", "WrittenBundle", "export",
+]  # fmt: skip
+
+_MODULES = {
+    "EngineOptions": "targets.tensorrt",
+    "ExportOptions": "options",
+    "ImportOptions": "importers.options",
+    "ParityReport": "parity",
+    "WrittenBundle": "targets.onnx",
+    "export": "exporting",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that ``import p2p_export`` is instant."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)

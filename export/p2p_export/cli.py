@@ -10,7 +10,7 @@ import click
 
 from p2p_runtime.console import P2PCommand, require_extra, setup_logging
 
-from .importers.options import importer_options, take_importer_options
+from .importers.options import import_flags, take_import_options
 
 __all__ = ["main"]
 
@@ -63,10 +63,10 @@ _FOLDER = click.Path(path_type=Path)
     help="Inputs or pairs for the parity check.  [default: the checkpoint's own]",
 )
 @click.option(
-    "--judge",
+    "--segmenter",
     metavar="FILE.pt",
     type=_FOLDER,
-    help="From p2p-train judge: no precision may lose more than 0.5 points of label fidelity.",
+    help="From p2p-train segmenter: no precision may lose over 0.5 points of segmentation score.",
 )
 @click.option(
     "--tensorrt",
@@ -91,7 +91,7 @@ _FOLDER = click.Path(path_type=Path)
     type=_FOLDER,
     help="Show what a bundle is: contract, graph, origin, parity.",
 )
-@importer_options
+@import_flags
 @click.option("-v", "--verbose", is_flag=True, help="Say more on stderr.")
 def main(inspect: Path | None, verbose: bool, **flags: Any) -> None:
     """Export a trained generator to ONNX, and prove it against torch."""
@@ -108,17 +108,12 @@ def main(inspect: Path | None, verbose: bool, **flags: Any) -> None:
     from p2p_train.devices import peak_memory_mib
 
     from .exporting import export
-    from .importers.importing import ImportedCheckpoint, export_imported
+    from .inspecting import table
     from .options import ExportOptions
-    from .table import table
     from .targets.tensorrt import EngineOptions
 
-    foreign = take_importer_options(flags)
+    imported = take_import_options(flags)
     engines = EngineOptions(**{name: flags.pop(name) for name in ENGINE_FLAGS})
-    request = ExportOptions(engines=engines, **flags)
-    if foreign is None:
-        artefacts = export(request)
-    else:
-        artefacts = export_imported(ImportedCheckpoint.from_flags(**foreign), request)
-    click.echo(table(artefacts))
+    bundles = export(ExportOptions(imported=imported, engines=engines, **flags))
+    click.echo(table(bundles))
     click.echo(f"{time.monotonic() - started_s:.0f} s, peak memory {peak_memory_mib():.0f} MiB")

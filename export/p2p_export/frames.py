@@ -1,7 +1,8 @@
-"""Input frames for measuring: parity frames and calibration frames."""
+"""Input frames for the parity check, for calibration and for the segmentation score."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,8 +17,6 @@ from p2p_train.data.labels import open_pairs
 from p2p_train.data.layouts import ImageRef, images_in
 from p2p_train.data.layouts.two_folders import find_folders
 
-from .parity import MIN_FRAMES
-
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -26,12 +25,22 @@ if TYPE_CHECKING:
     from p2p_runtime.model.contract import PixelContract
     from p2p_train.config import InputSide, TrainConfig
 
-__all__ = ["read_inputs", "top_up"]
+__all__ = ["MIN_FRAMES", "read_calibration", "read_inputs", "top_up"]
+
+MIN_FRAMES = 8
+"""Minimum number of frames of a parity check."""
+
+CALIBRATION_FRAMES = 100
+"""Maximum number of calibration frames. On Cityscapes, 50 leave single frames outside the ranges
+(28 dB); 100 leave none."""
+
+MIN_CALIBRATION_FRAMES = 8
 
 PAIR_MARGIN = 0.1
-"""The palette's share of a label half exceeds that of a photo half by 0.28 on Cityscapes pairs."""
+"""Minimum difference of palette coverage between label and photo half. Cityscapes pairs: 0.28."""
 
 SAMPLES = 8
+"""Maximum number of images that decide what a folder of loose images holds."""
 
 _log = logging.getLogger(__name__)
 
@@ -44,15 +53,15 @@ def read_inputs(
     limit: int,
     part: Literal["train", "val"],
 ) -> NDArray[np.uint8]:
-    """Read up to ``limit`` generator inputs, evenly spread over a folder's.
+    """Read up to ``limit`` generator inputs, evenly spread over a folder.
 
     Args:
         folder: a data set as for training, or loose images: inputs, side-by-side pairs or maps of
             class ids, told apart by their colours.
         config: how the run read its own data set.
-        contract: what inputs become.
-        limit: most frames.
-        part: which part of a data set to take.
+        contract: how images become generator inputs.
+        limit: maximum number of frames.
+        part: part of a data set to take.
 
     Returns:
         (N, H, W, 3) uint8 BGR of the contract's size.
@@ -71,26 +80,53 @@ def read_inputs(
     return np.stack([contract.preprocess(read_input(ref, contract.palette)) for ref in chosen])
 
 
+def read_calibration(
+    folder: Path, config: TrainConfig, contract: PixelContract
+) -> tuple[NDArray[np.uint8], str]:
+    """Read up to 100 calibration inputs, (N, H, W, 3) uint8 BGR, and describe them in a sentence.
+
+    Raises:
+        DatasetError: the folder is missing or holds no readable images.
+        ExportError: too few of them are different and of more than one colour.
+    """
+    frames = read_inputs(folder, config, contract, limit=CALIBRATION_FRAMES, part="train")
+    useful = {frame.tobytes() for frame in frames if not (frame == frame[0, 0]).all()}
+    if len(useful) < MIN_CALIBRATION_FRAMES:
+        raise ExportError(
+            f"{folder} holds {len(useful)} different inputs of more than one colour; int8 needs "
+            f"at least {MIN_CALIBRATION_FRAMES}, and {CALIBRATION_FRAMES} for good ranges"
+        )
+    if len(useful) < CALIBRATION_FRAMES:
+        _log.warning(
+            "int8: %d different calibration inputs; with fewer than %d, rare images may exceed "
+            "the ranges",
+            len(useful),
+            CALIBRATION_FRAMES,
+        )
+    digest = hashlib.sha256(frames.tobytes()).hexdigest()
+    return frames, f"ranges from {len(frames)} inputs, sha256 {digest[:16]}"
+
+
 def top_up(frames: NDArray[np.uint8], count: int = MIN_FRAMES) -> tuple[NDArray[np.uint8], int]:
     """Add mirrored and shifted copies until there are ``count`` frames.
 
     Returns:
-        (N, H, W, 3) uint8 BGR, the given frames first, and how many were made up.
+        (N, H, W, 3) uint8 BGR, the given frames first, and the number of copies.
 
     Raises:
-        ExportError: there is not one frame to begin with.
+        ExportError: there is no frame to copy.
     """
     if len(frames) == 0:
         raise ExportError(
-            "the checkpoint holds no validation frames to measure parity on; "
-            "give a folder of inputs with --frames"
+            "the checkpoint holds no frames for the parity check; "
+            "name a folder of inputs with --frames DIR"
         )
-    made: list[NDArray[np.uint8]] = []
+    copies: list[NDArray[np.uint8]] = []
     half = frames.shape[2] // 2
     for shift, rows, columns in list(product((0, half), (1, -1), (1, -1)))[1:]:
-        made.extend(np.roll(frames, shift, axis=2)[:, ::rows, ::columns])
+        copies.extend(np.roll(frames, shift, axis=2)[:, ::rows, ::columns])
     missing = max(0, count - len(frames))
-    return np.ascontiguousarray(np.stack([*frames, *made[:missing]])), missing
+    return np.ascontiguousarray(np.stack([*frames, *copies[:missing]])), missing
 
 
 def _is_data_set(folder: Path, config: TrainConfig) -> bool:
@@ -119,27 +155,24 @@ def _loose_images(
 def _are_pairs(
     images: list[NDArray[np.uint8]], contract: PixelContract, input_side: InputSide
 ) -> bool:
-    """Tell whether images are side-by-side pairs: by their halves' colours, or by their width.
+    """Return whether images are side-by-side pairs.
 
-    With a palette, the input half of a pair is a label map and the other is not. Without one, a
-    pair is exactly twice as wide as the contract's shape.
+    With a palette, the input half of a pair is a label map and the other half is not. Without one,
+    a pair is exactly twice as wide as the contract's shape.
     """
     if contract.palette is None:
         return all(
             image.shape[1] * contract.height == 2 * image.shape[0] * contract.width
             for image in images
         )
-    middles = [image.shape[1] // 2 for image in images]
+    halves = [np.array_split(image, [image.shape[1] // 2], axis=1) for image in images]
     left, right = (
-        float(np.mean([contract.palette.coverage(half) for half in halves]))
-        for halves in (
-            [image[:, :middle] for image, middle in zip(images, middles, strict=True)],
-            [image[:, middle:] for image, middle in zip(images, middles, strict=True)],
-        )
+        float(np.mean([contract.palette.coverage(half) for half in side]))
+        for side in zip(*halves, strict=True)
     )
     return (left - right if input_side == "left" else right - left) > PAIR_MARGIN
 
 
 def _spread(refs: Sequence[ImageRef], limit: int) -> list[ImageRef]:
-    places = np.linspace(0, len(refs) - 1, min(limit, len(refs)))
-    return [refs[round(place)] for place in places]
+    indices = np.linspace(0, len(refs) - 1, min(limit, len(refs)))
+    return [refs[round(index)] for index in indices]

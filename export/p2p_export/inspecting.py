@@ -1,4 +1,4 @@
-"""What a bundle says of itself, and what its graph costs."""
+"""Text for people: what a bundle is, what its graph costs, and the table of an export."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from p2p_runtime.model.bundle import BundleInfo, ModelBundle
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["GraphCost", "cost_of", "describe"]
+    from .parity import ParityReport
+    from .targets.onnx import WrittenBundle
 
-_WEIGHTED = ("Conv", "ConvTranspose")
+__all__ = ["GraphCost", "cost_of", "describe", "table"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,11 +25,11 @@ class GraphCost:
     """The size of a graph.
 
     Attributes:
-        operators: how often each occurs.
-        parameters: weights and biases of its convolutions.
-        macs: multiply-accumulate operations for one frame. A transposed convolution's kernel is
-            applied once per *input* pixel, so that is what is counted; counting its output pixels
-            would be four times too much at stride 2.
+        operators: number of nodes of each operator, most frequent first.
+        parameters: number of weights and biases of its convolutions.
+        macs: multiply-accumulate operations of one frame, per output pixel of a convolution and per
+            *input* pixel of a transposed one, as :func:`p2p_train.networks.macs.unet_macs` counts.
+            The int8 graph has a few more than the network: its rewritten layers compute a border.
     """
 
     operators: dict[str, int]
@@ -37,16 +38,16 @@ class GraphCost:
 
 
 def cost_of(model: onnx.ModelProto) -> GraphCost:
-    """Count operators, parameters and multiplications."""
+    """Count the operators, parameters and MACs of a graph, whatever network it came from."""
     shapes = _shapes(model)
     parameters = macs = 0
     for node in model.graph.node:
-        if node.op_type not in _WEIGHTED:
+        if node.op_type not in ("Conv", "ConvTranspose"):
             continue
         weight = math.prod(shapes[node.input[1]])
         parameters += sum(math.prod(shapes[name]) for name in node.input[1:] if name)
-        image = node.output[0] if node.op_type == "Conv" else node.input[0]
-        macs += weight * math.prod(shapes[image][2:])  # (N, C, H, W)
+        pixels_of = node.output[0] if node.op_type == "Conv" else node.input[0]
+        macs += weight * math.prod(shapes[pixels_of][2:])  # (N, C, H, W)
     operators = Counter(node.op_type for node in model.graph.node)
     return GraphCost(operators=dict(operators.most_common()), parameters=parameters, macs=macs)
 
@@ -55,12 +56,12 @@ def describe(path: Path) -> str:
     """Return a bundle's contract, graph, provenance and parity as text for people.
 
     Raises:
-        BundleError: it is not a sound bundle.
+        BundleError: the file is not a sound bundle.
     """
     bundle = ModelBundle.load(path)
     cost = cost_of(onnx.load(path, load_external_data=False))
     rows = [
-        ("file", f"{path}, {path.stat().st_size / 1e6:.1f} MB, {bundle.precision}"),
+        ("file", f"{path}, {_megabytes(path)} MB, {bundle.precision}"),
         *_contract_rows(bundle.info),
         ("graph", ", ".join(f"{count} {name}" for name, count in cost.operators.items())),
         ("size", f"{cost.parameters / 1e6:.2f} M parameters, {cost.macs / 1e9:.2f} GMAC a frame"),
@@ -71,6 +72,50 @@ def describe(path: Path) -> str:
     ]
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name.ljust(width)}  {value}" for name, value in rows)
+
+
+def table(bundles: list[WrittenBundle]) -> str:
+    """Return a row of parity figures for each bundle, then a line for each engine."""
+    scored = any(bundle.report.segmentation_score for bundle in bundles)
+    head = ["file", "MB", "precision", "max", "mean", "within 1", "PSNR", "worst", "SSIM"]
+    rows = [[*head, *(["mean IoU"] if scored else []), "parity"]]
+    for bundle in bundles:
+        report = bundle.report
+        rows.append(
+            [
+                str(bundle.path),
+                _megabytes(bundle.path),
+                report.precision,
+                f"{report.max_levels}",
+                f"{report.mean_levels:.4f}",
+                f"{report.within_one:.3%}",
+                f"{report.psnr_db:.1f} dB",
+                f"{report.worst_psnr_db:.1f} dB",
+                f"{report.ssim:.4f}",
+                *([_mean_iou(report)] if scored else []),
+                f"passed on {report.frames} frames",
+            ]
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    engines = [engine for bundle in bundles for engine in bundle.engines]
+    lines += [f"{path}  {_megabytes(path)} MB, built, not run" for path in engines]
+    return "\n".join(lines)
+
+
+def _megabytes(path: Path) -> str:
+    return f"{path.stat().st_size / 1e6:.1f}"
+
+
+def _mean_iou(report: ParityReport) -> str:
+    """Return the mean IoU in points and its change against the torch module."""
+    if report.segmentation_score is None:
+        return ""
+    points, change = 100 * report.segmentation_score.mean_iou, 100 * report.score_change["mean_iou"]
+    return f"{points:.2f} ({change:+.2f})"
 
 
 def _contract_rows(info: BundleInfo) -> list[tuple[str, str]]:
@@ -104,7 +149,7 @@ def _mapping_rows(title: str, values: dict[str, object]) -> list[tuple[str, str]
 
 
 def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every value; 1 for the batch and whatever else is open."""
+    """Return the shape of every value; a dynamic dimension, the batch, counts as 1."""
     graph = onnx.shape_inference.infer_shapes(model).graph
     shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     for value in (*graph.input, *graph.value_info, *graph.output):

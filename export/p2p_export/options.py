@@ -1,4 +1,4 @@
-"""What the user asked for: which checkpoint, which files, and where they go."""
+"""What to export: which checkpoint, which files, and where they go."""
 
 from __future__ import annotations
 
@@ -7,46 +7,55 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from p2p_runtime.errors import CheckpointError, ConfigError
-from p2p_train.training.checkpoint import find_checkpoint as checkpoint_of
+from p2p_train.training.checkpoint import find_checkpoint
 
 from .graph.int8 import PROFILES
+from .importers.options import SOURCE_FLAG, ImportOptions
 from .targets.tensorrt import EngineOptions
 
-__all__ = ["INT8_FOR_ENGINES", "ExportOptions", "find_checkpoint"]
+__all__ = ["INT8_FOR_TENSORRT", "ExportOptions", "checkpoint_of"]
 
 RUNS = Path("runs")
-INT8_FOR_ENGINES = "int8-tensorrt"
-"""Its name keeps the file out of `p2p-run`'s sight: on a CPU it is the slower one."""
+"""Folder of runs, in the working directory."""
+
+INT8_FOR_TENSORRT = "int8-tensorrt"
+"""Name of the int8 file for TensorRT. ``p2p-run`` overlooks it: on a CPU it is the slower one."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportOptions:
-    """What the user asked for.
+    """What to export, validated when it is made.
 
     Attributes:
         source: a run's folder, a checkpoint, or None for the newest run under ``runs/``.
+        imported: a checkpoint of another project, in place of ``source``.
         output: a folder, a file name for one precision, or None for the run's ``export/``.
         fp16, int8: precisions beside fp32.
-        int8_profile: the target of int8, see :data:`p2p_export.graph.int8.PROFILES`.
-        calibration: folder of inputs or pairs that int8 takes its ranges from.
+        int8_profile: target of int8, a key of :data:`p2p_export.graph.int8.PROFILES`.
+        calibration: folder of inputs or pairs from which int8 derives its ranges.
         frames: folder of inputs or pairs for the parity check; None for the checkpoint's own.
-        judge: a judge of ``p2p-train judge``; with it, label fidelity is measured and gated.
-        force: replace files that another export wrote.
-        engines: TensorRT engines to build of every file; of int8, its ``tensorrt`` profile.
+        segmenter: a segmenter of ``p2p-train segmenter``; with it, the segmentation score is
+            measured and gated.
+        engines: TensorRT engines to build from every file; from int8, of its ``tensorrt`` profile.
+        force: replace files of another export.
+
+    Raises:
+        ConfigError: the options contradict each other.
     """
 
     source: Path | None = None
+    imported: ImportOptions | None = None
     output: Path | None = None
     fp16: bool = False
     int8: bool = False
     int8_profile: str = "x86"
     calibration: Path | None = None
     frames: Path | None = None
-    judge: Path | None = None
-    force: bool = False
+    segmenter: Path | None = None
     engines: EngineOptions = field(default_factory=EngineOptions)
+    force: bool = False
 
     def __post_init__(self) -> None:
         if self.int8_profile not in PROFILES:
@@ -55,46 +64,59 @@ class ExportOptions:
             )
         if self.int8 and self.calibration is None:
             raise ConfigError(
-                "int8 takes its ranges from real inputs; name a folder of them (100 or more) "
+                "int8 needs real inputs for its ranges; name a folder of them (100 or more) "
                 "with --calibration DIR"
             )
-        if self.output is not None and self.output.suffix == ".onnx" and self.fp16 and self.int8:
+        if self.output is not None and self.output.suffix == ".onnx":
+            self._check_one_file()
+        if self.imported is not None:
+            self._check_imported(self.imported)
+
+    def _check_one_file(self) -> None:
+        if self.fp16 and self.int8:
             raise ConfigError("--output names one file, but --fp16 --int8 make two; name a folder")
-        if self.output is not None and self.output.suffix == ".onnx" and self._int8_twice:
+        if self._int8_twice:
             raise ConfigError(
                 "--output names one file, but int8 for the CPU and for TensorRT are two; "
                 "name a folder, or give --int8-profile tensorrt"
             )
+
+    def _check_imported(self, imported: ImportOptions) -> None:
+        if self.source is not None:
+            raise ConfigError(f"give a run or {SOURCE_FLAG}, not both")
+        if self.int8 and not imported.is_unet:
+            raise ConfigError(f"--int8 is for U-Nets; {imported.net} exports to fp32 and fp16")
+        if self.segmenter and not self.frames:
+            raise ConfigError("--segmenter needs label maps; name a folder with --frames DIR")
 
     @property
     def _int8_twice(self) -> bool:
         """Whether an engine needs an int8 file of its own, beside the one for the CPU."""
         return self.int8 and bool(self.engines) and self.int8_profile != "tensorrt"
 
-    def targets(self, checkpoint: Path) -> dict[str, Path]:
+    def output_paths(self, checkpoint: Path) -> dict[str, Path]:
         """Return the file of each precision, fp32 first.
 
         Raises:
-            ConfigError: one exists, was not written into this run's own folder, and may not be
-                replaced without ``--force``.
+            ConfigError: one exists outside the run's own ``export/``, and ``force`` is not set.
         """
         own = _run_of(checkpoint) / "export"
-        asked = [name for name in ("fp16", "int8") if getattr(self, name)]
+        precisions = [name for name in ("fp16", "int8") if getattr(self, name)]
         if self.output is not None and self.output.suffix == ".onnx":
-            targets = {asked[0] if asked else "fp32": self.output}
+            paths = {precisions[0] if precisions else "fp32": self.output}
         else:
             folder = own if self.output is None else self.output
-            asked += [INT8_FOR_ENGINES] if self._int8_twice else []
-            targets = {name: folder / f"model-{name}.onnx" for name in ("fp32", *asked)}
-        for path in targets.values():
-            foreign = path.resolve().parent != own.resolve()
-            if path.exists() and foreign and not self.force:
+            precisions += [INT8_FOR_TENSORRT] if self._int8_twice else []
+            paths = {name: folder / f"model-{name}.onnx" for name in ("fp32", *precisions)}
+        for path in paths.values():
+            elsewhere = path.resolve().parent != own.resolve()
+            if path.exists() and elsewhere and not self.force:
                 raise ConfigError(f"{path} exists already; give --force to replace it")
-        return targets
+        return paths
 
 
-def find_checkpoint(source: Path | None) -> Path:
-    """Return the checkpoint that ``source`` means: a file, or a run's ``best``, else ``last``.
+def checkpoint_of(source: Path | None) -> Path:
+    """Return the checkpoint of ``source``: a file itself, or a run's ``best``, else ``last``.
 
     Raises:
         CheckpointError: there is none.
@@ -102,17 +124,17 @@ def find_checkpoint(source: Path | None) -> Path:
     if source is None:
         source = _newest_run()
         _log.info("no run was named; taking the newest, %s", source)
-    return checkpoint_of(source)
+    return find_checkpoint(source)
 
 
 def _newest_run() -> Path:
-    checkpoints = [path for path in RUNS.glob("*/checkpoints/*.pt") if path.is_file()]
-    if not checkpoints:
+    found = [path for path in RUNS.glob("*/checkpoints/*.pt") if path.is_file()]
+    if not found:
         raise CheckpointError(
             f"no run with a checkpoint under {RUNS}/; train one with p2p-train, "
             "or name a run or a checkpoint"
         )
-    newest = max(checkpoints, key=lambda path: path.stat().st_mtime_ns)
+    newest = max(found, key=lambda path: path.stat().st_mtime_ns)
     return newest.parent.parent
 
 

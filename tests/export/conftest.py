@@ -13,8 +13,8 @@ from p2p_export.exporting import export
 from p2p_export.graph.pixel_generator import PixelGenerator
 from p2p_export.graph.precision import Graph
 from p2p_export.options import ExportOptions
-from p2p_export.parity import run_torch
-from p2p_export.targets.bundle import Reference, WrittenBundle
+from p2p_export.reference import Reference, run_torch
+from p2p_export.targets.onnx import WrittenBundle
 from p2p_runtime.files import write_bytes
 from p2p_train.networks.generator import UNetGenerator
 from toy_export import CONTRACT, toy_config, toy_frames, toy_generator, write_checkpoint
@@ -34,15 +34,12 @@ def generator() -> UNetGenerator:
 
 @pytest.fixture(scope="session")
 def reference(generator: UNetGenerator) -> Reference:
-    """Return what the toy generator makes of eight frames."""
+    """Return the toy generator's images of eight frames."""
     frames = toy_frames()
     return Reference(
         contract=CONTRACT,
-        generator={"ngf": 4},
-        provenance={},
         frames=frames,
         images=run_torch(PixelGenerator(generator), frames),
-        made_up=0,
     )
 
 
@@ -66,8 +63,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def exported(run: Path, inputs: Path) -> dict[str, WrittenBundle]:
     """Return the run's bundles in all three precisions, in ``RUN/export/``."""
-    request = ExportOptions(source=run, fp16=True, int8=True, calibration=inputs)
-    return {artefact.report.precision: artefact for artefact in export(request)}
+    options = ExportOptions(source=run, fp16=True, int8=True, calibration=inputs)
+    return {bundle.report.precision: bundle for bundle in export(options)}
 
 
 @pytest.fixture(scope="session")
@@ -82,6 +79,6 @@ def graph(exported: dict[str, WrittenBundle]) -> bytes:
 
 @pytest.fixture
 def traced(graph: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let exports of the toy generator take its fp32 graph from before; tracing takes seconds."""
+    """Replace tracing, which takes seconds, by the toy generator's fp32 graph."""
     monkeypatch.setattr(exporting, "fp32_graph", lambda *_: Graph(content=graph))
     monkeypatch.setattr(exporting, "fp16_graph", lambda *_: Graph(content=graph))

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from p2p_export.frames import read_inputs, top_up
-from p2p_runtime.errors import ExportError
+from p2p_export.frames import read_calibration, read_inputs, top_up
+from p2p_runtime.errors import DatasetError, ExportError
 from p2p_runtime.files import write_bytes
 from p2p_runtime.model.contract import PixelContract
 from toy_export import CONTRACT, toy_config, toy_frames
@@ -34,7 +34,7 @@ def read(folder: Path, contract: PixelContract = CONTRACT, **changes: object) ->
     return read_inputs(folder, toy_config(**changes), contract, limit=8, part="train")
 
 
-def test_loose_inputs_are_fitted_by_the_contract(tmp_path):
+def test_loose_inputs_are_preprocessed_by_the_contract(tmp_path):
     """Label maps of another size come out in the contract's size and colours."""
     labels = [np.kron(frame, np.ones((2, 2, 1), np.uint8)) for frame in toy_frames(count=3)]
     np.testing.assert_array_equal(read(save(tmp_path, labels)), toy_frames(count=3))
@@ -99,3 +99,29 @@ def test_no_frame_at_all_asks_for_some():
     """Without a single frame there is no parity check, so the message names the flag."""
     with pytest.raises(ExportError, match="--frames"):
         top_up(toy_frames(count=1)[:0])
+
+
+def test_fault_35_an_empty_calibration_folder_is_named(tmp_path):
+    """No images: the message names the folder."""
+    with pytest.raises(DatasetError, match=tmp_path.name):
+        read_calibration(tmp_path, toy_config(), CONTRACT)
+
+
+@pytest.mark.parametrize("kind", ["one image", "copies", "one colour"])
+def test_fault_35_useless_calibration_images_are_refused(kind, tmp_path):
+    """One image, copies of one, or blank ones say nothing about ranges; the minimum is told."""
+    frames = {
+        "one image": toy_frames(count=1),
+        "copies": np.repeat(toy_frames(count=1), 12, axis=0),
+        "one colour": np.stack([np.full((64, 64, 3), level, np.uint8) for level in range(12)]),
+    }[kind]
+    with pytest.raises(ExportError, match="at least 8"):
+        read_calibration(save(tmp_path, frames), toy_config(), CONTRACT)
+
+
+def test_fault_35_few_calibration_images_are_warned_of(tmp_path, caplog):
+    """Between the minimum and a hundred, export goes on and says what may happen."""
+    frames, note = read_calibration(save(tmp_path, toy_frames(count=9)), toy_config(), CONTRACT)
+    assert len(frames) == 9
+    assert "9 different calibration inputs" in caplog.text
+    assert note.startswith("ranges from 9 inputs, sha256 ")

@@ -9,7 +9,7 @@ import pytest
 
 from p2p_export import exporting
 from p2p_export.exporting import export
-from p2p_export.options import ExportOptions, find_checkpoint
+from p2p_export.options import ExportOptions, checkpoint_of
 from p2p_runtime.errors import CheckpointError, ConfigError, ParityError
 
 
@@ -24,10 +24,10 @@ def touch(path: Path, time_s: float = 0) -> Path:
 def test_the_best_checkpoint_comes_before_the_last(tmp_path):
     """A run's folder means its best checkpoint, or its last one where there is no best."""
     last = touch(tmp_path / "checkpoints" / "last.pt")
-    assert find_checkpoint(tmp_path) == last
+    assert checkpoint_of(tmp_path) == last
     best = touch(tmp_path / "checkpoints" / "best.pt")
-    assert find_checkpoint(tmp_path) == best
-    assert find_checkpoint(last) == last
+    assert checkpoint_of(tmp_path) == best
+    assert checkpoint_of(last) == last
 
 
 def test_without_a_name_the_newest_run_is_taken(tmp_path, monkeypatch):
@@ -35,7 +35,7 @@ def test_without_a_name_the_newest_run_is_taken(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     touch(tmp_path / "runs" / "b-2" / "checkpoints" / "last.pt", time_s=100)
     newest = touch(tmp_path / "runs" / "a-1" / "checkpoints" / "last.pt", time_s=200)
-    assert find_checkpoint(None).resolve() == newest
+    assert checkpoint_of(None).resolve() == newest
 
 
 @pytest.mark.parametrize("source", [None, Path("empty"), Path("missing")])
@@ -52,10 +52,8 @@ def test_files_go_beside_the_checkpoints(tmp_path):
     """By default a run's export folder is filled; its files may be replaced."""
     checkpoint = touch(tmp_path / "checkpoints" / "best.pt")
     touch(tmp_path / "export" / "model-fp32.onnx")
-    targets = ExportOptions(fp16=True).targets(checkpoint)
-    assert targets == {
-        name: tmp_path / "export" / f"model-{name}.onnx" for name in ("fp32", "fp16")
-    }
+    paths = ExportOptions(fp16=True).output_paths(checkpoint)
+    assert paths == {name: tmp_path / "export" / f"model-{name}.onnx" for name in ("fp32", "fp16")}
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "model-fp32.onnx"])
@@ -65,14 +63,14 @@ def test_files_of_others_need_force(name, tmp_path):
     there = touch(tmp_path / "other" / name)
     output = there if name == "model.onnx" else there.parent
     with pytest.raises(ConfigError, match="--force"):
-        ExportOptions(output=output).targets(checkpoint)
-    assert ExportOptions(output=output, force=True).targets(checkpoint) == {"fp32": there}
+        ExportOptions(output=output).output_paths(checkpoint)
+    assert ExportOptions(output=output, force=True).output_paths(checkpoint) == {"fp32": there}
 
 
 def test_a_file_name_means_one_precision(tmp_path):
     """--output model.onnx --fp16 writes that one file; two precisions need a folder."""
-    request = ExportOptions(output=tmp_path / "model.onnx", fp16=True)
-    assert request.targets(tmp_path / "best.pt") == {"fp16": tmp_path / "model.onnx"}
+    options = ExportOptions(output=tmp_path / "model.onnx", fp16=True)
+    assert options.output_paths(tmp_path / "best.pt") == {"fp16": tmp_path / "model.onnx"}
     with pytest.raises(ConfigError, match="name a folder"):
         ExportOptions(output=tmp_path / "model.onnx", fp16=True, int8=True, calibration=tmp_path)
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from p2p_export.graph.pixel_generator import PixelGenerator, fold, swap_channels
-from p2p_export.parity import run_torch
+from p2p_export.reference import run_torch
 from p2p_runtime.errors import ExportError
 from toy_export import toy_config, toy_frames, toy_generator
 
@@ -70,5 +70,5 @@ def test_fault_32_a_generator_left_in_training_mode_is_exported_in_eval_mode():
     module = PixelGenerator(generator.train())
     assert not any(layer.training for layer in module.modules())
     module.train()
-    with pytest.raises(ExportError, match="two ways"):
+    with pytest.raises(ExportError, match="two images"):
         run_torch(module, toy_frames())

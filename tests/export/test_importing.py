@@ -67,7 +67,7 @@ def test_a_unet_becomes_bundles_that_answer_as_the_repository(tmp_path: Path):
     assert "drawn street scenes" in done.stderr
     frame = draw_scene(77, 128, 128)[0]
     expected = answer(network, frame)
-    for precision, most in (("fp32", 1), ("int8", 16)):
+    for precision, most in (("fp32", 1), ("int8", 24)):
         with Translator.load(tmp_path / "export" / f"model-{precision}.onnx") as translator:
             levels = np.abs(translator(frame).astype(int) - expected)
         assert levels.max() <= most, precision
@@ -99,7 +99,10 @@ def test_a_resnet_with_frame_statistics_becomes_a_bundle(tmp_path: Path):
     [
         ([FROM, "g.pth"], "--palette"),
         ([FROM, "g.pth", "--palette", "none"], "--frames DIR"),
-        ([FROM, "g.pth", "--palette", "camvid", "--judge", "g.pth"], "give a folder with --frames"),
+        (
+            [FROM, "g.pth", "--palette", "camvid", "--segmenter", "g.pth"],
+            "name a folder with --frames",
+        ),
         ([FROM, "g.pth", "--palette", "martian"], "neither a preset"),
         (["run", FROM, "g.pth", "--palette", "none"], "not both"),
         (["--norm", "batch"], f"--norm describes a checkpoint of {FROM}"),

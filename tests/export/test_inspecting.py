@@ -54,7 +54,7 @@ def test_the_description_names_contract_origin_and_parity(exported):
         assert word in text
 
 
-def test_a_foreign_file_is_refused(tmp_path):
+def test_a_file_without_a_contract_is_refused(tmp_path):
     """A model without a contract is no bundle."""
     path = tmp_path / "model.onnx"
     path.write_bytes(one_layer("Conv", [5, 6, 4, 4], [1, 5, 4, 5]).SerializeToString())

@@ -7,24 +7,21 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
 from test_parity import GOOD
 
-from p2p_export.graph.int8 import PROFILES, Quantiser, calibration_frames
-from p2p_export.graph.integer_ends import for_integers
-from p2p_export.targets.onnx import to_onnx
-from p2p_runtime.errors import DatasetError, ExportError
-from p2p_runtime.files import write_bytes
-from toy_export import CONTRACT, toy_config, toy_frames
+from p2p_export.graph.int8 import PROFILES, Quantiser
+from p2p_export.graph.integer_ends import integer_form
+from p2p_export.graph.tracing import to_onnx
+from toy_export import CONTRACT, toy_frames
 
 
 def quantiser_for(profile: str, generator, scratch: Path) -> Quantiser:
     """Return a quantiser of a generator for a profile."""
-    module = for_integers(generator, toy_frames(), whole=PROFILES[profile].whole)
+    module = integer_form(generator, toy_frames(), uint8_ends=PROFILES[profile].uint8_ends)
     return Quantiser(to_onnx(module, CONTRACT), toy_frames(), PROFILES[profile], scratch)
 
 
@@ -59,15 +56,8 @@ def optimised_kinds(content: bytes, folder: Path) -> Counter[str]:
     return Counter(node.op_type for node in onnx.load(folder / "optimised.onnx").graph.node)
 
 
-def save(folder: Path, frames: np.ndarray) -> Path:
-    """Write frames as PNG files."""
-    for index, frame in enumerate(frames):
-        write_bytes(folder / f"{index}.png", cv2.imencode(".png", frame)[1].tobytes())
-    return folder
-
-
 def test_all_convolutions_are_integers(exported):
-    """The last one, too: what pixels are rounded from is rounded no coarser than they."""
+    """The last one, too; a sigmoid follows it, so its output has the resolution of pixels."""
     content = exported["int8"].path.read_bytes()
     assert quantised_convolutions(content) == [True] * 12
     kinds = {node.op_type for node in onnx.load_model_from_string(content).graph.node}
@@ -76,20 +66,22 @@ def test_all_convolutions_are_integers(exported):
 
 @pytest.mark.parametrize("profile", ["arm", "tensorrt"])
 def test_without_unsigned_activations_the_last_convolution_is_float(profile, quantisers):
-    """Its eight bits would have to be turned into a picture's by a float sigmoid."""
+    """Its output becomes pixels, which int8 would round more coarsely."""
     content = quantisers[profile].quantise([])
     assert quantised_convolutions(content) == [True] * 11 + [False]
 
 
-def test_the_sigmoid_reads_no_further_than_pixels_can_tell(generator, tmp_path):
-    """Where a generator is sure of black and white, the steps between do not get coarser."""
-    sure = copy.deepcopy(generator)
-    sure.output[0].weight.data *= 50
-    graph = onnx.load_model_from_string(quantiser_for("x86", sure, tmp_path).quantise([])).graph
+def test_the_sigmoids_input_range_ends_where_pixels_saturate(generator, tmp_path):
+    """Saturated black and white do not make the quantisation steps between them coarser."""
+    saturated = copy.deepcopy(generator)
+    saturated.output[0].weight.data *= 50
+    graph = onnx.load_model_from_string(
+        quantiser_for("x86", saturated, tmp_path).quantise([])
+    ).graph
     tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    makers = {node.output[0]: node for node in graph.node}
+    producers = {node.output[0]: node for node in graph.node}
     (sigmoid,) = (node for node in graph.node if node.op_type == "Sigmoid")
-    step, zero = (tensors[name] for name in makers[sigmoid.input[0]].input[1:])
+    step, zero = (tensors[name] for name in producers[sigmoid.input[0]].input[1:])
     assert step == pytest.approx(2 * 6.23 / 255, rel=0.01)
     assert zero == pytest.approx(127.5, abs=1)
 
@@ -98,9 +90,9 @@ def test_weights_have_a_scale_for_each_output(quantiser):
     """Per-channel weights are signed bytes."""
     graph = onnx.load_model_from_string(quantiser.quantise([])).graph
     tensors = {tensor.name: tensor for tensor in graph.initializer}
-    makers = {node.output[0]: node for node in graph.node}
+    producers = {node.output[0]: node for node in graph.node}
     first = next(node for node in graph.node if node.op_type == "Conv")
-    weight, scale, zero = (tensors[name] for name in makers[first.input[1]].input)
+    weight, scale, zero = (tensors[name] for name in producers[first.input[1]].input)
     assert weight.data_type == zero.data_type == onnx.TensorProto.INT8
     assert list(scale.dims) == [4]
 
@@ -152,18 +144,18 @@ def test_layers_run_in_integers_to_their_end(profile, quantisers, tmp_path):
     would bring two more each.
     """
     kinds = optimised_kinds(quantisers[profile].quantise([]), tmp_path)
-    floating = 0 if PROFILES[profile].whole else 1
+    floating = 0 if PROFILES[profile].uint8_ends else 1
     assert kinds["QLinearConv"] == 12 - floating
     assert kinds["QLinearSigmoid"] == 1 - floating
     assert kinds["Conv"] + kinds["FusedConv"] == kinds["Concat"] == floating
     assert kinds["Relu"] == kinds["LeakyRelu"] == kinds["DepthToSpace"] == kinds["Sigmoid"] == 0
-    assert kinds["QuantizeLinear"] <= 1 + floating  # the innermost up's, and the picture's
+    assert kinds["QuantizeLinear"] <= 1 + floating  # innermost decoder block, output
     assert kinds["DequantizeLinear"] <= 1 + 2 * floating
     assert kinds["Transpose"] < 11
 
 
 def test_fault_34_the_last_layer_can_go_back_to_float(quantiser, tmp_path):
-    """The picture then still ends in levels and rows of pixels."""
+    """The graph then still ends in QuantizeLinear and rows of pixels."""
     content = quantiser.quantise(list(quantiser.layers)[-1:])
     assert quantised_convolutions(content) == [True] * 11 + [False]
     kinds = optimised_kinds(content, tmp_path)
@@ -173,8 +165,8 @@ def test_fault_34_the_last_layer_can_go_back_to_float(quantiser, tmp_path):
 
 def test_fault_34_good_parity_needs_no_search(quantiser):
     """When the gates are passed at once, no layer goes back to float."""
-    content, floating = quantiser.search(lambda _: replace(GOOD, precision="int8"))
-    assert floating == []
+    content, float_layers = quantiser.search(lambda _: replace(GOOD, precision="int8"))
+    assert float_layers == []
     assert quantised_convolutions(content) == [True] * 12
 
 
@@ -187,40 +179,14 @@ def test_fault_34_the_worst_layers_go_back_to_float(quantiser):
         bad = [cost for layer, cost in costs.items() if integers[layer]]
         return replace(GOOD, precision="int8", psnr_db=min(bad, default=45.0))
 
-    content, floating = quantiser.search(measure)
+    content, float_layers = quantiser.search(measure)
     layers = list(quantiser.layers)
-    assert floating == [layers[5], layers[2]]
+    assert float_layers == [layers[5], layers[2]]
     assert not measure(content).failures()
 
 
 def test_fault_34_the_search_gives_up(quantiser):
-    """A generator that integers cannot carry is handed back with its failure, not forced."""
+    """A generator that int8 cannot represent is returned with its failure."""
     bad = replace(GOOD, precision="int8", psnr_db=12.0)
-    _, floating = quantiser.search(lambda _: bad)
-    assert 0 < len(floating) <= 8
-
-
-def test_fault_35_an_empty_calibration_folder_is_named(tmp_path):
-    """No images: the message names the folder."""
-    with pytest.raises(DatasetError, match=tmp_path.name):
-        calibration_frames(tmp_path, toy_config(), CONTRACT)
-
-
-@pytest.mark.parametrize("kind", ["one image", "copies", "one colour"])
-def test_fault_35_useless_calibration_images_are_refused(kind, tmp_path):
-    """One image, copies of one, or blank ones say nothing about ranges; the minimum is told."""
-    frames = {
-        "one image": toy_frames(count=1),
-        "copies": np.repeat(toy_frames(count=1), 12, axis=0),
-        "one colour": np.stack([np.full((64, 64, 3), level, np.uint8) for level in range(12)]),
-    }[kind]
-    with pytest.raises(ExportError, match="at least 8"):
-        calibration_frames(save(tmp_path, frames), toy_config(), CONTRACT)
-
-
-def test_fault_35_few_calibration_images_are_warned_of(tmp_path, caplog):
-    """Between the minimum and a hundred, export goes on and says what may happen."""
-    frames, note = calibration_frames(save(tmp_path, toy_frames(count=9)), toy_config(), CONTRACT)
-    assert len(frames) == 9
-    assert "9 different calibration inputs" in caplog.text
-    assert note.startswith("ranges from 9 inputs, sha256 ")
+    _, float_layers = quantiser.search(lambda _: bad)
+    assert 0 < len(float_layers) <= 8

@@ -10,21 +10,23 @@ from test_graph import kinds, signal
 from torch import nn
 
 from p2p_export.graph.integer_ends import (
-    DepthToSpace,
     Dequantise,
     IntegerGenerator,
     Quantise,
     Rows,
     SpaceToDepth,
-    balance_last,
-    for_integers,
-    to_cells,
-    with_integer_ups,
+    equalise_output_inputs,
+    integer_form,
 )
 from p2p_export.graph.pixel_generator import PixelGenerator, fold, swap_channels
+from p2p_export.graph.tracing import to_onnx
+from p2p_export.graph.upsampling import (
+    DepthToSpace,
+    replace_transposed_convs,
+    transposed_to_conv,
+)
 from p2p_export.importers.networks import RectifiedUNet
-from p2p_export.parity import run_torch
-from p2p_export.targets.onnx import to_onnx
+from p2p_export.reference import run_torch
 from p2p_train.networks.generator import UNetGenerator
 from p2p_train.networks.pixels import to_pixels, to_signal
 from toy_export import CONTRACT, toy_config, toy_frames, toy_generator
@@ -48,7 +50,7 @@ def test_every_frame_comes_out_as_trained(norm, whole):
     frames = toy_frames()
     expected = run_torch(PixelGenerator(generator), frames).astype(int)
     assert expected.std() > 10, "the comparison would prove nothing"
-    module = for_integers(generator, frames, whole=whole)
+    module = integer_form(generator, frames, uint8_ends=whole)
     assert isinstance(module, IntegerGenerator if whole else PixelGenerator)
     actual = run_torch(module, frames).astype(int)
     assert actual.shape == expected.shape
@@ -65,14 +67,14 @@ def test_a_skip_that_is_rectified_is_balanced_as_it_is_seen(bias):
         generator.encoder[0][0].bias = None
     frames = toy_frames()
     expected = run_torch(PixelGenerator(generator), frames).astype(int)
-    actual = run_torch(for_integers(generator, frames), frames).astype(int)
+    actual = run_torch(integer_form(generator, frames), frames).astype(int)
     assert np.abs(actual - expected).max() <= 1
 
 
 def test_the_argument_is_left_as_it_is(generator):
     """What was trained can be exported again."""
     before = {name: value.clone() for name, value in generator.state_dict().items()}
-    for_integers(generator, toy_frames())
+    integer_form(generator, toy_frames())
     for name, value in generator.state_dict().items():
         assert torch.equal(value, before[name]), name
 
@@ -80,10 +82,10 @@ def test_the_argument_is_left_as_it_is(generator):
 @torch.inference_mode()
 def test_the_last_layers_inputs_reach_equally_far(generator):
     """One scale then serves both; what the generator computes stays."""
-    rewritten = with_integer_ups(swap_channels(fold(generator)))
+    rewritten = replace_transposed_convs(swap_channels(fold(generator)))
     up, skip = peaks(rewritten)
     assert not 0.9 < up / skip < 1.1, "there is nothing to balance"
-    balanced = balance_last(rewritten, toy_frames())
+    balanced = equalise_output_inputs(rewritten, toy_frames())
     up, skip = peaks(balanced)
     assert skip == pytest.approx(up, rel=1e-4)
     torch.testing.assert_close(balanced(signal()), rewritten(signal()), atol=1e-5, rtol=0)
@@ -92,10 +94,10 @@ def test_the_last_layers_inputs_reach_equally_far(generator):
 @torch.inference_mode()
 def test_a_dead_skip_is_left_alone(generator):
     """Nothing is divided by zero."""
-    rewritten = with_integer_ups(swap_channels(fold(generator)))
+    rewritten = replace_transposed_convs(swap_channels(fold(generator)))
     for values in rewritten.encoder[0][0].parameters():
         values.zero_()
-    balanced = balance_last(rewritten, toy_frames())
+    balanced = equalise_output_inputs(rewritten, toy_frames())
     assert torch.equal(balanced(signal()), rewritten(signal()))
 
 
@@ -146,7 +148,7 @@ def test_rows_of_pixels_are_the_shuffle(height, width):
 
 def test_the_graph_begins_and_ends_in_integers(generator):
     """Before the first convolution and after the levels nothing computes; bytes are moved."""
-    content = to_onnx(for_integers(generator, toy_frames()), CONTRACT)
+    content = to_onnx(integer_form(generator, toy_frames()), CONTRACT)
     graph = onnx.load_model_from_string(content).graph
     names = [node.op_type for node in graph.node]
     moves = {"Reshape", "Transpose", "Slice", "Pad"}
@@ -167,7 +169,9 @@ def test_cells_equal_the_transposed_convolution(inputs, outputs, size, bias):
     torch.manual_seed(1)
     up = nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=bias)
     image = torch.randn(2, inputs, *size)
-    torch.testing.assert_close(DepthToSpace()(to_cells(up)(image)), up(image), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        DepthToSpace()(transposed_to_conv(up)(image)), up(image), atol=1e-5, rtol=0
+    )
 
 
 @torch.inference_mode()
@@ -175,6 +179,6 @@ def test_cells_equal_the_transposed_convolution(inputs, outputs, size, bias):
 def test_the_integer_rewrite_keeps_what_the_generator_computes(norm):
     """No transposed convolution is left, and the signals differ by 1e-5 at most."""
     folded = fold(toy_generator(toy_config(norm=norm)))
-    rewritten = with_integer_ups(folded)
+    rewritten = replace_transposed_convs(folded)
     assert nn.ConvTranspose2d not in kinds(rewritten)
     torch.testing.assert_close(rewritten(signal()), folded(signal()), atol=1e-5, rtol=0)

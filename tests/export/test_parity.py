@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from p2p_export.graph.pixel_generator import PixelGenerator
-from p2p_export.parity import ParityReport, compare, picture, run_torch
+from p2p_export.parity import ParityReport, compare, picture
+from p2p_export.reference import run_torch
 from p2p_runtime.errors import ExportError, ParityError
 from toy_export import toy_frames, toy_generator
 
@@ -85,7 +86,7 @@ def test_weights_that_are_not_numbers_are_refused():
         run_torch(PixelGenerator(generator), toy_frames())
 
 
-def test_a_generator_that_says_nothing_is_refused():
+def test_a_generator_of_one_colour_is_refused():
     """Activations that overflow, or a collapsed training, give one colour for every frame."""
     generator = toy_generator()
     generator.output[0].weight.data.zero_()

@@ -6,8 +6,7 @@ import pytest
 
 from p2p_export.graph.pixel_generator import PixelGenerator
 from p2p_export.graph.precision import fp16_graph, fp32_graph, int8_graph
-from p2p_export.parity import run_torch
-from p2p_export.targets.bundle import Reference, measure
+from p2p_export.reference import Reference, measure, run_torch
 from p2p_runtime.labels.palette import CAMVID
 from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import TrainConfig
@@ -23,11 +22,8 @@ def reference_of(config: TrainConfig) -> tuple[UNetGenerator, Reference]:
     images = run_torch(PixelGenerator(generator), frames)
     return generator, Reference(
         contract=contract,
-        generator={},
-        provenance={},
         frames=frames,
         images=images,
-        made_up=0,
     )
 
 
@@ -40,13 +36,13 @@ def test_instance_norm_passes_in_every_precision(tmp_path):
         "int8": int8_graph(generator, reference, reference.frames, "x86", tmp_path),
     }
     for precision, graph in graphs.items():
-        measure(graph.content, reference, precision, tmp_path).require()
+        measure(graph.content, reference, precision, tmp_path).report.require()
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("shape", [{"downs": 4}, {"max_width": 8}])
 def test_cheaper_shapes_pass_in_every_precision(shape, tmp_path):
-    """Fewer halvings and capped channels fold, are rewritten and are quantised like any other."""
+    """Fewer downsamplings and capped widths fold and quantise like the default."""
     generator, reference = reference_of(toy_config(**shape))
     graphs = {
         "fp32": fp32_graph(generator, reference),
@@ -54,7 +50,7 @@ def test_cheaper_shapes_pass_in_every_precision(shape, tmp_path):
         "int8": int8_graph(generator, reference, reference.frames, "x86", tmp_path),
     }
     for precision, graph in graphs.items():
-        measure(graph.content, reference, precision, tmp_path).require()
+        measure(graph.content, reference, precision, tmp_path).report.require()
 
 
 @pytest.mark.parametrize("size", [(256, 256), (64, 128)])
@@ -63,4 +59,4 @@ def test_other_sizes_pass(size, tmp_path):
     generator, reference = reference_of(toy_config(height=size[0], width=size[1]))
     assert reference.images.shape == (8, *size, 3)
     graph = fp32_graph(generator, reference)
-    measure(graph.content, reference, "fp32", tmp_path).require()
+    measure(graph.content, reference, "fp32", tmp_path).report.require()

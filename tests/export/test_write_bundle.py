@@ -11,8 +11,8 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from p2p_export.targets import bundle as artefact
-from p2p_export.targets.bundle import write_bundle
+from p2p_export.targets import onnx as target
+from p2p_export.targets.onnx import write_bundle
 from p2p_runtime.errors import BundleError, OutputError, ParityError
 
 
@@ -33,7 +33,7 @@ def models(folder: Path) -> list[str]:
 
 
 def test_fault_31_one_wrong_weight_is_refused(graph, reference, tmp_path):
-    """A graph that computes something else is not published; a picture shows the worst frame."""
+    """A graph that computes something else is not written; a picture shows the worst frame."""
     write_bundle(tmp_path / "model.onnx", graph, reference, "fp32")
     (tmp_path / "model.onnx").unlink()
     with pytest.raises(ParityError, match="fp32 model does not compute what was trained"):
@@ -69,14 +69,14 @@ def test_fault_30_a_full_disk_leaves_nothing(graph, reference, tmp_path, monkeyp
 
 def test_fault_30_a_bundle_that_does_not_open_gets_no_name(graph, reference, tmp_path, monkeypatch):
     """The very file is opened as a device would before it appears; damage is caught there."""
-    attach = artefact.attach
+    attach = target.attach
 
     def damaged(graph: bytes, info: object) -> bytes:
         content = bytearray(attach(graph, info))
         content[len(content) // 2] ^= 0x40
         return bytes(content)
 
-    monkeypatch.setattr(artefact, "attach", damaged)
+    monkeypatch.setattr(target, "attach", damaged)
     with pytest.raises(BundleError, match="damaged"):
         write_bundle(tmp_path / "model.onnx", graph, reference, "fp32")
     assert models(tmp_path) == []

@@ -15,7 +15,7 @@ class Severity(enum.IntEnum):
 
 
 class FakeTensorRT:
-    """A module of TensorRT 11 that notes what it is asked, and builds ``b"plan of " + graph``.
+    """A module of TensorRT 11 that notes what it is asked, and builds ``b"engine of " + graph``.
 
     Args:
         refusal: what the parser answers instead.
@@ -41,7 +41,7 @@ class FakeTensorRT:
             if self.failure:
                 logger.log(Severity.ERROR, self.failure)
                 return None
-            return memoryview(b"plan of " + network.graph)
+            return memoryview(b"engine of " + network.graph)
 
         return SimpleNamespace(
             create_network=self._create_network,

@@ -22,6 +22,12 @@ from p2p_runtime.files import atomic_file
 
 __all__ = ["digest", "load_tensors", "load_weights", "read_tensors", "write_tensors"]
 
+DAMAGE = (
+    OSError, EOFError, ValueError, LookupError, RuntimeError, AttributeError, TypeError,
+    AssertionError, struct.error, zipfile.BadZipFile,
+)  # fmt: skip
+"""What torch raises on damaged files; files of before torch 1.6 have no checksums."""
+
 
 def write_tensors(
     path: Path, content: dict[str, Any], *, schema: int, keep_previous: bool = False
@@ -94,7 +100,7 @@ def load_tensors(path: Path, what: str) -> Any:
             f"{path} is not a safe {what}: it holds more than tensors and primitives; "
             "nothing in it was executed"
         ) from error
-    except (OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path} cannot be read as a {what}: {reason}") from error
 

@@ -45,35 +45,31 @@ def measure_calibrations(checkpoint: Path, data: Path, folder: Path) -> list[Cal
         data: the pairs; ``train/`` gives the ranges, ``val/`` is compared.
         folder: for temporary files.
     """
-    from p2p_export.frames import read_inputs
-    from p2p_export.graph.int8 import CALIBRATIONS, PROFILES, Quantiser, calibration_frames
-    from p2p_export.graph.integer_ends import for_integers
+    from p2p_export.frames import read_calibration, read_inputs
+    from p2p_export.graph.int8 import CALIBRATIONS, PROFILES, Quantiser
+    from p2p_export.graph.integer_ends import integer_form
     from p2p_export.graph.pixel_generator import PixelGenerator
-    from p2p_export.parity import run_torch
-    from p2p_export.targets.bundle import Reference, measure
-    from p2p_export.targets.onnx import to_onnx
+    from p2p_export.graph.tracing import to_onnx
+    from p2p_export.reference import Reference, measure, run_torch
     from p2p_train.training.checkpoint import Checkpoint
 
     loaded = Checkpoint.load(checkpoint)
     generator, contract = loaded.build_generator(), loaded.contract
-    seen, _ = calibration_frames(data, loaded.config, contract)
+    seen, _ = read_calibration(data, loaded.config, contract)
     unseen = read_inputs(data, loaded.config, contract, limit=VALIDATION_FRAMES, part="val")
     reference = Reference(
         contract=contract,
-        generator={},
-        provenance={},
         frames=unseen,
         images=run_torch(PixelGenerator(generator), unseen),
-        made_up=0,
     )
     graph, float_ends = (
-        to_onnx(for_integers(generator, seen, whole=whole), contract) for whole in (True, False)
+        to_onnx(integer_form(generator, seen, uint8_ends=ends), contract) for ends in (True, False)
     )
     tried = [*((name, graph, name) for name in CALIBRATIONS), (FLOAT_ENDS, float_ends, "minmax")]
     rows = []
     for name, content, ranges in tried:
         integers = Quantiser(content, seen, PROFILES["x86"], folder, ranges).quantise([])
-        report = measure(integers, reference, "int8", folder)
+        report = measure(integers, reference, "int8", folder).report
         rows.append(
             CalibrationRow(
                 calibration=name,

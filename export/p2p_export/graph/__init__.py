@@ -1,1 +1,1 @@
-"""The graph that is exported: folded, rewritten, in fewer bits."""
+"""From a trained generator to an ONNX graph: folding, rewriting, fp16 and int8."""

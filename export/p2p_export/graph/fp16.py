@@ -1,4 +1,4 @@
-"""Half precision, layer by layer: what would overflow stays in float32."""
+"""Half precision, layer by layer: layers that could overflow stay in float32."""
 
 from __future__ import annotations
 
@@ -17,28 +17,30 @@ if TYPE_CHECKING:
 
 __all__ = ["InDtype", "PeakRange", "halve", "peak_ranges"]
 
-FP16_LARGEST = 65504.0
+FP16_MAX = 65504.0
+"""Largest finite float16."""
+
 SAFE_SHARE = 0.25
-"""Frames of the device may drive a layer further than the frames that were measured."""
+"""Share of the float16 range that measured frames may use; frames on the device may exceed them."""
 
 _WEIGHTED = (nn.Conv2d, nn.ConvTranspose2d)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PeakRange:
-    """The greatest absolute value that a layer read, holds or wrote."""
+    """The largest absolute value among a layer's inputs, weights and outputs."""
 
     layer: str
     peak: float
 
     @property
     def fits_fp16(self) -> bool:
-        """Whether float16 holds the value with room to spare; false for NaN and infinity."""
-        return self.peak <= SAFE_SHARE * FP16_LARGEST
+        """Whether float16 holds the value with a margin; false for NaN and infinity."""
+        return self.peak <= SAFE_SHARE * FP16_MAX
 
 
 class InDtype(nn.Module):
-    """A layer that computes in a dtype of its own, whatever its input's."""
+    """A layer that computes in a fixed dtype, whatever the dtype of its input."""
 
     def __init__(self, layer: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
@@ -52,12 +54,12 @@ class InDtype(nn.Module):
 
 
 def halve(module: PixelGenerator, keep: frozenset[str] = frozenset()) -> PixelGenerator:
-    """Return a copy whose convolutions compute in float16, pixels outside as before.
+    """Return a copy whose convolutions compute in float16; input and output stay uint8.
 
-    InstanceNorm stays in float32: it sums squares over a whole image, which float16 cannot hold.
+    InstanceNorm stays in float32: it sums squares over a whole image, which overflows float16.
 
     Args:
-        module: with BatchNorm folded, in float32: folded afterwards it would round twice.
+        module: in float32, with BatchNorm folded; folding afterwards would round twice.
         keep: names of convolutions that stay in float32, as in ``module.named_modules()``.
     """
     halved = copy.deepcopy(module)
@@ -75,7 +77,7 @@ def halve(module: PixelGenerator, keep: frozenset[str] = frozenset()) -> PixelGe
 
 @torch.inference_mode()
 def peak_ranges(module: PixelGenerator, frames: NDArray[np.uint8]) -> list[PeakRange]:
-    """Run frames through a module and note each convolution's greatest value.
+    """Run frames through a module and record each convolution's largest absolute value.
 
     Args:
         module: in float32.
@@ -84,15 +86,15 @@ def peak_ranges(module: PixelGenerator, frames: NDArray[np.uint8]) -> list[PeakR
     layers = {name: sub for name, sub in module.named_modules() if isinstance(sub, _WEIGHTED)}
     peaks = {name: _peak(*layer.parameters()) for name, layer in layers.items()}
 
-    def watch(name: str) -> Any:
-        def note(_: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+    def hook_for(name: str) -> Any:
+        def record(_: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
             peaks[name] = torch.stack([peaks[name], _peak(*inputs, output)]).amax()  # keeps NaN
 
-        return note
+        return record
 
-    handles = [layer.register_forward_hook(watch(name)) for name, layer in layers.items()]
+    handles = [layer.register_forward_hook(hook_for(name)) for name, layer in layers.items()]
     try:
-        for frame in frames:
+        for frame in frames:  # one at a time, as on the device
             module(torch.from_numpy(frame[None]))
     finally:
         for handle in handles:

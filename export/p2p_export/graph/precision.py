@@ -1,4 +1,4 @@
-"""One generator, three graphs: fp32, fp16, int8. BatchNorm is folded first, always in fp32."""
+"""One generator, three graphs: fp32, fp16, int8. BatchNorm is folded first, always in float32."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from p2p_export.targets.bundle import Reference, measure
-from p2p_export.targets.onnx import to_onnx
+from p2p_export.reference import Reference, measure
 
 from .fp16 import halve, peak_ranges
 from .int8 import PROFILES, Quantiser
-from .integer_ends import for_integers
-from .pixel_generator import PixelGenerator, fold, swap_channels
+from .integer_ends import integer_form
+from .pixel_generator import PixelGenerator, folded_generator
+from .tracing import to_onnx
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,16 +21,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from p2p_export.parity import ParityReport
-
-__all__ = ["Graph", "fp16_graph", "fp32_graph", "int8_graph", "kept_in_float32"]
+__all__ = ["Graph", "float32_layers", "fp16_graph", "fp32_graph", "int8_graph"]
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Graph:
-    """A serialised ONNX model without metadata, and what was done to it, in sentences."""
+    """A serialised ONNX model without metadata, and what was done to it, one sentence a note."""
 
     content: bytes
     notes: tuple[str, ...] = ()
@@ -38,20 +36,20 @@ class Graph:
 
 def fp32_graph(generator: nn.Module, reference: Reference) -> Graph:
     """Return the generator as it was trained, folded."""
-    return Graph(content=to_onnx(_folded(generator), reference.contract))
+    return Graph(content=to_onnx(folded_generator(generator), reference.contract))
 
 
 def fp16_graph(generator: nn.Module, reference: Reference) -> Graph:
-    """Return the generator in half precision; layers that come near its limit stay in float32."""
-    folded = _folded(generator)
-    names, notes = kept_in_float32(folded, reference.frames)
+    """Return the generator in half precision; layers near the float16 limit stay in float32."""
+    folded = folded_generator(generator)
+    names, notes = float32_layers(folded, reference.frames)
     return Graph(content=to_onnx(halve(folded, names), reference.contract), notes=notes)
 
 
-def kept_in_float32(
+def float32_layers(
     module: PixelGenerator, frames: NDArray[np.uint8]
 ) -> tuple[frozenset[str], tuple[str, ...]]:
-    """Return the layers that float16 might not hold, and a sentence for each.
+    """Return the layers that might overflow float16, and a sentence for each.
 
     Args:
         module: in float32.
@@ -71,26 +69,20 @@ def int8_graph(
     profile: str,
     scratch: Path,
 ) -> Graph:
-    """Return the generator in integers.
+    """Return the generator in int8.
 
     Args:
-        generator: as it was trained.
-        reference: what the graph is measured against while layers are put back to float.
+        generator: a U-Net as it was trained.
+        reference: what the graph is compared with while layers return to float.
         calibration: inputs, (N, H, W, 3) uint8 BGR.
-        profile: a key of :data:`p2p_export.graph.int8.PROFILES`.
-        scratch: a folder for temporary files.
+        profile: a key of :data:`.PROFILES`.
+        scratch: folder for temporary files.
     """
-    module = for_integers(generator, calibration, whole=PROFILES[profile].whole)
+    module = integer_form(generator, calibration, uint8_ends=PROFILES[profile].uint8_ends)
     float_graph = to_onnx(module, reference.contract)
     quantiser = Quantiser(float_graph, calibration, PROFILES[profile], scratch)
-
-    def judge(graph: bytes) -> ParityReport:
-        return measure(graph, reference, "int8", scratch)
-
-    content, floating = quantiser.search(judge)
-    notes = (f"profile {profile}", *(f"{layer} stays in float" for layer in floating))
+    content, float_layers = quantiser.search(
+        lambda graph: measure(graph, reference, "int8", scratch).report
+    )
+    notes = (f"profile {profile}", *(f"{layer} stays in float" for layer in float_layers))
     return Graph(content=content, notes=notes)
-
-
-def _folded(generator: nn.Module) -> PixelGenerator:
-    return PixelGenerator(swap_channels(fold(generator)), order="bgr")

@@ -1,1 +1,1 @@
-"""Checkpoints of other projects."""
+"""Checkpoints of other projects: pytorch-CycleGAN-and-pix2pix."""

@@ -1,7 +1,7 @@
-"""The two generators of pytorch-CycleGAN-and-pix2pix, as functions; the layers are our own.
+"""The generators of pytorch-CycleGAN-and-pix2pix, computed with our own layers.
 
 Written from what that repository's ``models/networks.py`` computes, not from its code. Where its
-state dicts keep each layer stands in :mod:`.foreign_weights`.
+state dicts keep each layer is in :mod:`.weights`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ RESNET_DOWNSAMPLINGS = 2
 
 
 class RectifiedUNet(UNetGenerator):
-    """Our U-Net with another rule for what goes up: every up begins with a ReLU.
+    """Our U-Net with another skip: every decoder block begins with a ReLU.
 
-    There, an up rectifies its whole input, the skip too. A skip carries an activation that a
-    LeakyReLU has already passed, in place, so a ReLU leaves of it what is positive. Ours carries
-    the LeakyReLU's small negative values on. The innermost layer differs in the same way.
+    In that repository, a decoder block rectifies its whole input, the skip too. The skip carries an
+    activation after an in-place LeakyReLU, so a ReLU keeps its positive part. Ours passes the
+    LeakyReLU's small negative values on. The innermost block differs in the same way.
     """
 
     def skip(self, signal: torch.Tensor) -> torch.Tensor:
@@ -56,7 +56,7 @@ class ResNetGenerator(nn.Module):
 
     Args:
         ngf: channels after the first layer.
-        blocks: residual blocks, of 4 * ``ngf`` channels.
+        blocks: number of residual blocks, of 4 * ``ngf`` channels.
         channels: channels of input and output.
     """
 
@@ -83,13 +83,13 @@ class ResNetGenerator(nn.Module):
 
     def forward(self, signal: torch.Tensor) -> torch.Tensor:
         """Translate (N, C, H, W) in [-1, 1], sides multiples of 4, into the same."""
-        signal = self.first(signal)
+        signal = self.first(signal)  # (N, ngf, H, W)
         for layers in (*self.encoder, *self.blocks, *self.decoder):
-            signal = layers(signal)
+            signal = layers(signal)  # (N, 4 ngf, H / 4, W / 4) in the residual blocks
         image: torch.Tensor = self.output(signal)
         return image
 
 
 def _padded(inputs: int, outputs: int, size: int) -> list[nn.Module]:
-    """Return a convolution that keeps the size; the border is mirrored."""
+    """Return a convolution that keeps the image size; the border is mirrored."""
     return [nn.ReflectionPad2d(size // 2), nn.Conv2d(inputs, outputs, size)]

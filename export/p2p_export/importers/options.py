@@ -1,8 +1,9 @@
-"""The flags of ``p2p-export`` for checkpoints of pytorch-CycleGAN-and-pix2pix."""
+"""Options for checkpoints of pytorch-CycleGAN-and-pix2pix, which do not describe themselves."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -12,97 +13,154 @@ from p2p_runtime.errors import ConfigError
 from p2p_train.networks.geometry import Norm
 from p2p_train.options import ImageSize
 
-__all__ = ["Direction", "NetG", "Statistics", "importer_options", "take_importer_options"]
+__all__ = [
+    "BLOCKS",
+    "DOWNSAMPLINGS",
+    "SOURCE_FLAG",
+    "Direction",
+    "ImportOptions",
+    "NetG",
+    "Statistics",
+    "import_flags",
+    "take_import_options",
+]
 
 NetG = Literal["unet_128", "unet_256", "resnet_6blocks", "resnet_9blocks"]
 Statistics = Literal["frame", "running"]
 Direction = Literal["AtoB", "BtoA"]
 
+DOWNSAMPLINGS = {"unet_128": 7, "unet_256": 8}
+"""Number of downsamplings of each U-Net."""
+
+BLOCKS = {"resnet_6blocks": 6, "resnet_9blocks": 9}
+"""Number of residual blocks of each ResNet."""
+
+MIN_SIDE_PX = 32
 SOURCE_FLAG = "--from-pytorch-cyclegan-and-pix2pix"
-_FLAGS: tuple[tuple[str, str, dict[str, Any]], ...] = (
-    (
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImportOptions:
+    """A file of weights, and what it does not say of itself.
+
+    Attributes:
+        path: the file, ``latest_net_G.pth``.
+        palette: label colours of the inputs, a preset or a file; ``none`` for pictures.
+        net: that repository's ``--netG``.
+        norm: its ``--norm``.
+        ngf: its ``--ngf``; None to read it from the weights.
+        statistics: what BatchNorm normalises by. ``frame``: each frame's own mean and variance, as
+            that repository's ``test.py`` does. ``running``: the training's, as ``test.py --eval``
+            does. InstanceNorm has only ``frame``.
+        input_size: (height, width) in pixels; None for the size of ``net``.
+        direction: its ``--direction``.
+
+    Raises:
+        ConfigError: the size does not fit the network, or InstanceNorm is to use running
+            statistics.
+    """
+
+    path: Path
+    palette: str
+    net: NetG = "unet_256"
+    norm: Norm = "batch"
+    ngf: int | None = None
+    statistics: Statistics = "frame"
+    input_size: tuple[int, int] | None = None
+    direction: Direction = "AtoB"
+
+    def __post_init__(self) -> None:
+        if self.norm == "instance" and self.statistics == "running":
+            raise ConfigError("instance norm has no running statistics; leave --statistics out")
+        height, width = self.size
+        multiple = 2 ** DOWNSAMPLINGS[self.net] if self.is_unet else 4
+        if min(height, width) < MIN_SIDE_PX or height % multiple or width % multiple:
+            raise ConfigError(
+                f"--input-size {width}x{height} does not fit {self.net}: both sides must be "
+                f"multiples of {multiple}, {MIN_SIDE_PX} or more"
+            )
+
+    @property
+    def is_unet(self) -> bool:
+        """Whether the generator is a U-Net."""
+        return self.net in DOWNSAMPLINGS
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the exported model in pixels."""
+        default_px = 128 if self.net == "unet_128" else 256
+        return self.input_size or (default_px, default_px)
+
+    @property
+    def mode(self) -> str:
+        """Which function is exported, in words."""
+        if self.norm == "instance" or self.statistics == "frame":
+            return "each frame's own statistics, no dropout"
+        return "running statistics, no dropout"
+
+
+_OPTIONS = {
+    "path": click.option(
         SOURCE_FLAG,
-        "foreign",
-        {
-            "metavar": "FILE.pth",
-            "type": click.Path(path_type=Path),
-            "help": "Export a generator that was trained there, latest_net_G.pth.",
-        },
+        "path",
+        metavar="FILE.pth",
+        type=click.Path(path_type=Path),
+        help="Export a generator of that repository, latest_net_G.pth.",
     ),
-    (
-        "--netG",
-        "net",
-        {"type": click.Choice(get_args(NetG)), "help": "As it was trained.  [default: unet_256]"},
-    ),
-    (
-        "--norm",
-        "norm",
-        {"type": click.Choice(get_args(Norm)), "help": "As it was trained.  [default: batch]"},
-    ),
-    (
-        "--ngf",
-        "ngf",
-        {"metavar": "N", "type": click.IntRange(1, 1024), "help": "[default: read from the file]"},
-    ),
-    (
-        "--statistics",
-        "statistics",
-        {
-            "type": click.Choice(get_args(Statistics)),
-            "help": "What BatchNorm normalises by: frame: each frame's own mean and variance, as "
-            "its test.py does; running: those of training, as test.py --eval does.  "
-            "[default: frame]",
-        },
-    ),
-    (
-        "--input-size",
-        "input_size",
-        {"type": ImageSize(), "help": "Size of the exported model.  [default: 256, or 128]"},
-    ),
-    (
+    "palette": click.option(
         "--palette",
-        "palette",
-        {
-            "metavar": "NAME|FILE.json|none",
-            "help": "Label colours: cityscapes, camvid, a file; none for inputs that are pictures.",
-        },
+        metavar="NAME|FILE.json|none",
+        help="Label colours: cityscapes, camvid, a file; none for inputs that are pictures.",
     ),
-    (
-        "--direction",
-        "direction",
-        {
-            "type": click.Choice(get_args(Direction)),
-            "help": "As it was trained; A is the left half of a pair.  [default: AtoB]",
-        },
+    "net": click.option(
+        "--netG", "net", type=click.Choice(get_args(NetG)),
+        help="As in training.  [default: unet_256]",
     ),
-)
+    "norm": click.option(
+        "--norm", type=click.Choice(get_args(Norm)), help="As in training.  [default: batch]"
+    ),
+    "ngf": click.option(
+        "--ngf", metavar="N", type=click.IntRange(1, 1024), help="[default: read from the file]"
+    ),
+    "statistics": click.option(
+        "--statistics",
+        type=click.Choice(get_args(Statistics)),
+        help="What BatchNorm normalises by. frame: each frame's own mean and variance, like its "
+        "test.py; running: the training's, like test.py --eval.  [default: frame]",
+    ),
+    "input_size": click.option(
+        "--input-size", type=ImageSize(), help="Size of the exported model.  [default: 256, or 128]"
+    ),
+    "direction": click.option(
+        "--direction", type=click.Choice(get_args(Direction)),
+        help="As in training; A is the left half of a pair.  [default: AtoB]",
+    ),
+}  # fmt: skip
 
 
-def importer_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the flags that :func:`take_importer_options` takes out again."""
-    for flag, name, settings in reversed(_FLAGS):
-        command = click.option(flag, name, default=None, **settings)(command)
+def import_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the flags that :func:`take_import_options` takes out again to a command."""
+    for option in reversed(_OPTIONS.values()):
+        command = option(command)
     return command
 
 
-def take_importer_options(flags: dict[str, Any]) -> dict[str, Any] | None:
-    """Remove the flags from ``flags`` and return those that were given; None if none was.
+def take_import_options(values: dict[str, Any]) -> ImportOptions | None:
+    """Remove the import flags from a command's ``values``; None if none was given.
 
     Raises:
-        ConfigError: they contradict each other or the rest.
+        ConfigError: a flag is missing, or they contradict each other.
     """
-    taken = {name: flags.pop(name) for _, name, _ in _FLAGS}
+    taken = {name: values.pop(name) for name in _OPTIONS}
     given = {name: value for name, value in taken.items() if value is not None}
     if not given:
         return None
-    if "foreign" not in given:
-        flag = next(flag for flag, name, _ in _FLAGS if name in given)
+    if "path" not in given:
+        flag = "--netG" if "net" in given else f"--{next(iter(given)).replace('_', '-')}"
         raise ConfigError(f"{flag} describes a checkpoint of {SOURCE_FLAG}; give that, too")
-    if flags.get("source") is not None:
-        raise ConfigError(f"give a run or {SOURCE_FLAG}, not both")
     if "palette" not in given:
         raise ConfigError(
-            "say with --palette what the inputs are: cityscapes, camvid, a file of label colours, "
+            "describe the inputs with --palette: cityscapes, camvid, a file of label colours, "
             "or none for pictures"
         )
-    return given
+    return ImportOptions(**given)

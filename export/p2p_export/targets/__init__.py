@@ -1,1 +1,1 @@
-"""What an export writes: ONNX bundles and TensorRT engines."""
+"""Files that an export writes: ONNX bundles and TensorRT engines."""

@@ -1,83 +1,81 @@
-"""From a torch module to the bytes of one ONNX file.
-
-The bytes are a function of the module alone: no path, name or time of the exporting machine goes
-in, and exporting twice gives the same file.
-"""
+"""ONNX bundles: a graph is measured, described and verified before its file appears."""
 
 from __future__ import annotations
 
+import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import cv2
 import onnx
-import onnx_ir
-import torch
-from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
-from p2p_runtime import __version__
-from p2p_runtime.errors import ExportError
-from p2p_runtime.model.bundle import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, BundleInfo
-from p2p_runtime.model.contract import PixelContract
+from p2p_export.parity import ParityReport, picture
+from p2p_export.reference import GOLDEN_SEED, Measurement, Reference, measure
+from p2p_runtime.files import write_bytes
+from p2p_runtime.model.bundle import METADATA_KEY, BundleInfo
+from p2p_runtime.model.golden import GoldenFrame
+from p2p_runtime.model.onnx_check import payload_sha256
+from p2p_runtime.translate.translator import Translator
 
 if TYPE_CHECKING:
-    from torch import nn
+    from pathlib import Path
 
-__all__ = ["MAX_BATCH", "NEWEST_IR", "OPSET", "attach", "clean", "to_onnx"]
+__all__ = ["WrittenBundle", "attach", "write_bundle"]
 
-OPSET = 20
-NEWEST_IR = 10
-"""The pair that ONNX Runtime 1.18 and TensorRT 10.3 (JetPack 6) read; newer ones shut them out."""
-
-MAX_BATCH = 8
-MAX_BYTES = (1 << 31) - 1
-"""A protobuf message cannot be larger, and a bundle is one file."""
+_log = logging.getLogger(__name__)
 
 
-def to_onnx(module: nn.Module, contract: PixelContract) -> bytes:
-    """Trace a module from pixels to pixels at the contract's size, with a batch of 1 to 8.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WrittenBundle:
+    """A bundle that passed its gates.
 
-    Returns:
-        A serialised ONNX model, input ``frame`` and output ``image``, both (N, H, W, 3) uint8 BGR.
+    Attributes:
+        path: the ONNX file.
+        report: how close it is to the torch module.
+        notes: what was done to the graph, in sentences.
+        engines: the TensorRT engines built from it.
+    """
+
+    path: Path
+    report: ParityReport
+    notes: tuple[str, ...] = ()
+    engines: tuple[Path, ...] = ()
+
+
+def write_bundle(
+    path: Path, graph: bytes, reference: Reference, precision: str, notes: tuple[str, ...] = ()
+) -> WrittenBundle:
+    """Measure a graph and, if it passes, write it as a bundle to ``path``.
+
+    A picture of the worst frame, ``<stem>-parity.png``, is written beside it in either case.
+
+    Args:
+        path: the bundle's final name; nothing appears there unless every check passes.
+        graph: a serialised ONNX model without metadata.
+        reference: what it must compute.
+        precision: ``fp32``, ``fp16`` or ``int8``.
+        notes: what was done to the graph, in sentences; kept in the bundle's provenance.
 
     Raises:
-        ExportError: the graph is not one that the supported runtimes read.
+        ParityError: the graph does not compute what the torch module does.
+        BundleError: the written file does not open as a device would open it.
+        OutputError: the file cannot be written.
     """
-    # Traced with two frames: torch.export takes a batch of one for a constant.
-    example = torch.zeros(2, contract.height, contract.width, 3, dtype=torch.uint8)
-    program = torch.onnx.export(
-        module,
-        (example,),
-        dynamo=True,
-        opset_version=OPSET,
-        input_names=[INPUT_NAME],
-        output_names=[OUTPUT_NAME],
-        dynamic_shapes={INPUT_NAME: {0: torch.export.Dim("batch", min=1, max=MAX_BATCH)}},
-        external_data=False,
-        verbose=False,
+    measured = measure(graph, reference, precision, path.parent)
+    _write_picture(path.with_name(f"{path.stem}-parity.png"), reference, measured)
+    measured.report.require()
+    info = BundleInfo(
+        contract=reference.contract,
+        precision=precision,
+        golden=GoldenFrame.record(measured.golden, GOLDEN_SEED),
+        payload_sha256=payload_sha256(graph),
+        generator=reference.generator,
+        provenance={**reference.provenance, "notes": list(notes)},
+        parity=measured.report.to_json(),
     )
-    assert program is not None, "torch.onnx.export writes no file here, so it returns the program"
-    return clean(onnx_ir.to_proto(program.model))
-
-
-def clean(model: onnx.ModelProto) -> bytes:
-    """Take everything out of a model that does not compute, and serialise it.
-
-    The exporter notes source files and lines of the exporting machine beside each node.
-
-    Raises:
-        ExportError: the graph is not one that the supported runtimes read.
-    """
-    graph = onnx_ir.from_proto(model)
-    ClearMetadataAndDocStringPass()(graph)
-    results = (value for node in graph.graph for value in node.outputs)
-    for value in (*graph.graph.inputs, *graph.graph.initializers.values(), *results):
-        # The pass above clears nodes and graphs alone.
-        value.metadata_props.clear()
-        value.doc_string = None
-    graph.metadata_props.clear()
-    graph.producer_name, graph.producer_version = "p2p-export", __version__
-    cleaned = onnx_ir.to_proto(graph)
-    _check(cleaned)
-    return bytes(cleaned.SerializeToString(deterministic=True))
+    write_bytes(path, attach(graph, info), check=_verify)
+    _log.info("wrote %s", path)
+    return WrittenBundle(path=path, report=measured.report, notes=notes)
 
 
 def attach(graph: bytes, info: BundleInfo) -> bytes:
@@ -87,15 +85,13 @@ def attach(graph: bytes, info: BundleInfo) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def _check(model: onnx.ModelProto) -> None:
-    opset = max(imported.version for imported in model.opset_import if imported.domain == "")
-    if opset > OPSET or model.ir_version > NEWEST_IR:
-        raise ExportError(
-            f"the exporter made opset {opset}, IR {model.ir_version}; "
-            f"devices read up to opset {OPSET}, IR {NEWEST_IR}"
-        )
-    if model.ByteSize() > MAX_BYTES:
-        raise ExportError(
-            f"the model takes {model.ByteSize() / 2**30:.1f} GiB; one file holds 2 GiB at most"
-        )
-    onnx.checker.check_model(model)
+def _verify(draft: Path) -> None:
+    """Open the complete file as a device would, golden frame included."""
+    Translator.load(draft, device="cpu").close()
+
+
+def _write_picture(path: Path, reference: Reference, measured: Measurement) -> None:
+    worst = measured.report.worst_frame
+    done, png = cv2.imencode(".png", picture(reference.images[worst], measured.images[worst]))
+    assert done, "a uint8 picture always encodes as PNG"
+    write_bytes(path, png.tobytes())

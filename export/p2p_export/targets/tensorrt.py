@@ -1,9 +1,9 @@
-"""TensorRT engines: the step that binds a model to one GPU architecture and one library version.
+"""TensorRT engines, each for one GPU architecture and one library version.
 
-TensorRT-RTX builds for other machines' GPUs, and needs none itself. TensorRT builds for the GPU of
-the machine it runs on: that path is not tested on hardware.
+TensorRT-RTX builds for the GPUs of other machines and needs none itself. TensorRT builds for the
+GPU of this machine; that path is not tested on hardware.
 
-Both libraries have one API, and precision is the ONNX file's alone (strong typing): the only way
+Both libraries share one API. Precision comes from the ONNX file alone (strong typing), the only way
 that TensorRT 10.12 to 11 and TensorRT-RTX have in common.
 """
 
@@ -19,13 +19,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from p2p_export.graph.tracing import MAX_BATCH
 from p2p_runtime import __version__
 from p2p_runtime.engines.gpu import first_gpu
 from p2p_runtime.errors import ConfigError, DeviceUnavailableError, EngineBuildError
 from p2p_runtime.files import write_bytes, write_text
 from p2p_runtime.model.trt_manifest import EngineManifest, EngineTarget, manifest_path
-
-from .onnx import MAX_BATCH
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["LIBRARIES", "EngineBuilder", "EngineOptions", "Library", "parse_archs"]
 
 FLAGS = ["STRONGLY_TYPED", "TF32 off"]
-"""TF32 rounds float32 sums as coarsely as float16 does; who wants that takes the fp16 file."""
+"""Builder flags, for the manifest. TF32 rounds operands to 10 mantissa bits, as
+float16 does."""
 
 _ARCH = re.compile(r"(?:sm_?)?(\d{1,2})\.?(\d)")
 
@@ -45,8 +45,8 @@ class Library:
     """A library that builds engines.
 
     Attributes:
-        module: what is imported.
-        title: its name for people.
+        module: its import name.
+        title: its product name.
     """
 
     module: str
@@ -54,24 +54,24 @@ class Library:
 
     @property
     def flag(self) -> str:
-        """The flag that asks for it; without the dashes, the extra that installs it."""
+        """The command-line flag; without the dashes, the extra that installs the library."""
         return f"--{self.module.replace('_', '-')}"
 
     def load(self) -> Any:
         """Import the library.
 
         Raises:
-            EngineBuildError: it is not installed or cannot be loaded; the message holds the pip
-                command.
+            EngineBuildError: it is not installed or cannot be loaded; the message says what to
+                install.
         """
         try:
             return importlib.import_module(self.module)
         except (ImportError, OSError) as error:
-            hint = f'pip install "pix2pix-edge[{self.flag.strip("-")}]"'
+            hint = f'type: pip install "pix2pix-edge[{self.flag.strip("-")}]"'
             if self.module == "tensorrt_rtx" and platform.machine() not in ("x86_64", "AMD64"):
-                hint = "nothing: it exists for x86-64 only; build there"
+                hint = "it exists for x86-64 only; build there"
             raise EngineBuildError(
-                f"{self.flag}: {self.title} cannot be imported ({error}); type: {hint}"
+                f"{self.flag}: {self.title} cannot be imported ({error}); {hint}"
             ) from error
 
 
@@ -82,28 +82,31 @@ LIBRARIES = {
 
 
 def parse_archs(text: str) -> list[str]:
-    """Read ``sm86,8.9,SM120`` as ``["sm86", "sm89", "sm120"]``.
+    """Parse ``sm86,8.9,SM120`` into ``["sm86", "sm89", "sm120"]``.
 
     Raises:
-        ConfigError: a word is no GPU architecture.
+        ConfigError: an item is not a GPU architecture.
     """
     archs = []
     for word in text.split(","):
         match = _ARCH.fullmatch(word.strip().lower())
         if match is None:
-            raise ConfigError(f"{word.strip()!r} is no GPU architecture; write sm86 or 8.6")
+            raise ConfigError(f"{word.strip()!r} is not a GPU architecture; write sm86 or 8.6")
         archs.append(f"sm{match[1]}{match[2]}")
     return list(dict.fromkeys(archs))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EngineOptions:
-    """Which engines the user asked for; false if none.
+    """Engines to build; false if none.
 
     Attributes:
-        tensorrt: for the GPU of this machine.
-        tensorrt_rtx: for the architectures that ``gpu_arch`` names.
-        gpu_arch: see :func:`parse_archs`.
+        tensorrt: build with TensorRT for the GPU of this machine.
+        tensorrt_rtx: build with TensorRT-RTX for the architectures in ``gpu_arch``.
+        gpu_arch: architectures separated by commas, see :func:`parse_archs`.
+
+    Raises:
+        ConfigError: the options contradict each other.
     """
 
     tensorrt: bool = False
@@ -113,11 +116,11 @@ class EngineOptions:
     def __post_init__(self) -> None:
         if self.tensorrt and self.tensorrt_rtx:
             raise ConfigError(
-                "--tensorrt and --tensorrt-rtx would give two engines one name; take one of them"
+                "--tensorrt and --tensorrt-rtx would give two engines one name; choose one of them"
             )
         if self.tensorrt_rtx and self.gpu_arch is None:
             raise ConfigError(
-                "--tensorrt-rtx builds for GPUs of other machines; say which: "
+                "--tensorrt-rtx builds for the GPUs of other machines; name them: "
                 "--gpu-arch sm86,sm89,sm120"
             )
         if self.gpu_arch is not None:
@@ -129,7 +132,7 @@ class EngineOptions:
         return self.tensorrt or self.tensorrt_rtx
 
     def builder(self) -> EngineBuilder:
-        """Return what builds the engines; see there for what it raises."""
+        """Return the builder; it raises what :class:`EngineBuilder` does."""
         library = LIBRARIES["tensorrt" if self.tensorrt else "tensorrt_rtx"]
         return EngineBuilder(library, parse_archs(self.gpu_arch) if self.gpu_arch else [])
 
@@ -138,12 +141,12 @@ class EngineBuilder:
     """Builds engines with one library for one or more GPU architectures.
 
     Args:
-        library: which.
-        archs: the architectures for TensorRT-RTX, for example ``["sm86"]``; empty for TensorRT,
-            which builds for the GPU at hand.
+        library: one of :data:`LIBRARIES`.
+        archs: architectures for TensorRT-RTX, for example ``["sm86"]``; empty for TensorRT, which
+            builds for the GPU of this machine.
 
     Raises:
-        EngineBuildError: the library is not there, or does not know an architecture.
+        EngineBuildError: the library is not installed, or does not know an architecture.
         DeviceUnavailableError: TensorRT needs a GPU, and there is none.
     """
 
@@ -178,7 +181,7 @@ class EngineBuilder:
             The engines, ``<onnx>-<sm>.engine``.
 
         Raises:
-            EngineBuildError: the library refuses the file; the message quotes it.
+            EngineBuildError: the library rejects the file; the message quotes the library.
             OutputError: an engine cannot be written.
         """
         return tuple(self._build(onnx, precision, target) for target in self._targets)
@@ -188,10 +191,10 @@ class EngineBuilder:
         _log.info("%s: building with %s %s", path.name, self._library.title, target.version)
         started = time.monotonic()
         content = onnx.read_bytes()
-        plan, shapes = self._plan(onnx, content, target)
+        engine, shapes = self._build_engine(onnx, content, target)
         manifest = EngineManifest(
             target=target,
-            engine_sha256=hashlib.sha256(plan).hexdigest(),
+            engine_sha256=hashlib.sha256(engine).hexdigest(),
             onnx_sha256=hashlib.sha256(content).hexdigest(),
             precision=precision,
             shapes=shapes,
@@ -199,12 +202,12 @@ class EngineBuilder:
             built_by=f"pix2pix-edge {__version__}",
         )
         # The engine first: between the two writes an old manifest refuses the new engine.
-        write_bytes(path, plan)
+        write_bytes(path, engine)
         write_text(manifest_path(path), manifest.to_json())
         _log.info("wrote %s (%.1f s)", path, time.monotonic() - started)
         return path
 
-    def _plan(
+    def _build_engine(
         self, onnx: Path, content: bytes, target: EngineTarget
     ) -> tuple[bytes, dict[str, list[int]]]:
         trt, logger = self._trt, _logger(self._trt)
@@ -213,23 +216,23 @@ class EngineBuilder:
         network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
         parser = trt.OnnxParser(network, logger)  # owns the weights until the engine is built
         if not parser.parse(content):
-            said = [parser.get_error(index).desc() for index in range(parser.num_errors)]
-            raise self._failure(onnx, "does not read", said)
+            reasons = [parser.get_error(index).desc() for index in range(parser.num_errors)]
+            raise self._failure(onnx, "does not read", reasons)
         config = builder.create_builder_config()
         config.clear_flag(trt.BuilderFlag.TF32)
         shapes = _add_shapes(builder, config, network.get_input(0))
-        cache = self._aim(config, onnx, target)
-        plan = builder.build_serialized_network(network, config)
-        if plan is None:
-            raise self._failure(onnx, "builds no engine of", logger.errors)
+        cache = self._set_device(config, onnx, target)
+        engine = builder.build_serialized_network(network, config)
+        if engine is None:
+            raise self._failure(onnx, "builds no engine from", logger.errors)
         if cache is not None:
             write_bytes(cache, bytes(config.get_timing_cache().serialize()))
-        return bytes(plan), shapes
+        return bytes(engine), shapes
 
-    def _aim(self, config: Any, onnx: Path, target: EngineTarget) -> Path | None:
-        """Name the GPU to build for; on the device itself, keep its timings in a file."""
+    def _set_device(self, config: Any, onnx: Path, target: EngineTarget) -> Path | None:
+        """Set the GPU to build for; return the timing cache's file if timing is possible."""
         if target.library == "tensorrt_rtx":
-            # Without a GPU nothing can be timed: a timing cache would make the build fail.
+            # Kernels cannot be timed without a GPU: a timing cache would make the build fail.
             config.num_compute_capabilities = 1
             arch = getattr(self._trt.ComputeCapability, target.sm.upper())
             config.set_compute_capability(arch, 0)
@@ -237,7 +240,7 @@ class EngineBuilder:
         cache = onnx.with_name(f".tensorrt-{target.version}-{target.sm}.timings")
         known = cache.read_bytes() if cache.is_file() else b""
         if not config.set_timing_cache(config.create_timing_cache(known), False):
-            _log.warning("%s is of no use here; timing everything again", cache)
+            _log.warning("%s does not match this GPU; timing all kernels again", cache)
             config.set_timing_cache(config.create_timing_cache(b""), False)
         return cache
 
@@ -250,16 +253,16 @@ class EngineBuilder:
                 f"{', '.join(unknown)}; it builds for {known}"
             )
 
-    def _failure(self, onnx: Path, what: str, said: list[str]) -> EngineBuildError:
-        # What follows complains of the missing driver, which was not needed.
-        reason = " ".join(said[0].splitlines()[:2]) if said else "it gives no reason"
+    def _failure(self, onnx: Path, what: str, reasons: list[str]) -> EngineBuildError:
+        # The lines after the second report a missing driver, which is not needed.
+        reason = " ".join(reasons[0].splitlines()[:2]) if reasons else "without a reason"
         return EngineBuildError(
             f"{self._library.title} {self._trt.__version__} {what} {onnx}: {reason}"
         )
 
 
 def _add_shapes(builder: Any, config: Any, frame: Any) -> dict[str, list[int]]:
-    """Let the batch be 1 to 8, best for 1, and return the input's shapes, (N, H, W, 3)."""
+    """Allow batches of 1 to 8, tuned for 1, and return the input's shapes, (N, H, W, 3)."""
     sides = list(frame.shape)[1:]
     shapes = {name: [batch, *sides] for name, batch in (("min", 1), ("opt", 1), ("max", MAX_BATCH))}
     profile = builder.create_optimization_profile()
@@ -268,9 +271,9 @@ def _add_shapes(builder: Any, config: Any, frame: Any) -> dict[str, list[int]]:
     return shapes
 
 
-@functools.cache  # TensorRT keeps the first logger of a process, and complains of a second
+@functools.cache  # TensorRT keeps the first logger of a process and warns of a second
 def _logger(trt: Any) -> Any:
-    """Return a logger that keeps errors for our message, and passes warnings on."""
+    """Return a logger that keeps errors for the exception's message and passes warnings on."""
 
     class Logger(trt.ILogger):  # type: ignore[misc]  # trt is Any
         def __init__(self) -> None:

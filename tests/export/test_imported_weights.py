@@ -10,11 +10,12 @@ import random
 import pytest
 import torch
 
-from p2p_export.importers.weights import ImportedNetwork, build, read_state
+from p2p_export.importers.checkpoint import read_state
+from p2p_export.importers.weights import Architecture, build
 from p2p_runtime.errors import CheckpointError
 from reference_networks import resnet, trained, unet, without_dropout
 
-UNET = ImportedNetwork(net="unet_128", norm="batch")
+UNET = Architecture(net="unet_128", norm="batch")
 NETWORKS = {
     "unet_128": lambda norm, **more: unet(7, 2, norm, **more),
     "resnet_6blocks": lambda norm, **more: resnet(6, 2, norm, **more),
@@ -39,7 +40,7 @@ def state() -> dict[str, torch.Tensor]:
 def test_running_statistics_are_the_repositorys_eval_mode(net, dropout):
     """Signals are those of the network there in eval mode, to 1e-5, on a batch and off-square."""
     there = trained(NETWORKS[net]("batch", dropout=dropout))
-    here = build(ImportedNetwork(net=net, norm="batch"), there.state_dict(), "running")
+    here = build(Architecture(net=net, norm="batch"), there.state_dict(), "running")
     frames = signal(2, 128, 256)
     expected = there(frames.clone())
     assert expected.std() > 0.1, "the comparison would prove nothing"
@@ -51,7 +52,7 @@ def test_running_statistics_are_the_repositorys_eval_mode(net, dropout):
 def test_frame_statistics_are_the_repositorys_train_mode(net):
     """Signals are those of its test script: training mode, one frame a batch, dropout aside."""
     there = trained(NETWORKS[net]("batch", dropout=True))
-    here = build(ImportedNetwork(net=net, norm="batch"), dict(there.state_dict()), "frame")
+    here = build(Architecture(net=net, norm="batch"), dict(there.state_dict()), "frame")
     frames = signal(2)
     running = there(frames.clone())
     without_dropout(there).train()
@@ -68,7 +69,7 @@ def test_instance_norm_is_read_and_its_old_statistics_are_not(net, tracked):
     there = without_dropout(trained(NETWORKS[net]("instance", tracked=tracked)).train())
     saved = dict(there.state_dict())
     assert tracked == any("running_mean" in key for key in saved)
-    here = build(ImportedNetwork(net=net, norm="instance"), saved, "frame")
+    here = build(Architecture(net=net, norm="instance"), saved, "frame")
     torch.testing.assert_close(here(signal()), there(signal()), atol=1e-5, rtol=0)
 
 
@@ -104,7 +105,7 @@ def test_files_of_one_and_of_several_gpus_are_read(old_format, state, tmp_path):
 def test_a_wrong_description_is_said_and_the_right_one_named(net, norm, ngf, difference, state):
     """The message begins with what differs and ends with the flags that fit."""
     with pytest.raises(CheckpointError, match=difference) as caught:
-        build(ImportedNetwork(net=net, norm=norm, ngf=ngf), state, "frame")
+        build(Architecture(net=net, norm=norm, ngf=ngf), state, "frame")
     assert str(caught.value).endswith("It fits --netG unet_128 --norm batch --ngf 2")
 
 
@@ -142,7 +143,7 @@ def test_what_is_no_state_dict_is_refused(state, tmp_path):
     with pytest.raises(CheckpointError, match="does not exist"):
         read_state(path)
     path.write_bytes(pickle.dumps(Trap()))
-    with pytest.raises(CheckpointError, match="not a whole file of torch"):
+    with pytest.raises(CheckpointError, match="not a complete torch file"):
         read_state(path)
     for content in ({"state_dict": state}, {}, [1, 2]):
         torch.save(content, path)

@@ -17,8 +17,9 @@ from p2p_export.cli import main
 from p2p_export.exporting import export
 from p2p_export.graph.precision import Graph, int8_graph
 from p2p_export.options import ExportOptions
-from p2p_export.targets import tensorrt as to_tensorrt
-from p2p_export.targets.bundle import Reference, WrittenBundle
+from p2p_export.reference import Reference
+from p2p_export.targets import tensorrt as target
+from p2p_export.targets.onnx import WrittenBundle
 from p2p_export.targets.tensorrt import LIBRARIES, EngineBuilder, EngineOptions, parse_archs
 from p2p_runtime.engines.gpu import Gpu
 from p2p_runtime.errors import BundleError, ConfigError, DeviceUnavailableError, EngineBuildError
@@ -41,7 +42,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeTensorRT:
     """Return a fake TensorRT, installed on a machine with a GPU of SM 8.7."""
     module = FakeTensorRT()
     monkeypatch.setitem(sys.modules, "tensorrt", module)
-    monkeypatch.setattr(to_tensorrt, "first_gpu", lambda: Gpu(sm="sm87", driver="13.0"))
+    monkeypatch.setattr(target, "first_gpu", lambda: Gpu(sm="sm87", driver="13.0"))
     return module
 
 
@@ -70,10 +71,10 @@ def test_architectures_are_read_as_people_write_them(text):
     ("flags", "hint"),
     [
         ({"tensorrt_rtx": True}, "--gpu-arch sm86"),
-        ({"tensorrt_rtx": True, "gpu_arch": "ampere"}, "'ampere' is no GPU architecture"),
+        ({"tensorrt_rtx": True, "gpu_arch": "ampere"}, "'ampere' is not a GPU architecture"),
         ({"tensorrt": True, "gpu_arch": "sm86"}, "belongs to --tensorrt-rtx"),
         ({"gpu_arch": "sm86"}, "belongs to --tensorrt-rtx"),
-        ({"tensorrt": True, "tensorrt_rtx": True, "gpu_arch": "sm86"}, "take one"),
+        ({"tensorrt": True, "tensorrt_rtx": True, "gpu_arch": "sm86"}, "choose one"),
     ],
 )
 def test_engine_flags_that_contradict_are_refused_at_once(flags, hint):
@@ -151,23 +152,23 @@ def test_export_builds_engines_of_every_file_that_tensorrt_reads(
 def test_one_file_cannot_be_int8_for_two(tmp_path: Path):
     """--output FILE.onnx --int8 with an engine needs the tensorrt profile."""
     engines = EngineOptions(tensorrt=True)
-    request = {"output": tmp_path / "m.onnx", "int8": True, "calibration": tmp_path}
+    options = {"output": tmp_path / "m.onnx", "int8": True, "calibration": tmp_path}
     with pytest.raises(ConfigError, match="--int8-profile tensorrt"):
-        ExportOptions(engines=engines, **request)
-    one = ExportOptions(engines=engines, int8_profile="tensorrt", **request)
-    assert one.targets(tmp_path / "best.pt") == {"int8": tmp_path / "m.onnx"}
+        ExportOptions(engines=engines, **options)
+    one = ExportOptions(engines=engines, int8_profile="tensorrt", **options)
+    assert one.output_paths(tmp_path / "best.pt") == {"int8": tmp_path / "m.onnx"}
 
 
 def test_on_the_device_one_strongly_typed_path(fake: FakeTensorRT, onnx: Path):
     """The GPU's name, its driver and a timing cache; no weak-typing flag is ever set."""
     (engine,) = EngineBuilder(LIBRARIES["tensorrt"], []).build(onnx, "fp16")
     assert engine.name == "model-fp16-sm87.engine"
-    assert engine.read_bytes() == b"plan of graph"
+    assert engine.read_bytes() == b"engine of graph"
     document = json.loads(manifest_path(engine).read_text())
     assert document["target"] == {
         "library": "tensorrt", "version": "11.0.0", "sm": "sm87", "driver": "13.0",
     }  # fmt: skip
-    assert document["engine_sha256"] == hashlib.sha256(b"plan of graph").hexdigest()
+    assert document["engine_sha256"] == hashlib.sha256(b"engine of graph").hexdigest()
     assert document["onnx_sha256"] == hashlib.sha256(b"graph").hexdigest()
     assert fake.calls == [
         ("network", 2),
@@ -179,17 +180,17 @@ def test_on_the_device_one_strongly_typed_path(fake: FakeTensorRT, onnx: Path):
 
 
 def test_timings_are_used_again_unless_they_are_of_no_use(fake: FakeTensorRT, onnx: Path, caplog):
-    """A second build starts with the first one's cache; a foreign cache is replaced."""
+    """A second build starts with the first one's cache; a cache of another GPU is replaced."""
     builder = EngineBuilder(LIBRARIES["tensorrt"], [])
     builder.build(onnx, "fp16")
     fake.calls.clear()
     builder.build(onnx, "fp16")
     assert ("cache", b"timings", False) in fake.calls
-    assert "timing everything again" not in caplog.text
+    assert "timing all kernels again" not in caplog.text
     fake.useful_caches = (b"",)
     builder.build(onnx, "fp16")
     assert fake.calls[-1] == ("cache", b"", False)
-    assert "timing everything again" in caplog.text
+    assert "timing all kernels again" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -199,7 +200,7 @@ def test_timings_are_used_again_unless_they_are_of_no_use(fake: FakeTensorRT, on
             FakeTensorRT(refusal="no such operator\nin Conv_3\n[check] driver"),
             "operator in Conv_3$",
         ),
-        (FakeTensorRT(failure="out of tactics"), "builds no engine of .*: out of tactics$"),
+        (FakeTensorRT(failure="out of tactics"), "builds no engine from .*: out of tactics$"),
     ],
 )
 def test_what_tensorrt_says_is_quoted(module, message, fake, onnx: Path, monkeypatch):
@@ -214,7 +215,7 @@ def test_what_tensorrt_says_is_quoted(module, message, fake, onnx: Path, monkeyp
 def test_fault_40_without_the_library_the_onnx_stands(name, run, tmp_path, traced, monkeypatch):
     """One line with the pip command and the files that were written, exit code 2."""
     monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.setattr(to_tensorrt.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(target.platform, "machine", lambda: "x86_64")
     flag = f"--{name.replace('_', '-')}"
     archs = ["--gpu-arch", "sm86"] if name == "tensorrt_rtx" else []
     words = [str(run), "--output", str(tmp_path), flag, *archs]
@@ -230,7 +231,7 @@ def test_fault_40_without_the_library_the_onnx_stands(name, run, tmp_path, trace
 def test_fault_40_off_x86_no_pip_command_would_help(monkeypatch):
     """There is no TensorRT-RTX for ARM, and the message says so."""
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
-    monkeypatch.setattr(to_tensorrt.platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(target.platform, "machine", lambda: "aarch64")
     with pytest.raises(EngineBuildError, match="x86-64 only"):
         EngineBuilder(LIBRARIES["tensorrt_rtx"], ["sm86"])
 
@@ -241,7 +242,7 @@ def test_fault_40_without_a_gpu_tensorrt_ends_with_4(tmp_path, traced, fake, mon
     def none() -> Gpu:
         raise DeviceUnavailableError("no NVIDIA driver here")
 
-    monkeypatch.setattr(to_tensorrt, "first_gpu", none)
+    monkeypatch.setattr(target, "first_gpu", none)
     checkpoint = write_checkpoint(tmp_path / "best.pt")
     with pytest.raises(DeviceUnavailableError, match=r"--tensorrt .*model-fp32\.onnx") as caught:
         export(ExportOptions(source=checkpoint, engines=EngineOptions(tensorrt=True)))
@@ -253,7 +254,7 @@ def test_fault_41_a_file_of_the_same_name_does_not_pass(fake, onnx: Path):
     """Exporting again without building again leaves an engine that is refused."""
     (engine,) = EngineBuilder(LIBRARIES["tensorrt"], []).build(onnx, "fp16")
     here = EngineTarget(library="tensorrt", version="11.0.0", sm="sm87")
-    assert check_manifest(engine, onnx, here) == b"plan of graph"
+    assert check_manifest(engine, onnx, here) == b"engine of graph"
     onnx.write_bytes(b"another graph")
     with pytest.raises(
         BundleError, match=r"not built from .*rebuild it with p2p-export --tensorrt"

@@ -13,8 +13,8 @@ import onnx
 import onnxruntime
 import pytest
 
-from p2p_export.targets.bundle import write_bundle
-from p2p_export.targets.onnx import NEWEST_IR, OPSET
+from p2p_export.graph.tracing import MAX_IR, OPSET
+from p2p_export.targets.onnx import write_bundle
 from p2p_runtime.model.bundle import METADATA_KEY, ModelBundle
 from p2p_runtime.translate.translator import Translator
 from toy_export import CONTRACT, toy_frames, write_checkpoint
@@ -31,7 +31,7 @@ def bundle_path(request: pytest.FixtureRequest, exported) -> Path:
 def test_fault_39_devices_read_the_versions(bundle_path):
     """Opset and IR are no newer than what the oldest supported runtimes read."""
     model = onnx.load(bundle_path)
-    assert model.ir_version <= NEWEST_IR == 10
+    assert model.ir_version <= MAX_IR == 10
     assert all(one.version <= OPSET == 20 for one in model.opset_import)
 
 
@@ -123,12 +123,12 @@ def test_fault_42_another_process_writes_the_same_bytes(exported, inputs, tmp_pa
         "p2p-export", checkpoint, "--fp16", "--int8", "--calibration", inputs, "--output", "out",
         folder=tmp_path,
     )  # fmt: skip
-    for artefact in exported.values():
-        again = tmp_path / "out" / artefact.path.name
-        assert again.read_bytes() == artefact.path.read_bytes()
+    for bundle in exported.values():
+        again = tmp_path / "out" / bundle.path.name
+        assert again.read_bytes() == bundle.path.read_bytes()
 
 
-def test_publishing_again_gives_the_same_bytes(graph, reference, tmp_path):
+def test_writing_again_gives_the_same_bytes(graph, reference, tmp_path):
     """Measuring, describing and verifying add nothing that changes from run to run."""
     for name in ("one.onnx", "two.onnx"):
         write_bundle(tmp_path / name, graph, reference, "fp32")
