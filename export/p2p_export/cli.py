@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from p2p_runtime.console import P2PCommand, require_extra, setup_logging
+from p2p_runtime.console import P2PCommand, option, require_extra, setup_logging
 
 from .importers.options import import_flags, take_import_options
 
@@ -25,74 +25,86 @@ Examples:
   p2p-export --from-pytorch-cyclegan-and-pix2pix latest_net_G.pth --palette none --frames photos
 
 \b
-What is exported is the generator in eval mode: running statistics, no dropout.
+The generator is exported in eval mode: running statistics, no dropout.
 A file appears only after it ran against the torch module on real frames and passed.
 """
 
 ENGINE_FLAGS = ("tensorrt", "tensorrt_rtx", "gpu_arch")
-_FOLDER = click.Path(path_type=Path)
+_PATH = click.Path(path_type=Path)
 
 
 @click.command(cls=P2PCommand, epilog=EPILOG)
-@click.argument("source", metavar="[RUN|CHECKPOINT]", required=False, type=_FOLDER)
-@click.option(
-    "--output",
-    metavar="DIR|FILE.onnx",
-    type=_FOLDER,
-    help="Where to write.  [default: RUN/export/]",
+@click.argument("source", metavar="[RUN|CHECKPOINT]", required=False, type=_PATH)
+@option(
+    "--frames",
+    group="Checkpoint",
+    metavar="DIR",
+    type=_PATH,
+    help="Inputs or pairs for the parity check.  [default: the checkpoint's own]",
 )
-@click.option("--fp16", is_flag=True, help="Also write model-fp16.onnx, for GPUs.")
-@click.option("--int8", is_flag=True, help="Also write model-int8.onnx, for CPUs.")
-@click.option(
+@option(
+    "--segmenter",
+    group="Checkpoint",
+    advanced=True,
+    metavar="FILE.pt",
+    type=_PATH,
+    help="From p2p-train segmenter: no precision may lose over 0.5 points of segmentation score.",
+)
+@option("--fp16", group="Precision", is_flag=True, help="Also write model-fp16.onnx, for GPUs.")
+@option("--int8", group="Precision", is_flag=True, help="Also write model-int8.onnx, for CPUs.")
+@option(
+    "--calibration",
+    group="Precision",
+    metavar="DIR",
+    type=_PATH,
+    help="Inputs or pairs for the ranges of int8; 100 or more.",
+)
+@option(
     "--int8-profile",
+    group="Precision",
+    advanced=True,
     type=click.Choice(["x86", "x86-avx2", "arm", "tensorrt"]),
     default="x86",
     show_default=True,
-    help="Whose integer kernels model-int8.onnx is for; x86-avx2: without VNNI.",
+    help="Integer kernels that model-int8.onnx is for; x86-avx2: without VNNI.",
 )
-@click.option(
-    "--calibration",
-    metavar="DIR",
-    type=_FOLDER,
-    help="Inputs or pairs that int8 takes its ranges from; 100 or more.",
-)
-@click.option(
-    "--frames",
-    metavar="DIR",
-    type=_FOLDER,
-    help="Inputs or pairs for the parity check.  [default: the checkpoint's own]",
-)
-@click.option(
-    "--segmenter",
-    metavar="FILE.pt",
-    type=_FOLDER,
-    help="From p2p-train segmenter: no precision may lose over 0.5 points of segmentation score.",
-)
-@click.option(
+@option(
     "--tensorrt",
+    group="TensorRT",
     is_flag=True,
-    help="Also build a TensorRT engine of each file for the GPU here. Not tested on hardware.",
+    help="Also build a TensorRT engine of each file for this machine's GPU. Not tested on "
+    "hardware.",
 )
-@click.option(
+@option(
     "--tensorrt-rtx",
+    group="TensorRT",
     is_flag=True,
     help="Also build TensorRT-RTX engines of each file; needs no GPU. With --int8, both flags also "
-    "write model-int8-tensorrt.onnx and build that, unless --int8-profile is tensorrt.",
+    "write model-int8-tensorrt.onnx and build from that, unless --int8-profile is tensorrt.",
 )
-@click.option(
+@option(
     "--gpu-arch",
+    group="TensorRT",
     metavar="SM[,SM]",
-    help="GPUs that TensorRT-RTX builds for, for example sm86,sm89,sm120.",
-)
-@click.option("--force", is_flag=True, help="Replace files that stand where --output points.")
-@click.option(
-    "--inspect",
-    metavar="MODEL",
-    type=_FOLDER,
-    help="Show what a bundle is: contract, graph, origin, parity.",
+    help="GPU architectures for --tensorrt-rtx, for example sm86,sm89,sm120.",
 )
 @import_flags
-@click.option("-v", "--verbose", is_flag=True, help="Say more on stderr.")
+@option(
+    "--output",
+    group="Run",
+    metavar="DIR|FILE.onnx",
+    type=_PATH,
+    help="Where to write.  [default: RUN/export/]",
+)
+@option("--force", group="Run", is_flag=True, help="Replace existing files at --output.")
+@option(
+    "--inspect",
+    group="Run",
+    metavar="MODEL",
+    type=_PATH,
+    help="Print a bundle's contract, graph, origin and parity, and export nothing.",
+)
+@option("-v", "--verbose", group="Run", is_flag=True, help="Log details to stderr.")
 def main(inspect: Path | None, verbose: bool, **flags: Any) -> None:
     """Export a trained generator to ONNX, and prove it against torch."""
     started_s = time.monotonic()

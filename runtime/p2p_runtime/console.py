@@ -147,6 +147,8 @@ class P2PCommand(click.Command):
         """Write one section a group, in the order in which the groups first occur."""
         sections: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
+            if isinstance(parameter, click.Argument):
+                continue  # the usage line names it
             record = parameter.get_help_record(ctx)
             if record and (_HELP_ALL in ctx.meta or not _is_advanced(parameter)):
                 title = getattr(parameter, "group", _LAST_SECTION)

@@ -20,7 +20,14 @@ from torch import nn
 from p2p_runtime.errors import CheckpointError
 from p2p_runtime.files import atomic_file
 
-__all__ = ["digest", "load_tensors", "load_weights", "read_tensors", "write_tensors"]
+__all__ = [
+    "digest",
+    "load_tensors",
+    "load_weights",
+    "read_tensors",
+    "shape_differences",
+    "write_tensors",
+]
 
 DAMAGE = (
     OSError, EOFError, ValueError, LookupError, RuntimeError, AttributeError, TypeError,
@@ -111,19 +118,25 @@ def load_weights(module: nn.Module, state: dict[str, Any], what: str) -> None:
     Raises:
         CheckpointError: names or shapes differ; the message lists the first differences.
     """
-    own = module.state_dict()
-    differences = [f"{key} is missing" for key in own if key not in state]
-    differences += [f"{key} is unknown" for key in state if key not in own]
-    differences += [
-        f"{key} has shape {tuple(state[key].shape)}, not {tuple(value.shape)}"
-        for key, value in own.items()
-        if key in state and state[key].shape != value.shape
-    ]
-    if differences:
-        shown = "; ".join(differences[:3])
-        more = f"; and {len(differences) - 3} more" if len(differences) > 3 else ""
-        raise CheckpointError(f"the {what} does not fit the checkpoint: {shown}{more}")
+    if differences := shape_differences(module.state_dict(), state):
+        raise CheckpointError(f"the {what} does not fit the checkpoint: {differences}")
     module.load_state_dict(state)
+
+
+def shape_differences(expected: dict[str, torch.Tensor], found: dict[str, Any]) -> str:
+    """Return how the names and shapes of two state dicts differ; empty when they do not.
+
+    The text lists the first three differences and counts the others.
+    """
+    differences = [f"{key} is missing" for key in expected if key not in found]
+    differences += [f"{key} is unknown" for key in found if key not in expected]
+    differences += [
+        f"{key} has shape {tuple(found[key].shape)}, not {tuple(value.shape)}"
+        for key, value in expected.items()
+        if key in found and found[key].shape != value.shape
+    ]
+    more = f"; and {len(differences) - 3} more" if len(differences) > 3 else ""
+    return "; ".join(differences[:3]) + more
 
 
 def _keep_previous(path: Path) -> None:

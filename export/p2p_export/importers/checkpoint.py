@@ -48,7 +48,7 @@ def load_imported(options: ImportOptions, *, draw_frames: bool) -> TrainedGenera
         CheckpointError: the file is unsafe, broken, or of another network.
         ConfigError: the palette is unknown.
     """
-    height, width = options.size
+    width, height = options.size
     contract = PixelContract(
         height=height,
         width=width,

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import click
 
+from p2p_runtime.console import Size, option, stack
 from p2p_runtime.errors import ConfigError
 from p2p_train.networks.geometry import Norm
-from p2p_train.options import ImageSize
 
 __all__ = [
     "BLOCKS",
@@ -52,7 +52,7 @@ class ImportOptions:
         statistics: what BatchNorm normalises by. ``frame``: each frame's own mean and variance, as
             that repository's ``test.py`` does. ``running``: the training's, as ``test.py --eval``
             does. InstanceNorm has only ``frame``.
-        input_size: (height, width) in pixels; None for the size of ``net``.
+        input_size: (width, height) in pixels; None for the size of ``net``.
         direction: its ``--direction``.
 
     Raises:
@@ -72,7 +72,7 @@ class ImportOptions:
     def __post_init__(self) -> None:
         if self.norm == "instance" and self.statistics == "running":
             raise ConfigError("instance norm has no running statistics; leave --statistics out")
-        height, width = self.size
+        width, height = self.size
         multiple = 2 ** DOWNSAMPLINGS[self.net] if self.is_unet else 4
         if min(height, width) < MIN_SIDE_PX or height % multiple or width % multiple:
             raise ConfigError(
@@ -87,7 +87,7 @@ class ImportOptions:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) of the exported model in pixels."""
+        """(width, height) of the exported model in pixels."""
         default_px = 128 if self.net == "unet_128" else 256
         return self.input_size or (default_px, default_px)
 
@@ -99,50 +99,54 @@ class ImportOptions:
         return "running statistics, no dropout"
 
 
-_OPTIONS = {
-    "path": click.option(
+_option = partial(option, group="Import", advanced=True)
+
+import_flags = stack(
+    option(
         SOURCE_FLAG,
-        "path",
+        "imported",
+        group="Import",
         metavar="FILE.pth",
         type=click.Path(path_type=Path),
-        help="Export a generator of that repository, latest_net_G.pth.",
+        help="Export a generator of that repository, latest_net_G.pth; see --help-all.",
     ),
-    "palette": click.option(
+    _option(
         "--palette",
         metavar="NAME|FILE.json|none",
         help="Label colours: cityscapes, camvid, a file; none for inputs that are pictures.",
     ),
-    "net": click.option(
+    _option(
         "--netG", "net", type=click.Choice(get_args(NetG)),
         help="As in training.  [default: unet_256]",
     ),
-    "norm": click.option(
-        "--norm", type=click.Choice(get_args(Norm)), help="As in training.  [default: batch]"
-    ),
-    "ngf": click.option(
+    _option("--norm", type=click.Choice(get_args(Norm)), help="As in training.  [default: batch]"),
+    _option(
         "--ngf", metavar="N", type=click.IntRange(1, 1024), help="[default: read from the file]"
     ),
-    "statistics": click.option(
+    _option(
         "--statistics",
         type=click.Choice(get_args(Statistics)),
         help="What BatchNorm normalises by. frame: each frame's own mean and variance, like its "
         "test.py; running: the training's, like test.py --eval.  [default: frame]",
     ),
-    "input_size": click.option(
-        "--input-size", type=ImageSize(), help="Size of the exported model.  [default: 256, or 128]"
+    _option(
+        "--input-size",
+        metavar="WxH",
+        type=Size(square=True),
+        help="Size of the exported model.  [default: 256x256; unet_128: 128x128]",
     ),
-    "direction": click.option(
+    _option(
         "--direction", type=click.Choice(get_args(Direction)),
         help="As in training; A is the left half of a pair.  [default: AtoB]",
     ),
+)  # fmt: skip
+"""Decorator that adds the flags which :func:`take_import_options` takes out again."""
+
+_FLAGS = {
+    "imported": SOURCE_FLAG, "palette": "--palette", "net": "--netG", "norm": "--norm",
+    "ngf": "--ngf", "statistics": "--statistics", "input_size": "--input-size",
+    "direction": "--direction",
 }  # fmt: skip
-
-
-def import_flags(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the flags that :func:`take_import_options` takes out again to a command."""
-    for option in reversed(_OPTIONS.values()):
-        command = option(command)
-    return command
 
 
 def take_import_options(values: dict[str, Any]) -> ImportOptions | None:
@@ -151,16 +155,17 @@ def take_import_options(values: dict[str, Any]) -> ImportOptions | None:
     Raises:
         ConfigError: a flag is missing, or they contradict each other.
     """
-    taken = {name: values.pop(name) for name in _OPTIONS}
+    taken = {name: values.pop(name) for name in _FLAGS}
     given = {name: value for name, value in taken.items() if value is not None}
     if not given:
         return None
-    if "path" not in given:
-        flag = "--netG" if "net" in given else f"--{next(iter(given)).replace('_', '-')}"
+    path = given.pop("imported", None)
+    if path is None:
+        flag = _FLAGS[next(iter(given))]
         raise ConfigError(f"{flag} describes a checkpoint of {SOURCE_FLAG}; give that, too")
     if "palette" not in given:
         raise ConfigError(
             "describe the inputs with --palette: cityscapes, camvid, a file of label colours, "
             "or none for pictures"
         )
-    return ImportOptions(**given)
+    return ImportOptions(path=path, **given)

@@ -12,6 +12,7 @@ from torch import nn
 
 from p2p_runtime.errors import CheckpointError
 from p2p_train.networks.geometry import Norm
+from p2p_train.tensorfile import shape_differences
 
 from .networks import RectifiedUNet, ResNetGenerator
 from .options import BLOCKS, DOWNSAMPLINGS, NetG, Statistics
@@ -54,10 +55,9 @@ def build(architecture: Architecture, state: State, statistics: Statistics) -> n
             there is one, the description that fits.
     """
     if differences := _differences(architecture, state):
-        more = f"; and {len(differences) - 3} more" if len(differences) > 3 else ""
         raise CheckpointError(
             f"the checkpoint is no {architecture.net} with {architecture.norm} norm: "
-            f"{'; '.join(differences[:3])}{more}{_hint(architecture, state)}"
+            f"{differences}{_hint(architecture, state)}"
         )
     generator = _make(architecture, state)
     keys = _keys(generator, architecture, state)
@@ -151,24 +151,12 @@ def _resnet_blocks(
     yield "output", "model", (after + 7,)
 
 
-def _differences(architecture: Architecture, state: State) -> list[str]:
+def _differences(architecture: Architecture, state: State) -> str:
     with torch.device("meta"):  # shapes only
         generator = _make(architecture, state)
     own, keys = generator.state_dict(), _keys(generator, architecture, state)
-    expected = {key: tuple(own[ours].shape) for ours, key in keys.items()}
-    found = {
-        key: tuple(value.shape)
-        for key, value in state.items()
-        if not _is_unused(key, architecture.norm)
-    }
-    differences = [f"{key} is missing" for key in expected if key not in found]
-    differences += [f"{key} is unknown" for key in found if key not in expected]
-    differences += [
-        f"{key} has shape {found[key]}, not {shape}"
-        for key, shape in expected.items()
-        if key in found and found[key] != shape
-    ]
-    return differences
+    used = {key: value for key, value in state.items() if not _is_unused(key, architecture.norm)}
+    return shape_differences({key: own[ours] for ours, key in keys.items()}, used)
 
 
 def _is_unused(key: str, norm: Norm) -> bool:
