@@ -75,7 +75,8 @@ class Block(nn.Module):
 
 
 def unet(depth: int, ngf: int, norm: str, *, tracked: bool = False, dropout: bool = True):
-    """Nest the blocks from inside to outside."""
+    """Nest the blocks from inside to outside; equal arguments give equal weights."""
+    torch.manual_seed(0)
     make = norm_maker(norm, tracked)
     block = Nested(None, 8 * ngf, 8 * ngf, norm, make)
     for _ in range(depth - 5):
@@ -86,7 +87,8 @@ def unet(depth: int, ngf: int, norm: str, *, tracked: bool = False, dropout: boo
 
 
 def resnet(blocks: int, ngf: int, norm: str, *, tracked: bool = False, dropout: bool = False):
-    """One long sequence."""
+    """Return one long sequence; equal arguments give equal weights."""
+    torch.manual_seed(0)
     make, bias = norm_maker(norm, tracked), norm == "instance"
     layers = [nn.ReflectionPad2d(3), nn.Conv2d(3, ngf, 7, bias=bias), make(ngf), nn.ReLU(True)]
     for width in (ngf, 2 * ngf):
