@@ -24,11 +24,11 @@ def imported_by(*modules: str) -> set[str]:
 
 
 def test_imports_go_down_only():
-    """Both contracts of import-linter hold."""
+    """All contracts of import-linter hold, between the packages and inside them."""
     linter = Path(sys.executable).parent / "lint-imports"
     done = subprocess.run([linter], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
-    assert "2 kept, 0 broken" in done.stdout
+    assert ", 0 broken" in done.stdout
 
 
 @pytest.mark.parametrize("floor", FLOORS)

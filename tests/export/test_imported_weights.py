@@ -127,7 +127,7 @@ class Trap:
 
 
 @pytest.mark.parametrize("old_format", [False, True])
-def test_fault_a_pickle_that_executes_is_refused(old_format, state, tmp_path, monkeypatch):
+def test_fault_08_a_pickle_that_executes_is_refused(old_format, state, tmp_path, monkeypatch):
     """Nothing in the file runs, in either format."""
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "trap.pth"
