@@ -1,11 +1,13 @@
-"""A whole run with random weights: they decide what a picture looks like, not what it costs.
+"""Write checkpoints and bundles with random weights, for studies of speed and memory.
 
-The graphs are the exporter's own, without its gates.
+Weights decide what an image looks like, not how long it takes. The graphs are those of
+``p2p-export``, without its parity check.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +44,8 @@ __all__ = [
     "CHECKPOINT_NAME",
     "DEPTH_TO_SPACE",
     "FLOAT_ENDS",
+    "FORMS",
+    "random_config",
     "write_random_int8",
     "write_random_run",
 ]
@@ -50,21 +54,31 @@ CALIBRATION_FRAMES = 8
 GOLDEN_SEED = 1
 CHECKPOINT_NAME = "random.pt"
 FLOAT_ENDS = "int8, float ends"
+"""Name of the int8 graph whose conversions from and to pixels, and last layer, are in float."""
 DEPTH_TO_SPACE = "int8, float ends, DepthToSpace"
-"""int8 in two other forms, to be timed beside ours: what makes signals of pixels and pixels of
-signals is in float, and so is the last layer; in the second, ONNX's own operator shuffles."""
+"""Name of the same graph with ONNX's DepthToSpace operator in place of our own layers."""
+FORMS = ("fp32", "int8", FLOAT_ENDS, DEPTH_TO_SPACE)
+"""Names of all graphs that :func:`write_random_run` can write."""
 
 
-def write_random_run(folder: Path, *, ngf: int, height: int, width: int) -> Files:
-    """Write a checkpoint and its graphs: ``fp32``, ``int8``, and int8's two other forms.
+def random_config(**settings: Any) -> TrainConfig:
+    """Return the configuration of a generator with random weights."""
+    return TrainConfig(**settings)
+
+
+def write_random_run(
+    folder: Path, *, ngf: int, height: int, width: int, forms: Sequence[str] = FORMS
+) -> Files:
+    """Write a checkpoint with random weights and its graphs.
 
     Args:
-        folder: where to.
+        folder: an existing folder.
         ngf: width of the generator.
         height, width: of its frames in pixels.
+        forms: names of the graphs, of :data:`FORMS`.
     """
-    config = TrainConfig(ngf=ngf, height=height, width=width)
-    contract, scenes, generator = _drawn(config)
+    config = random_config(ngf=ngf, height=height, width=width)
+    contract, scenes, generator = _random_generator(config)
     checkpoint = folder / CHECKPOINT_NAME
     Checkpoint(
         config=config,
@@ -74,26 +88,29 @@ def write_random_run(folder: Path, *, ngf: int, height: int, width: int) -> File
         progress={},
         dataset={},
     ).save(checkpoint)
-    shape = _shape(config)
-    bundles, provenance = {}, {"checkpoint_sha256": sha256_of_file(checkpoint)}
-    for name, graph in _graphs(generator, contract, scenes, folder).items():
-        precision = name.partition(",")[0]
-        path = folder / f"model-{name}.onnx"
-        info = _info(graph, precision, contract, shape, provenance)
-        bundles[name] = _write_bundle(path, graph, info)
-    return Files(bundles=bundles, checkpoint=checkpoint, contract=contract, generator=shape)
+    provenance = {"checkpoint_sha256": sha256_of_file(checkpoint)}
+    bundles = {}
+    for name in forms:
+        graph = _graph(name, generator, contract, scenes, folder)
+        info = _info(graph, name.partition(",")[0], contract, _shape(config), provenance)
+        bundles[name] = _write_bundle(folder / f"model-{name}.onnx", graph, info)
+    return Files(
+        bundles=bundles, checkpoint=checkpoint, contract=contract, generator=_shape(config)
+    )
 
 
 def write_random_int8(path: Path, config: TrainConfig) -> Files:
-    """Write the int8 graph of a generator of any shape to ``path``."""
-    contract, scenes, generator = _drawn(config)
-    graph = _quantised(integer_form(generator, scenes), contract, scenes, path.parent)
+    """Write the int8 bundle of a generator with random weights to ``path``."""
+    contract, scenes, generator = _random_generator(config)
+    graph = _graph("int8", generator, contract, scenes, path.parent)
     bundle = _write_bundle(path, graph, _info(graph, "int8", contract, _shape(config), {}))
-    return Files(bundles={"int8": bundle}, checkpoint=None, contract=contract)
+    return Files(
+        bundles={"int8": bundle}, checkpoint=None, contract=contract, generator=_shape(config)
+    )
 
 
 def _shape(config: TrainConfig) -> dict[str, Any]:
-    """Return what a bundle says of its generator."""
+    """Return the architecture for a bundle's metadata."""
     return {
         "architecture": "unet",
         "ngf": config.ngf,
@@ -102,8 +119,10 @@ def _shape(config: TrainConfig) -> dict[str, Any]:
     }
 
 
-def _drawn(config: TrainConfig) -> tuple[PixelContract, NDArray[np.uint8], UNetGenerator]:
-    """Return a contract, drawn scenes (N, H, W, 3) uint8 BGR, and a generator by chance."""
+def _random_generator(
+    config: TrainConfig,
+) -> tuple[PixelContract, NDArray[np.uint8], UNetGenerator]:
+    """Return a contract, drawn label maps (N, H, W, 3) uint8 BGR, and a random generator."""
     contract = PixelContract(height=config.height, width=config.width, palette=CITYSCAPES)
     seeds = range(CALIBRATION_FRAMES)
     scenes = np.stack([draw_scene(n, config.height, config.width)[0] for n in seeds])
@@ -111,18 +130,20 @@ def _drawn(config: TrainConfig) -> tuple[PixelContract, NDArray[np.uint8], UNetG
     return contract, scenes, make_generator(config)
 
 
-def _graphs(
-    generator: nn.Module, contract: PixelContract, scenes: NDArray[np.uint8], scratch: Path
-) -> dict[str, bytes]:
-    folded = PixelGenerator(swap_channels(fold(generator)), order="bgr")
-    float_ends = integer_form(generator, scenes, uint8_ends=False)
-    forms = {
-        "int8": integer_form(generator, scenes),
-        FLOAT_ENDS: float_ends,
-        DEPTH_TO_SPACE: with_depth_to_space(float_ends),
-    }
-    graphs = {name: _quantised(form, contract, scenes, scratch) for name, form in forms.items()}
-    return {"fp32": to_onnx(folded, contract), **graphs}
+def _graph(
+    form: str,
+    generator: UNetGenerator,
+    contract: PixelContract,
+    scenes: NDArray[np.uint8],
+    scratch: Path,
+) -> bytes:
+    """Return the ONNX graph of a form, of :data:`FORMS`."""
+    if form == "fp32":
+        return to_onnx(PixelGenerator(swap_channels(fold(generator)), order="bgr"), contract)
+    module = integer_form(generator, scenes, uint8_ends=form == "int8")
+    if form == DEPTH_TO_SPACE:
+        module = with_depth_to_space(module)
+    return _quantised(module, contract, scenes, scratch)
 
 
 def _quantised(
@@ -150,7 +171,7 @@ def _info(
 
 
 def _write_bundle(path: Path, graph: bytes, info: BundleInfo) -> Path:
-    """Write a bundle whose golden frame is what this very graph makes of it."""
+    """Write a bundle whose golden frame is recorded with this graph."""
     write_bytes(path, graph)
     engine = open_engine(ModelBundle(path=path, info=info), device="cpu")
     (image,) = engine.infer(GoldenFrame.draw(info.contract, GOLDEN_SEED)[np.newaxis])

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["LiveFigures", "main", "measure_live"]
+__all__ = ["LiveFigures", "main", "measure_live", "table"]
 
 LIVE_SCHEMA = 1
 WARM_UP = 5
@@ -152,6 +152,27 @@ def _feed(
     return sent
 
 
+def table(document: Mapping[str, Any]) -> str:
+    """Return a result as Markdown, a row per model and video."""
+    from .report import markdown_table
+
+    rows = [
+        [
+            name,
+            f"{row['engine_ms']:.1f} ms",
+            f"{row['sent']} at {row['sent_fps']:.0f}/s",
+            row["dropped"],
+            row["written"],
+            row["unaccounted"],
+            f"{row['p50_ms']:.1f} ms",
+            f"{row['p95_ms']:.1f} ms, {row['p95_in_engine_frames']:.2f} engine frames",
+        ]
+        for name, row in document["models"].items()
+    ]
+    titles = ["model, video", "engine", "sent", "dropped", "written", "unaccounted", "p50", "p95"]
+    return markdown_table(titles, rows)
+
+
 @click.command(cls=P2PCommand)
 @click.option(
     "--video",
@@ -192,14 +213,9 @@ def main(
             "p95_in_engine_frames": round(figures.p95_in_engine_frames, 3),
             "unaccounted": figures.unaccounted,
         }
-        click.echo(
-            f"{name}: engine {figures.engine_ms:.1f} ms; {figures.sent} frames sent at "
-            f"{figures.sent_fps:.0f} a second, {figures.dropped} dropped, {figures.written} "
-            f"written, {figures.unaccounted} unaccounted for; latency p50 {figures.p50_ms:.1f} ms, "
-            f"p95 {figures.p95_ms:.1f} ms = {figures.p95_in_engine_frames:.2f} engine frames"
-        )
+    document = {"schema": LIVE_SCHEMA, "machine": machine, "speed": speed, "models": rows}
+    click.echo(table(document))
     if output is not None:
-        document = {"schema": LIVE_SCHEMA, "machine": machine, "speed": speed, "models": rows}
         write_result(output, document)
 
 

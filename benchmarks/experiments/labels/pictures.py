@@ -1,4 +1,4 @@
-"""The pictures of the label repair benchmark: a chart, and crops before and after."""
+"""The pictures of the label repair study: a chart, and crops before and after."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ __all__ = ["draw_chart", "draw_crops"]
 CROP_PX = 72
 ENLARGED = 4
 CROPS = 3
-SHOWN = CODINGS[4]  # H.264, crf 28
+CROP_CODING = CODINGS[4]  # H.264, crf 28
 
 
 def draw_chart(rows: list[Row]) -> bytes:
-    """Return a PNG: wrong pixels by nearest colour and after repair, a pair of bars a codec."""
+    """Return a PNG with two bars per codec: wrong pixels by nearest colour and after repair."""
     from matplotlib.figure import Figure
 
     lossy = [row for row in rows if row.left is not None]
@@ -52,10 +52,10 @@ def draw_chart(rows: list[Row]) -> bytes:
 
 
 def draw_crops(truth: NDArray[np.uint8], contract: PixelContract) -> bytes:
-    """Return a PNG of the places with most errors: decoded, nearest colour, repaired, truth."""
+    """Return a PNG of the crops with most errors: decoded, nearest colour, repaired, original."""
     assert contract.palette is not None
     middle = len(truth) // 2
-    decoded = recode(truth[middle - 1 : middle + 2], SHOWN)
+    decoded = recode(truth[middle - 1 : middle + 2], CROP_CODING)
     frame, right = decoded.bgr[1], truth[middle]
     nearest, repaired = (
         contract.palette.nearest_colours(frame),
@@ -72,7 +72,7 @@ def draw_crops(truth: NDArray[np.uint8], contract: PixelContract) -> bytes:
 
 
 def _worst(wrong: NDArray[np.float32]) -> list[tuple[int, int]]:
-    """Return the corners of crops that hold most errors and do not overlap."""
+    """Return the corners of the crops that have most errors and do not overlap."""
     side = min(CROP_PX, *wrong.shape)
     errors = cv2.boxFilter(wrong, -1, (side, side), anchor=(0, 0), normalize=False)
     errors = errors[: wrong.shape[0] - side + 1, : wrong.shape[1] - side + 1].copy()

@@ -1,4 +1,4 @@
-"""Send a lossless label video through a codec, as people's tools do."""
+"""Encode and decode label videos in memory, as other tools do."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 
     from p2p_runtime.labels.yuv import Picture
 
-__all__ = ["CODINGS", "DRIFTED", "Coding", "Recoded", "read_back", "recode"]
+__all__ = ["CODINGS", "WRONG_COLORSPACE", "Coding", "Recoded", "read_back", "recode"]
 
 FRAMES_PER_S = 15
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Coding:
-    """A codec and how it is set.
+    """A codec and its settings.
 
     Attributes:
-        name: for people.
+        name: for tables.
         codec: FFmpeg's name of the encoder.
         options: FFmpeg's options.
         pixels: FFmpeg's pixel format.
-        stored: matrix and range in which colours are stored without saying so; None for BT.601
-            and limited, or what the pixel format says.
+        stored: matrix and range of the stored colours, which the file does not name; None for
+            BT.601 and limited range, or those of the pixel format.
     """
 
     name: str
@@ -66,7 +66,7 @@ CODINGS = (
     ),
 )
 
-DRIFTED = (
+WRONG_COLORSPACE = (
     _h264(23, "BT.709 taken for BT.601", ("ITU709", "MPEG")),
     _h264(23, "full taken for limited", ("ITU601", "JPEG")),
     _h264(23, "BT.709 and full taken for BT.601 and limited", ("ITU709", "JPEG")),
@@ -75,11 +75,11 @@ DRIFTED = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recoded:
-    """What is left of a video after a codec.
+    """A video after a codec.
 
     Attributes:
         bgr: (N, H, W, 3) uint8, as FFmpeg converts it.
-        pictures: the same frames as `p2p-run` takes them: in planes, where the codec is 4:2:0.
+        pictures: the same frames as ``p2p-run`` decodes them: :class:`YuvFrame` for 4:2:0 codecs.
         kib: the file's size.
     """
 
@@ -135,5 +135,5 @@ def _video_frame(frame: NDArray[np.uint8], coding: Coding) -> av.VideoFrame:
         return picture
     matrix, levels = coding.stored
     picture = picture.reformat(format="yuv420p", dst_colorspace=matrix, dst_color_range=levels)
-    picture.colorspace, picture.color_range = 2, 0  # unspecified: nobody says how they are stored
+    picture.colorspace, picture.color_range = 2, 0  # unspecified
     return picture

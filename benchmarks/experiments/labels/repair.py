@@ -1,59 +1,69 @@
-"""``python -m experiments.labels.repair``: what codecs do to label colours, and what repair undoes.
+"""``python -m experiments.labels.repair``: measure label repair on codecs and qualities.
 
-A lossless label video, or drawn street scenes, is sent through codecs and read back: by the colours
-alone, by the nearest palette colour, and by label repair.
+A lossless label video, or drawn street scenes, is encoded and decoded. Each pixel is then
+classified by its nearest palette colour and by label repair, and compared with the original.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from p2p_runtime.console import P2PCommand, setup_logging
-from p2p_runtime.errors import SourceError
+from experiments.harness import RESULTS, Document, input_option, study
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from experiments.labels.recoding import Coding, Recoded
     from p2p_runtime.labels.yuv import Picture
     from p2p_runtime.model.contract import PixelContract
 
-__all__ = ["Row", "main", "measure_coding", "measure_votes"]
+    from .recoding import Coding, Recoded
+
+__all__ = [
+    "Row",
+    "drawn_scenes",
+    "main",
+    "measure_coding",
+    "measure_frames",
+    "measure_temporal_filter",
+    "table",
+]
 
 SIDE_PX = 256
+"""Height and width of the generator's input, and of drawn scenes."""
+SCENES, SMOKE_SCENES = 24, 2
 THIN = ("pole", "traffic light", "traffic sign", "person", "rider", "motorcycle", "bicycle")
+"""Classes of thin or small objects."""
 LEAST_THIN_PX = 200
-VOTES = (1, 3, 5)
+"""Number of pixels from which on a thin class is scored."""
+FILTERS = (1, 3, 5)
+"""Lengths of the temporal filter, in frames."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One codec at one quality; shares are 0-1 of all pixels of all frames.
+    """The figures of one codec at one quality; shares are 0-1 of all pixels of all frames.
 
     Attributes:
         name: codec and quality.
-        kib: the file's size.
-        exact: pixels that have their exact colour still.
+        kib: size of the file.
+        exact: pixels that kept their exact colour.
         nearest: pixels whose nearest palette colour is right.
-        repaired: pixels that are right after repair as `p2p-run` does it, from planes.
-        repaired_bgr: pixels that are right after repair of what FFmpeg made BGR of.
-        left: of the pixels that the nearest colour gets wrong, how many repair gets wrong, net.
-        thin_nearest, thin_repaired: mean intersection over union of small and thin classes.
-        nearest_ms, repaired_ms: median time to fit a frame to 256x256 px on one core.
-        native_ms: the same at the frame's own size.
-        drift: what was recognised to be off with the colours as a whole.
+        repaired: pixels that are right after repair as in ``p2p-run``, from YUV frames.
+        repaired_bgr: pixels that are right after repair of FFmpeg's BGR.
+        left: share of the nearest colour's errors that remain after repair, net.
+        thin_nearest, thin_repaired: mean intersection over union of the thin classes.
+        nearest_ms, repaired_ms: median time of a frame for a 256x256 input, on one core.
+        native_ms: the same for repair at the frame's own size.
+        mismatch: the colorspace mismatch that was detected, or "".
     """
 
     name: str
@@ -68,55 +78,50 @@ class Row:
     nearest_ms: float
     repaired_ms: float
     native_ms: float
-    drift: str
+    mismatch: str
 
 
 def measure_coding(truth: NDArray[np.uint8], coding: Coding, contract: PixelContract) -> Row:
-    """Send label maps through a codec and read them back.
+    """Encode, decode and classify label maps.
 
     Args:
         truth: (N, H, W, 3) uint8 BGR in exact palette colours.
         coding: the codec.
         contract: of the frames' own size.
     """
-    from experiments.labels.recoding import recode
+    from .recoding import recode
 
     return measure_frames(coding.name, truth, recode(truth, coding), contract)
 
 
 def measure_frames(
-    name: str,
-    truth: NDArray[np.uint8],
-    decoded: Recoded,
-    contract: PixelContract,
+    name: str, truth: NDArray[np.uint8], decoded: Recoded, contract: PixelContract
 ) -> Row:
-    """Compare what was decoded with the truth, (N, H, W, 3) uint8 BGR."""
-    from dataclasses import replace
-
+    """Compare decoded frames with the original, (N, H, W, 3) uint8 BGR."""
     import numpy as np
 
     from p2p_runtime.labels.colorspace import ColorspaceWatch
 
     assert contract.palette is not None
     palette = contract.palette
-    ids = palette.to_ids(truth)
+    ids = palette.to_ids(truth)  # (N, H, W)
     watch = ColorspaceWatch(palette)
-    drift = [watch.update(frame) for frame in decoded.pictures][-1]
+    mismatch = [watch.update(frame) for frame in decoded.pictures][-1]
     nearest = palette.to_ids(decoded.bgr)
     repaired, repaired_bgr = (
-        np.stack([contract.classify(frame, mismatch=drift) for frame in frames])
+        np.stack([contract.classify(frame, mismatch=mismatch) for frame in frames])
         for frames in (decoded.pictures, decoded.bgr)
     )
     small = replace(contract, height=SIDE_PX, width=SIDE_PX)
-    wrong, left = float((nearest != ids).mean()), float((repaired != ids).mean())
+    errors, left = float((nearest != ids).mean()), float((repaired != ids).mean())
     return Row(
         name=name,
         kib=decoded.kib,
         exact=float((decoded.bgr == truth).all(axis=-1).mean()),
-        nearest=1 - wrong,
+        nearest=1 - errors,
         repaired=1 - left,
         repaired_bgr=float((repaired_bgr == ids).mean()),
-        left=left / wrong if wrong else None,
+        left=left / errors if errors else None,
         thin_nearest=_thin_iou(nearest, ids, palette.classes),
         thin_repaired=_thin_iou(repaired, ids, palette.classes),
         nearest_ms=_median_ms(
@@ -124,71 +129,94 @@ def measure_frames(
             list(decoded.bgr),
         ),
         repaired_ms=_median_ms(
-            lambda frame: small.paint(small.classify(frame, mismatch=drift)), decoded.pictures
+            lambda frame: small.paint(small.classify(frame, mismatch=mismatch)), decoded.pictures
         ),
         native_ms=_median_ms(
-            lambda frame: contract.classify(frame, mismatch=drift), decoded.pictures
+            lambda frame: contract.classify(frame, mismatch=mismatch), decoded.pictures
         ),
-        drift=drift.name,
+        mismatch=mismatch.name,
     )
 
 
-def measure_votes(
+def measure_temporal_filter(
     truth: NDArray[np.uint8], coding: Coding, contract: PixelContract
-) -> dict[int, dict[str, float]]:
-    """Return, by the number of frames that vote, the shares of right and of flickering pixels.
+) -> dict[str, dict[str, float]]:
+    """Return the shares of right and of flickering pixels by the length of the temporal filter.
 
-    A pixel flickers when its class changes from one frame to the next and the truth's does not.
+    A pixel flickers if its class changes from one frame to the next and the original's does not.
     """
     import numpy as np
 
-    from experiments.labels.recoding import recode
     from p2p_runtime.translate.preprocess import Preprocessor
+
+    from .recoding import recode
 
     assert contract.palette is not None
     ids = contract.palette.to_ids(truth)
-    calm = ids[1:] == ids[:-1]
+    still = ids[1:] == ids[:-1]  # (N - 1, H, W)
     decoded = recode(truth, coding)
-    results = {}
-    for vote in VOTES:
-        fitter = Preprocessor(contract, temporal_filter=vote)
-        voted = contract.palette.to_ids(np.stack([fitter(frame) for frame in decoded.pictures]))
-        flickers = (voted[1:] != voted[:-1]) & calm
-        results[vote] = {
-            "right": float((voted == ids).mean()),
+    figures = {}
+    for frames in FILTERS:
+        preprocess = Preprocessor(contract, temporal_filter=frames)
+        filtered = contract.palette.to_ids(np.stack(list(map(preprocess, decoded.pictures))))
+        flickers = (filtered[1:] != filtered[:-1]) & still
+        figures[str(frames)] = {
+            "right": float((filtered == ids).mean()),
             "flickering": float(flickers.mean()),
         }
-    return results
+    return figures
 
 
-def to_markdown(rows: list[Row]) -> str:
-    """Return the rows as a table for a page."""
+def table(document: Document) -> str:
+    """Return the codecs, the wrong colorspaces, and the temporal filter if it was measured."""
+    from p2p_bench.report import markdown_table
+
+    parts = [_codec_table(document["rows"]), "Colours stored in another colorspace than assumed:"]
+    parts.append(_codec_table(document["wrong_colorspace"]))
+    if figures := document["temporal_filter"]:
+        rows = [
+            [frames, f"{one['right']:.2%}", f"{one['flickering']:.2%}"]
+            for frames, one in figures.items()
+        ]
+        parts.append("Temporal filter, with a moving camera:")
+        parts.append(markdown_table(["frames", "right", "flickering"], rows))
+    return "\n\n".join(parts)
+
+
+def _codec_table(rows: Sequence[dict[str, Any]]) -> str:
+    from p2p_bench.report import markdown_table
+
+    titles = ["codec", "KiB", "exact", "nearest colour", "repaired", "repaired from BGR"]
+    titles += ["errors left", "thin classes, IoU", "nearest, ms", "repaired, ms"]
     lines = [
-        "| codec | KiB | exact | nearest colour | repaired | from BGR | errors left "
-        "| thin classes, IoU | ms, nearest | ms, repaired |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        [
+            row["name"],
+            row["kib"],
+            f"{row['exact']:.1%}",
+            f"{row['nearest']:.2%}",
+            f"{row['repaired']:.2%}",
+            f"{row['repaired_bgr']:.2%}",
+            "" if row["left"] is None else f"{row['left']:.0%}",
+            f"{row['thin_nearest']:.2f} → {row['thin_repaired']:.2f}",
+            f"{row['nearest_ms']:.2f}",
+            f"{row['repaired_ms']:.2f}",
+        ]
+        for row in rows
     ]
-    for row in rows:
-        left = "" if row.left is None else f"{row.left:.0%}"
-        lines.append(
-            f"| {row.name} | {row.kib} | {row.exact:.1%} | {row.nearest:.2%} | {row.repaired:.2%} "
-            f"| {row.repaired_bgr:.2%} | {left} | {row.thin_nearest:.2f} → {row.thin_repaired:.2f} "
-            f"| {row.nearest_ms:.2f} | {row.repaired_ms:.2f} |"
-        )
-    return "\n".join(lines)
+    return markdown_table(titles, lines)
 
 
 def _thin_iou(ids: NDArray[np.uint8], truth: NDArray[np.uint8], classes: tuple[str, ...]) -> float:
     scores = []
     for index, name in enumerate(classes):
-        here, there = ids == index, truth == index
-        if name in THIN and int(there.sum()) >= LEAST_THIN_PX:
-            scores.append(float((here & there).sum() / (here | there).sum()))
+        found, true = ids == index, truth == index
+        if name in THIN and int(true.sum()) >= LEAST_THIN_PX:
+            scores.append(float((found & true).sum() / (found | true).sum()))
     return statistics.fmean(scores) if scores else 1.0
 
 
 def _median_ms(work: Callable[[Any], object], frames: Sequence[Picture]) -> float:
-    """Return the median time of ``work`` on a frame, in milliseconds, once all are known to it."""
+    """Return the median time of ``work`` on a frame in milliseconds, after an untimed pass."""
     for frame in frames:
         work(frame)
     times_ms = []
@@ -199,25 +227,8 @@ def _median_ms(work: Callable[[Any], object], frames: Sequence[Picture]) -> floa
     return statistics.median(times_ms)
 
 
-def _measure_lossy(path: Path, truth: NDArray[np.uint8], contract: PixelContract) -> Row:
-    from experiments.labels.recoding import read_back
-
-    return measure_frames(path.name, truth, read_back(io.BytesIO(path.read_bytes())), contract)
-
-
-def _read(path: str) -> NDArray[np.uint8]:
-    import numpy as np
-
-    from p2p_runtime.video.sources import open_source
-
-    with contextlib.closing(open_source(path)) as source:
-        frames = [frame.image for frame in source]
-    if not frames:
-        raise SourceError(f"{path} holds no frames")
-    return np.stack(frames)
-
-
-def _draw(count: int) -> NDArray[np.uint8]:
+def drawn_scenes(count: int) -> NDArray[np.uint8]:
+    """Return label maps of drawn scenes, (N, H, W, 3) uint8 BGR."""
     import numpy as np
 
     from p2p_train.scenes import draw_scene
@@ -227,7 +238,7 @@ def _draw(count: int) -> NDArray[np.uint8]:
 
 @contextlib.contextmanager
 def _one_core() -> Iterator[None]:
-    """Keep this process on one core, so that the times mean what they say."""
+    """Keep this process on one core while times are taken."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
@@ -239,80 +250,54 @@ def _one_core() -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-@click.command(cls=P2PCommand)
-@click.option("--video", metavar="FILE", help="A lossless label video. [default: drawn scenes]")
-@click.option("--lossy", metavar="FILE", help="The same video from elsewhere, with losses.")
-@click.option("--scenes", type=click.IntRange(2), default=24, show_default=True)
-@click.option("--palette", default="cityscapes", show_default=True, metavar="NAME|FILE.json")
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for label-repair.json, label-repair.png and label-repair-crop.png.",
+@study(
+    "label-repair",
+    input_option("--video", "Lossless label video.  [default: drawn scenes]", required=False),
+    input_option("--lossy", "The same video after another encoder.", required=False),
+    table=table,
 )
-def main(
-    video: str | None, lossy: str | None, scenes: int, palette: str, output: Path | None
-) -> None:
-    """Measure label repair on codecs and qualities."""
-    setup_logging()
-    from experiments.labels.recoding import CODINGS, DRIFTED
-    from p2p_runtime.labels.palette import load_palette
+def main(*, video: Path | None, lossy: Path | None, smoke: bool) -> Document:
+    """Measure label repair on codecs and qualities, and draw a chart and crops."""
+    import numpy as np
+
+    from p2p_bench.inputs import read_frames
+    from p2p_runtime.labels.palette import CITYSCAPES
     from p2p_runtime.model.contract import PixelContract
 
-    truth = _read(video) if video else _draw(scenes)
-    contract = PixelContract(
-        height=truth.shape[1], width=truth.shape[2], palette=load_palette(palette)
-    )
-    document = _settings(video, truth)
+    from .recoding import CODINGS, WRONG_COLORSPACE, read_back
+
+    scenes = SMOKE_SCENES if smoke else SCENES
+    truth = np.stack(read_frames(video)) if video else drawn_scenes(scenes)
+    height, width = truth.shape[1:3]
+    contract = PixelContract(height=height, width=width, palette=CITYSCAPES)
     with _one_core():
-        rows = [measure_coding(truth, coding, contract) for coding in CODINGS]
+        codings = CODINGS[2:4] if smoke else CODINGS
+        rows = [measure_coding(truth, coding, contract) for coding in codings]
         if lossy:
-            rows.append(_measure_lossy(Path(lossy), truth, contract))
-        drifted = [measure_coding(truth, coding, contract) for coding in DRIFTED]
-    votes = measure_votes(truth, CODINGS[4], contract) if video else {}
-    document |= {
-        "rows": [_rounded(asdict(row)) for row in rows],
-        "drifted": [_rounded(asdict(row)) for row in drifted],
-        "votes": {str(count): _rounded(figures) for count, figures in votes.items()},
-    }
-    click.echo(to_markdown(rows))
-    click.echo(f"\n{to_markdown(drifted)}\n\n{json.dumps(document['votes'])}")
-    if output is not None:
-        _write(output, document, rows, truth, contract)
-
-
-def _rounded(figures: dict[str, Any]) -> dict[str, Any]:
+            decoded = read_back(io.BytesIO(lossy.read_bytes()))
+            rows.append(measure_frames(lossy.name, truth, decoded, contract))
+        shifted = [measure_coding(truth, coding, contract) for coding in WRONG_COLORSPACE]
+    if not smoke:
+        _write_pictures(rows, truth, contract)
+    filtered = measure_temporal_filter(truth, CODINGS[4], contract) if video else {}
     return {
-        name: round(value, 5) if isinstance(value, float) else value
-        for name, value in figures.items()
-    }
-
-
-def _settings(video: str | None, truth: NDArray[np.uint8]) -> dict[str, Any]:
-    from p2p_bench.machine import describe_machine
-
-    return {
-        "machine": describe_machine(1),
-        "video": Path(video).name if video else "drawn scenes",
+        "video": video.name if video else "drawn scenes",
         "frames": len(truth),
-        "size_px": list(truth.shape[1:3]),
-        "fitted_px": SIDE_PX,
+        "size_px": [height, width],
+        "input_px": SIDE_PX,
+        "rows": list(map(asdict, rows)),
+        "wrong_colorspace": list(map(asdict, shifted)),
+        "temporal_filter": filtered,
     }
 
 
-def _write(
-    folder: Path,
-    document: dict[str, Any],
-    rows: list[Row],
-    truth: NDArray[np.uint8],
-    contract: PixelContract,
-) -> None:
-    from p2p_runtime.files import write_bytes, write_json
+def _write_pictures(rows: list[Row], truth: NDArray[np.uint8], contract: PixelContract) -> None:
+    from p2p_runtime.files import write_bytes
 
     from .pictures import draw_chart, draw_crops
 
-    write_json(folder / "label-repair.json", document)
-    write_bytes(folder / "label-repair.png", draw_chart(rows))
-    write_bytes(folder / "label-repair-crop.png", draw_crops(truth, contract))
+    write_bytes(RESULTS / "label-repair.png", draw_chart(rows))
+    write_bytes(RESULTS / "label-repair-crop.png", draw_crops(truth, contract))
 
 
 if __name__ == "__main__":

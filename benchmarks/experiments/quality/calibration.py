@@ -1,8 +1,8 @@
 """``python -m experiments.quality.calibration``: compare ways to calibrate an int8 generator.
 
-One trained generator, one set of calibration inputs, every way of ONNX Runtime to make ranges of
-them; the integer graphs are compared with the torch module on validation inputs that no range saw.
-A last row has the ends in float: what integers between pixel and pixel cost.
+One trained generator and one set of calibration inputs; each way of ONNX Runtime to derive ranges
+gives an int8 graph, compared with the torch module on validation inputs that no range saw. A last
+row has float ends, which shows the cost of the integer ones.
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import click
+from experiments.harness import Document, data_option, input_option, study
 
-from p2p_runtime.console import P2PCommand, setup_logging
-
-__all__ = ["FLOAT_ENDS", "CalibrationRow", "main", "measure_calibrations"]
+__all__ = ["FLOAT_ENDS", "CalibrationRow", "main", "measure_calibrations", "table"]
 
 VALIDATION_FRAMES = 64
 FLOAT_ENDS = "minmax, float ends"
@@ -23,12 +21,12 @@ FLOAT_ENDS = "minmax, float ends"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CalibrationRow:
-    """What one kind of ranges is worth.
+    """The agreement of an int8 graph with the torch module.
 
     Attributes:
         calibration: a key of :data:`p2p_export.graph.int8.CALIBRATIONS`, or :data:`FLOAT_ENDS`.
-        psnr_db, worst_psnr_db: mean and least PSNR to the torch module over the validation frames.
-        mean_levels: mean difference of a value, in levels of 0-255.
+        psnr_db, worst_psnr_db: mean and least PSNR over the validation frames.
+        mean_levels: mean absolute difference of a value, in levels of 0-255.
     """
 
     calibration: str
@@ -37,13 +35,16 @@ class CalibrationRow:
     mean_levels: float
 
 
-def measure_calibrations(checkpoint: Path, data: Path, folder: Path) -> list[CalibrationRow]:
+def measure_calibrations(
+    checkpoint: Path, data: Path, folder: Path, *, few: bool = False
+) -> list[CalibrationRow]:
     """Quantise a trained generator with each kind of ranges and compare it with torch.
 
     Args:
         checkpoint: of the generator.
         data: the pairs; ``train/`` gives the ranges, ``val/`` is compared.
         folder: for temporary files.
+        few: only one calibration and the float ends.
     """
     from p2p_export.frames import read_calibration, read_inputs
     from p2p_export.graph.int8 import CALIBRATIONS, PROFILES, Quantiser
@@ -65,7 +66,8 @@ def measure_calibrations(checkpoint: Path, data: Path, folder: Path) -> list[Cal
     graph, float_ends = (
         to_onnx(integer_form(generator, seen, uint8_ends=ends), contract) for ends in (True, False)
     )
-    tried = [*((name, graph, name) for name in CALIBRATIONS), (FLOAT_ENDS, float_ends, "minmax")]
+    names = list(CALIBRATIONS)[: 1 if few else None]
+    tried = [*((name, graph, name) for name in names), (FLOAT_ENDS, float_ends, "minmax")]
     rows = []
     for name, content, ranges in tried:
         integers = Quantiser(content, seen, PROFILES["x86"], folder, ranges).quantise([])
@@ -73,35 +75,41 @@ def measure_calibrations(checkpoint: Path, data: Path, folder: Path) -> list[Cal
         rows.append(
             CalibrationRow(
                 calibration=name,
-                psnr_db=round(report.psnr_db, 2),
-                worst_psnr_db=round(report.worst_psnr_db, 2),
-                mean_levels=round(report.mean_levels, 3),
+                psnr_db=report.psnr_db,
+                worst_psnr_db=report.worst_psnr_db,
+                mean_levels=report.mean_levels,
             )
         )
     return rows
 
 
-@click.command(cls=P2PCommand)
-@click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--data", metavar="DIR", type=click.Path(path_type=Path), default=Path("data"))
-@click.option("--json", "output", metavar="FILE", type=click.Path(path_type=Path), default=None)
-def main(checkpoint: Path, data: Path, output: Path | None) -> None:
-    """Compare ways to calibrate int8 on a trained checkpoint."""
-    setup_logging()
-    from p2p_bench.machine import describe_machine
-    from p2p_runtime.files import write_json
+def table(document: Document) -> str:
+    """Return a row per calibration."""
+    from p2p_bench.report import markdown_table
 
+    rows = [
+        [
+            row["calibration"],
+            f"{row['psnr_db']:.1f} dB",
+            f"{row['worst_psnr_db']:.1f} dB",
+            f"{row['mean_levels']:.2f} levels",
+        ]
+        for row in document["rows"]
+    ]
+    return markdown_table(["ranges", "PSNR to torch", "worst frame", "mean difference"], rows)
+
+
+@study(
+    "calibration",
+    input_option("--checkpoint", "Trained checkpoint."),
+    data_option(),
+    table=table,
+)
+def main(*, checkpoint: Path, data: Path, smoke: bool) -> Document:
+    """Compare ways to calibrate int8 on a trained checkpoint."""
     with tempfile.TemporaryDirectory() as folder:
-        rows = measure_calibrations(checkpoint, data, Path(folder))
-    click.echo("| ranges | PSNR to torch | worst frame | mean difference |\n|---|---|---|---|")
-    for row in rows:
-        click.echo(
-            f"| {row.calibration} | {row.psnr_db:.1f} dB | {row.worst_psnr_db:.1f} dB "
-            f"| {row.mean_levels:.2f} levels |"
-        )
-    if output is not None:
-        document = {"machine": describe_machine(None), "rows": [asdict(row) for row in rows]}
-        write_json(output, document)
+        rows = measure_calibrations(checkpoint, data, Path(folder), few=smoke)
+    return {"rows": [asdict(row) for row in rows]}
 
 
 if __name__ == "__main__":

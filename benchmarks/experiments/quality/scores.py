@@ -1,7 +1,7 @@
-"""``python -m experiments.quality.scores``: what several runs score, in one table and one file.
+"""``python -m experiments.quality.scores``: score several runs with the same segmenter.
 
-Each run's latest checkpoint is scored as it ships, on the validation pairs of its data set and on a
-clip, by the same judge.
+Each run's last checkpoint is scored as it ships, on the validation pairs of its data set and on a
+clip.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from typing import Any
 
 import click
 
-from p2p_runtime.console import P2PCommand, setup_logging
+from experiments.harness import Document, data_option, input_option, segmenter_option, study
+from p2p_runtime.errors import ConfigError
 
-__all__ = ["main", "named_run", "table"]
+__all__ = ["main", "named_run", "scores_table", "table"]
 
 COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("L1", "l1", "{:.4f}"),
@@ -25,6 +26,7 @@ COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("fixed pattern", "pattern", "{:.1f}"),
     ("flicker", "flicker", "{:.2f}"),
 )
+"""Title, key and format of each score."""
 REAL: dict[str, str] = {
     "pixel accuracy": "segmentation_real.pixel_accuracy",
     "class accuracy": "segmentation_real.class_accuracy",
@@ -33,64 +35,76 @@ REAL: dict[str, str] = {
     "fixed pattern": "pattern_real",
     "flicker": "flicker_real",
 }
+"""Key of the real photos' score by title."""
 
 
-def table(scores: dict[str, dict[str, Any]]) -> str:
-    """Return a Markdown table with a row for each run and one for real photos.
+def table(document: Document) -> str:
+    """Return a row per run and one for the real photos."""
+    return scores_table(document["scores"])
+
+
+def scores_table(scores: dict[str, dict[str, Any]]) -> str:
+    """Return a Markdown table with a row per run and one for the real photos.
 
     Args:
-        scores: by name, what ``p2p-train score --json`` wrote; what was not measured stays empty.
+        scores: documents of ``p2p-train score --json`` by name. A missing score is left empty, and
+            so is a column without any.
     """
-    titles = [title for title, _, _ in COLUMNS]
-    lines = [f"| | {' | '.join(titles)} |", "|---" * (len(titles) + 1) + "|"]
-    for name, figures in scores.items():
-        cells = [_cell(figures, path, form) for _, path, form in COLUMNS]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+    from p2p_bench.report import markdown_table
+
     reference = next(iter(scores.values()))
-    cells = [_cell(reference, REAL[t], form) if t in REAL else "" for t, _, form in COLUMNS]
-    lines.append(f"| *real photos* | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    rows = [
+        [name, *(_cell(one, key, form) for _, key, form in COLUMNS)] for name, one in scores.items()
+    ]
+    real = [_cell(reference, REAL[t], form) if t in REAL else "" for t, _, form in COLUMNS]
+    columns = list(
+        zip(["", *(title for title, _, _ in COLUMNS)], *rows, ["*real photos*", *real], strict=True)
+    )
+    kept = [column for column in columns if any(column[1:])]
+    titles, *lines = zip(*kept, strict=True)
+    return markdown_table(titles, lines)
 
 
-def named_run(words: str) -> tuple[str, Path]:
-    """Split ``TITLE=RUN`` into the title and the run's latest checkpoint.
-
-    Raises:
-        click.UsageError: it is not of that form.
-    """
-    title, equals, run = words.partition("=")
-    if not equals:
-        raise click.UsageError(f"{words!r} is not of the form TITLE=RUN")
-    return title, Path(run) / "checkpoints" / "last.pt"
-
-
-def _cell(figures: dict[str, Any], path: str, form: str) -> str:
-    value: Any = figures
+def _cell(scores: dict[str, Any], path: str, form: str) -> str:
+    value: Any = scores
     for key in path.split("."):
         value = None if value is None else value.get(key)
     return "" if value is None else form.format(value)
 
 
-@click.command(cls=P2PCommand)
-@click.argument("runs", metavar="TITLE=RUN...", nargs=-1, required=True)
-@click.option("--judge", metavar="FILE.pt", type=click.Path(path_type=Path), required=True)
-@click.option("--data", metavar="DIR", type=click.Path(path_type=Path), default=None)
-@click.option("--clip", metavar="DIR|VIDEO", default=None, help="Label maps, for flicker.")
-@click.option("--clip-photos", metavar="DIR|VIDEO", default=None)
-@click.option("--json", "output", metavar="FILE", type=click.Path(path_type=Path), default=None)
+def named_run(argument: str) -> tuple[str, Path]:
+    """Split ``TITLE=RUN`` into the title and the run's last checkpoint.
+
+    Raises:
+        ConfigError: the argument has another form.
+    """
+    title, equals, run = argument.partition("=")
+    if not equals:
+        raise ConfigError(f"{argument!r} is not of the form TITLE=RUN")
+    return title, Path(run) / "checkpoints" / "last.pt"
+
+
+@study(
+    "scores",
+    click.argument("runs", metavar="TITLE=RUN...", nargs=-1, required=True),
+    segmenter_option(),
+    data_option(),
+    input_option("--clip", "Label maps of a clip, for flicker.", required=False),
+    input_option("--clip-photos", "Photos of the clip.", required=False),
+    table=table,
+)
 def main(
+    *,
     runs: tuple[str, ...],
-    judge: Path,
-    data: Path | None,
-    clip: str | None,
-    clip_photos: str | None,
-    output: Path | None,
-) -> None:
-    """Score each run by one judge; Markdown on stdout."""
-    setup_logging()
+    segmenter: Path,
+    data: Path,
+    clip: Path | None,
+    clip_photos: Path | None,
+    smoke: bool,
+) -> Document:
+    """Score each run with one segmenter; use another one than the runs were trained with."""
     import torch
 
-    from p2p_runtime.files import write_json
     from p2p_train.metrics.clips import clip_frames
     from p2p_train.metrics.score import (
         score_generator,
@@ -101,20 +115,19 @@ def main(
     from p2p_train.training.checkpoint import Checkpoint
 
     device = torch.device("cpu")
-    referee = Segmenter.load(judge, device)
+    evaluator = Segmenter.load(segmenter, device)
+    photos = None if clip_photos is None else str(clip_photos)
     scores: dict[str, dict[str, Any]] = {}
     for title, path in map(named_run, runs):
         checkpoint = Checkpoint.load(path)
         found = score_generator(
             torch_translate(checkpoint.build_generator(), device),
             validation_pairs(checkpoint.config, checkpoint.contract, data),
-            segmenter=referee,
-            clip=clip_frames(clip, checkpoint.contract, clip_photos) if clip else None,
+            segmenter=evaluator,
+            clip=clip_frames(str(clip), checkpoint.contract, photos) if clip else None,
         )
         scores[title] = {"step": checkpoint.progress["step"], **found.to_json()}
-    click.echo(table(scores))
-    if output is not None:
-        write_json(output, {"scores": scores})
+    return {"scores": scores}
 
 
 if __name__ == "__main__":

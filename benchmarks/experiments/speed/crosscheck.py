@@ -1,8 +1,8 @@
-"""``python -m experiments.speed.crosscheck``: does a benchmark agree with an outside clock?
+"""``python -m experiments.speed.crosscheck``: compare the benchmark with an independent clock.
 
 A program that only loads a model and translates frames runs under ``/usr/bin/time``, once with few
-frames and once with many. The difference of the two wall times, over the difference in frames, is
-the time of a frame: loading, warming up and ending are in both and cancel.
+frames and once with many. The difference of the two wall times divided by the difference in frames
+is the time of a frame: loading, warming up and exiting are in both and cancel out.
 """
 
 from __future__ import annotations
@@ -10,131 +10,121 @@ from __future__ import annotations
 import statistics
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import click
-
-from p2p_runtime.console import P2PCommand, setup_logging
+from experiments.harness import Document, frames_option, study, threads_option
 from p2p_runtime.errors import P2PError
 
-__all__ = ["main", "whole_process_ms"]
+if TYPE_CHECKING:
+    from p2p_bench.files import Files
 
-CROSSCHECK_SCHEMA = 1
+__all__ = ["TIME", "main", "table", "translate", "whole_process_ms"]
+
+BACKENDS_COMPARED = ("eager", "fp32", "int8")
+NGF, SIDE_PX = 64, 256
+SMOKE_NGF, SMOKE_SIDE_PX = 2, 32
 TIME = "/usr/bin/time"
 REPEATS = 3
+"""Number of pairs of processes, whose median counts."""
 FEW = 10
+"""Number of frames of the short process."""
+INPUTS = 8
+"""Maximum number of different inputs."""
 
 
-@click.command(cls=P2PCommand)
-@click.argument("backend")
-@click.argument("model", type=click.Path(path_type=Path))
-@click.argument("frames", type=int)
-@click.argument("threads", type=int)
-@click.argument("checkpoint", type=click.Path(path_type=Path), required=False)
-def _translate(
-    backend: str, model: Path, frames: int, threads: int, checkpoint: Path | None
-) -> None:
-    """Load a model, translate frames, end. There is no clock in here."""
+def translate(backend: str, path: str, folder: str, frames: str, threads: str) -> None:
+    """Load a model and translate frames; the program that is timed from outside."""
     from p2p_bench.backends.registry import BACKENDS
     from p2p_bench.files import find_files
     from p2p_bench.inputs import bench_frames
 
-    row = BACKENDS[backend]
-    files = find_files(model, checkpoint)
-    path = files.find(row.needs)
-    if path is None:
-        raise P2PError(f"there is no {row.needs} in {model}")
-    inputs, _ = bench_frames(files, None, min(frames, 8), 1)
-    engine = row.open(path, threads)
-    for number in range(frames):
+    inputs, _ = bench_frames(find_files(Path(folder), None), None, min(int(frames), INPUTS), 1)
+    engine = BACKENDS[backend].open(Path(path), int(threads))
+    for number in range(int(frames)):
         engine.infer(inputs[number % len(inputs)])
 
 
 def whole_process_ms(
-    backend: str, model: Path, frames: int, threads: int, checkpoint: Path | None = None
+    backend: str, files: Files, frames: int, threads: int, *, repeats: int = REPEATS
 ) -> float:
-    """Return milliseconds a frame, from wall times of whole processes.
+    """Return milliseconds per frame from the wall times of whole processes.
 
     Args:
-        backend: a row of the benchmark.
-        model: a folder of bundles.
-        frames: by how many the long run is longer.
+        backend: its name.
+        files: the generator.
+        frames: number of frames by which the long process is longer.
         threads: CPU threads.
-        checkpoint: for torch; None for the one that lies in the bundles' run.
+        repeats: number of pairs of processes.
 
     Raises:
         P2PError: there is no ``/usr/bin/time``, or the program failed.
     """
-    code = "from experiments.speed.crosscheck import _translate; _translate()"
     differences = []
-    for _ in range(REPEATS):
-        seconds = []
-        for count in (FEW, FEW + frames):
-            words = [backend, str(model), str(count), str(threads)]
-            words += [] if checkpoint is None else [str(checkpoint)]
-            command = [TIME, "-f", "%e", sys.executable, "-c", code, *words]
-            try:
-                done = subprocess.run(command, capture_output=True, text=True, check=False)
-            except OSError as error:
-                raise P2PError(f"{TIME} is not here: {error}") from error
-            if done.returncode:
-                raise P2PError(f"{backend} failed: {done.stderr.strip()}")
-            seconds.append(float(done.stderr.split()[-1]))
-        differences.append((seconds[1] - seconds[0]) / frames * 1e3)
+    for _ in range(repeats):
+        few_s, many_s = (_wall_s(backend, files, n, threads) for n in (FEW, FEW + frames))
+        differences.append((many_s - few_s) / frames * 1e3)
     return statistics.median(differences)
 
 
-@click.command(cls=P2PCommand)
-@click.option("--model", metavar="FOLDER", type=click.Path(path_type=Path), required=True)
-@click.option(
-    "--checkpoint",
-    metavar="FILE.pt",
-    type=click.Path(path_type=Path),
-    help="What torch runs.  [default: the one in the bundles' run]",
-)
-@click.option("--backends", metavar="NAME,...", default="eager,fp32,int8", show_default=True)
-@click.option("--frames", metavar="N", type=click.IntRange(20), default=100, show_default=True)
-@click.option("--threads", metavar="N", type=click.IntRange(1), default=2, show_default=True)
-@click.option(
-    "--json",
-    "output",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    default="crosscheck.json",
-    show_default=True,
-)
-def main(
-    model: Path,
-    checkpoint: Path | None,
-    backends: str,
-    frames: int,
-    threads: int,
-    output: Path,
-) -> None:
-    """Time backends by p2p-bench and by whole processes, one right after the other."""
-    setup_logging()
-    from p2p_bench.machine import describe_machine
-    from p2p_bench.run import BenchOptions, bench
-    from p2p_runtime.files import write_json
+def _wall_s(backend: str, files: Files, frames: int, threads: int) -> float:
+    from p2p_bench.backends.registry import BACKENDS
 
-    machine = describe_machine(threads)
-    names = tuple(backends.split(","))
-    request = BenchOptions(
-        model=model, checkpoint=checkpoint, names=names, frames=frames, threads=threads
+    code = (
+        "import sys; from experiments.speed.crosscheck import translate; translate(*sys.argv[1:])"
     )
-    rows: dict[str, Any] = {}
-    for row, latency in bench(request).timed:
-        whole_ms = whole_process_ms(row.name, model, frames, threads, checkpoint)
-        rows[row.name] = {
-            "what": row.what,
-            "bench_ms": round(latency.median_ms, 3),
-            "whole_process_ms": round(whole_ms, 3),
-            "difference": round(latency.median_ms / whole_ms - 1, 4),
-        }
-        click.echo(f"{row.name}: {rows[row.name]}")
-    document = {"schema": CROSSCHECK_SCHEMA, "machine": machine, "frames": frames, "rows": rows}
-    write_json(output, document)
+    folder = next(iter(files.bundles.values())).parent
+    arguments = [backend, str(files.find(BACKENDS[backend].needs)), str(folder), frames, threads]
+    command = [TIME, "-f", "%e", sys.executable, "-c", code, *map(str, arguments)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise P2PError(f"{TIME} is not installed: {error}") from error
+    if done.returncode:
+        raise P2PError(f"{backend} failed: {done.stderr.strip()}")
+    return float(done.stderr.split()[-1])
+
+
+def table(document: Document) -> str:
+    """Return the two times of each backend."""
+    from p2p_bench.report import markdown_table
+
+    rows = [
+        [
+            name,
+            f"{row['bench_ms']:.1f} ms",
+            f"{row['whole_process_ms']:.1f} ms",
+            f"{row['difference']:+.1%}",
+        ]
+        for name, row in document["rows"].items()
+    ]
+    return markdown_table(["backend", "p2p-bench, median", "whole processes", "difference"], rows)
+
+
+@study("crosscheck", frames_option(100), threads_option(2), table=table)
+def main(*, frames: int, threads: int, smoke: bool) -> Document:
+    """Time backends with p2p-bench and with whole processes, one right after the other."""
+    from experiments.random_models import write_random_run
+    from p2p_bench.backends.registry import BACKENDS
+    from p2p_bench.inputs import bench_frames
+    from p2p_bench.run import compare
+
+    ngf, side_px, repeats = (SMOKE_NGF, SMOKE_SIDE_PX, 1) if smoke else (NGF, SIDE_PX, REPEATS)
+    names = BACKENDS_COMPARED[1:2] if smoke else BACKENDS_COMPARED
+    rows = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        files = write_random_run(Path(scratch), ngf=ngf, height=side_px, width=side_px)
+        inputs, _ = bench_frames(files, None, frames, 1)
+        measured, _ = compare([BACKENDS[name] for name in names], files, inputs, threads)
+        for one in (row.latency for row in measured if row.latency is not None):
+            whole_ms = whole_process_ms(one.name, files, frames, threads, repeats=repeats)
+            rows[one.name] = {
+                "bench_ms": one.median_ms,
+                "whole_process_ms": whole_ms,
+                "difference": one.median_ms / whole_ms - 1 if whole_ms else 0.0,
+            }
+    return {"frames": frames, "rows": rows}
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
-"""``python -m experiments.speed.encoding``: what it costs to write a translated video as H.264.
+"""``python -m experiments.speed.encoding``: measure what it costs to write H.264.
 
-Each preset of libx264 writes the frames that a model makes of a label video, through the encoder of
-`p2p-run`, at several qualities. All take turns.
+Each preset of libx264 encodes the images that a model generates from a label video, with the
+encoder of ``p2p-run``, at several qualities. Rounds are interleaved.
 """
 
 from __future__ import annotations
 
-import contextlib
 import io
 import statistics
 import time
@@ -15,33 +14,28 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from p2p_runtime.console import P2PCommand, setup_logging
+from experiments.harness import Document, input_option, rounds_option, study
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["EncodingFigures", "main", "measure_encodings"]
+__all__ = ["EncodingFigures", "main", "measure_encodings", "table"]
 
-ENCODING_SCHEMA = 1
 PRESETS = ("veryfast", "superfast", "ultrafast")
 QUALITIES = (17, 18, 19, 20)
 FRAMES_PER_S = 15
 
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncodingFigures:
-    """What one way to encode costs, and what it keeps.
+    """The cost and quality of one setting of libx264.
 
     Attributes:
-        preset, crf: libx264's.
-        cpu_ms: CPU time a frame, with the conversion from BGR; the median of the rounds.
+        preset, crf: the setting.
+        cpu_ms: CPU time per frame with the conversion from BGR; the median of the rounds.
         kib: size of the file.
-        psnr_db: of what is read back against what was written, the mean over the frames.
+        psnr_db: PSNR of the decoded frames to the encoded ones, averaged over the frames.
     """
 
     preset: str
@@ -58,34 +52,34 @@ def measure_encodings(
     presets: Sequence[str] = PRESETS,
     qualities: Sequence[int] = QUALITIES,
 ) -> list[EncodingFigures]:
-    """Encode frames in memory, each way once a round.
+    """Encode frames in memory, once per round with every preset at every quality.
 
     Args:
         frames: (H, W, 3) uint8 BGR each, all of one size.
-        rounds: how often everything takes its turn.
-        presets, qualities: libx264's; every preset is tried at every quality.
+        rounds: number of interleaved rounds.
+        presets, qualities: of libx264; a quality is its ``crf``.
     """
+    from p2p_bench.measure import rotate
     from p2p_runtime.translate.workers import use_one_opencv_thread
 
     use_one_opencv_thread()
-    ways = [(preset, crf) for preset in presets for crf in qualities]
-    cpu_ms: dict[tuple[str, int], list[float]] = {way: [] for way in ways}
+    settings = [(preset, crf) for preset in presets for crf in qualities]
+    cpu_ms: dict[tuple[str, int], list[float]] = {one: [] for one in settings}
     files: dict[tuple[str, int], io.BytesIO] = {}
-    for first in range(rounds):
-        start = first % len(ways)
-        for way in ways[start:] + ways[:start]:
+    for number in range(rounds):
+        for preset, crf in rotate(settings, number):
             start_s = time.process_time()
-            files[way] = _encode(frames, *way)
-            cpu_ms[way].append((time.process_time() - start_s) / len(frames) * 1e3)
+            files[preset, crf] = _encode(frames, preset, crf)
+            cpu_ms[preset, crf].append((time.process_time() - start_s) / len(frames) * 1e3)
     return [
         EncodingFigures(
             preset=preset,
             crf=crf,
-            cpu_ms=round(statistics.median(cpu_ms[preset, crf]), 2),
+            cpu_ms=statistics.median(cpu_ms[preset, crf]),
             kib=round(files[preset, crf].getbuffer().nbytes / 1024),
-            psnr_db=round(_psnr_db(frames, files[preset, crf]), 2),
+            psnr_db=_psnr_db(frames, files[preset, crf]),
         )
-        for preset, crf in ways
+        for preset, crf in settings
     ]
 
 
@@ -112,62 +106,51 @@ def _psnr_db(frames: Sequence[NDArray[np.uint8]], file: io.BytesIO) -> float:
 
     from experiments.labels.recoding import read_back
 
-    read = read_back(file).bgr
+    decoded_bgr = read_back(file).bgr  # (N, H, W, 3)
     height, width = frames[0].shape[:2]
-    pairs = zip(frames, read[:, :height, :width], strict=True)
-    return statistics.mean(cv2.PSNR(written, seen) for written, seen in pairs)
+    pairs = zip(frames, decoded_bgr[:, :height, :width], strict=True)
+    return statistics.mean(cv2.PSNR(encoded, decoded) for encoded, decoded in pairs)
 
 
-def _translate(video: Path, model: Path) -> list[NDArray[np.uint8]]:
-    from p2p_runtime.translate.translator import Translator
-    from p2p_runtime.video.sources import open_source
+def table(document: Document) -> str:
+    """Return a row per preset and quality."""
+    from p2p_bench.report import markdown_table
 
-    with (
-        Translator.load(model, device="cpu") as translator,
-        contextlib.closing(open_source(str(video))) as source,
-    ):
-        return [translator(frame.picture) for frame in source]
-
-
-def _table(figures: Sequence[EncodingFigures]) -> str:
-    lines = ["| preset | crf | CPU a frame | size | PSNR |", "|---|---|---|---|---|"]
-    lines += [
-        f"| {row.preset} | {row.crf} | {row.cpu_ms:.1f} ms | {row.kib} KiB | {row.psnr_db:.1f} dB |"
-        for row in figures
+    rows = [
+        [
+            row["preset"],
+            row["crf"],
+            f"{row['cpu_ms']:.1f} ms",
+            f"{row['kib']} KiB",
+            f"{row['psnr_db']:.1f} dB",
+        ]
+        for row in document["rows"]
     ]
-    return "\n".join(lines)
+    return markdown_table(["preset", "crf", "CPU time per frame", "file", "PSNR"], rows)
 
 
-@click.command(cls=P2PCommand)
-@click.option("--video", metavar="FILE", type=_FILE, required=True, help="A label video.")
-@click.option("--model", metavar="FILE.onnx", type=_FILE, help="[default: the demo model]")
-@click.option("--rounds", metavar="N", type=click.IntRange(1), default=5, show_default=True)
-@click.option("--json", "output", metavar="FILE", type=click.Path(path_type=Path), default=None)
-def main(video: Path, model: Path | None, rounds: int, output: Path | None) -> None:
-    """Say what each preset of libx264 costs p2p-run, and what it keeps; Markdown on stdout.
-
-    Example: python -m experiments.speed.encoding --video labels.mp4
-    """
-    setup_logging()
-    from p2p_bench.machine import describe_machine
+@study(
+    "encoding",
+    input_option("--video", "Label video."),
+    input_option("--model", "Bundle.  [default: the demo model]", required=False),
+    rounds_option(5),
+    table=table,
+)
+def main(*, video: Path, model: Path | None, rounds: int, smoke: bool) -> Document:
+    """Measure what each preset of libx264 costs p2p-run, and the quality it keeps."""
+    from p2p_bench.inputs import read_frames
     from p2p_runtime.app.discover import demo_bundle
     from p2p_runtime.errors import ConfigError
-    from p2p_runtime.files import write_json
+    from p2p_runtime.translate.translator import Translator
 
     model = model or demo_bundle()
     if model is None:
         raise ConfigError("no demo model is installed; name a model with --model")
-    machine = describe_machine(None)
-    figures = measure_encodings(_translate(video, model), rounds=rounds)
-    click.echo(_table(figures))
-    if output is not None:
-        document = {
-            "schema": ENCODING_SCHEMA,
-            "machine": machine,
-            "rounds": rounds,
-            "rows": [asdict(row) for row in figures],
-        }
-        write_json(output, document)
+    with Translator.load(model, device="cpu") as translator:
+        frames = [translator(frame) for frame in read_frames(video)[: 3 if smoke else None]]
+    presets, qualities = (PRESETS[:1], QUALITIES[:1]) if smoke else (PRESETS, QUALITIES)
+    rows = measure_encodings(frames, rounds=rounds, presets=presets, qualities=qualities)
+    return {"rounds": rounds, "rows": [asdict(row) for row in rows]}
 
 
 if __name__ == "__main__":

@@ -1,23 +1,20 @@
-"""``python -m experiments.speed.soak``: do memory, descriptors or threads grow in a long run?
+"""``python -m experiments.speed.soak``: does memory, descriptors or threads grow in a long run?
 
-The whole of a run except decoding: drawn label maps with noise, no two alike, through repair, the
-engine in lanes, and an H.264 file; status lines and all.
+All of ``p2p-run`` except decoding: drawn label maps with noise, no two alike, through label repair,
+the engine in workers, and an H.264 file.
 """
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import click
-
-from p2p_runtime.console import P2PCommand, setup_logging
+from experiments.harness import Document, frames_option, study
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,26 +22,27 @@ if TYPE_CHECKING:
 
     from p2p_runtime.video.frames import FrameTask, VideoInfo
 
-__all__ = ["SoakReport", "main", "soak"]
+__all__ = ["SoakReport", "main", "soak", "summarise", "table"]
 
-SOAK_SCHEMA = 1
+NGF, SIDE_PX = 8, 64
+SMOKE_FRAMES = 200
 SCENES = 24
 NOISE_LEVELS = 3
 WARM_UP = 0.2
-"""Share of the run before memory counts as settled."""
+"""Share of the run in which memory may grow."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SoakReport:
-    """How a process's resources went along in a run.
+    """The resources of a process during a run.
 
     Attributes:
-        frames: how many were translated.
+        frames: number of translated frames.
         fps: frames a second.
-        slope_mib: growth of resident memory in MiB per 10,000 frames, by least squares over
-            what came after the first fifth.
-        rss_mib: resident memory at the first sample after that, the last, and the largest.
-        descriptors, threads: fewest and most after that.
+        slope_mib: growth of resident memory in MiB per 10,000 frames, by least squares after the
+            first fifth of the run.
+        rss_mib: resident memory at the first sample after that, at the last, and the largest.
+        descriptors, threads: least and greatest number after that.
         samples: [frames, rss_mib, descriptors, threads] at regular intervals.
     """
 
@@ -56,13 +54,9 @@ class SoakReport:
     threads: tuple[int, int]
     samples: list[list[float]]
 
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return {"schema": SOAK_SCHEMA, **asdict(self)}
-
 
 class _Scenes:
-    """Drawn label maps for ever, with noise, so that no two frames are alike."""
+    """A source of drawn label maps with noise, no two of them alike."""
 
     frames_lost = 0
 
@@ -94,11 +88,11 @@ class _Scenes:
 def soak(
     model: Path, frames: int, folder: Path, *, size_px: tuple[int, int] = (96, 128)
 ) -> SoakReport:
-    """Translate so many frames and return a :class:`SoakReport`.
+    """Translate frames and watch the resources of this process.
 
     Args:
         model: the bundle.
-        frames: how many.
+        frames: number of frames.
         folder: where the video goes.
         size_px: height and width of the frames.
     """
@@ -123,14 +117,15 @@ def soak(
     )
     with Translator.load(model, device="cpu", workers=default_workers("cpu", None)) as translator:
         report = run_pipeline(source, translator, sink, on_frame=sample)
-    return _report(report.frames_out, report.fps, samples)
+    return summarise(report.frames_out, report.fps, samples)
 
 
-def _report(frames: int, fps: float, samples: list[list[float]]) -> SoakReport:
+def summarise(frames: int, fps: float, samples: list[list[float]]) -> SoakReport:
+    """Return the report of samples, each [frame, rss_mib, descriptors, threads]."""
     import numpy as np
 
-    settled = np.array([row for row in samples if row[0] >= WARM_UP * frames])
-    at, rss_mib, descriptors, threads = settled.T
+    later = np.array([row for row in samples if row[0] >= WARM_UP * frames])
+    at, rss_mib, descriptors, threads = later.T
     slope, _ = np.polyfit(at, rss_mib, 1)
     return SoakReport(
         frames=frames,
@@ -143,32 +138,37 @@ def _report(frames: int, fps: float, samples: list[list[float]]) -> SoakReport:
     )
 
 
-@click.command(cls=P2PCommand)
-@click.option("--frames", metavar="N", type=click.IntRange(100), default=20_000, show_default=True)
-@click.option("--ngf", metavar="N", type=click.IntRange(1), default=8, show_default=True)
-@click.option("--json", "output", metavar="FILE", type=click.Path(path_type=Path), default=None)
-def main(frames: int, ngf: int, output: Path | None) -> None:
-    """Translate many frames with a tiny generator, and say whether anything grows."""
-    setup_logging()
-    from experiments.random_models import write_random_model
-    from p2p_bench.machine import describe_machine
-    from p2p_runtime.files import write_text
+def table(document: Document) -> str:
+    """Return memory, descriptors and threads, at the beginning and at the end."""
+    from p2p_bench.report import markdown_table
 
-    machine = describe_machine(None)
+    first, last, largest = document["rss_mib"]
+    growth = f"{document['slope_mib']:+.2f} MiB per 10,000 frames"
+    rows = [
+        ["frames", f"{document['frames']}"],
+        ["resident memory after a fifth, at the end", f"{first:.1f} MiB, {last:.1f} MiB"],
+        ["largest resident memory, growth", f"{largest:.1f} MiB, {growth}"],
+        ["file descriptors", "{} to {}".format(*document["descriptors"])],
+        ["threads", "{} to {}".format(*document["threads"])],
+    ]
+    return markdown_table(["", "measured"], rows)
+
+
+@study("soak", frames_option(20_000), table=table)
+def main(*, frames: int, smoke: bool) -> Document:
+    """Translate many frames with a tiny generator, and record whether anything grows."""
     with tempfile.TemporaryDirectory() as scratch:
         model = Path(scratch) / "tiny-int8.onnx"
-        # In a process of its own: torch would be in the memory that is measured.
+        # In a process of its own, since torch would be part of the memory that is measured.
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            pool.submit(write_random_model, model, ngf=ngf, side_px=64).result()
-        report = soak(model, frames, Path(scratch))
-    click.echo(
-        f"{report.frames} frames at {report.fps} frames/s: memory {report.rss_mib[0]:.1f} -> "
-        f"{report.rss_mib[1]:.1f} MiB, {report.slope_mib:+.2f} MiB per 10,000 frames; "
-        f"descriptors {report.descriptors[0]}-{report.descriptors[1]}, "
-        f"threads {report.threads[0]}-{report.threads[1]}"
-    )
-    if output is not None:
-        write_text(output, json.dumps({"machine": machine, **report.to_json()}) + "\n")
+            pool.submit(_write_model, model).result()
+        return asdict(soak(model, SMOKE_FRAMES if smoke else frames, Path(scratch)))
+
+
+def _write_model(path: Path) -> None:
+    from experiments.random_models import random_config, write_random_int8
+
+    write_random_int8(path, random_config(ngf=NGF, height=SIDE_PX, width=SIDE_PX))
 
 
 if __name__ == "__main__":

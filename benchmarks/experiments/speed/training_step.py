@@ -1,45 +1,43 @@
-"""``python -m experiments.speed.training_step``: what the trainer costs beyond its networks.
+"""``python -m experiments.speed.training_step``: measure what the trainer adds to its networks.
 
-Ways to take a step that take turns: the trainer, its batches decoded and augmented between the
-steps, or meanwhile by a process, and in the first epoch, when each label map is repaired, too; a
-bare loop of the same networks on one batch that is already
-there; and that loop as pix2pix repositories write it, in float32 and NCHW.
+The same step in five ways, in interleaved rounds: the trainer with batches decoded between the
+steps, by a process meanwhile, and in the first epoch, in which label maps are repaired, too; a bare
+loop of the same networks on one batch of noise; and that loop in float32 and NCHW, as pix2pix
+repositories write it.
 """
 
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import click
-
-from p2p_runtime.console import P2PCommand, setup_logging
+from experiments.harness import Document, data_option, rounds_option, study, time_interleaved
 
 if TYPE_CHECKING:
     from p2p_train.config import TrainConfig
     from p2p_train.data.dataset import PairBatch
-    from p2p_train.precision import PrecisionWish
 
-__all__ = ["bare_step", "main", "take_turns"]
+__all__ = ["bare_step", "main", "table", "trainer_step"]
 
 Step = Callable[[], None]
+SETTINGS: dict[str, Any] = {"ngf": 32, "ndf": 32, "batch_size": 4}
+SMOKE_SETTINGS: dict[str, Any] = {"ngf": 4, "ndf": 4, "batch_size": 2, "height": 64, "width": 64}
 WARM_UP = 4
 KNOWN_BATCHES = WARM_UP
 
 
 def trainer_step(config: TrainConfig, steps: int, *, workers: int, first_epoch: bool) -> Step:
-    """Return one step of the trainer: next batch, both updates, count, rates, norms.
+    """Return one step of the trainer: next batch, both updates, sums, rates, norms.
 
     Args:
-        config: what is trained.
-        steps: how many will be taken.
-        workers: processes that decode.
-        first_epoch: take pairs that come for the first time; else those of a few batches again
-            and again, so that all but the first steps find their labels repaired.
+        config: of the training.
+        steps: number of steps that will be taken.
+        workers: number of processes that decode.
+        first_epoch: take new pairs in every step; otherwise those of a few batches again and
+            again, whose labels are already repaired.
     """
     import torch
 
@@ -85,27 +83,23 @@ def bare_step(config: TrainConfig, *, channels_last: bool) -> Step:
     shape = (config.batch_size, 3, config.height, config.width)
     source, target = (torch.rand(shape).mul(2).sub(1).to(memory_format=layout) for _ in range(2))
 
-    def logits(image: torch.Tensor) -> torch.Tensor:
-        answer: torch.Tensor = discriminator(source, image)
-        return answer
-
-    def against(answer: torch.Tensor, label: float) -> torch.Tensor:
-        answer = answer.float()
-        return functional.binary_cross_entropy_with_logits(answer, torch.full_like(answer, label))
+    def bce(logits: torch.Tensor, label: float) -> torch.Tensor:
+        logits = logits.float()
+        return functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, label))
 
     def step() -> None:
         autocast = torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16")
         with autocast:
             image = generator(source)
-            real, fake = logits(target), logits(image.detach())
+            real, fake = discriminator(source, target), discriminator(source, image.detach())
         adams[1].zero_grad()
-        (0.5 * (against(real, 1.0) + against(fake, 0.0))).backward()  # type: ignore[no-untyped-call]  # torch's
+        (0.5 * (bce(real, 1.0) + bce(fake, 0.0))).backward()  # type: ignore[no-untyped-call]  # torch's
         adams[1].step()
         discriminator.requires_grad_(False)
         with autocast:
-            fooled = logits(image)
+            logits = discriminator(source, image)
         adams[0].zero_grad()
-        loss = against(fooled, 1.0) + 100 * functional.l1_loss(image.float(), target)
+        loss = bce(logits, 1.0) + 100 * functional.l1_loss(image.float(), target)
         loss.backward()  # type: ignore[no-untyped-call]  # torch's
         adams[0].step()
         discriminator.requires_grad_(True)
@@ -113,72 +107,45 @@ def bare_step(config: TrainConfig, *, channels_last: bool) -> Step:
     return step
 
 
-def take_turns(steps: dict[str, Step], *, rounds: int, warm_up: int) -> dict[str, list[float]]:
-    """Return seconds a step of each contender; they take turns, so that load hits all alike."""
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for number in range(warm_up + rounds):
-        for name, step in steps.items():
-            started_s = time.perf_counter()
-            step()
-            if number >= warm_up:
-                seconds[name].append(time.perf_counter() - started_s)
-    return seconds
+def table(document: Document) -> str:
+    """Return the time of a step, and its ratio to the trainer's."""
+    from p2p_bench.report import markdown_table
+
+    medians = document["median_ms"]
+    own = next(iter(medians.values()))
+    rows = [[name, f"{ms:.0f} ms", f"{ms / own:.2f}"] for name, ms in medians.items()]
+    return markdown_table(["", "a step", "of the trainer's"], rows)
 
 
-@click.command(cls=P2PCommand)
-@click.option("--data", metavar="DIR", default="data", show_default=True, help="The pairs.")
-@click.option("--ngf", metavar="N", type=int, default=32, show_default=True)
-@click.option("--ndf", metavar="N", type=int, default=32, show_default=True)
-@click.option("--batch-size", metavar="N", type=int, default=4, show_default=True)
-@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto")
-@click.option("--rounds", metavar="N", type=click.IntRange(3), default=30, show_default=True)
-@click.option("--json", "output", metavar="FILE", type=click.Path(path_type=Path), default=None)
-def main(
-    data: str,
-    ngf: int,
-    ndf: int,
-    batch_size: int,
-    precision: PrecisionWish,
-    rounds: int,
-    output: Path | None,
-) -> None:
-    """Time the trainer's step against a bare loop, on the CPU."""
-    setup_logging()
+@study("training-step", data_option(), rounds_option(30), table=table)
+def main(*, data: Path, rounds: int, smoke: bool) -> Document:
+    """Time a training step against a bare loop of the same networks, on the CPU."""
     import torch
 
-    from p2p_bench.machine import describe_machine
-    from p2p_runtime.files import write_json
     from p2p_train.config import TrainConfig
     from p2p_train.precision import choose_precision
 
-    chosen = choose_precision(precision, torch.device("cpu"))
-    fast = TrainConfig(data=data, ngf=ngf, ndf=ndf, batch_size=batch_size, precision=chosen)
-    plain, steps = replace(fast, precision="fp32"), rounds + WARM_UP
-    contenders = {
-        f"trainer, {chosen}": trainer_step(fast, steps, workers=0, first_epoch=False),
-        f"trainer, {chosen}, a process decodes": trainer_step(
-            fast, steps, workers=1, first_epoch=False
-        ),
-        f"trainer, {chosen}, first epoch": trainer_step(fast, steps, workers=0, first_epoch=True),
-        f"bare loop, {chosen}, channels last": bare_step(fast, channels_last=True),
-        "bare loop, fp32, NCHW": bare_step(plain, channels_last=False),
+    chosen = choose_precision("auto", torch.device("cpu"))
+    settings = SMOKE_SETTINGS if smoke else SETTINGS
+    config = TrainConfig(data=str(data), precision=chosen, **settings)
+    warm_up = 1 if smoke else WARM_UP
+    steps = rounds + warm_up
+    trainer = {
+        "": trainer_step(config, steps, workers=0, first_epoch=False),
+        ", decoded by a process": trainer_step(config, steps, workers=1, first_epoch=False),
+        ", first epoch": trainer_step(config, steps, workers=0, first_epoch=True),
     }
-    seconds = take_turns(contenders, rounds=rounds, warm_up=WARM_UP)
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
-    own = next(iter(medians.values()))
-    for name, median in medians.items():
-        click.echo(
-            f"{name:34s} {1000 * median:8.1f} ms a step  {median / own:5.2f} of the trainer's"
-        )
-    if output is not None:
-        document = {
-            "machine": describe_machine(None),
-            "settings": {"ngf": ngf, "ndf": ndf, "batch_size": batch_size, "side_px": fast.height},
-            "rounds": rounds,
-            "median_ms": {name: round(1000 * median, 2) for name, median in medians.items()},
-            "of_the_trainers": {name: round(median / own, 3) for name, median in medians.items()},
-        }
-        write_json(output, document)
+    runs = {f"trainer, {chosen}{how}": step for how, step in trainer.items()}
+    runs[f"bare loop, {chosen}, channels last"] = bare_step(config, channels_last=True)
+    plain = replace(config, precision="fp32")
+    runs["bare loop, fp32, NCHW"] = bare_step(plain, channels_last=False)
+    seconds = time_interleaved(runs, rounds=rounds, warm_up=warm_up)
+    medians = {name: 1e3 * statistics.median(taken) for name, taken in seconds.items()}
+    return {
+        "settings": {**settings, "side_px": config.height},
+        "rounds": rounds,
+        "median_ms": medians,
+    }
 
 
 if __name__ == "__main__":

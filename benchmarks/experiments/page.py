@@ -1,0 +1,320 @@
+"""``python -m experiments.page``: write ``docs/results.md`` from the recorded results.
+
+Each section is one question, one command, one machine and one table. Nothing on the page is typed
+by hand: to change it, measure again or change a section here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from experiments.harness import RESULTS, Document
+from experiments.labels import repair
+from experiments.quality import calibration, options, scores
+from experiments.speed import (
+    crosscheck,
+    encoding,
+    loss_costs,
+    scaling,
+    shapes,
+    soak,
+    training_step,
+    widths,
+)
+from p2p_bench import live, pipeline
+from p2p_bench.backends.registry import BACKENDS
+from p2p_bench.report import BenchReport, markdown_table
+from p2p_runtime.console import P2PCommand, setup_logging
+from p2p_runtime.errors import ConfigError
+
+__all__ = ["PAGE", "SECTIONS", "Section", "compose", "main", "read_result"]
+
+PAGE = Path(__file__).parents[2] / "docs" / "results.md"
+LINK = "../benchmarks/experiments/results"
+
+HEAD = """\
+<!-- Written by `python -m experiments.page` from benchmarks/experiments/results. Do not edit. -->
+# Results
+
+Every figure comes from the file that its section names. Each section was measured on one machine;
+sections of different machines do not compare. Latencies start and end with uint8 pixels in host
+memory, the backends' rounds are interleaved, and nothing is trimmed.
+
+Scores of pictures are those of one run each, on the 250 validation pairs of Cityscapes, by a
+segmenter that took no part in training. Accuracies and mean IoU say which classes it finds in the
+pictures; Frechet is their distance to photos in its features; fixed pattern and flicker are in
+levels of 255."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Section:
+    """A section of the page.
+
+    Attributes:
+        title: the heading.
+        name: of the result file, without suffix.
+        intro: the question, and what the columns mean.
+        command: the command that writes the result file.
+        table: returns the document as Markdown.
+        picture: file name of a picture beside the result, or "".
+    """
+
+    title: str
+    name: str
+    intro: str
+    command: str
+    table: Callable[[Document], str]
+    picture: str = ""
+
+
+def backends_table(document: Document) -> str:
+    """Return a row per measured backend, the fastest first."""
+    timed = sorted(BenchReport.from_json(document).timed, key=lambda pair: pair[1].median_ms)
+    rows = [
+        [
+            row.what,
+            f"{latency.median_ms:.1f} ms",
+            f"{latency.p99_ms:.1f} ms",
+            f"{latency.speedup:.2f}x",
+            f"{latency.slowest_round:.2f} to {latency.fastest_round:.2f}",
+            _if_known(row.psnr_db, "{:.1f} dB").replace("inf dB", "equal"),
+            _if_known(row.peak_rss_mib, "{:.0f} MiB"),
+            _if_known(row.first_ms, "{:.0f} ms"),
+        ]
+        for row, latency in timed
+        if row.name in BACKENDS
+    ]
+    titles = ["backend", "median", "p99", "speed-up", "by round", "PSNR to eager"]
+    return markdown_table([*titles, "peak memory", "first frame"], rows)
+
+
+def pipeline_tables(document: Document) -> str:
+    """Return the overhead of ``p2p-run`` and the time of each stage."""
+    models = document["models"]
+    stages = "Each stage, p50 / p95 in milliseconds:"
+    parts = [pipeline.overhead_table(models), stages, pipeline.stages_table(models)]
+    return "\n\n".join(parts)
+
+
+def parity_table(document: Document) -> str:
+    """Return a row per exported file of ``parity.json``."""
+    rows = [
+        [
+            name,
+            f"{row['max_levels']} levels",
+            f"{row['within_one']:.1%}",
+            f"{row['psnr_db']:.1f} dB",
+            f"{row['worst_psnr_db']:.1f} dB",
+            f"{100 * row['segmentation']['mean_iou']:.2f}",
+            f"{100 * row['trained_segmentation']['mean_iou']:.2f}",
+        ]
+        for name, row in document.items()
+    ]
+    titles = ["file", "largest difference", "within one level", "PSNR to torch", "worst frame"]
+    return markdown_table([*titles, "mean IoU, %", "of torch, %"], rows)
+
+
+SECTIONS = (
+    Section(
+        title="Backends",
+        name="backends",
+        intro="How fast is a frame of the classic generator (width 64, random weights, 256x256, "
+        "batch 1) in each runtime? *By round* is the least and greatest speed-up of a round.",
+        command="p2p-bench --threads 2 --inputs seg.mp4",
+        table=backends_table,
+        picture="backends.png",
+    ),
+    Section(
+        title="Widths",
+        name="widths",
+        intro="What does a narrower generator gain, at 256x256 and batch 1? Speed-up is over torch "
+        "eager at the same width; weights are random. Two columns are older forms of int8.",
+        command="python -m experiments.speed.widths",
+        table=widths.table,
+    ),
+    Section(
+        title="Scaling",
+        name="scaling",
+        intro="How does the time of a frame grow with size, width, batch and threads? The rest "
+        "stays at width 32, 256x256, batch 1, two threads.",
+        command="python -m experiments.speed.scaling",
+        table=scaling.table,
+    ),
+    Section(
+        title="Shapes",
+        name="shapes",
+        intro="What do fewer downsamplings and capped channels save?",
+        command="python -m experiments.speed.shapes",
+        table=shapes.table,
+    ),
+    Section(
+        title="The whole of p2p-run",
+        name="pipeline",
+        intro="What does `p2p-run` add to the engine? *Alone* translates frame after frame on all "
+        "threads, *in workers* as many at a time as `p2p-run`.",
+        command="python -m p2p_bench.pipeline --video seg.mp4 --model model-int8.onnx",
+        table=pipeline_tables,
+    ),
+    Section(
+        title="Live sources",
+        name="live",
+        intro="How late is a frame when the source is three times as fast as the engine? Latency "
+        "is from a frame's arrival until it is written.",
+        command="python -m p2p_bench.live --video seg.mp4 --model model-int8.onnx",
+        table=live.table,
+    ),
+    Section(
+        title="Crosscheck",
+        name="crosscheck",
+        intro="Does `p2p-bench` agree with `/usr/bin/time` around whole processes? Torch eager "
+        "differs with the memory that its process freed before.",
+        command="python -m experiments.speed.crosscheck",
+        table=crosscheck.table,
+    ),
+    Section(
+        title="Encoding",
+        name="encoding",
+        intro="What does it cost to write H.264? CPU time includes the conversion from BGR.",
+        command="python -m experiments.speed.encoding --video seg.mp4",
+        table=encoding.table,
+    ),
+    Section(
+        title="Soak test",
+        name="soak",
+        intro="Does anything grow in a long run? Drawn label maps with noise through repair, a "
+        "small int8 generator and an H.264 file.",
+        command="python -m experiments.speed.soak",
+        table=soak.table,
+    ),
+    Section(
+        title="Label repair",
+        name="label-repair",
+        intro="What do codecs do to the CamVid label video, and what does repair restore? *Errors "
+        "left* is the net share of the nearest colour's errors that remain; times are medians "
+        "per frame on one core, for a 256x256 input.",
+        command="python -m experiments.labels.repair --video seg_lossless.mkv --lossy seg.mp4",
+        table=repair.table,
+        picture="label-repair.png",
+    ),
+    Section(
+        title="Parity",
+        name="parity",
+        intro="How close are the exported files of the demo model to torch? PSNR is over eight "
+        "frames, mean IoU over 250.",
+        command="p2p-export --fp16 --int8 --calibration cityscapes_pairs/train",
+        table=parity_table,
+    ),
+    Section(
+        title="Calibration",
+        name="calibration",
+        intro="Which ranges keep an int8 generator closest to torch?",
+        command="python -m experiments.quality.calibration --checkpoint best.pt --data photos",
+        table=calibration.table,
+    ),
+    Section(
+        title="Scores",
+        name="scores",
+        intro="What does each recipe gain at 256x256, batch 4, 4458 steps?",
+        command="python -m experiments.quality.scores edge=runs/edge --segmenter segmenter.pt "
+        "--data cityscapes_pairs",
+        table=scores.table,
+    ),
+    Section(
+        title="Semantic loss",
+        name="semantic-loss",
+        intro="What does the semantic loss gain at width 16, 128x128, batch 4, 2229 steps, four "
+        "downsamplings?",
+        command="python -m experiments.quality.scores ... --json semantic-loss.json",
+        table=scores.table,
+    ),
+    Section(
+        title="Training options",
+        name="training-options",
+        intro="What does each option gain over the classic recipe at width 16, 128x128, batch 4, "
+        "2229 steps? Two seeds show the spread.",
+        command="python -m experiments.quality.options --data cityscapes_pairs",
+        table=options.table,
+    ),
+    Section(
+        title="Training step",
+        name="training-step",
+        intro="What does the trainer add to its networks, at width 32, batch 4, 256x256?",
+        command="python -m experiments.speed.training_step --data cityscapes_pairs",
+        table=training_step.table,
+    ),
+    Section(
+        title="Loss costs",
+        name="loss-costs",
+        intro="What does each loss add to a step, at width 16, batch 4, 256x256, bf16?",
+        command="python -m experiments.speed.loss_costs --data cityscapes_pairs",
+        table=loss_costs.table,
+    ),
+)
+
+
+def compose(folder: Path = RESULTS) -> str:
+    """Return the page of the results in a folder, as Markdown.
+
+    Raises:
+        ConfigError: a result is missing or of another version.
+    """
+    return "\n\n".join([HEAD, *(_section(section, folder) for section in SECTIONS)]) + "\n"
+
+
+def read_result(path: Path) -> Any:
+    """Return the JSON of a result.
+
+    Raises:
+        ConfigError: it is missing or broken.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _section(section: Section, folder: Path) -> str:
+    document = read_result(folder / f"{section.name}.json")
+    source = f"[{section.name}.json]({LINK}/{section.name}.json)"
+    where = _machine(document.get("machine"))
+    parts = [f"## {section.title}", section.intro, f"`{section.command}` wrote {source}{where}."]
+    if section.picture:
+        parts.append(f"![{section.title}]({LINK}/{section.picture})")
+    return "\n\n".join([*parts, section.table(document)])
+
+
+def _machine(machine: dict[str, Any] | None) -> str:
+    if machine is None:
+        return ""
+    flags = [flag for flag in machine.get("flags", ()) if flag.startswith(("avx512_vnni", "amx"))]
+    can = f" with {', '.join(flags)}" if flags else ""
+    threads = machine["threads"]
+    return f" on {threads} thread{'s' * (threads > 1)} of an {machine['cpu'].strip()}{can}"
+
+
+def _if_known(value: float | None, form: str) -> str:
+    return "" if value is None else form.format(value)
+
+
+@click.command(cls=P2PCommand)
+def main() -> None:
+    """Write docs/results.md from the recorded results."""
+    setup_logging()
+    from p2p_bench.charts import latency_chart
+    from p2p_runtime.files import write_text
+
+    report = BenchReport.from_json(read_result(RESULTS / "backends.json"))
+    known = tuple(row for row in report.rows if row.name in BACKENDS)
+    latency_chart(replace(report, rows=known), RESULTS / "backends.png")
+    write_text(PAGE, compose())
+    click.echo(PAGE)
+
+
+if __name__ == "__main__":
+    main()
