@@ -51,14 +51,20 @@ class Rule:
 RULES = (
     Rule(r"lanes?", "workers", outside=SCENES),
     Rule(r"begun|settle[sd]?", "FrameTask, preprocess, finish"),
-    Rule(r"planes?", "YuvFrame", but=r"(luma|chroma|ground|image) planes?", outside=SCENES),
+    Rule(r"planes", "YuvFrame", but=r"(luma|chroma|ground) planes|decoded\.planes", outside=SCENES),
     Rule(r"storage", "ColorSpec", but=r"untyped_storage|bf16_storage"),
     Rule(r"evidence|look_at", "likelihood, score"),
     Rule(r"sure", "confident", names=True),
     Rule(r"codes", "color LUT, lookup", names=True, but=r"(?i)exit_codes"),
     Rule(r"drift(s|ed|ing)?", "colorspace mismatch"),
     Rule(r"fitt(er|ed|ing)", "preprocessor, preprocessed"),
-    Rule(r"fits?|restore[sd]?", "preprocess, postprocess", names=True),
+    Rule(
+        r"fit|restore[sd]?",
+        "preprocess, postprocess",
+        names=True,
+        but=r"not_fit",
+        outside=r"(^|/)(train|export)/",  # where a state is restored
+    ),
     Rule(r"vot(e|es|ed|er|ing)", "temporal filter"),
     Rule(r"snap(s|ped|ping)?", "repair labels"),
     Rule(r"--reuse", "--dedupe-threshold"),
