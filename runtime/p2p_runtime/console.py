@@ -1,4 +1,4 @@
-"""What the four commands share: one line per error, exit codes, logging, missing extras.
+"""What the four commands share: help by section, error lines, exit codes, logging.
 
 Results go to stdout, logs and errors to stderr. This module imports click and nothing heavy.
 
@@ -125,10 +125,10 @@ class P2PCommand(click.Command):
     ``P2PError``              ``error: <message>``, the error's ``exit_code``
     ``MemoryError``           ``error: not enough memory ...``, 1
     ``KeyboardInterrupt``     ``interrupted``, 130
-    ``BrokenPipeError``       nothing (the reader of stdout has left), 141
+    ``BrokenPipeError``       nothing (stdout is closed), 141
     ========================  ======================================================
 
-    Everything else is a defect of the program and keeps its traceback.
+    Everything else is a defect and keeps its traceback.
 
     ``-h`` works like ``--help``, which lists the options by section. A command with advanced
     options (:class:`P2POption`) also has ``--help-all``, which lists these, too.
@@ -159,23 +159,23 @@ class P2PCommand(click.Command):
                 formatter.write_dl(records)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command's function; see the class for what becomes of its errors."""
+        """Run the command's function and handle its errors; see the class."""
         try:
             result = super().invoke(ctx)
-            sys.stdout.flush()  # a closed pipe shows here, not in the interpreter's last breath
+            sys.stdout.flush()  # a closed pipe shows here, not while the interpreter ends
             return result
         except P2PError as error:
             _fail(ctx, f"error: {redact(str(error))}", error.exit_code)
         except MemoryError:
             _fail(ctx, _NO_MEMORY, EXIT_UNEXPECTED)
         except RuntimeError as error:
-            if str(error) != "can't start new thread":  # its stack found no memory
+            if str(error) != "can't start new thread":  # no memory for its stack
                 raise
             _fail(ctx, _NO_MEMORY, EXIT_UNEXPECTED)
         except KeyboardInterrupt:
             _fail(ctx, "interrupted", EXIT_INTERRUPTED)
         except BrokenPipeError:
-            # Python flushes stdout once more while it ends; give that flush somewhere to go.
+            # Python flushes stdout again while it ends; redirect that flush.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(EXIT_PIPE_CLOSED)
 
@@ -240,7 +240,7 @@ def require_extra(module: str, extra: str) -> None:
 
 
 class _Formatter(logging.Formatter):
-    """Plain lines for information, a lower-case prefix for what needs attention."""
+    """Information as plain lines, other levels with a lower-case prefix."""
 
     def format(self, record: logging.LogRecord) -> str:
         text = redact(super().format(record))
@@ -248,6 +248,6 @@ class _Formatter(logging.Formatter):
 
 
 def _fail(ctx: click.Context, line: str, exit_code: int) -> NoReturn:
-    with contextlib.suppress(OSError):  # stderr may be closed or full; the exit code still tells
+    with contextlib.suppress(OSError):  # stderr may be closed or full
         click.echo(" ".join(line.split()), err=True)
     ctx.exit(exit_code)

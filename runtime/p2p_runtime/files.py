@@ -1,7 +1,7 @@
-"""Write files so that a crash, a full disk or a second writer never leaves half of one.
+"""Atomic files: a crash, a full disk or a second writer never leaves half of one.
 
-The bytes go to a temporary name in the same folder, are flushed to the disk, and take the final
-name in one step; the folder is flushed too, so the name survives a power cut.
+The bytes are written to a temporary name in the same folder, flushed to the disk, and renamed; the
+folder is flushed too, so the name survives a power cut.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ __all__ = [
 
 @contextlib.contextmanager
 def atomic_file(path: Path, check: Callable[[Path], object] | None = None) -> Iterator[IO[bytes]]:
-    """Open a binary file that appears at ``path`` only when the block ends without an error.
+    """Yield a binary file that appears at ``path`` when the block ends without an error.
 
     Args:
-        path: the file's name in the end.
-        check: called with the complete file's temporary name; what it raises goes on to the
-            caller, and nothing appears at ``path``.
+        path: the final name.
+        check: called with the complete file's temporary name; if it raises, nothing appears at
+            ``path``.
 
     Raises:
-        OutputError: the folder or the file cannot be written; what stood at ``path`` still does.
+        OutputError: the folder or the file cannot be written; a file at ``path`` is unchanged.
     """
     temporary: Path | None = None
     try:
@@ -76,12 +76,12 @@ def write_bytes(path: Path, content: bytes, check: Callable[[Path], object] | No
 
 
 def write_picture(path: Path, image: NDArray[np.uint8]) -> None:
-    """Write (H, W, 3) uint8 BGR as :func:`atomic_file` does; the suffix says in which format.
+    """Write (H, W, 3) uint8 BGR as :func:`atomic_file` does; the suffix selects the format.
 
     Raises:
-        OutputError: it cannot be written, or nobody knows the suffix.
+        OutputError: it cannot be written, or the suffix is unknown.
     """
-    import cv2  # not needed by those who only write text
+    import cv2  # only needed here
 
     if not cv2.haveImageWriter(str(path)):
         raise OutputError(
@@ -100,19 +100,19 @@ def write_text(path: Path, content: str) -> None:
 
 
 def write_json(path: Path, document: Any) -> None:
-    """Write plain JSON values to ``path``, for people to read too, as :func:`atomic_file` does."""
+    """Write plain JSON values, indented, to ``path`` as :func:`atomic_file` does."""
     write_text(path, json.dumps(document, indent=2) + "\n")
 
 
 def check_writable_folder(folder: Path, *, create: bool = True) -> None:
-    """Create ``folder`` and prove that a file can be written in it, before any work is done.
+    """Check that files can be written in a folder, before any work is done.
 
     Args:
-        folder: where results will go.
-        create: make it; else its nearest folder that exists is tried, and nothing is left behind.
+        folder: the folder of the results.
+        create: create it; otherwise the nearest existing parent is tested.
 
     Raises:
-        OutputError: it cannot.
+        OutputError: they cannot.
     """
     try:
         if create:
@@ -126,10 +126,10 @@ def check_writable_folder(folder: Path, *, create: bool = True) -> None:
 
 @contextlib.contextmanager
 def exclusive_lock(path: Path, busy: str) -> Iterator[None]:
-    """Hold the lock file ``path`` while the block runs; the system frees it if we are killed.
+    """Hold the lock file ``path`` during the block; the system frees it if the process dies.
 
     Raises:
-        OutputError: another process holds it (the message is ``busy``), or it cannot be made.
+        OutputError: another process holds it (the message is ``busy``), or it cannot be created.
     """
     try:
         file = path.open("ab")

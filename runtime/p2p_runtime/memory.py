@@ -1,4 +1,4 @@
-"""How much memory this process holds."""
+"""The memory of this process: how much it holds, and how library pages are dropped."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PAGE_BITS = np.dtype(np.uint64)
 
 
 def peak_rss_mib() -> float:
-    """Return the most memory that was resident so far, in MiB; pages of libraries count."""
+    """Return the peak resident memory of this process in MiB, including library pages."""
     peak = _status_mib("VmHWM")
     if peak is not None:  # Linux's getrusage includes what the parent held when it forked
         return peak
@@ -31,29 +31,28 @@ def peak_rss_mib() -> float:
 
 
 def anon_rss_mib() -> float | None:
-    """Return the resident memory that is no file's, in MiB; None where the system does not tell.
+    """Return the anonymous resident memory in MiB; None where the system does not report it.
 
-    The rest are mostly pages of libraries, unchanged: processes share them, and the system drops
-    them when memory is short. How many of them count as resident is the kernel's choice: Linux
-    6.18 maps them by the pieces in which the page cache holds a file, of up to 2 MiB.
+    The rest is mostly unchanged pages of libraries, which processes share and which the system
+    drops when memory is short. The kernel decides how many count as resident: Linux 6.18 maps them
+    in pieces of up to 2 MiB.
     """
     return _status_mib("RssAnon")
 
 
 def unmap_libraries() -> None:
-    """Let go of library pages that only starting needed; for Linux.
+    """Drop the library pages that only the start needed (Linux).
 
-    What is needed again comes back from the page cache when it is touched, so a process that has
-    started holds what it runs. Only read-only mappings of files are let go, and none of which a
-    page was changed, by the loader or by a debugger: that page is nowhere else. Where the system
-    does not tell which are, nothing happens.
+    Pages that are needed again come back from the page cache. Only read-only file mappings are
+    dropped, and none with a page that the loader or a debugger changed, since no file holds that
+    page. Nothing happens where the system does not report changed pages.
     """
     maps, pagemap = Path("/proc/self/maps"), Path("/proc/self/pagemap")
     if not (maps.is_file() and pagemap.is_file()):
         return
     try:
         pages = pagemap.open("rb", buffering=0)
-    except PermissionError:  # some kernels tell root alone
+    except PermissionError:  # on some kernels, only root may read it
         return
     madvise = ctypes.CDLL(None).madvise
     madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
@@ -61,12 +60,12 @@ def unmap_libraries() -> None:
         for start, end in _read_only_files(maps.read_text(encoding="utf-8", errors="replace")):
             pages.seek(start // mmap.PAGESIZE * _PAGE_BITS.itemsize)
             content = pages.read((end - start) // mmap.PAGESIZE * _PAGE_BITS.itemsize)
-            if _holds_nothing_else(np.frombuffer(content, _PAGE_BITS)):
+            if _is_unchanged_file(np.frombuffer(content, _PAGE_BITS)):
                 madvise(start, end - start, _MADV_DONTNEED)
 
 
 def _read_only_files(maps: str) -> Iterator[tuple[int, int]]:
-    """Return start and end of each private mapping of a file that cannot be written to."""
+    """Yield start and end of each private, read-only mapping of a file."""
     for line in maps.splitlines():
         addresses, permissions, _, _, inode = line.split(maxsplit=5)[:5]
         if permissions in ("r--p", "r-xp") and inode != "0":
@@ -74,10 +73,10 @@ def _read_only_files(maps: str) -> Iterator[tuple[int, int]]:
             yield int(start, 16), int(end, 16)
 
 
-def _holds_nothing_else(pages: NDArray[np.uint64]) -> bool:
-    """Tell whether pages are there, and each is the file's own; see the kernel's pagemap.rst."""
+def _is_unchanged_file(pages: NDArray[np.uint64]) -> bool:
+    """Return whether there are pages and all are the file's own; see the kernel's pagemap.rst."""
     here, swapped, of_file = ((pages >> np.uint64(bit)) & np.uint64(1) for bit in (63, 62, 61))
-    # A system that knows nothing of its pages says 0 for each.
+    # A system that does not report pages says 0 for each.
     return bool(here.any() and not swapped.any() and not (here > of_file).any())
 
 

@@ -29,9 +29,9 @@ def test_labels_of_any_size_become_palette_colours_of_the_contracts_size(
 ) -> None:
     """Fit never invents a colour, whatever the size."""
     colours = {tuple(colour) for colour in CITYSCAPES.colours_bgr().tolist()}
-    fitted = LABELS.preprocess(noise(height, width))
-    assert fitted.shape == (32, 48, 3)
-    assert {tuple(pixel) for pixel in fitted.reshape(-1, 3).tolist()} <= colours
+    resized = LABELS.preprocess(noise(height, width))
+    assert resized.shape == (32, 48, 3)
+    assert {tuple(pixel) for pixel in resized.reshape(-1, 3).tolist()} <= colours
 
 
 def test_labels_are_resized_by_nearest_neighbour() -> None:
@@ -42,15 +42,15 @@ def test_labels_are_resized_by_nearest_neighbour() -> None:
     )
 
 
-def test_pictures_are_resized_smoothly_and_never_snapped() -> None:
+def test_pictures_are_resized_smoothly_and_never_repaired() -> None:
     """Without a palette, shrinking averages, and colours are left as they come out."""
     board = np.zeros((64, 96, 3), np.uint8)
     board[::2, ::2] = board[1::2, 1::2] = 200
     assert set(np.unique(PICTURES.preprocess(board))) == {100}
 
 
-def test_snapping_can_be_switched_off() -> None:
-    """With snap=False a label map keeps the colours it came with."""
+def test_repair_can_be_switched_off() -> None:
+    """With repair_labels=False a label map keeps the colours it came with."""
     frame = noise(32, 48)
     np.testing.assert_array_equal(LABELS.preprocess(frame, repair_labels=False), frame)
 

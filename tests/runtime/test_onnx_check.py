@@ -16,7 +16,6 @@ from onnx import TensorProto, helper, numpy_helper
 from p2p_runtime.errors import BundleError
 from p2p_runtime.model.bundle import ModelBundle
 from p2p_runtime.model.onnx_check import inspect_onnx, payload_sha256
-from p2p_runtime.redaction import redact
 
 Edit = Callable[[onnx.ModelProto], None]
 
@@ -28,11 +27,10 @@ def save(model: onnx.ModelProto, folder: Path) -> Path:
     return path
 
 
-def test_the_summary_tells_metadata_versions_and_operators(bundle: Path) -> None:
+def test_the_summary_holds_metadata_and_operators(bundle: Path) -> None:
     """A sound bundle's outline is read without onnx."""
     summary = inspect_onnx(bundle)
     assert list(summary.metadata) == ["p2p_contract"]
-    assert (summary.ir_version, summary.opsets) == (10, {"": 20})
     assert summary.op_types == {"Cast": 2, "Sub": 1}
 
 
@@ -182,17 +180,17 @@ def test_fault_46_absurd_tensors_are_refused(
         inspect_onnx(save(model, tmp_path))
 
 
-def _foreign_node(model: onnx.ModelProto) -> None:
+def _custom_node(model: onnx.ModelProto) -> None:
     model.graph.node[1].domain = "evil.ops"
 
 
-def _foreign_function(model: onnx.ModelProto) -> None:
+def _custom_function(model: onnx.ModelProto) -> None:
     imports = [helper.make_opsetid("", 20)]
     model.functions.append(helper.make_function("evil.ops", "Sub", [], [], [], imports))
 
 
-@pytest.mark.parametrize("edit", [_foreign_node, _foreign_function])
-def test_fault_47_foreign_operators_are_refused(
+@pytest.mark.parametrize("edit", [_custom_node, _custom_function])
+def test_fault_47_custom_operators_are_refused(
     model: onnx.ModelProto, tmp_path: Path, edit: Edit
 ) -> None:
     """Operators and functions of other domains are named in the message."""
@@ -260,9 +258,3 @@ def test_a_changed_byte_is_refused_or_changes_nothing_vital(
     except BundleError:
         return
     assert payload_sha256(bytes(content)) == loaded.info.payload_sha256
-
-
-def test_passwords_are_hidden() -> None:
-    """User names and passwords of URLs never reach a log."""
-    assert redact("open rtsp://user:p@ss@cam/live now") == "open rtsp://***@cam/live now"
-    assert redact("mail me@example.org, http://host/a@b") == "mail me@example.org, http://host/a@b"

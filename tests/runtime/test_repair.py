@@ -120,10 +120,10 @@ def test_exact_maps_are_looked_up_only(
 ) -> None:
     """A map in exact colours, of whatever size, costs one lookup per pixel of the result."""
     monkeypatch.setattr(classify, "BgrLikelihood", None)
-    fitted = replace(contract_of(street()), height=height, width=width).preprocess(street())
+    repaired = replace(contract_of(street()), height=height, width=width).preprocess(street())
     size = (width, height)
     picked = cv2.resize(street(), size, interpolation=cv2.INTER_NEAREST_EXACT)
-    np.testing.assert_array_equal(fitted, picked)
+    np.testing.assert_array_equal(repaired, picked)
 
 
 def test_a_map_is_not_exact_for_a_glance_alone() -> None:
@@ -208,12 +208,12 @@ def test_small_and_large_frames_are_repaired_alike() -> None:
     truth = cv2.resize(street(), (965, 725), interpolation=cv2.INTER_NEAREST)
     contract = PixelContract(height=64, width=64, palette=CITYSCAPES)
     blurred = subsampled(truth[:-1, :-1])
-    fitted = contract.preprocess(np.ascontiguousarray(truth[:-1, :-1]))
+    truth_small = contract.preprocess(np.ascontiguousarray(truth[:-1, :-1]))
     nearest = wrong(
-        CITYSCAPES.nearest_colours(contract.preprocess(blurred, repair_labels=False)), fitted
+        CITYSCAPES.nearest_colours(contract.preprocess(blurred, repair_labels=False)), truth_small
     )
     assert nearest > 0
-    assert wrong(contract.preprocess(blurred), fitted) < nearest / 2
+    assert wrong(contract.preprocess(blurred), truth_small) < nearest / 2
 
 
 def test_classes_that_were_never_trained_do_not_come_out() -> None:
@@ -223,7 +223,7 @@ def test_classes_that_were_never_trained_do_not_come_out() -> None:
     assert contract_of(truck, USED).off_palette(truck) == 0  # it is a colour of the palette
 
 
-def test_the_camvid_video_is_restored(shared_data: Callable[[str], Path]) -> None:
+def test_the_camvid_video_is_repaired(shared_data: Callable[[str], Path]) -> None:
     """H.264 at crf 23 against its lossless twin: 99.2 % of the labels, 98.1 % by nearest colour."""
     lossy = VideoFileSource(shared_data("camvid_clip/seg.mp4"))
     lossless = VideoFileSource(shared_data("camvid_clip/seg_lossless.mkv"))
@@ -233,6 +233,6 @@ def test_the_camvid_video_is_restored(shared_data: Callable[[str], Path]) -> Non
     nearest = [1 - wrong(CITYSCAPES.nearest_colours(a.image), b.image) for a, b in pairs]
     assert np.mean(right) > 0.993
     assert np.mean(nearest) < 0.985
-    fitted = PixelContract(height=256, width=256, palette=CITYSCAPES)
-    small = [1 - wrong(fitted.preprocess(a.image), fitted.preprocess(b.image)) for a, b in pairs]
+    at_256 = PixelContract(height=256, width=256, palette=CITYSCAPES)
+    small = [1 - wrong(at_256.preprocess(a.image), at_256.preprocess(b.image)) for a, b in pairs]
     assert np.mean(small) > 0.993

@@ -64,7 +64,7 @@ def test_fault_41_another_gpu_or_library_is_refused(engine: Path, here: EngineTa
 
 @pytest.mark.parametrize("name", ["model-sm86.engine", "model.onnx"])
 def test_fault_41_other_bytes_are_refused(engine: Path, name: str):
-    """One byte more in the engine, or in the ONNX file that it claims to come from."""
+    """One byte more in the engine, or in the ONNX file that it was built from."""
     with engine.with_name(name).open("ab") as file:
         file.write(b"!")
     with pytest.raises(BundleError, match=r"is refused: .*rebuild it with p2p-export"):

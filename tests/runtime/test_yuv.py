@@ -116,7 +116,7 @@ def test_a_strided_frame_is_the_same_with_fewer_pixels(
 
 
 def test_the_share_off_the_palette_is_that_of_bgr() -> None:
-    """A label map has none, a foreign colour is all off, and noise gives nearly the same share."""
+    """A label map has none, another colour is all off, and noise gives nearly the same share."""
     contract = contract_of(street())
     assert contract.off_palette(stored(street())) < 0.03  # mixed along the edges
     assert contract.off_palette(stored(np.full((64, 64, 3), (40, 110, 180), np.uint8))) == 1
@@ -252,7 +252,7 @@ class _Echo(UninterruptibleEngine):
         """Nothing to free."""
 
 
-def test_a_run_of_a_video_never_turns_it_into_bgr(
+def test_a_run_of_a_video_never_converts_it_to_bgr(
     save_video: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only samples of a label video become BGR; every frame is preprocessed in YUV."""

@@ -1,1 +1,1 @@
-"""The command: from options to the report."""
+"""What ``p2p-run`` consists of: options, model search, the run, display, doctor."""

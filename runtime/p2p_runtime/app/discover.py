@@ -1,4 +1,4 @@
-"""Find a model when the user names a folder of them, or none."""
+"""The search for a model when the user names a folder, or nothing."""
 
 from __future__ import annotations
 
@@ -20,24 +20,26 @@ __all__ = [
 
 _NAME = re.compile(r".*-(fp32|fp16|int8)\.onnx")
 DEMO_MODELS = Path(__file__).parents[1] / "assets"
+"""Folder of the bundled model."""
+
 DEMO_VIDEO = DEMO_MODELS / "demo.mp4"
-"""A drive along a drawn street as a label video, see ``assets/README.md``."""
+"""The bundled label video, a drive along a drawn street; see ``assets/README.md``."""
 
 _GPU = ("fp16", "fp32", "int8")
 _PREFERRED = {"cpu": ("int8", "fp32", "fp16"), "cuda": _GPU, "tensorrt": _GPU}
-"""int8 is what makes a CPU fast, fp16 a GPU; on a CPU fp16 costs time and gains none."""
+"""Precisions by device, best first: int8 is fastest on a CPU, fp16 on a GPU."""
 
 _log = logging.getLogger(__name__)
 
 
 def find_bundle(model: str | None, device: str, *, runs: Path = Path("runs")) -> Path:
-    """Return the one model file to run.
+    """Return the model file to run.
 
     Args:
         model: a file, a folder of ``*-<precision>.onnx`` files, or None to search.
-        device: ``cpu``, ``cuda`` or ``tensorrt``; decides which precision of a folder is taken.
-            For ``tensorrt``, an engine for the GPU at hand goes before the file it was built from.
-        runs: where training runs lie.
+        device: ``cpu``, ``cuda`` or ``tensorrt``; selects the precision in a folder. For
+            ``tensorrt``, an engine file for this GPU takes precedence over its ONNX file.
+        runs: folder of the training runs.
 
     Raises:
         BundleError: there is none; the message says what to type.
@@ -57,7 +59,7 @@ def find_bundle(model: str | None, device: str, *, runs: Path = Path("runs")) ->
 
 
 def engine_named(model: str | None) -> Path | None:
-    """Return the TensorRT engine that the user named, if he named one."""
+    """Return the path if the user named a TensorRT engine file, else None."""
     return Path(model) if model is not None and model.endswith(ENGINE_SUFFIX) else None
 
 
@@ -65,8 +67,8 @@ def find_bundles(folder: Path | None = None, *, runs: Path = Path("runs")) -> li
     """Return all model files of a folder, by name.
 
     Args:
-        folder: where to look; None for the run exported last, or else the package's demo.
-        runs: where training runs lie.
+        folder: the folder; None for the latest export, else the bundled model.
+        runs: folder of the training runs.
 
     Raises:
         BundleError: there are none; the message says what to type.
@@ -79,7 +81,7 @@ def find_bundles(folder: Path | None = None, *, runs: Path = Path("runs")) -> li
     if exports:
         return max(exports, key=lambda bundles: max(map(_age, bundles)))
     if demo := _in(DEMO_MODELS):
-        _log.info("nothing is exported under %s/: taking the demo model of the package", runs)
+        _log.info("no export under %s/; the bundled demo model is used", runs)
         return demo
     raise BundleError(
         f"no exported model under {runs}/*/export/; name one with --model, "
@@ -88,7 +90,7 @@ def find_bundles(folder: Path | None = None, *, runs: Path = Path("runs")) -> li
 
 
 def demo_bundle() -> Path | None:
-    """Return the model that the package ships, if it does."""
+    """Return the bundled model, if the package has it."""
     return next(iter(_in(DEMO_MODELS)), None)
 
 
@@ -97,7 +99,7 @@ def _in(folder: Path) -> list[Path]:
 
 
 def _engine_of(bundle: Path) -> Path | None:
-    """Return the engine that was built of a bundle for the GPU at hand, if there is one."""
+    """Return the engine file of a bundle for this GPU, if there is one."""
     from p2p_runtime.engines.gpu import first_gpu
 
     engine_path = bundle.with_name(f"{bundle.stem}-{first_gpu().sm}{ENGINE_SUFFIX}")

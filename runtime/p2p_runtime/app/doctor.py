@@ -1,4 +1,4 @@
-"""Say what is installed here, what is wrong with it, and whether this machine can run."""
+"""The diagnosis of ``p2p-run --doctor``: what is installed, what is wrong, what is missing."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ JETSON_RELEASE = Path("/etc/nv_tegra_release")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One thing that was looked at.
+    """One result of the diagnosis.
 
     Attributes:
-        healthy: whether it is as it must be for `p2p-run` to work.
-        text: what was found and, if something is missing, why or what to type.
-        there: false for something that is missing and need not be there.
+        healthy: whether ``p2p-run`` can work.
+        text: the result, with the reason or the command that helps.
+        there: False for something optional that is missing.
     """
 
     healthy: bool
@@ -40,13 +40,13 @@ class Finding:
     there: bool = True
 
     def __str__(self) -> str:
-        """Return a line for people."""
+        """Return the line to print."""
         mark = ("ok  " if self.there else "no  ") if self.healthy else "BAD "
         return f"{mark}{self.text}"
 
 
 def examine() -> list[Finding]:
-    """Look at versions, inference devices, codecs and the machine; translate a frame."""
+    """Return results on versions, the machine, devices and codecs; translates one frame."""
     return [
         _ok(
             f"pix2pix-edge {__version__}, Python {platform.python_version()} on "
@@ -65,7 +65,7 @@ def examine() -> list[Finding]:
 
 
 def _machine() -> Iterator[Finding]:
-    """Tell the GPU and the Jetson, if this is one."""
+    """Report the GPU, and the Jetson if this is one."""
     from p2p_runtime.engines.gpu import first_gpu
 
     if JETSON_MODEL.is_file():
@@ -102,7 +102,7 @@ def _onnxruntime() -> Iterator[Finding]:
 
 
 def _devices(wheel: str) -> Iterator[Finding]:
-    """Tell each device of onnxruntime, and why one is missing; run the demo model on the CPU."""
+    """Report each device of ONNX Runtime; run the bundled model on the CPU."""
     from p2p_runtime.engines.session import PROVIDERS, available_devices
 
     offered = available_devices()
@@ -121,7 +121,7 @@ def _devices(wheel: str) -> Iterator[Finding]:
 
 
 def _gpu_device(device: str) -> Finding:
-    """Tell whether what a GPU device needs besides its provider is there."""
+    """Report what a GPU device needs besides its provider."""
     from p2p_runtime.engines.gpu import first_gpu
     from p2p_runtime.engines.trt_cache import tensorrt_version
 
@@ -134,7 +134,7 @@ def _gpu_device(device: str) -> Finding:
 
 
 def _trial() -> Finding:
-    """Load the model that the package ships, and replay its golden frame."""
+    """Load the bundled model and replay its golden frame."""
     from p2p_runtime.translate.translator import Translator
 
     from .discover import demo_bundle

@@ -1,1 +1,1 @@
-"""Label maps: palettes, and which class each pixel most likely had before the codec."""
+"""Label maps: palettes, colour lookup, and the repair of what video codecs blurred."""

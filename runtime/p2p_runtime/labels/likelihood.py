@@ -14,7 +14,7 @@ their class and form the prior of the others, see :mod:`.repair`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -70,26 +70,6 @@ class Features:
     exact: NDArray[np.bool_] | None
 
 
-class Likelihood(Protocol):
-    """What label repair needs of a frame of H x W px, both even.
-
-    Attributes:
-        class_features: (3, 256) float32, weighted luma and chroma of each class's colour.
-    """
-
-    class_features: NDArray[np.float32]
-
-    def confident_blocks(self) -> NDArray[np.uint8]:
-        """Return the class of confident blocks, else ``NO_CLASS``: (H / 2, W / 2) uint8."""
-        ...
-
-    def features(
-        self, row: NDArray[np.intp], column: NDArray[np.intp], block: NDArray[np.intp]
-    ) -> Features:
-        """Return the features of P pixels, given their (P,) rows, columns and block indices."""
-        ...
-
-
 class BgrAppearance:
     """The colours of the classes in BGR frames.
 
@@ -125,11 +105,14 @@ class BgrAppearance:
 
 
 class BgrLikelihood:
-    """The :class:`Likelihood` of a BGR frame.
+    """The likelihood of a BGR frame.
 
     Args:
         frame: (H, W, 3) uint8 BGR, H and W even.
         appearance: the colours of the classes.
+
+    Attributes:
+        class_features: (3, 256) float32, weighted luma and chroma of each class's colour.
     """
 
     def __init__(self, frame: NDArray[np.uint8], appearance: BgrAppearance) -> None:
@@ -182,7 +165,7 @@ class YuvAppearance:
 
 
 class YuvLikelihood:
-    """The :class:`Likelihood` of a YUV frame of even height and width."""
+    """The likelihood of a YUV frame of even height and width; see :class:`BgrLikelihood`."""
 
     def __init__(self, frame: YuvFrame, appearance: YuvAppearance) -> None:
         self._frame, self._appearance = frame, appearance
@@ -216,6 +199,10 @@ class YuvLikelihood:
             np.multiply(around, self._appearance.weights[channel], out=interpolated[channel])
         nearest = apply_lut(self._appearance.lut.nearest, cells_of(luma, pairs))
         return Features(block, nearest, own, interpolated, None)
+
+
+Likelihood: TypeAlias = BgrLikelihood | YuvLikelihood
+"""What label repair needs of a frame."""
 
 
 def _no_class_where(uncertain: NDArray[np.bool_]) -> NDArray[np.uint8]:

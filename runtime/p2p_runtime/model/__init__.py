@@ -1,1 +1,1 @@
-"""The model file: what it says of itself, and how that is checked."""
+"""The model file: the pixel contract, the bundle, the golden frame, and their checks."""

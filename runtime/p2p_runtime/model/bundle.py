@@ -1,8 +1,8 @@
-"""The model bundle: one ONNX file that says what it is and proves that it still computes it.
+"""The model bundle: one ONNX file with its contract, its origin and a test of itself.
 
 The ONNX file's ``metadata_props`` hold one JSON document under :data:`METADATA_KEY`: the pixel
-contract, the precision, where the weights come from, how close the file is to the torch module,
-a SHA-256 over everything else in the file, and a golden frame.
+contract, the precision, the origin of the weights, the parity with the torch module, a SHA-256 over
+the rest of the file, and a golden frame.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ INPUT_NAME, OUTPUT_NAME = "frame", "image"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BundleInfo:
-    """What a bundle says of itself.
+    """The metadata of a bundle.
 
     Attributes:
-        contract: how frames become inputs.
+        contract: the rule from frames to inputs.
         precision: ``fp32``, ``fp16`` or ``int8``.
-        golden: the frame that the runtime replays at start-up.
-        payload_sha256: hex SHA-256 of the file without its metadata, see ``safety``.
-        generator: architecture, ngf, norm, dropout ... (for people and tools).
+        golden: the test that the runtime replays when it opens the model.
+        payload_sha256: hex SHA-256 of the file without its metadata, see :mod:`.onnx_check`.
+        generator: architecture, ngf, norm, dropout (for people and tools).
         provenance: checkpoint sha256, dataset fingerprint, images seen, tool versions.
         parity: the parity report's figures.
     """
@@ -57,7 +57,7 @@ class BundleInfo:
     parity: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """Return the document for :data:`METADATA_KEY`; equal infos give equal text."""
+        """Return the JSON document; equal metadata give equal text."""
         return json.dumps(
             {
                 **self.contract.to_json(),
@@ -74,7 +74,7 @@ class BundleInfo:
 
     @classmethod
     def from_json(cls, text: str) -> BundleInfo:
-        """Read what :meth:`to_json` wrote.
+        """Return the metadata of what :meth:`to_json` returned.
 
         Raises:
             ContractError: not JSON, or a field is missing or malformed; the message names it.
@@ -115,11 +115,11 @@ _FIELDS: dict[str, type] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelBundle:
-    """A model file that was checked and can be opened by an engine.
+    """A checked model file, ready for an engine.
 
     Attributes:
         path: the ONNX file.
-        info: what it says of itself.
+        info: its metadata.
         engine_path: a TensorRT engine built from it, which runs in its place; None for none.
     """
 
@@ -129,7 +129,7 @@ class ModelBundle:
 
     @property
     def contract(self) -> PixelContract:
-        """How frames become inputs."""
+        """The rule from frames to inputs."""
         return self.info.contract
 
     @property
@@ -139,14 +139,14 @@ class ModelBundle:
 
     @classmethod
     def load(cls, path: str | Path) -> ModelBundle:
-        """Check a model file, byte by byte, before any inference library sees it.
+        """Check a model file before any inference library opens it.
 
         Args:
             path: an ONNX file, or a TensorRT engine (``.engine``) beside the ONNX file that it
                 was built from: the contract and the golden frame lie there.
 
         Raises:
-            BundleError: the file is missing, damaged, unsafe (external data, foreign operators),
+            BundleError: the file is missing, damaged, unsafe (external data, custom operators),
                 or has no readable contract; the message says which and what to do.
         """
         path, engine_path = Path(path), None

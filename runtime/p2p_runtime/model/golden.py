@@ -22,18 +22,20 @@ if TYPE_CHECKING:
 __all__ = ["GoldenFrame"]
 
 GOLDEN_BLOCK_PX = 8
+"""Side of the blocks whose means are compared; single pixels differ by rounding."""
+
 GOLDEN_MIN_PSNR_DB = 40.0
-"""Devices round differently; averaged over 8x8 px blocks, an honest one stays far above this."""
+"""Minimum PSNR of the block means; the rounding of devices stays far above it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GoldenFrame:
-    """A frame that every device can draw, and what the exporting machine made of it.
+    """A reproducible input, and the output of the machine that exported the model.
 
     Attributes:
-        seed: picks the frame, see :meth:`draw`.
+        seed: determines the input, see :meth:`draw`.
         expected: (H / 8, W / 8, 3) uint8 BGR, the block means of the expected output.
-        min_psnr_db: the least PSNR between expected and actual block means.
+        min_psnr_db: minimum PSNR between expected and actual block means.
     """
 
     seed: int
@@ -42,10 +44,10 @@ class GoldenFrame:
 
     @staticmethod
     def draw(contract: PixelContract, seed: int) -> NDArray[np.uint8]:
-        """Return the golden input (H, W, 3) uint8 BGR: 16x16 px patches of integer noise.
+        """Return the input, (H, W, 3) uint8 BGR: 16x16 px patches of hashed noise.
 
-        Integer arithmetic only, so that every machine draws the same: palette colours for label
-        maps, any colour otherwise.
+        Palette colours for label maps, any colour otherwise. Integer arithmetic makes it equal on
+        every machine.
         """
         patches = np.indices((contract.height, contract.width)).astype(np.uint32) // 16
         noise = patches[0] * np.uint32(73856093) ^ patches[1] * np.uint32(19349663)
@@ -60,11 +62,11 @@ class GoldenFrame:
 
     @classmethod
     def record(cls, output: NDArray[np.uint8], seed: int) -> GoldenFrame:
-        """Remember ``output`` (H, W, 3) uint8 BGR as what :meth:`draw` must become."""
+        """Return a golden frame that expects ``output``, (H, W, 3) uint8 BGR."""
         return cls(seed=seed, expected=_block_means(output))
 
     def psnr_db(self, output: NDArray[np.uint8]) -> float:
-        """Return the PSNR of an output's block means to the expected ones; inf when equal."""
+        """Return the PSNR of an output's block means to the expected ones; inf if equal."""
         means = _block_means(output)
         if means.shape != self.expected.shape:
             return float("-inf")
@@ -73,7 +75,7 @@ class GoldenFrame:
         return float("inf") if mean_square == 0 else 10 * float(np.log10(255.0**2 / mean_square))
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values; :meth:`from_json` reads them back."""
+        """Return plain JSON values for :meth:`from_json`."""
         return {
             "seed": self.seed,
             "shape": list(self.expected.shape),
@@ -83,7 +85,7 @@ class GoldenFrame:
 
     @classmethod
     def from_json(cls, document: Any) -> GoldenFrame:
-        """Read what :meth:`to_json` wrote.
+        """Return the golden frame of what :meth:`to_json` returned.
 
         Raises:
             ContractError: a field is missing or malformed.

@@ -1,8 +1,8 @@
-"""Look at a model file before any inference library does, and keep secrets out of logs.
+"""A safety check of ONNX files, made before any inference library opens them.
 
-An ONNX file is a protobuf message. Inference libraries that read one may open other files it
-names, or allocate what it asks for; this walker reads the bytes itself, follows only the parts
-that can do harm, and refuses them. It imports neither onnx nor protobuf.
+An ONNX file is a protobuf message that can make a library open other files or allocate absurd
+amounts of memory. This walker parses the bytes, follows the parts that can do harm, and refuses
+them. It needs neither onnx nor protobuf.
 
 Field numbers are those of onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
 """
@@ -21,15 +21,19 @@ from p2p_runtime.errors import BundleError
 __all__ = ["OnnxSummary", "inspect_onnx", "payload_sha256"]
 
 ALLOWED_DOMAINS = ("", "ai.onnx", "com.microsoft")
-"""Operators that every onnxruntime brings itself; com.microsoft holds its integer kernels."""
+"""Domains of the operators built into ONNX Runtime; com.microsoft has its integer kernels."""
 
 MAX_ELEMENTS = 1 << 31
-"""No tensor of a generator comes near; a file that declares more wants to exhaust the memory."""
+"""Maximum number of elements of a declared tensor, far above those of any generator."""
 
 MAX_RANK = 64
+"""Maximum number of dimensions of a declared tensor."""
+
 MAX_DEPTH = 48
+"""Maximum nesting of messages."""
+
 MAX_SMALL_BYTES = 64 << 20
-"""Names and metadata are copied out of the file only up to this size."""
+"""Maximum size of a name or a metadata value."""
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _METADATA_PROPS = 14
@@ -38,29 +42,25 @@ _EXTERNAL = 1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OnnxSummary:
-    """What a model file says, as far as that is cheap to know.
+    """The outline of a model file.
 
     Attributes:
         metadata: the model's ``metadata_props``.
         payload_sha256: hex SHA-256 of everything else, see :func:`payload_sha256`.
-        ir_version: version of the file format.
-        opsets: operator set version of each domain that the model imports.
-        op_types: how often each operator occurs, subgraphs and functions included.
+        op_types: the count of each operator, including subgraphs and functions.
     """
 
     metadata: dict[str, str]
     payload_sha256: str
-    ir_version: int
-    opsets: dict[str, int]
     op_types: dict[str, int]
 
 
 def inspect_onnx(path: Path) -> OnnxSummary:
-    """Read an ONNX file's outline and refuse what is broken or unsafe.
+    """Return an ONNX file's outline, or refuse the file.
 
     Raises:
         BundleError: the file is missing, not a file, empty, text, truncated or malformed, or it
-            refers to other files, to foreign operators, or to tensors beyond any reason.
+            refers to other files, custom operators, or tensors of absurd size.
     """
     content = _map(path)
     try:
@@ -71,8 +71,6 @@ def inspect_onnx(path: Path) -> OnnxSummary:
         return OnnxSummary(
             metadata=walk.metadata,
             payload_sha256=_digest(content),
-            ir_version=walk.ir_version,
-            opsets=walk.opsets,
             op_types=walk.op_types,
         )
     except BundleError as error:
@@ -82,8 +80,8 @@ def inspect_onnx(path: Path) -> OnnxSummary:
 def payload_sha256(model_bytes: bytes) -> str:
     """Return the hex SHA-256 of a serialised ONNX model without its ``metadata_props``.
 
-    The digest covers the raw bytes (tags included) of all other top-level fields in file order,
-    so it can itself lie in the metadata.
+    It covers the raw bytes, tags included, of all other top-level fields in file order, so it can
+    be stored in the metadata.
 
     Raises:
         BundleError: the bytes are not a protobuf message.
@@ -92,20 +90,20 @@ def payload_sha256(model_bytes: bytes) -> str:
 
 
 class _Field(NamedTuple):
-    """One field of a message: where it begins (tag included) and ends, and its value."""
+    """One field of a message: its start (at the tag), its end, and its value."""
 
     number: int
     wire_type: int
     start: int
     end: int
-    value: int  # of a varint; for bytes, where they begin
+    value: int  # of a varint; for bytes, their start
 
 
-# Which fields of a message are messages themselves, and of which kind.
+# Fields of each kind of message that are messages, and their kind.
 _CHILDREN: dict[str, dict[int, str]] = {
-    "model": {7: "graph", 8: "opset", 14: "entry", 20: "training", 25: "function"},
+    "model": {7: "graph", 14: "entry", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
-    "function": {7: "node", 9: "opset", 11: "attribute", 12: "value"},
+    "function": {7: "node", 11: "attribute", 12: "value"},
     "graph": {1: "node", 5: "tensor", 11: "value", 12: "value", 13: "value", 15: "sparse"},
     "node": {5: "attribute"},
     "attribute": {
@@ -115,7 +113,7 @@ _CHILDREN: dict[str, dict[int, str]] = {
     "sparse": {1: "tensor", 2: "tensor"},
     "value": {2: "type"},
     "type": {1: "tensor_type", 4: "wrapped", 8: "tensor_type", 9: "wrapped"},
-    "wrapped": {1: "type"},  # sequence and optional; maps need operators that we refuse
+    "wrapped": {1: "type"},  # sequence and optional; maps need refused operators
     "tensor_type": {2: "shape"},
     "shape": {1: "dim"},
 }  # fmt: skip
@@ -126,13 +124,11 @@ class _Walk:
     """One pass over a model. Every occurrence of a field is checked, since parsers merge them."""
 
     metadata: dict[str, str] = field(default_factory=dict)
-    opsets: dict[str, int] = field(default_factory=dict)
     op_types: dict[str, int] = field(default_factory=dict)
-    ir_version: int = 0
     graphs: int = 0
 
     def message(self, kind: str, view: memoryview, depth: int) -> dict[int, list[int | str]]:
-        """Check a message and all below it; return its short own fields by number."""
+        """Check a message and all below it; return its scalar fields by number."""
         if depth > MAX_DEPTH:
             raise BundleError(f"its graphs nest deeper than {MAX_DEPTH} levels")
         children, scalars = _CHILDREN.get(kind, {}), _SCALARS.get(kind, {})
@@ -151,10 +147,10 @@ class _Walk:
             if len(dims) > MAX_RANK:
                 raise BundleError(f"it declares a tensor with more than {MAX_RANK} sides")
         _check_dims(dims)
-        self._look(kind, own)
+        self._check(kind, own)
         return own
 
-    def _look(self, kind: str, own: dict[int, list[int | str]]) -> None:
+    def _check(self, kind: str, own: dict[int, list[int | str]]) -> None:
         if kind == "tensor" and (_EXTERNAL in own.get(14, []) or 13 in own):
             raise BundleError(
                 "it keeps tensors in other files (external data); save it as one file"
@@ -163,14 +159,10 @@ class _Walk:
             self._operator(own)
         elif kind == "function":
             _check_domain(_last(own, 10), f"function {_last(own, 1)!r}")
-        elif kind == "opset":
-            self.opsets[_last(own, 1)] = _as_int(own.get(2, [0])[-1])
         elif kind == "entry":
             self._entry(_last(own, 1), _last(own, 2))
         elif kind == "graph":
             self.graphs += 1
-        elif kind == "model":
-            self.ir_version = _as_int(own.get(1, [0])[-1])
 
     def _operator(self, own: dict[int, list[int | str]]) -> None:
         name = _last(own, 4)
@@ -184,13 +176,11 @@ class _Walk:
         self.metadata[key] = value
 
 
-# Which fields of a message are read, and their wire type. TensorProto 13 is a message of which
-# the presence alone is of interest.
+# Fields of each kind of message whose values are read, and their wire type. Of TensorProto 13, a
+# message, only the presence matters.
 _SCALARS: dict[str, dict[int, int]] = {
-    "model": {1: _VARINT},
     "node": {4: _BYTES, 7: _BYTES},
     "function": {1: _BYTES, 10: _BYTES},
-    "opset": {1: _BYTES, 2: _VARINT},
     "entry": {1: _BYTES, 2: _BYTES},
     "tensor": {13: _BYTES, 14: _VARINT},
     "dim": {1: _VARINT},
@@ -199,7 +189,7 @@ _DIMS = {"tensor": 1, "sparse": 3}
 
 
 def _map(path: Path) -> memoryview:
-    """Map a file's bytes; large weights are then never copied into this process."""
+    """Map a file into memory, so that its weights are not copied."""
     try:
         if path.is_dir():
             raise BundleError(f"{path} is a folder, not a model file")
@@ -269,7 +259,7 @@ def _varint(view: memoryview, position: int) -> tuple[int, int]:
 
 
 def _integers(view: memoryview, item: _Field) -> list[int]:
-    """Read a repeated integer, which writers may or may not pack."""
+    """Return a repeated integer, packed or not."""
     if item.wire_type == _VARINT:
         return [item.value]
     _expect(item, _BYTES, "tensor")

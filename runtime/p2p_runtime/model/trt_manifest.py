@@ -1,8 +1,7 @@
-"""What vouches for a TensorRT engine: a JSON document beside it.
+"""The manifest of a TensorRT engine file: a JSON document beside it.
 
-An engine is executable code, bound to the library version and the GPU architecture that it was
-built for. It is loaded only if its manifest names exactly these bytes, the ONNX file at hand, and
-the library and GPU at hand.
+An engine file is executable code for one library version and one GPU architecture. It is loaded
+only if its manifest matches its bytes, the ONNX file, the library and the GPU.
 """
 
 from __future__ import annotations
@@ -33,13 +32,13 @@ _SM = re.compile(r"-sm\d+$")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EngineTarget:
-    """Where an engine runs.
+    """The library and the GPU that an engine file is for.
 
     Attributes:
         library: ``tensorrt`` or ``tensorrt_rtx``.
-        version: of the library, complete: another one cannot load the engine.
+        version: complete version of the library; no other one can load the engine file.
         sm: GPU architecture, for example ``sm86``.
-        driver: the CUDA version of the driver; None where the engine was built without a GPU.
+        driver: CUDA version of the driver; None if it was built without a GPU.
     """
 
     library: str
@@ -50,14 +49,14 @@ class EngineTarget:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EngineManifest:
-    """What is known of an engine.
+    """The origin of an engine file.
 
     Attributes:
-        target: where it runs.
-        engine_sha256, onnx_sha256: hex SHA-256 of the engine and of the file it was built from.
-        precision: of that file.
-        shapes: of the input, (N, H, W, 3), under ``min``, ``opt`` and ``max``.
-        flags: what the builder was told.
+        target: the library and GPU that it is for.
+        engine_sha256, onnx_sha256: hex SHA-256 of the engine file and of its ONNX file.
+        precision: precision of the ONNX file.
+        shapes: input shapes (N, H, W, 3) under ``min``, ``opt`` and ``max``.
+        flags: the builder's flags.
         built_by: name and version of the program that built it.
     """
 
@@ -70,12 +69,12 @@ class EngineManifest:
     built_by: str
 
     def to_json(self) -> str:
-        """Return the document; equal manifests give equal text."""
+        """Return the JSON document; equal manifests give equal text."""
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=2, sort_keys=True) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> EngineManifest:
-        """Read what :meth:`to_json` wrote.
+        """Return the manifest of what :meth:`to_json` returned.
 
         Raises:
             ContractError: not JSON, of another format, or a field is missing or unknown.
@@ -91,17 +90,17 @@ class EngineManifest:
 
 
 def manifest_path(engine: Path) -> Path:
-    """Return the manifest's place: ``model.engine.json`` beside ``model.engine``."""
+    """Return the path of the manifest: ``model.engine.json`` beside ``model.engine``."""
     return engine.with_name(f"{engine.name}.json")
 
 
 def source_of(engine: Path) -> Path:
-    """Return the ONNX file's place: ``model-fp16.onnx`` for ``model-fp16-sm86.engine``."""
+    """Return the path of the ONNX file: ``model-fp16.onnx`` for ``model-fp16-sm86.engine``."""
     return engine.with_name(f"{_SM.sub('', engine.stem)}.onnx")
 
 
 def read_manifest(engine: Path) -> EngineManifest:
-    """Read what lies beside an engine; nothing is compared yet.
+    """Return the manifest beside an engine file, without comparing anything.
 
     Raises:
         BundleError: it is missing or not a manifest.
@@ -113,17 +112,17 @@ def read_manifest(engine: Path) -> EngineManifest:
 
 
 def check_manifest(engine: Path, onnx: Path, here: EngineTarget) -> bytes:
-    """Return an engine's bytes, but only if its manifest vouches for them.
+    """Return an engine file's bytes if its manifest matches.
 
-    What was checked is what is returned, so that nobody can change the file in between.
+    The bytes that were checked are returned, so the file cannot change in between.
 
     Args:
-        engine: the engine; its manifest lies beside it.
+        engine: the engine file, beside its manifest.
         onnx: the bundle that it must have been built from.
-        here: the library and the GPU that would run it; its driver may be another one.
+        here: the library and GPU at hand; the driver may differ.
 
     Raises:
-        BundleError: something does not match, or is missing; the message says how to rebuild.
+        BundleError: something is missing or does not match; the message says how to rebuild.
     """
     flag = here.library.replace("_", "-")
     rebuild = f"rebuild it with p2p-export --{flag}"
