@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from experiments.speed import (
 )
 from p2p_bench import live, pipeline
 from p2p_bench.backends.registry import BACKENDS
-from p2p_bench.report import BenchReport, markdown_table
+from p2p_bench.report import markdown_table
 from p2p_runtime.console import P2PCommand, setup_logging
 from p2p_runtime.errors import ConfigError
 
@@ -75,31 +75,24 @@ class Section:
 
 def backends_table(document: Document) -> str:
     """Return a row per measured backend, the fastest first."""
-    timed = sorted(BenchReport.from_json(document).timed, key=lambda pair: pair[1].median_ms)
-    rows = [
-        [
-            row.what,
-            f"{latency.median_ms:.1f} ms",
-            f"{latency.p99_ms:.1f} ms",
-            f"{latency.speedup:.2f}x",
-            f"{latency.slowest_round:.2f} to {latency.fastest_round:.2f}",
-            _if_known(row.psnr_db, "{:.1f} dB").replace("inf dB", "equal"),
-            _if_known(row.peak_rss_mib, "{:.0f} MiB"),
-            _if_known(row.first_ms, "{:.0f} ms"),
-        ]
-        for row, latency in timed
-        if row.name in BACKENDS
-    ]
+    measured = [row for row in document["rows"] if row["latency"] and row["name"] in BACKENDS]
+    rows = []
+    for row in sorted(measured, key=lambda row: row["latency"]["median_ms"]):
+        latency = row["latency"]
+        rows.append(
+            [
+                row["what"],
+                f"{latency['median_ms']:.1f} ms",
+                f"{latency['p99_ms']:.1f} ms",
+                f"{latency['speedup']:.2f}x",
+                f"{latency['slowest_round']:.2f} to {latency['fastest_round']:.2f}",
+                _if_known(row["psnr_db"], "{:.1f} dB"),
+                _if_known(row["peak_rss_mib"], "{:.0f} MiB"),
+                _if_known(row["first_ms"], "{:.0f} ms"),
+            ]
+        )
     titles = ["backend", "median", "p99", "speed-up", "by round", "PSNR to eager"]
     return markdown_table([*titles, "peak memory", "first frame"], rows)
-
-
-def pipeline_tables(document: Document) -> str:
-    """Return the overhead of ``p2p-run`` and the time of each stage."""
-    models = document["models"]
-    stages = "Each stage, p50 / p95 in milliseconds:"
-    parts = [pipeline.overhead_table(models), stages, pipeline.stages_table(models)]
-    return "\n\n".join(parts)
 
 
 def parity_table(document: Document) -> str:
@@ -126,7 +119,7 @@ SECTIONS = (
         name="backends",
         intro="How fast is a frame of the classic generator (width 64, random weights, 256x256, "
         "batch 1) in each runtime? *By round* is the least and greatest speed-up of a round.",
-        command="p2p-bench --threads 2 --inputs seg.mp4",
+        command="p2p-bench --threads 2 --inputs seg.mp4 --json backends.json --plot backends.png",
         table=backends_table,
         picture="backends.png",
     ),
@@ -157,9 +150,9 @@ SECTIONS = (
         title="The whole of p2p-run",
         name="pipeline",
         intro="What does `p2p-run` add to the engine? *Alone* translates frame after frame on all "
-        "threads, *in workers* as many at a time as `p2p-run`.",
+        "threads, *in workers* as many at a time as `p2p-run`. Stages are medians per frame.",
         command="python -m p2p_bench.pipeline --video seg.mp4 --model model-int8.onnx",
-        table=pipeline_tables,
+        table=pipeline.table,
     ),
     Section(
         title="Live sources",
@@ -298,20 +291,19 @@ def _machine(machine: dict[str, Any] | None) -> str:
     return f" on {threads} thread{'s' * (threads > 1)} of an {machine['cpu'].strip()}{can}"
 
 
-def _if_known(value: float | None, form: str) -> str:
-    return "" if value is None else form.format(value)
+def _if_known(value: float | str | None, form: str) -> str:
+    """Format a value; ``inf`` in JSON says that two images are equal."""
+    if value is None:
+        return ""
+    return "equal" if value == "inf" else form.format(value)
 
 
 @click.command(cls=P2PCommand)
 def main() -> None:
     """Write docs/results.md from the recorded results."""
     setup_logging()
-    from p2p_bench.charts import latency_chart
     from p2p_runtime.files import write_text
 
-    report = BenchReport.from_json(read_result(RESULTS / "backends.json"))
-    known = tuple(row for row in report.rows if row.name in BACKENDS)
-    latency_chart(replace(report, rows=known), RESULTS / "backends.png")
     write_text(PAGE, compose())
     click.echo(PAGE)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from p2p_runtime.console import P2PCommand, require_extra, setup_logging
+from p2p_runtime.console import P2PCommand, option, require_extra, setup_logging
 
 __all__ = ["main"]
 
@@ -18,7 +18,6 @@ Examples:
   p2p-bench                               newest export under runs/, against its checkpoint
   p2p-bench --model runs/city-1/export --threads 2 --inputs seg.mp4
   p2p-bench --backends eager,fp32,int8 --frames 200
-  p2p-bench --inputs seg.mp4 --segmenter segmenter.pt --json bench.json --plot bench.png
 
 \b
 Every backend takes the same frames from host memory and returns images there.
@@ -32,61 +31,72 @@ _log = logging.getLogger(__name__)
 
 
 @click.command(cls=P2PCommand, epilog=EPILOG)
-@click.option(
+@option(
     "--model",
+    group="Model",
     metavar="FILE|FOLDER",
     type=_PATH,
     help="A bundle, or a folder of them.  [default: the newest export under runs/]",
 )
-@click.option(
+@option(
     "--checkpoint",
+    group="Model",
     metavar="RUN|FILE.pt",
     type=_PATH,
     help="Checkpoint that torch runs.  [default: the one in the bundles' run]",
 )
-@click.option(
+@option(
     "--backends",
+    group="Measurement",
     metavar="NAME,...",
     help="Backends to measure (eager,int8,...) or to leave out (-torch-fp16,...).  [default: all]",
 )
-@click.option(
+@option(
     "--inputs",
+    group="Measurement",
     metavar="VIDEO|FOLDER",
     help="Label maps to translate.  [default: those in the checkpoint, otherwise drawn ones]",
 )
-@click.option(
+@option(
     "--frames",
+    group="Measurement",
     metavar="N",
     type=click.IntRange(min=1),
     default=50,
-    show_default=True,
-    help="Timed calls per backend.",
+    help="Timed calls per backend.  [default: 50]",
 )
-@click.option(
+@option(
     "--batch",
+    group="Measurement",
     metavar="N",
     type=click.IntRange(1, 8),
     default=1,
-    show_default=True,
-    help="Frames per call.",
+    help="Frames per call, at most 8.  [default: 1]",
 )
-@click.option(
+@option(
     "--threads",
+    group="Measurement",
     metavar="N",
     type=click.IntRange(min=1),
     help="CPU threads of each backend.  [default: all cores]",
 )
-@click.option(
-    "--segmenter",
-    metavar="FILE.pt",
+@option(
+    "--json",
+    "json_file",
+    group="Output",
+    metavar="FILE",
     type=_FILE,
-    help="Segmenter of p2p-train segmenter; adds the segmentation score.",
+    default="bench.json",
+    help="Figures as JSON.  [default: bench.json]",
 )
-@click.option(
-    "--json", "json_file", metavar="FILE", type=_FILE, default="bench.json", show_default=True
-)
-@click.option(
-    "--plot", "plot_file", metavar="FILE", type=_FILE, default="bench.png", show_default=True
+@option(
+    "--plot",
+    "plot_file",
+    group="Output",
+    metavar="FILE",
+    type=_FILE,
+    default="bench.png",
+    help="Chart of the latencies.  [default: bench.png]",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Log more.")
 def main(
@@ -103,7 +113,7 @@ def main(
     click.echo(report.to_table())
     write_result(json_file, report.to_json())
     if importlib.util.find_spec("matplotlib") is None:
-        _log.info('no chart: for one, type: pip install "pix2pix-edge[train]"')
+        _log.info('no chart without matplotlib; type: pip install "pix2pix-edge[train]"')
         return
     from .charts import latency_chart
 

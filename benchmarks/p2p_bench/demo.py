@@ -1,8 +1,4 @@
-"""``make demo``: from nothing to a translated video, with the commands that a user types.
-
-Everything is made here: the pairs and the label video are drawn, the generator is trained on
-them for a few minutes, exported, proven, timed, and translates the video.
-"""
+"""``make demo``: from drawn pairs to a translated video, with the commands that a user types."""
 
 from __future__ import annotations
 
@@ -18,26 +14,27 @@ import click
 from p2p_runtime.console import P2PCommand, require_extra, setup_logging
 from p2p_runtime.errors import ConfigError, P2PError
 
-__all__ = ["Plan", "main", "run_demo"]
+__all__ = ["DemoSizes", "main", "run_demo"]
 
 FOLDER = Path("demo")
 MARKER = ".made-by-make-demo"
 CLIP_SEED = 5000
-"""A street that is not among the pairs."""
+"""Seed of a street that is not among the pairs."""
 SHOWN = 4
+"""Number of frames on the contact sheet."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
-    """How large the demo is; the defaults take under five minutes on two CPU cores.
+class DemoSizes:
+    """The sizes of the demo; the defaults take under five minutes on two CPU cores.
 
     Attributes:
-        pairs: pairs to train on; a tenth as many for validation.
+        pairs: number of training pairs; a tenth as many for validation.
         side_px: height and width of pairs and generator.
-        steps: of training.
-        frames: length of the video.
+        steps: number of training steps.
+        frames: number of frames in the video.
         clip_px: height and width of the video.
-        timed_frames: frames a backend for the benchmark.
+        timed_frames: timed frames per backend.
     """
 
     pairs: int = 300
@@ -48,45 +45,45 @@ class Plan:
     timed_frames: int = 40
 
     def commands(self) -> list[list[str]]:
-        """Return what a user would type in the demo's folder, without ``p2p-``."""
+        """Return the commands to type in the demo's folder, without ``p2p-``."""
         size = ["--image-size", f"{self.side_px}", "--ngf", "16", "--ndf", "16"]
-        # Streets are lit from the left and drive on the right: their mirror images are wrong.
+        # Streets are lit from the left and traffic keeps right, so a mirrored pair is wrong.
         pace = ["--batch-size", "4", "--max-steps", f"{self.steps}", "--no-flip"]
-        # The generator is narrow and the time short: nothing to overfit, so no dropout.
+        # A narrow generator cannot overfit in so few steps, so there is no dropout.
         haste = ["--lr", "0.0004", "--dropout", "0", "--freeze-norm", "0.8"]
         last = ["--checkpoint", "run/checkpoints/last.pt"]
         show = ["--side-by-side", "--overwrite"]
         return [
-            ["run", "--demo"],  # a first look, with the model and the clip of the package
+            ["run", "--demo"],  # the model and the clip of the package
             ["train", "--data", "pairs", "--run-dir", "run", *size, *pace, *haste],
-            # The least L1 is an early, blurred epoch's: texture that is not the photo's own costs.
+            # The best L1 is that of an early, blurred epoch; texture costs L1.
             ["export", "run/checkpoints/last.pt", "--int8", "--calibration", "pairs/train"],
             ["run", "--video", "seg.mp4", "--model", "run/export", *show],
             ["bench", "--model", "run/export", *last, "--frames", f"{self.timed_frames}"],
         ]
 
 
-def run_demo(folder: Path, plan: Plan) -> None:
-    """Make the demo afresh in ``folder``.
+def run_demo(folder: Path, sizes: DemoSizes) -> None:
+    """Run the demo in ``folder``, which is emptied first.
 
     Raises:
-        ConfigError: the folder holds something that is not a demo.
-        P2PError: a command failed; it has said why.
+        ConfigError: the folder holds something else.
+        P2PError: a command failed.
     """
     from p2p_train.scenes import write_clip, write_dataset
 
     _start_afresh(folder)
-    click.echo(f"drawing {plan.pairs} pairs of street scenes, and a drive as a label video")
-    write_dataset(folder / "pairs", plan.pairs, height=plan.side_px, width=plan.side_px)
-    side = plan.clip_px
-    write_clip(folder / "seg.mp4", plan.frames, height=side, width=side, seed=CLIP_SEED)
-    for words in plan.commands():
-        _run(words, folder)
-    _write_contact_sheet(folder, plan)
+    click.echo(f"drawing {sizes.pairs} pairs of street scenes, and a drive as a label video")
+    write_dataset(folder / "pairs", sizes.pairs, height=sizes.side_px, width=sizes.side_px)
+    side = sizes.clip_px
+    write_clip(folder / "seg.mp4", sizes.frames, height=side, width=side, seed=CLIP_SEED)
+    for arguments in sizes.commands():
+        _run(arguments, folder)
+    _write_contact_sheet(folder, sizes)
     click.echo(
         f"\na first look, the shipped model:    {folder}/demo-translated.mp4\n"
         f"the video, labels beside pictures: {folder}/seg-translated.mp4\n"
-        f"some of its frames, and the truth:  {folder}/contact-sheet.png\n"
+        f"some frames, and the real streets:  {folder}/contact-sheet.png\n"
         f"the losses:                         {folder}/run/curves.png\n"
         f"held-out streets:                   {folder}/run/samples/latest.png\n"
         f"milliseconds a frame:               {folder}/bench.png"
@@ -101,9 +98,9 @@ def _start_afresh(folder: Path) -> None:
     (folder / MARKER).touch()
 
 
-def _run(words: list[str], folder: Path) -> None:
-    """Run one command in the demo's folder, after showing it as it would be typed."""
-    name, *arguments = words
+def _run(command: list[str], folder: Path) -> None:
+    """Print a command and run it in the demo's folder."""
+    name, *arguments = command
     click.echo(f"\n{folder}$ p2p-{name} {' '.join(arguments)}")
     program = Path(sysconfig.get_path("scripts")) / f"p2p-{name}"
     done = subprocess.run([program, *arguments], cwd=folder, check=False)
@@ -111,8 +108,8 @@ def _run(words: list[str], folder: Path) -> None:
         raise P2PError(f"p2p-{name} ended with exit code {done.returncode}")
 
 
-def _write_contact_sheet(folder: Path, plan: Plan) -> None:
-    """Show some frames of the video: the labels, what was made of them, and the street itself."""
+def _write_contact_sheet(folder: Path, sizes: DemoSizes) -> None:
+    """Write some frames of the video: label map, generated picture, and the drawn street."""
     import numpy as np
 
     from p2p_runtime.files import write_picture
@@ -127,7 +124,8 @@ def _write_contact_sheet(folder: Path, plan: Plan) -> None:
     both = np.stack([frames[index] for index in shown])  # (N, H, 2 W, 3): labels, pictures
     sources, generated = np.split(both, 2, axis=2)
     streets = [
-        draw_scene(CLIP_SEED, plan.clip_px, plan.clip_px, index / FRAME_RATE)[1] for index in shown
+        draw_scene(CLIP_SEED, sizes.clip_px, sizes.clip_px, index / FRAME_RATE)[1]
+        for index in shown
     ]
     sheet = sample_grid(sources, generated, np.stack(streets))
     write_picture(folder / "contact-sheet.png", sheet)
@@ -139,7 +137,7 @@ def main() -> None:
     setup_logging()
     for module, extra in (("torch", "export"), ("onnx", "export"), ("onnxruntime", "cpu")):
         require_extra(module, extra)
-    run_demo(FOLDER, Plan())
+    run_demo(FOLDER, DemoSizes())
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["LiveFigures", "main", "measure_live", "table"]
+__all__ = ["main", "measure_live", "table"]
 
 LIVE_SCHEMA = 1
 WARM_UP = 5
@@ -42,41 +41,9 @@ PIPE_SHARE, LARGEST_PIPE = 4, 1 << 20
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LiveFigures:
-    """The fate of the frames of a source that is faster than the model.
-
-    Attributes:
-        engine_ms: median time of a frame in the engine alone, set up as for live sources.
-        sent_fps: frames sent a second.
-        sent: number of frames sent.
-        received, dropped, written: counts in the report of ``p2p-run``.
-        p50_ms, p95_ms: from a frame's arrival in ``p2p-run`` until it is written.
-    """
-
-    engine_ms: float
-    sent_fps: float
-    sent: int
-    received: int
-    dropped: int
-    written: int
-    p50_ms: float
-    p95_ms: float
-
-    @property
-    def p95_in_engine_frames(self) -> float:
-        """The 95th percentile of the latency divided by the engine's time."""
-        return self.p95_ms / self.engine_ms
-
-    @property
-    def unaccounted(self) -> int:
-        """Number of frames sent but neither dropped nor written."""
-        return self.sent - self.dropped - self.written
-
-
 def measure_live(
     model: Path, frames: Sequence[NDArray[np.uint8]], *, speed: float, seconds: float, threads: int
-) -> LiveFigures:
+) -> dict[str, Any]:
     """Send frames to ``p2p-run``, ``speed`` times as fast as its engine alone.
 
     Args:
@@ -86,6 +53,12 @@ def measure_live(
         seconds: duration.
         threads: CPU threads of the model.
 
+    Returns:
+        ``engine_ms``, median time of the engine; ``sent`` and ``sent_fps``, frames sent, and per
+        second; ``received``, ``dropped`` and ``written``, counts of ``p2p-run``; ``p50_ms`` and
+        ``p95_ms``, latency from arrival to written; ``p95_in_engine_frames``, the latter over the
+        engine's time; ``unaccounted``, frames neither dropped nor written.
+
     Raises:
         P2PError: ``p2p-run`` failed.
     """
@@ -93,29 +66,33 @@ def measure_live(
     every_s = engine_s / speed
     height, width = frames[0].shape[:2]
     with tempfile.TemporaryDirectory() as scratch:
-        report = Path(scratch) / "report.json"
+        report_file = Path(scratch) / "report.json"
         command = [
             *(sys.executable, "-m", "p2p_runtime.cli"),
             *("--video", "-", "--size", f"{width}x{height}", "--drop", "latest"),
             *("--model", str(model), "--device", "cpu", "--threads", str(threads)),
-            *("--output", "null:", "--report", str(report)),
+            *("--output", "null:", "--report", str(report_file)),
         ]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
         assert process.stdin is not None
         sent = _feed(process.stdin, frames, every_s, seconds)
         if code := process.wait():
             raise P2PError(f"p2p-run ended with exit code {code}")
-        said: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
-    return LiveFigures(
-        engine_ms=round(engine_s * 1e3, 3),
-        sent_fps=round(1 / every_s, 2),
-        sent=sent,
-        received=said["frames_in"],
-        dropped=said["frames_dropped"],
-        written=said["frames_out"],
-        p50_ms=said["stages"]["latency"]["p50_ms"],
-        p95_ms=said["stages"]["latency"]["p95_ms"],
-    )
+        report: dict[str, Any] = json.loads(report_file.read_text(encoding="utf-8"))
+    latency = report["stages"]["latency"]
+    dropped, written = report["frames_dropped"], report["frames_out"]
+    return {
+        "engine_ms": engine_s * 1e3,
+        "sent_fps": 1 / every_s,
+        "sent": sent,
+        "received": report["frames_in"],
+        "dropped": dropped,
+        "written": written,
+        "p50_ms": latency["p50_ms"],
+        "p95_ms": latency["p95_ms"],
+        "p95_in_engine_frames": latency["p95_ms"] / (engine_s * 1e3),
+        "unaccounted": sent - dropped - written,
+    }
 
 
 def _engine_s(model: Path, frames: Sequence[NDArray[np.uint8]], threads: int) -> float:
@@ -125,9 +102,9 @@ def _engine_s(model: Path, frames: Sequence[NDArray[np.uint8]], threads: int) ->
     with Translator.load(model, device="cpu", threads=threads, allow_spinning=False) as translator:
         seconds = []
         for number in range(WARM_UP + ENGINE_FRAMES):
-            fitted = translator.contract.preprocess(frames[number % len(frames)])[None]
+            batch = translator.contract.preprocess(frames[number % len(frames)])[None]
             started_s = time.perf_counter()
-            translator.engine.infer(fitted)
+            translator.engine.infer(batch)
             seconds.append(time.perf_counter() - started_s)
     return statistics.median(seconds[WARM_UP:])
 
@@ -206,13 +183,9 @@ def main(
     frames = {video: read_frames(video) for video in videos}
     rows: dict[str, Any] = {}
     for video, model in itertools.product(videos, models):
-        figures = measure_live(model, frames[video], speed=speed, seconds=seconds, threads=threads)
-        name = f"{model.stem}, {video.name}"
-        rows[name] = {
-            **asdict(figures),
-            "p95_in_engine_frames": round(figures.p95_in_engine_frames, 3),
-            "unaccounted": figures.unaccounted,
-        }
+        rows[f"{model.stem}, {video.name}"] = measure_live(
+            model, frames[video], speed=speed, seconds=seconds, threads=threads
+        )
     document = {"schema": LIVE_SCHEMA, "machine": machine, "speed": speed, "models": rows}
     click.echo(table(document))
     if output is not None:

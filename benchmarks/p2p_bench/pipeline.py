@@ -16,9 +16,9 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,17 +33,14 @@ if TYPE_CHECKING:
     from p2p_runtime.engines import Engine
     from p2p_runtime.translate.report import RunReport
     from p2p_runtime.translate.translator import Translator
-    from p2p_runtime.video.frames import FrameSink
 
 __all__ = [
-    "PipelineFigures",
     "PipelineRound",
     "TimedEngine",
     "main",
     "measure_pipeline",
-    "overhead_table",
-    "stages_table",
     "summarise",
+    "table",
 ]
 
 PIPELINE_SCHEMA = 2
@@ -52,75 +49,27 @@ SINKS = ("null", "mp4")
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PipelineFigures:
-    """The cost of ``p2p-run`` around one model. Times are medians over the rounds.
-
-    Attributes:
-        model: its name.
-        frames: number of frames in the video, all translated in every round.
-        workers: number of frames translated at the same time.
-        engine_ms: wall time per frame of the engine alone, frame after frame on all threads.
-        engine_workers_ms: wall time per frame of the engine in workers.
-        run_ms: wall time per frame of ``p2p-run``, by sink.
-        share: time of the engine alone divided by that of ``p2p-run``, by sink; the median of the
-            ratios of the rounds.
-        share_workers: the same for the engine in workers.
-        outside_cpu_ms: CPU time per frame of ``p2p-run`` outside the engine, by sink; empty if a
-            worker has several threads, which no clock tells apart.
-        stages: p50 and p95 in milliseconds of each stage of the last round, by sink.
-        unaccounted: share (0-1) of the mean latency that is in no stage, by sink.
-    """
-
-    model: str
-    frames: int
-    workers: int
-    engine_ms: float
-    engine_workers_ms: float
-    run_ms: dict[str, float]
-    share: dict[str, float]
-    share_workers: dict[str, float]
-    outside_cpu_ms: dict[str, float]
-    stages: dict[str, dict[str, dict[str, float]]]
-    unaccounted: dict[str, float]
-
-
-def stages_table(models: Sequence[Mapping[str, Any]]) -> str:
-    """Return p50 and p95 of each stage as Markdown, with the engine alone beside them."""
+def table(document: Mapping[str, Any]) -> str:
+    """Return a result as Markdown: cost and p50 of each stage, a row per model and sink."""
     from .report import markdown_table
 
+    models = document["models"]
+    stages = list(models[0]["stages"][SINKS[0]])
+    titles = ["model, sink", "engine alone", "p2p-run", "engine alone / p2p-run"]
+    titles += ["engine in workers / p2p-run", "CPU outside the engine", *stages, "in no stage"]
     rows = [
         [
-            model["model"],
-            sink,
-            f"{model['engine_ms']:.1f}",
-            *(f"{stage['p50_ms']:.1f} / {stage['p95_ms']:.1f}" for stage in stages.values()),
-        ]
-        for model in models
-        for sink, stages in model["stages"].items()
-    ]
-    names = next(iter(models[0]["stages"].values()))
-    return markdown_table(["model", "into", "engine alone", *names], rows)
-
-
-def overhead_table(models: Sequence[Mapping[str, Any]]) -> str:
-    """Return the time of ``p2p-run`` beside the engine's as Markdown, a row per model and sink."""
-    from .report import markdown_table
-
-    titles = ["model", "into", "p2p-run, per frame", "engine alone / p2p-run"]
-    titles += ["engine in workers / p2p-run", "CPU time outside the engine", "latency in no stage"]
-    rows = [
-        [
-            model["model"],
-            sink,
-            f"{model['run_ms'][sink]:.2f} ms",
+            f"{model['model']}, {sink}",
+            f"{model['engine_ms']:.1f} ms",
+            f"{model['run_ms'][sink]:.1f} ms",
             f"{model['share'][sink]:.2f}",
             f"{model['share_workers'][sink]:.2f}",
-            f"{model['outside_cpu_ms'][sink]:.2f} ms" if model["outside_cpu_ms"] else "-",
+            f"{model['outside_cpu_ms'][sink]:.1f} ms" if model["outside_cpu_ms"] else "-",
+            *(f"{model['stages'][sink][stage]['p50_ms']:.1f} ms" for stage in stages),
             f"{model['unaccounted'][sink]:.1%}",
         ]
         for model in models
-        for sink in model["run_ms"]
+        for sink in SINKS
     ]
     return markdown_table(titles, rows)
 
@@ -170,7 +119,7 @@ class TimedEngine:
 
 def measure_pipeline(
     model: Path, video: Path, *, threads: int, rounds: int, folder: Path
-) -> PipelineFigures:
+) -> dict[str, Any]:
     """Time a model's engine and the whole of ``p2p-run`` on a video.
 
     Args:
@@ -235,27 +184,16 @@ def _run_round(
 
 def _run(translator: Translator, video: Path, sink: str, folder: Path) -> RunReport:
     from p2p_runtime.translate.pipeline import run_pipeline
+    from p2p_runtime.video.sinks import NullSink, open_sink
     from p2p_runtime.video.sources import open_source
 
-    yuv = translator.preprocessor.wants_yuv
-    with (
-        contextlib.closing(open_source(str(video), yuv=yuv)) as source,
-        _sink(sink, source, folder) as open,
-    ):
-        return run_pipeline(source, translator, open)
-
-
-@contextlib.contextmanager
-def _sink(name: str, source: Any, folder: Path) -> Iterator[FrameSink]:
-    from p2p_runtime.video.sinks import NullSink, open_sink
-
-    if name == "null":
-        yield NullSink()
-        return
-    info = source.info
-    yield open_sink(
-        folder / "out.mp4", width=info.width, height=info.height, fps=info.fps, overwrite=True
-    )
+    wants_yuv = translator.preprocessor.wants_yuv
+    with contextlib.closing(open_source(str(video), yuv=wants_yuv)) as source:
+        if sink == "null":
+            return run_pipeline(source, translator, NullSink())
+        info, path = source.info, folder / "out.mp4"
+        mp4 = open_sink(path, width=info.width, height=info.height, fps=info.fps, overwrite=True)
+        return run_pipeline(source, translator, mp4)
 
 
 def summarise(
@@ -266,8 +204,8 @@ def summarise(
     reports: dict[str, RunReport],
     *,
     cpu_time: bool,
-) -> PipelineFigures:
-    """Return the figures of some rounds; ratios are taken within a round.
+) -> dict[str, Any]:
+    """Return the figures of a model: medians over the rounds, ratios within a round.
 
     Args:
         name: the model's.
@@ -275,7 +213,15 @@ def summarise(
         workers: number of frames translated at the same time.
         rounds: seconds of ``engine``, ``workers`` and each sink.
         reports: of the last round, by sink.
-        cpu_time: whether the CPU time outside the engine is known.
+        cpu_time: whether the CPU time outside the engine is known; it is not if a worker has
+            several threads, which no clock tells apart.
+
+    Returns:
+        ``engine_ms`` and ``engine_workers_ms``, wall time per frame of the engine alone and in
+        workers; and by sink ``run_ms``, wall time per frame of ``p2p-run``; ``share`` and
+        ``share_workers``, time of the engine over that of ``p2p-run``; ``outside_cpu_ms``, CPU time
+        per frame outside the engine; ``stages``, p50 and p95 of each stage; ``unaccounted``, share
+        of the mean latency that is in no stage.
     """
 
     def wall_ms(run: str) -> float:
@@ -287,19 +233,19 @@ def summarise(
     def outside_ms(sink: str) -> float:
         return statistics.median(one.outside_s[sink] for one in rounds) / frames * 1e3
 
-    return PipelineFigures(
-        model=name,
-        frames=frames,
-        workers=workers,
-        engine_ms=wall_ms("engine"),
-        engine_workers_ms=wall_ms("workers"),
-        run_ms={sink: wall_ms(sink) for sink in SINKS},
-        share={sink: ratio("engine", sink) for sink in SINKS},
-        share_workers={sink: ratio("workers", sink) for sink in SINKS},
-        outside_cpu_ms={sink: outside_ms(sink) for sink in SINKS} if cpu_time else {},
-        stages={sink: reports[sink].stages for sink in SINKS},
-        unaccounted={sink: _unaccounted(reports[sink]) for sink in SINKS},
-    )
+    return {
+        "model": name,
+        "frames": frames,
+        "workers": workers,
+        "engine_ms": wall_ms("engine"),
+        "engine_workers_ms": wall_ms("workers"),
+        "run_ms": {sink: wall_ms(sink) for sink in SINKS},
+        "share": {sink: ratio("engine", sink) for sink in SINKS},
+        "share_workers": {sink: ratio("workers", sink) for sink in SINKS},
+        "outside_cpu_ms": {sink: outside_ms(sink) for sink in SINKS} if cpu_time else {},
+        "stages": {sink: reports[sink].stages for sink in SINKS},
+        "unaccounted": {sink: _unaccounted(reports[sink]) for sink in SINKS},
+    }
 
 
 def _unaccounted(report: RunReport) -> float:
@@ -330,14 +276,13 @@ def main(
 
     machine = describe_machine(threads)
     with tempfile.TemporaryDirectory() as scratch:
-        figures = [
+        rows = [
             measure_pipeline(model, video, threads=threads, rounds=rounds, folder=Path(scratch))
             for model in models
         ]
-    rows = [asdict(one) for one in figures]
-    click.echo(f"{stages_table(rows)}\n\n{overhead_table(rows)}")
+    document = {"schema": PIPELINE_SCHEMA, "machine": machine, "rounds": rounds, "models": rows}
+    click.echo(table(document))
     if output is not None:
-        document = {"schema": PIPELINE_SCHEMA, "machine": machine, "rounds": rounds, "models": rows}
         write_result(output, document)
 
 

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from p2p_runtime.errors import ConfigError
 from p2p_runtime.files import write_text
 
 from .measure import Latency
@@ -35,7 +34,6 @@ class Row:
         peak_rss_mib: largest resident memory of its process, libraries included.
         psnr_db: PSNR of its images to the reference's; None for the reference, inf if all are
             equal.
-        segmentation: pixel accuracy and mean IoU (0-1) of its images, by a segmenter.
     """
 
     name: str
@@ -47,16 +45,6 @@ class Row:
     first_ms: float | None = None
     peak_rss_mib: float | None = None
     psnr_db: float | None = None
-    segmentation: dict[str, float] | None = None
-
-    @classmethod
-    def from_json(cls, document: dict[str, Any]) -> Row:
-        """Read what :meth:`BenchReport.to_json` wrote."""
-        latency = document["latency"]
-        values = {**document, "latency": None if latency is None else Latency(**latency)}
-        if values["psnr_db"] == "inf":
-            values["psnr_db"] = math.inf
-        return cls(**values)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +58,6 @@ class BenchReport:
         inputs: a few words on where the frames come from.
         generator: the architecture, from the bundles' metadata.
         gmac: multiply-accumulates of a frame in 10^9; None for unknown architectures.
-        roofline: GMAC/s of the machine's matrix products by type.
         machine: see :func:`.machine.describe_machine`.
     """
 
@@ -81,17 +68,12 @@ class BenchReport:
     inputs: str
     generator: dict[str, Any]
     gmac: float | None
-    roofline: dict[str, float]
     machine: dict[str, Any]
 
     @property
     def timed(self) -> tuple[tuple[Row, Latency], ...]:
         """The rows with a latency, each with it."""
         return tuple((row, row.latency) for row in self.rows if row.latency is not None)
-
-    def gmac_per_s(self, latency: Latency) -> float | None:
-        """Return the multiply-accumulates a second in 10^9; None for unknown architectures."""
-        return None if self.gmac is None else self.gmac * self.batch * 1e3 / latency.median_ms
 
     def to_table(self) -> str:
         """Return the report as lines for a terminal."""
@@ -120,25 +102,11 @@ class BenchReport:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values; :meth:`from_json` reads them."""
+        """Return plain JSON values, rounded; an infinite PSNR is the string ``inf``."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         values = {"schema": BENCH_SCHEMA, **values, "rows": list(map(asdict, self.rows))}
         document: dict[str, Any] = rounded(values)
         return document
-
-    @classmethod
-    def from_json(cls, document: dict[str, Any]) -> BenchReport:
-        """Read what :meth:`to_json` wrote.
-
-        Raises:
-            ConfigError: another version of the project wrote it.
-        """
-        if document.get("schema") != BENCH_SCHEMA:
-            raise ConfigError(
-                f"a benchmark of schema {document.get('schema')}; this version reads {BENCH_SCHEMA}"
-            )
-        values = {field.name: document[field.name] for field in fields(cls)}
-        return cls(**{**values, "rows": tuple(map(Row.from_json, document["rows"]))})
 
 
 def write_result(path: Path, document: Any) -> None:

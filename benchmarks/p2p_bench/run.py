@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from p2p_runtime.console import require_extra
 from p2p_runtime.errors import ConfigError
 from p2p_train.networks.macs import unet_macs
 
@@ -21,7 +20,6 @@ from .machine import describe_machine
 from .measure import Latency, agreement_db, measure
 from .process import BackendProcess, StartupTimes, Unavailable
 from .report import BenchReport, Row
-from .roofline import measure_roofline
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,7 +48,6 @@ class BenchOptions:
         frames: timed calls per backend.
         batch: frames per call.
         threads: CPU threads of each backend; None for all cores.
-        segmenter: a segmenter that scores the images; None for no score.
     """
 
     model: Path | None = None
@@ -60,7 +57,6 @@ class BenchOptions:
     frames: int = 50
     batch: int = 1
     threads: int | None = None
-    segmenter: Path | None = None
 
 
 def bench(options: BenchOptions) -> BenchReport:
@@ -77,16 +73,7 @@ def bench(options: BenchOptions) -> BenchReport:
     backends = choose(options.names)
     files = find_files(options.model, options.checkpoint)
     frames, inputs = bench_frames(files, options.inputs, options.frames, options.batch)
-    roofline = measure_roofline(threads)
-    compared = len(frames) if options.segmenter else COMPARED
-    required = options.names or ()
-    rows, images = compare(backends, files, frames, threads, required=required, compared=compared)
-    if options.segmenter is not None:
-        require_extra("torch", "train")
-        from .segmentation import score_images
-
-        scores = score_images(options.segmenter, files.contract, images, frames)
-        rows = tuple(replace(row, segmentation=scores.get(row.name)) for row in rows)
+    rows = compare(backends, files, frames, threads, required=options.names or ())
     return BenchReport(
         rows=rows,
         height=files.contract.height,
@@ -95,7 +82,6 @@ def bench(options: BenchOptions) -> BenchReport:
         inputs=inputs,
         generator=files.generator,
         gmac=gmac_of(files),
-        roofline=roofline,
         machine=machine,
     )
 
@@ -107,8 +93,7 @@ def compare(
     threads: int,
     *,
     required: Sequence[str] = (),
-    compared: int = COMPARED,
-) -> tuple[tuple[Row, ...], dict[str, NDArray[np.uint8]]]:
+) -> tuple[Row, ...]:
     """Time backends on the same frames, each in a process of its own.
 
     Args:
@@ -117,16 +102,15 @@ def compare(
         frames: (M, N, H, W, 3) uint8 BGR, M batches.
         threads: CPU threads of each backend.
         required: names of the backends that must be available.
-        compared: number of batches whose images are compared with the reference's.
 
     Returns:
-        A row per backend, and the compared images by name, (M * N, H, W, 3) uint8 BGR.
+        A row per backend.
 
     Raises:
         ConfigError: a required backend is unavailable, or all are.
         P2PError: the error that a backend raised.
     """
-    numbers = range(min(compared, len(frames)))
+    numbers = range(min(COMPARED, len(frames)))
     with contextlib.ExitStack() as processes:
         started = [_start(one, files, frames, threads, processes) for one in backends]
         _check_required(required, started)
@@ -138,7 +122,7 @@ def compare(
             one if isinstance(one, Row) else one.row(by_name[one.backend.name]) for one in started
         ]
         images = {one.backend.name: one.process.images(numbers) for one in running}
-    return tuple(_with_psnr(row, images) for row in rows), images
+    return tuple(_with_psnr(row, images) for row in rows)
 
 
 def gmac_of(files: Files) -> float | None:

@@ -1,4 +1,4 @@
-"""``make demo``, made small."""
+"""``make demo`` at toy size."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import cv2
 import numpy as np
 import pytest
 
-from p2p_bench.demo import Plan, run_demo
+from p2p_bench.demo import DemoSizes, run_demo
 from p2p_runtime.errors import ConfigError, P2PError
 
-SMALL = Plan(pairs=8, side_px=64, steps=2, frames=5, clip_px=64, timed_frames=2)
+SMALL = DemoSizes(pairs=8, side_px=64, steps=2, frames=5, clip_px=64, timed_frames=2)
 
 
 def test_demo_ends_with_a_video_and_pictures(tmp_path: Path, monkeypatch, capfd):
-    """From nothing: pairs, a trained run, a model, a video with every frame, a contact sheet."""
+    """Pairs, a trained run, a model, a video with every frame, and a contact sheet."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     run_demo(tmp_path / "demo", SMALL)
     with av.open(tmp_path / "demo" / "seg-translated.mp4") as container:
@@ -30,27 +30,27 @@ def test_demo_ends_with_a_video_and_pictures(tmp_path: Path, monkeypatch, capfd)
 
 
 def test_a_failing_command_ends_the_demo(tmp_path: Path, monkeypatch):
-    """What fails is named, and nothing after it runs."""
-    monkeypatch.setattr(Plan, "commands", lambda _: [["run", "--nonsense"], ["bench"]])
+    """The error names the command, and no later one runs."""
+    monkeypatch.setattr(DemoSizes, "commands", lambda _: [["run", "--nonsense"], ["bench"]])
     with pytest.raises(P2PError, match="p2p-run ended with exit code 2"):
-        run_demo(tmp_path / "demo", Plan(pairs=1, side_px=32, frames=1, clip_px=32))
+        run_demo(tmp_path / "demo", DemoSizes(pairs=1, side_px=32, frames=1, clip_px=32))
 
 
 def test_a_second_demo_starts_afresh(tmp_path: Path, monkeypatch):
-    """Nothing of an older demo is left in the way."""
-    monkeypatch.setattr(Plan, "commands", lambda _: [["run", "--nonsense"]])
+    """The files of an older demo are removed."""
+    monkeypatch.setattr(DemoSizes, "commands", lambda _: [["run", "--nonsense"]])
     for leftover in (None, "run/old.txt"):
         if leftover is not None:
             (tmp_path / "demo" / "run").mkdir()
             (tmp_path / "demo" / leftover).touch()
         with pytest.raises(P2PError, match="p2p-run"):
-            run_demo(tmp_path / "demo", Plan(pairs=1, side_px=32, frames=1, clip_px=32))
+            run_demo(tmp_path / "demo", DemoSizes(pairs=1, side_px=32, frames=1, clip_px=32))
     assert not (tmp_path / "demo" / "run").exists()
     assert len(list((tmp_path / "demo" / "pairs" / "train").iterdir())) == 1
 
 
 def test_a_folder_that_is_no_demo_is_left_alone(tmp_path: Path):
-    """What a user keeps under the same name is never removed."""
+    """A folder that the demo did not make is not removed."""
     (tmp_path / "thesis.txt").touch()
     with pytest.raises(ConfigError, match="holds something else"):
         run_demo(tmp_path, SMALL)

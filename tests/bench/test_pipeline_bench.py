@@ -34,7 +34,7 @@ def test_every_run_and_stage_is_in_the_figures(bundle: Path, video: Path, tmp_pa
         assert set(STAGES) <= set(figures["stages"][sink])
         assert figures["share"][sink] > 0
         assert figures["unaccounted"][sink] < 0.05
-        assert f"| {sink} |" in result.stdout
+        assert f", {sink} |" in result.stdout
     assert "| latency |" in result.stdout
 
 
@@ -57,11 +57,11 @@ def test_ratios_are_those_of_each_round() -> None:
     recorder.wrote(FrameTask(picture=np.zeros((1, 1, 3), np.uint8), times_ms=times_ms))
     report = recorder.finish(frames_lost=0, interrupted=False, run={})
     figures = summarise("m", 100, 2, rounds, dict.fromkeys(SINKS, report), cpu_time=True)
-    assert figures.engine_ms == pytest.approx(10)
-    assert figures.share == {"null": 0.5, "mp4": 0.25}
-    assert figures.share_workers == {"null": 0.25, "mp4": 0.125}
-    assert figures.outside_cpu_ms == {"null": pytest.approx(5), "mp4": pytest.approx(20)}
-    assert figures.unaccounted["null"] == pytest.approx(0.1)
+    assert figures["engine_ms"] == pytest.approx(10)
+    assert figures["share"] == {"null": 0.5, "mp4": 0.25}
+    assert figures["share_workers"] == {"null": 0.25, "mp4": 0.125}
+    assert figures["outside_cpu_ms"] == {"null": pytest.approx(5), "mp4": pytest.approx(20)}
+    assert figures["unaccounted"]["null"] == pytest.approx(0.1)
 
 
 def test_the_time_inside_the_engine_is_that_of_whoever_called_it() -> None:
@@ -93,5 +93,5 @@ def test_workers_with_several_threads_have_no_cpu_time(
     arguments = ["--video", video, "--model", bundle, "--rounds", "1", "--threads", "8"]
     result = CliRunner().invoke(main, [str(argument) for argument in arguments])
     assert result.exit_code == 0, result.output
-    (row,) = [line for line in result.stdout.splitlines() if "| null |" in line and "%" in line]
+    (row,) = [line for line in result.stdout.splitlines() if ", null |" in line]
     assert row.split("|")[6].strip() == "-"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,12 +11,12 @@ import pytest
 
 from p2p_bench.charts import latency_chart
 from p2p_bench.machine import describe_machine
-from p2p_bench.report import BenchReport, write_result
-from p2p_runtime.errors import ConfigError, OutputError
+from p2p_bench.report import write_result
+from p2p_runtime.errors import OutputError
 
 
 def test_table_has_a_line_a_backend(report):
-    """People see medians, tails, ratios, memory and agreement, and why a row is missing."""
+    """Medians, tails, ratios, memory and agreement, and why a backend is unavailable."""
     *_, eager, int8, _, unavailable = report.to_table().splitlines()
     assert eager.split() == ["eager", "100.00", "105.0", "120.0", "10.0", "1.00x", "200.0"]
     assert int8.split()[:7] == ["int8", "25.00", "30.0", "120.0", "40.0", "4.00x", "50.0"]
@@ -29,16 +28,8 @@ def test_table_has_a_line_a_backend(report):
     assert "512x256" in report.to_table()
 
 
-def test_achieved_work_is_the_batchs_work_over_its_time(report):
-    """GMAC/s counts every frame of a batch."""
-    (_, eager), *_ = report.timed
-    assert report.gmac_per_s(eager) == pytest.approx(120.0)
-    assert replace(report, batch=2).gmac_per_s(eager) == pytest.approx(240.0)
-    assert replace(report, gmac=None).gmac_per_s(eager) is None
-
-
-def test_json_is_strict_and_comes_back_as_it_was(report, tmp_path: Path):
-    """Every JSON reader can read the file; infinity is a word in it."""
+def test_json_is_strict(report, tmp_path: Path):
+    """Any JSON parser can read the file; infinity is written as a string."""
     write_result(tmp_path / "bench.json", report.to_json())
 
     def refuse(constant: str) -> None:
@@ -46,13 +37,7 @@ def test_json_is_strict_and_comes_back_as_it_was(report, tmp_path: Path):
 
     document = json.loads((tmp_path / "bench.json").read_text(), parse_constant=refuse)
     assert [row["name"] for row in document["rows"]] == ["eager", "int8", "fp32", "openvino-fp32"]
-    assert BenchReport.from_json(document) == report
-
-
-def test_a_report_of_another_version_is_refused(report):
-    """Old figures are not read as if they meant the same."""
-    with pytest.raises(ConfigError, match="schema 1"):
-        BenchReport.from_json({**report.to_json(), "schema": 1})
+    assert document["rows"][2]["psnr_db"] == "inf"
 
 
 def test_the_machine_is_described_and_not_named():

@@ -59,7 +59,7 @@ def test_a_slow_operator_would_be_noticed(files: Files):
 def test_int8_is_faster(wide: Files):
     """int8 is faster than fp32 by far more than noise; it is about twice as fast."""
     frames, _ = bench_frames(wide, None, 30, batch=1)
-    rows, _ = compare([BACKENDS["fp32"], BACKENDS["int8"]], wide, frames, threads=1)
+    rows = compare([BACKENDS["fp32"], BACKENDS["int8"]], wide, frames, threads=1)
     assert rows[1].latency.speedup > 1.15
 
 

@@ -56,6 +56,5 @@ def report() -> BenchReport:
         inputs="8 drawn inputs",
         generator={"architecture": "unet", "ngf": 64},
         gmac=12.0,
-        roofline={"fp32": 200.0},
         machine=describe_machine(2),
     )

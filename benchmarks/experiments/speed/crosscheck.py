@@ -116,7 +116,7 @@ def main(*, frames: int, threads: int, smoke: bool) -> Document:
     with tempfile.TemporaryDirectory() as scratch:
         files = write_random_run(Path(scratch), ngf=ngf, height=side_px, width=side_px)
         inputs, _ = bench_frames(files, None, frames, 1)
-        measured, _ = compare([BACKENDS[name] for name in names], files, inputs, threads)
+        measured = compare([BACKENDS[name] for name in names], files, inputs, threads)
         for one in (row.latency for row in measured if row.latency is not None):
             whole_ms = whole_process_ms(one.name, files, frames, threads, repeats=repeats)
             rows[one.name] = {

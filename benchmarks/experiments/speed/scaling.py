@@ -54,7 +54,7 @@ def time_point(point: Point, files: Files, frames: int) -> dict[str, Any]:
 
     inputs, _ = bench_frames(files, None, frames, point.batch)
     backends = [BACKENDS[name] for name in BACKENDS_COMPARED]
-    rows, _ = compare(backends, files, inputs, point.threads)
+    rows = compare(backends, files, inputs, point.threads)
     latencies = [row.latency for row in rows if row.latency is not None]
     return {
         **asdict(point),

@@ -68,7 +68,7 @@ def _latencies(
     from p2p_bench.run import compare
 
     inputs, _ = bench_frames(files, None, frames, batch=1)
-    rows, _ = compare(backends, files, inputs, threads)
+    rows = compare(backends, files, inputs, threads)
     return [row.latency for row in rows if row.latency is not None]
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["OpenVinoBackend"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class OpenVinoBackend:
     """A bundle in OpenVINO's CPU plugin; see :class:`.base.Backend`.
 

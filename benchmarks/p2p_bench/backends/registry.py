@@ -21,68 +21,48 @@ EAGER = "eager"
 """Name of the reference: the checkpoint in torch, as it was trained."""
 
 _CATALOGUE: tuple[Backend, ...] = (
-    TorchBackend(name=EAGER, what="torch eager, fp32"),
-    TorchBackend(name="torch-bf16", what="torch eager, bf16, channels last", dtype="bfloat16"),
-    TorchBackend(name="torch-fp16", what="torch eager, fp16, channels last", dtype="float16"),
-    TorchBackend(name="compile", what="torch.compile, fp32", compiled=True),
+    TorchBackend(EAGER, "torch eager, fp32"),
+    TorchBackend("torch-bf16", "torch eager, bf16, channels last", dtype="bfloat16"),
+    TorchBackend("torch-fp16", "torch eager, fp16, channels last", dtype="float16"),
+    TorchBackend("compile", "torch.compile, fp32", compiled=True),
     TorchBackend(
-        name="compile-bf16",
-        what="torch.compile, bf16, channels last",
-        dtype="bfloat16",
-        compiled=True,
+        "compile-bf16", "torch.compile, bf16, channels last", dtype="bfloat16", compiled=True
     ),
-    RuntimeBackend(name="fp32", what="ONNX Runtime, fp32", needs="fp32"),
-    RuntimeBackend(name="fp16", what="ONNX Runtime, fp16", needs="fp16"),
-    RuntimeBackend(name="int8", what="ONNX Runtime, int8", needs="int8"),
-    OpenVinoBackend(name="openvino-fp32", what="OpenVINO, fp32", needs="fp32"),
-    OpenVinoBackend(name="openvino-bf16", what="OpenVINO, bf16", needs="fp32", computes="bf16"),
-    OpenVinoBackend(name="openvino-int8", what="OpenVINO, int8", needs="int8"),
-    TorchBackend(name="cuda-eager", what="torch eager on CUDA, fp32", device="cuda"),
+    RuntimeBackend("fp32", "ONNX Runtime, fp32", "fp32"),
+    RuntimeBackend("fp16", "ONNX Runtime, fp16", "fp16"),
+    RuntimeBackend("int8", "ONNX Runtime, int8", "int8"),
+    OpenVinoBackend("openvino-fp32", "OpenVINO, fp32", "fp32"),
+    OpenVinoBackend("openvino-bf16", "OpenVINO, bf16", "fp32", computes="bf16"),
+    OpenVinoBackend("openvino-int8", "OpenVINO, int8", "int8"),
+    TorchBackend("cuda-eager", "torch eager on CUDA, fp32", device="cuda"),
     TorchBackend(
-        name="cuda-torch-fp16",
-        what="torch eager on CUDA, fp16, channels last",
+        "cuda-torch-fp16",
+        "torch eager on CUDA, fp16, channels last",
         dtype="float16",
         device="cuda",
     ),
     TorchBackend(
-        name="cuda-compile-fp16",
-        what="torch.compile on CUDA, fp16, channels last",
+        "cuda-compile-fp16",
+        "torch.compile on CUDA, fp16, channels last",
         dtype="float16",
         compiled=True,
         device="cuda",
     ),
+    RuntimeBackend("cuda-fp32", "ONNX Runtime on CUDA, fp32, CUDA graph", "fp32", device="cuda"),
+    RuntimeBackend("cuda-fp16", "ONNX Runtime on CUDA, fp16, CUDA graph", "fp16", device="cuda"),
     RuntimeBackend(
-        name="cuda-fp32",
-        what="ONNX Runtime on CUDA, fp32, CUDA graph",
-        needs="fp32",
-        device="cuda",
-    ),
-    RuntimeBackend(
-        name="cuda-fp16",
-        what="ONNX Runtime on CUDA, fp16, CUDA graph",
-        needs="fp16",
-        device="cuda",
-    ),
-    RuntimeBackend(
-        name="cuda-fp16-no-graph",
-        what="ONNX Runtime on CUDA, fp16, no CUDA graph",
-        needs="fp16",
+        "cuda-fp16-no-graph",
+        "ONNX Runtime on CUDA, fp16, no CUDA graph",
+        "fp16",
         device="cuda",
         graph=False,
     ),
     RuntimeBackend(
-        name="tensorrt-fp16",
-        what="ONNX Runtime with TensorRT, fp16, CUDA graph",
-        needs="fp16",
-        device="tensorrt",
+        "tensorrt-fp16", "ONNX Runtime with TensorRT, fp16, CUDA graph", "fp16", device="tensorrt"
     ),
+    TensorRTBackend("tensorrt-engine-fp16", "TensorRT engine, fp16", "fp16 TensorRT engine"),
     TensorRTBackend(
-        name="tensorrt-engine-fp16", what="TensorRT engine, fp16", needs="fp16 TensorRT engine"
-    ),
-    TensorRTBackend(
-        name="tensorrt-engine-int8",
-        what="TensorRT engine, int8",
-        needs="int8-tensorrt TensorRT engine",
+        "tensorrt-engine-int8", "TensorRT engine, int8", "int8-tensorrt TensorRT engine"
     ),
 )
 BACKENDS: dict[str, Backend] = {backend.name: backend for backend in _CATALOGUE}

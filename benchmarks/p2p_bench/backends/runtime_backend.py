@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["RuntimeBackend", "TensorRTBackend"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class RuntimeBackend:
     """A bundle on one of the runtime's devices; see :class:`.base.Backend`.
 
@@ -54,7 +54,7 @@ class RuntimeBackend:
         return OrtGpuEngine(bundle, device=self.device, graph=self.graph)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class TensorRTBackend:
     """A TensorRT engine that ``p2p-export`` built; see :class:`.base.Backend`."""
 

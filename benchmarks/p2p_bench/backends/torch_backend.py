@@ -17,7 +17,7 @@ __all__ = ["DType", "TorchBackend"]
 DType = Literal["float32", "bfloat16", "float16"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class TorchBackend:
     """A checkpoint in torch; see :class:`.base.Backend`.
 
