@@ -95,9 +95,9 @@ def test_a_jetson_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_fault_72_an_encoder_that_is_missing_is_bad(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without it no video can be written; decoders that lack are told."""
-    real = doctor._has_codec
+    real = doctor.has_codec
     monkeypatch.setattr(
-        doctor, "_has_codec", lambda name, mode: mode == "r" and name != "av1" and real(name, mode)
+        doctor, "has_codec", lambda name, mode: mode == "r" and name != "av1" and real(name, mode)
     )
     assert lines("av has no libx264")[0].startswith("BAD ")
     assert "no  video decoders: av1" in lines("video decoders")

@@ -471,14 +471,14 @@ def test_fault_53_the_doctor_names_clashing_wheels(
     message: str,
 ) -> None:
     """Both wheels, or none, is told with the pip line that mends it, and exit 1."""
-    real = doctor._version
+    real = doctor.installed_version
 
     def version(name: str) -> str | None:
         if name in doctor.ONNXRUNTIMES:
             return "1.0" if name in installed else None
         return real(name)
 
-    monkeypatch.setattr(doctor, "_version", version)
+    monkeypatch.setattr(doctor, "installed_version", version)
     result = p2p_run("--doctor")
     assert message in result.stdout
     assert result.exit_code == 1

@@ -18,10 +18,10 @@ from label_maps import COLOURS, contract_of, wrong
 from p2p_runtime.engines.base import UninterruptibleEngine
 from p2p_runtime.labels import classify
 from p2p_runtime.labels.colorspace import MISMATCHES, find_mismatch
-from p2p_runtime.labels.likelihood import YuvAppearance, YuvLikelihood
+from p2p_runtime.labels.likelihood import YuvLikelihood
 from p2p_runtime.labels.palette import CITYSCAPES
 from p2p_runtime.labels.yuv import ColorSpec, YuvFrame, strided_bgr, to_bgr
-from p2p_runtime.labels.yuv_lut import NO_CLASS, cells_of, chroma_pairs
+from p2p_runtime.labels.yuv_lut import NO_CLASS, YuvLut, cells_of, chroma_pairs
 from p2p_runtime.model.contract import PixelContract
 from p2p_runtime.translate.pipeline import run_pipeline
 from p2p_runtime.translate.preprocess import Preprocessor
@@ -143,7 +143,7 @@ def test_a_block_is_confident_if_its_darkest_and_lightest_pixels_are(seed: int) 
     """Both of the same class; here looked up one by one."""
     rng = np.random.default_rng(seed)
     decoded = CITYSCAPES.colours_bgr()[[0, 1, 7, 21]].astype(np.float64)
-    appearance = YuvAppearance(np.array([0, 1, 7, 21], np.uint8), decoded, LIMITED_601)
+    lut = YuvLut(np.array([0, 1, 7, 21], np.uint8), decoded, LIMITED_601)
     matrix, offset = LIMITED_601.bgr_to_yuv()
     colours = (decoded @ matrix + offset)[rng.integers(0, 4, (12, 16))]  # (h, w, 3)
     cb, cr = (np.rint(colours[..., part]).astype(np.uint8) for part in (1, 2))
@@ -151,11 +151,11 @@ def test_a_block_is_confident_if_its_darkest_and_lightest_pixels_are(seed: int) 
     frame = YuvFrame(np.clip(luma, 0, 255).astype(np.uint8), cb, cr, LIMITED_601)
     blocks = frame.luma.reshape(12, 2, 16, 2)
     classes = [
-        appearance.lut.confident[cells_of(luma, chroma_pairs(cb, cr))] & 255
+        lut.confident[cells_of(luma, chroma_pairs(cb, cr))] & 255
         for luma in (blocks.min(axis=(1, 3)), blocks.max(axis=(1, 3)))
     ]
     expected = np.where(classes[0] == classes[1], classes[0], NO_CLASS)
-    found = YuvLikelihood(frame, appearance).confident_blocks()
+    found = YuvLikelihood(frame, lut).confident_blocks()
     np.testing.assert_array_equal(found, expected)
     assert (found == NO_CLASS).any()
     assert (found != NO_CLASS).any()

@@ -17,8 +17,9 @@ from p2p_runtime.errors import P2PError
 from p2p_runtime.labels.color_lut import check_opencv
 from p2p_runtime.video.sinks.h264 import CODEC
 
-__all__ = ["Finding", "examine"]
+__all__ = ["Finding", "examine", "has_codec", "installed_version"]
 
+PACKAGES = ("numpy", "opencv-python", "av")
 ONNXRUNTIMES = ("onnxruntime", "onnxruntime-gpu")
 DECODERS = ("h264", "hevc", "vp9", "av1", "mjpeg", "ffv1")
 JETSON_MODEL = Path("/proc/device-tree/model")
@@ -47,17 +48,12 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Return results on versions, the machine, devices and codecs; translates one frame."""
+    python = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
+    packages = {name: installed_version(name) or "missing" for name in PACKAGES}
     return [
-        _ok(
-            f"pix2pix-edge {__version__}, Python {platform.python_version()} on "
-            f"{platform.system()} {platform.machine()}"
-        ),
+        _ok(f"pix2pix-edge {__version__}, {python}"),
         *_machine(),
-        _ok(
-            ", ".join(
-                f"{name} {_version(name) or 'missing'}" for name in ("numpy", "opencv-python", "av")
-            )
-        ),
+        _ok(", ".join(f"{name} {version}" for name, version in packages.items())),
         *_onnxruntime(),
         *_opencv(),
         *_codecs(),
@@ -81,7 +77,7 @@ def _machine() -> Iterator[Finding]:
 
 
 def _onnxruntime() -> Iterator[Finding]:
-    installed = [name for name in ONNXRUNTIMES if _version(name)]
+    installed = [name for name in ONNXRUNTIMES if installed_version(name)]
     if not installed:
         yield _bad('onnxruntime is not installed; type: pip install "pix2pix-edge[cpu]"')
         return
@@ -168,17 +164,18 @@ def _opencv() -> Iterator[Finding]:
 
 
 def _codecs() -> Iterator[Finding]:
-    if _has_codec(CODEC, "w"):
+    if has_codec(CODEC, "w"):
         yield _ok(f"video encoder: {CODEC}")
     else:
         yield _bad(f"av has no {CODEC} encoder; type: pip install --force-reinstall av")
-    there = [name for name in DECODERS if _has_codec(name, "r")]
+    there = [name for name in DECODERS if has_codec(name, "r")]
     yield _ok(f"video decoders: {', '.join(there)}")
     if lacking := [name for name in DECODERS if name not in there]:
         yield _missing(f"video decoders: {', '.join(lacking)}")
 
 
-def _has_codec(name: str, mode: Literal["r", "w"]) -> bool:
+def has_codec(name: str, mode: Literal["r", "w"]) -> bool:
+    """Return whether FFmpeg can read (``r``) or write (``w``) a codec."""
     try:
         av.Codec(name, mode)
     except (ValueError, av.error.FFmpegError):
@@ -186,7 +183,8 @@ def _has_codec(name: str, mode: Literal["r", "w"]) -> bool:
     return True
 
 
-def _version(distribution: str) -> str | None:
+def installed_version(distribution: str) -> str | None:
+    """Return the version of an installed distribution, else None."""
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:

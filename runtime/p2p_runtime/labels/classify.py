@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .color_lut import NEAR
-from .likelihood import BgrAppearance, BgrLikelihood, YuvAppearance, YuvLikelihood
+from .likelihood import BgrAppearance, BgrLikelihood, YuvLikelihood
 from .repair import repaired_ids
 from .resampling import resample, resize_nearest
 from .yuv import YuvFrame
-from .yuv_lut import YuvPaletteLut
+from .yuv_lut import YuvLut, YuvPaletteLut
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -89,9 +89,9 @@ def _in_bgr(palette: Palette, classes: Classes, mismatch: ColorspaceMismatch) ->
 @lru_cache(maxsize=4)
 def _in_yuv(
     palette: Palette, classes: Classes, mismatch: ColorspaceMismatch, spec: ColorSpec
-) -> YuvAppearance:
+) -> YuvLut:
     indices = _indices(palette, classes)
-    return YuvAppearance(indices, mismatch.shift_levels(palette.colours_bgr())[indices], spec)
+    return YuvLut(indices, mismatch.shift_levels(palette.colours_bgr())[indices], spec)
 
 
 @lru_cache(maxsize=4)

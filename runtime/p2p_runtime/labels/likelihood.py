@@ -20,12 +20,12 @@ import cv2
 import numpy as np
 
 from .color_lut import CLASS_BITS, CONFIDENT, YCBCR_OF_BGR, ColorLut, apply_lut, paint, paint_lut
-from .yuv_lut import YuvLut, cells_of, chroma_pairs, split_bytes
+from .yuv_lut import FEATURE_WEIGHTS, YuvLut, cells_of, chroma_pairs, split_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .yuv import ColorSpec, YuvFrame
+    from .yuv import YuvFrame
 
 __all__ = [
     "LEVELS_PER_NAT",
@@ -33,18 +33,13 @@ __all__ = [
     "BgrLikelihood",
     "Features",
     "Likelihood",
-    "YuvAppearance",
     "YuvLikelihood",
 ]
 
 LEVELS_PER_NAT = 1200.0
 """Squared levels of distance that cost one nat, twice the variance of the Gaussian."""
 
-LUMA_WEIGHT = 8.0
-"""Weight of a squared level of luma, which has full resolution, against one of chroma."""
-
-_WEIGHTS = np.sqrt(np.array([LUMA_WEIGHT, 1, 1], np.float32))
-_FEATURES_OF_BGR = YCBCR_OF_BGR * _WEIGHTS
+_FEATURES_OF_BGR = YCBCR_OF_BGR * FEATURE_WEIGHTS
 _SAMPLE_PX = 97
 _REMAP_PX = 1024
 """Pixels per row given to ``cv2.remap``, which limits their number."""
@@ -146,30 +141,12 @@ class BgrLikelihood:
         return Features(block, nearest, own, interpolated, exact)
 
 
-class YuvAppearance:
-    """The colours of the classes in YUV frames.
-
-    Args:
-        classes: (N,) uint8, the class indices that may come out.
-        levels_bgr: (N, 3) BGR, the unclipped levels of each class's colour.
-        spec: the meaning of the frame's levels.
-    """
-
-    def __init__(
-        self, classes: NDArray[np.uint8], levels_bgr: NDArray[np.float64], spec: ColorSpec
-    ) -> None:
-        self.lut = YuvLut(classes, levels_bgr, spec)
-        self.weights = _WEIGHTS / spec.scales().astype(np.float32)
-        self.features = np.zeros((3, 256), np.float32)
-        self.features[:, classes] = (self.lut.yuv * self.weights).T
-
-
 class YuvLikelihood:
     """The likelihood of a YUV frame of even height and width; see :class:`BgrLikelihood`."""
 
-    def __init__(self, frame: YuvFrame, appearance: YuvAppearance) -> None:
-        self._frame, self._appearance = frame, appearance
-        self.class_features = appearance.features
+    def __init__(self, frame: YuvFrame, lut: YuvLut) -> None:
+        self._frame, self._lut = frame, lut
+        self.class_features = lut.features
         self._chroma = chroma_pairs(frame.cb, frame.cr)  # (H / 2, W / 2)
 
     def confident_blocks(self) -> NDArray[np.uint8]:
@@ -178,7 +155,7 @@ class YuvLikelihood:
         low, high = cv2.min(luma[::2], luma[1::2]), cv2.max(luma[::2], luma[1::2])  # (H / 2, W)
         lowest = np.minimum(*split_bytes(low.view("<u2"))).astype(np.uint8)  # (H / 2, W / 2)
         highest = np.maximum(*split_bytes(high.view("<u2")))
-        found = apply_lut(self._appearance.lut.confident, cells_of(lowest, self._chroma))
+        found = apply_lut(self._lut.confident, cells_of(lowest, self._chroma))
         classes, highest_confident = split_bytes(found)
         return classes.astype(np.uint8) | _no_class_where(highest > highest_confident)
 
@@ -195,9 +172,9 @@ class YuvLikelihood:
         channels: list[tuple[NDArray[Any], NDArray[Any]]]
         channels = [(luma, luma), (cb, between[:, 1]), (cr, between[:, 0])]
         for channel, (pixels, around) in enumerate(channels):
-            np.multiply(pixels, self._appearance.weights[channel], out=own[channel])
-            np.multiply(around, self._appearance.weights[channel], out=interpolated[channel])
-        nearest = apply_lut(self._appearance.lut.nearest, cells_of(luma, pairs))
+            np.multiply(pixels, self._lut.weights[channel], out=own[channel])
+            np.multiply(around, self._lut.weights[channel], out=interpolated[channel])
+        nearest = apply_lut(self._lut.nearest, cells_of(luma, pairs))
         return Features(block, nearest, own, interpolated, None)
 
 

@@ -18,10 +18,24 @@ if TYPE_CHECKING:
 
     from .yuv import ColorSpec, YuvFrame
 
-__all__ = ["NO_CLASS", "YuvLut", "YuvPaletteLut", "cells_of", "chroma_pairs", "split_bytes"]
+__all__ = [
+    "FEATURE_WEIGHTS",
+    "NO_CLASS",
+    "YuvLut",
+    "YuvPaletteLut",
+    "cells_of",
+    "chroma_pairs",
+    "split_bytes",
+]
 
 NO_CLASS = 255
 """Class index of blocks that are not confident."""
+
+LUMA_WEIGHT = 8.0
+"""Weight of a squared level of luma, which has full resolution, against one of chroma."""
+
+FEATURE_WEIGHTS = np.sqrt(np.array([LUMA_WEIGHT, 1, 1], np.float32))
+"""(3,): factors of full-range luma, Cb and Cr in the features of label repair."""
 
 CONFIDENT_LEVELS = np.array([12, 9, 9], np.float32)
 """Maximum distance in luma, Cb and Cr between a confident cell's centre and a class's colour.
@@ -35,7 +49,7 @@ _LUMA_BITS = np.array([(y >> 5) << 8 | (y >> 2) & 7 for y in range(256)], np.uin
 
 
 class YuvLut:
-    """Tables of the class nearest to a cell, and of the cells that are near enough to trust.
+    """Tables of the class nearest to each cell and of the confident cells, and class features.
 
     Args:
         classes: (N,) uint8 class indices.
@@ -43,7 +57,8 @@ class YuvLut:
         spec: the meaning of the frame's levels.
 
     Attributes:
-        yuv: (N, 3) float32, the classes' colours in the frame's levels.
+        weights: (3,) float32, factors from the frame's luma, Cb and Cr to features.
+        features: (3, 256) float32, weighted luma and chroma of each class's colour.
         nearest: (65536,) uint8, the class nearest to the centre of each cell.
         confident: (65536,) uint16. Lower byte: the class of a confident cell, else ``NO_CLASS``.
             Upper byte: the highest luma up to which all cells of that chroma have the same.
@@ -53,11 +68,15 @@ class YuvLut:
         self, classes: NDArray[np.uint8], levels_bgr: NDArray[np.float64], spec: ColorSpec
     ) -> None:
         matrix, offset = spec.bgr_to_yuv()
-        self.yuv = np.asarray(levels_bgr @ matrix + offset, np.float32)
+        colours = np.asarray(levels_bgr @ matrix + offset, np.float32)  # (N, 3) of the frame
+        scales = spec.scales().astype(np.float32)
+        self.weights = FEATURE_WEIGHTS / scales
+        self.features = np.zeros((3, 256), np.float32)
+        self.features[:, classes] = (colours * self.weights).T
         centres = _cell_centres()
         nearest = nearest_colours(spec.to_bgr(centres), np.asarray(levels_bgr, np.float32))
-        limits = CONFIDENT_LEVELS * spec.scales().astype(np.float32)
-        confident = (np.abs(centres - self.yuv[nearest]) <= limits).all(axis=-1)
+        distances = np.abs(centres - colours[nearest])
+        confident = (distances <= CONFIDENT_LEVELS * scales).all(axis=-1)
         self.nearest = np.asarray(classes[nearest], np.uint8)
         self.confident = _with_highest_luma(
             np.where(confident, self.nearest, NO_CLASS).astype(np.uint8)

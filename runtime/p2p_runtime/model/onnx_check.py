@@ -138,7 +138,7 @@ class _Walk:
             if item.number in children:
                 _expect(item, _BYTES, kind)
                 child = self.message(children[item.number], view[item.value : item.end], depth + 1)
-                dims += [_as_int(value) for value in child.get(1, [])] if kind == "shape" else []
+                dims += [int(value) for value in child.get(1, [])] if kind == "shape" else []
             elif kind in ("tensor", "sparse") and item.number == _DIMS[kind]:
                 dims += _integers(view, item)
             elif item.number in scalars:
@@ -302,8 +302,3 @@ def _check_domain(domain: str, what: str) -> None:
 
 def _last(own: dict[int, list[int | str]], number: int) -> str:
     return str(own.get(number, [""])[-1])
-
-
-def _as_int(value: int | str) -> int:
-    assert isinstance(value, int), "the schema tables read this field as a number"
-    return value
