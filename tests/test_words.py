@@ -69,7 +69,8 @@ RULES = (
     Rule(r"snap(s|ped|ping)?", "repair labels"),
     Rule(r"--reuse", "--dedupe-threshold"),
     Rule(r"patience|--timeout", "--reconnect-for, --stall-timeout"),
-    Rule(r"claim(s|ed|ing)?|handover", "output lock, latest-frame slot"),
+    Rule(r"handover", "latest-frame slot"),
+    Rule(r"claim(s|ed|ing)?", "output lock", outside=r"experiments|CONTRIBUTING"),  # figures
     Rule(r"guarded[_ ]?engine|stuck", "SupervisedEngine, on_hang"),
     Rule(r"(?<!allow_)spinning", "allow_spinning", names=True),
     Rule(r"plans?", "engine file, TensorRT engine"),
