@@ -182,18 +182,18 @@ def _write_bundle(path: Path, graph: bytes, info: BundleInfo) -> Path:
 
 
 class _DepthToSpace(nn.Module):
-    """What :class:`.DepthToSpace` computes, exported as ONNX's DepthToSpace."""
+    """The function of :class:`.DepthToSpace`, exported as ONNX's operator."""
 
-    def forward(self, cells: torch.Tensor) -> torch.Tensor:
-        """Turn (N, outputs * 4, H + 1, W + 1) cells into (N, outputs, 2H, 2W)."""
-        return functional.pixel_shuffle(cells, 2)[:, :, 1:-1, 1:-1]
+    def forward(self, signal: torch.Tensor) -> torch.Tensor:
+        """Turn (N, 4 * outputs, H + 1, W + 1) into (N, outputs, 2H, 2W)."""
+        return functional.pixel_shuffle(signal, 2)[:, :, 1:-1, 1:-1]
 
 
 def with_depth_to_space(generator: nn.Module) -> nn.Module:
-    """Return a copy of a generator with integer ups, its shuffles said in the operator's order.
+    """Return a copy of an int8 generator whose decoder blocks use ONNX's DepthToSpace.
 
     Args:
-        generator: one with :class:`.DepthToSpace` after its ups, wrapped or not.
+        generator: one with :class:`.DepthToSpace` in its decoder blocks, wrapped or not.
     """
     rewritten = copy.deepcopy(generator)
     for parent in rewritten.modules():

@@ -17,12 +17,12 @@ class FakeRunner:
     def __init__(self, name: str, calls: list[str], ms: Callable[[int], float]) -> None:
         self.name, self.calls, self.ms = name, calls, ms
         self.numbers: list[int] = []
-        self.warm_ups: list[int] = []
+        self.untimed: list[int] = []
 
     def run_round(self, numbers: Sequence[int], warm_up: int) -> Round:
         self.calls.append(self.name)
         self.numbers += numbers
-        self.warm_ups.append(warm_up)
+        self.untimed.append(warm_up)
         latencies_ms = tuple(self.ms(number) for number in numbers)
         return Round(latencies_ms=latencies_ms, cpu_ms=2 * sum(latencies_ms))
 
@@ -85,7 +85,7 @@ def test_rounds_are_interleaved_and_start_with_another_backend(bench):
     """Load on the machine affects all backends alike."""
     _, (a, b) = bench(frames=4, rounds=2, a=lambda n: 1.0, b=lambda n: 1.0)
     assert a.calls == ["a", "b", "b", "a"]
-    assert a.warm_ups == b.warm_ups == [WARM_UP] * 2
+    assert a.untimed == b.untimed == [WARM_UP] * 2
 
 
 def test_agreement_is_the_mean_over_frames():

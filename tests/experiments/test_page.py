@@ -8,13 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from experiments.claims import CLAIMS, Claim, figures_in, pages_of, problems, read_claims, value_of
+from experiments.figures import (
+    TABLE,
+    Sourced,
+    figures_in,
+    pages_of,
+    problems,
+    read_sources,
+    value_of,
+)
 from experiments.harness import RESULTS
 from experiments.page import PAGE, SECTIONS, backends_table, compose
 from p2p_bench.report import BenchReport
 from p2p_runtime.errors import ConfigError
 
-CLAIM = Claim(page="README.md", figure="2.5 ms", source="toy > rows > int8 > median_ms")
+SOURCED = Sourced(page="README.md", figure="2.5 ms", source="toy > rows > int8 > median_ms")
 PAGES = {"README.md": "A frame takes 2.5 ms."}
 
 
@@ -58,45 +66,45 @@ def test_only_known_backends_are_listed(report: BenchReport):
 
 
 def test_every_figure_in_readme_and_guides_has_a_source():
-    """`claims.md` lists them all, and the sources agree."""
-    assert list(problems(read_claims(CLAIMS.read_text(encoding="utf-8")), pages_of())) == []
+    """`figures.md` lists them all, and the sources agree."""
+    assert list(problems(read_sources(TABLE.read_text(encoding="utf-8")), pages_of())) == []
 
 
-def test_a_right_claim_passes(results: Path):
+def test_a_figure_that_agrees_passes(results: Path):
     """A figure agrees to the digits that it has."""
-    assert list(problems([CLAIM], PAGES, results)) == []
+    assert list(problems([SOURCED], PAGES, results)) == []
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("A frame takes 2.5 ms, not 3.1 ms.", "3.1 ms is not in claims.md"),
+        ("A frame takes 2.5 ms, not 3.1 ms.", "3.1 ms is not in figures.md"),
         ("A frame takes 2.4 ms.", "2.5 ms is not on README.md"),
     ],
 )
 def test_an_unlisted_or_stale_figure_is_found(text: str, problem: str, results: Path):
     """Page and table must list the same figures."""
-    assert any(problem in found for found in problems([CLAIM], {"README.md": text}, results))
+    assert any(problem in found for found in problems([SOURCED], {"README.md": text}, results))
 
 
 def test_a_figure_that_the_result_does_not_back_is_found(results: Path):
     """The message holds both values."""
-    wrong = Claim(page="README.md", figure="2.6 ms", source=CLAIM.source)
+    wrong = Sourced(page="README.md", figure="2.6 ms", source=SOURCED.source)
     (found,) = problems([wrong], {"README.md": "2.6 ms"}, results)
-    assert found == f"README.md: 2.6 ms, but {CLAIM.source} is 2.48"
+    assert found == f"README.md: 2.6 ms, but {SOURCED.source} is 2.48"
 
 
 def test_sources_can_be_compared(results: Path):
     """Ratios and differences of two values; percentages are shares of one."""
-    fast, slow = CLAIM.source, "toy > rows > fp32 > median_ms"
+    fast, slow = SOURCED.source, "toy > rows > fp32 > median_ms"
     assert value_of(f"{slow} / {fast}", results) == pytest.approx(4.03, abs=0.01)
     assert value_of(f"{slow} - {fast}", results) == pytest.approx(7.52)
-    share = Claim(page="README.md", figure="98.1 %", source="toy > share")
+    share = Sourced(page="README.md", figure="98.1 %", source="toy > share")
     assert list(problems([share], {"README.md": "98.1 %"}, results)) == []
     with pytest.raises(ConfigError, match="there is no int4"):
         value_of("toy > rows > int4", results)
 
 
-def test_code_holds_no_claims():
+def test_code_holds_no_figures():
     """Flags and commands have values, not figures."""
     assert figures_in("`--ema 0.999` and\n```\n$ sleep 3 ms\n```\nbut 0.429.") == {"0.429"}

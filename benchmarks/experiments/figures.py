@@ -1,6 +1,6 @@
-"""``python -m experiments.claims``: check the figures in README and guides against the results.
+"""``python -m experiments.figures``: check the figures in README and guides against the results.
 
-``claims.md`` lists every measured figure of every page with its source: a value in a result file,
+``figures.md`` lists every measured figure of every page with its source: a value in a result file,
 the ratio or difference of two, or ``limit: ...`` and ``setting: ...`` for figures that are chosen
 rather than measured.
 """
@@ -21,10 +21,10 @@ from experiments.page import read_result
 from p2p_runtime.console import P2PCommand
 from p2p_runtime.errors import ConfigError
 
-__all__ = ["Claim", "figures_in", "main", "problems", "read_claims", "value_of"]
+__all__ = ["Sourced", "figures_in", "main", "problems", "read_sources", "value_of"]
 
 ROOT = Path(__file__).parents[2]
-CLAIMS = Path(__file__).with_name("claims.md")
+TABLE = Path(__file__).with_name("figures.md")
 GENERATED = ("api.md", "faults.md", "results.md", "settings.md")
 """Pages in docs/ that are not checked."""
 
@@ -38,7 +38,7 @@ UNMEASURED = ("limit: ", "setting: ")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Claim:
+class Sourced:
     """A figure on a page.
 
     Attributes:
@@ -52,10 +52,10 @@ class Claim:
     source: str
 
 
-def read_claims(text: str) -> list[Claim]:
+def read_sources(text: str) -> list[Sourced]:
     """Return the rows of a Markdown table of page, figure and source."""
     lines = [line.strip("| ").split(" | ") for line in text.splitlines() if ".md | " in line]
-    return [Claim(page=page, figure=figure, source=source) for page, figure, source in lines]
+    return [Sourced(page=page, figure=figure, source=source) for page, figure, source in lines]
 
 
 def figures_in(text: str) -> set[str]:
@@ -93,26 +93,26 @@ def _single(source: str, folder: Path) -> float:
     return float(value)
 
 
-def problems(claims: list[Claim], pages: dict[str, str], folder: Path = RESULTS) -> Iterator[str]:
-    """Yield what is wrong between claims, pages (text by path) and results."""
+def problems(table: list[Sourced], pages: dict[str, str], folder: Path = RESULTS) -> Iterator[str]:
+    """Yield what is wrong between the table, pages (text by path) and results."""
     for page, text in pages.items():
-        listed = {claim.figure for claim in claims if claim.page == page}
+        listed = {one.figure for one in table if one.page == page}
         for figure in sorted(figures_in(text) - listed):
-            yield f"{page}: {figure} is not in claims.md"
-    for claim in claims:
-        if claim.figure not in figures_in(pages.get(claim.page, "")):
-            yield f"claims.md: {claim.figure} is not on {claim.page}"
-        elif not claim.source.startswith(UNMEASURED):
-            yield from _disagreement(claim, folder)
+            yield f"{page}: {figure} is not in figures.md"
+    for one in table:
+        if one.figure not in figures_in(pages.get(one.page, "")):
+            yield f"figures.md: {one.figure} is not on {one.page}"
+        elif not one.source.startswith(UNMEASURED):
+            yield from _disagreement(one, folder)
 
 
-def _disagreement(claim: Claim, folder: Path) -> Iterator[str]:
-    number = re.match(r"[\d.]+", claim.figure.replace(",", ""))
+def _disagreement(one: Sourced, folder: Path) -> Iterator[str]:
+    number = re.match(r"[\d.]+", one.figure.replace(",", ""))
     assert number is not None
     decimals = len(number[0].partition(".")[2])
-    value = value_of(claim.source, folder) * (100 if claim.figure.endswith("%") else 1)
+    value = value_of(one.source, folder) * (100 if one.figure.endswith("%") else 1)
     if f"{value:.{decimals}f}" != number[0]:
-        yield f"{claim.page}: {claim.figure}, but {claim.source} is {value:.4g}"
+        yield f"{one.page}: {one.figure}, but {one.source} is {value:.4g}"
 
 
 def pages_of(root: Path = ROOT) -> dict[str, str]:
@@ -126,9 +126,9 @@ def pages_of(root: Path = ROOT) -> dict[str, str]:
 @click.pass_context
 def main(ctx: click.Context) -> None:
     """Check the figures in README and guides against the results."""
-    claims = read_claims(CLAIMS.read_text(encoding="utf-8"))
-    found = list(problems(claims, pages_of()))
-    click.echo("\n".join(found) or f"{len(claims)} figures agree with the results")
+    table = read_sources(TABLE.read_text(encoding="utf-8"))
+    found = list(problems(table, pages_of()))
+    click.echo("\n".join(found) or f"{len(table)} figures agree with the results")
     ctx.exit(2 if found else 0)
 
 
