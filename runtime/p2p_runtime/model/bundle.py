@@ -31,7 +31,9 @@ __all__ = [
 METADATA_KEY = "p2p_contract"
 PRECISIONS = ("fp32", "fp16", "int8")
 ENGINE_SUFFIX = ".engine"
+
 INPUT_NAME, OUTPUT_NAME = "frame", "image"
+"""Names of the graph's input and output."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,19 +60,12 @@ class BundleInfo:
 
     def to_json(self) -> str:
         """Return the JSON document; equal metadata give equal text."""
-        return json.dumps(
-            {
-                **self.contract.to_json(),
-                "precision": self.precision,
-                "generator": self.generator,
-                "provenance": self.provenance,
-                "parity": self.parity,
-                "golden": self.golden.to_json(),
-                "payload_sha256": self.payload_sha256,
-            },
-            sort_keys=True,
-            allow_nan=False,
-        )
+        document = {
+            **self.contract.to_json(),
+            **{name: getattr(self, name) for name in _FIELDS},
+            "golden": self.golden.to_json(),
+        }
+        return json.dumps(document, sort_keys=True, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> BundleInfo:
@@ -92,25 +87,16 @@ class BundleInfo:
                 f"contract field 'precision' is {document['precision']!r}; "
                 f"known are {', '.join(PRECISIONS)}"
             )
-        return cls(
-            contract=contract,
-            precision=document["precision"],
-            golden=GoldenFrame.from_json(document["golden"]),
-            payload_sha256=document["payload_sha256"],
-            generator=document["generator"],
-            provenance=document["provenance"],
-            parity=document["parity"],
-        )
+        fields = {name: document[name] for name in _FIELDS}
+        fields["golden"] = GoldenFrame.from_json(fields["golden"])
+        return cls(contract=contract, **fields)
 
 
 _FIELDS: dict[str, type] = {
-    "precision": str,
-    "generator": dict,
-    "provenance": dict,
-    "parity": dict,
-    "golden": dict,
+    "precision": str, "generator": dict, "provenance": dict, "parity": dict, "golden": dict,
     "payload_sha256": str,
-}
+}  # fmt: skip
+"""Fields of the JSON document beside those of the contract, and their types."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
