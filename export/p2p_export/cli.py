@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,78 +34,75 @@ ENGINE_FLAGS = ("tensorrt", "tensorrt_rtx", "gpu_arch")
 _PATH = click.Path(path_type=Path)
 
 
+_checkpoint = partial(option, group="Checkpoint")
+_precision = partial(option, group="Precision")
+_tensorrt = partial(option, group="TensorRT")
+_run = partial(option, group="Run")
+
+
 @click.command(cls=P2PCommand, epilog=EPILOG)
 @click.argument("source", metavar="[RUN|CHECKPOINT]", required=False, type=_PATH)
-@option(
+@_checkpoint(
     "--frames",
-    group="Checkpoint",
     metavar="DIR",
     type=_PATH,
     help="Inputs or pairs for the parity check.  [default: the checkpoint's own]",
 )
-@option(
+@_checkpoint(
     "--segmenter",
-    group="Checkpoint",
     advanced=True,
     metavar="FILE.pt",
     type=_PATH,
     help="From p2p-train segmenter: no precision may lose over 0.5 points of segmentation score.",
 )
-@option("--fp16", group="Precision", is_flag=True, help="Also write model-fp16.onnx, for GPUs.")
-@option("--int8", group="Precision", is_flag=True, help="Also write model-int8.onnx, for CPUs.")
-@option(
+@_precision("--fp16", is_flag=True, help="Also write model-fp16.onnx, for GPUs.")
+@_precision("--int8", is_flag=True, help="Also write model-int8.onnx, for CPUs.")
+@_precision(
     "--calibration",
-    group="Precision",
     metavar="DIR",
     type=_PATH,
     help="Inputs or pairs for the ranges of int8; 100 or more.",
 )
-@option(
+@_precision(
     "--int8-profile",
-    group="Precision",
     advanced=True,
     type=click.Choice(["x86", "x86-avx2", "arm", "tensorrt"]),
     default="x86",
     show_default=True,
     help="Integer kernels that model-int8.onnx is for; x86-avx2: without VNNI.",
 )
-@option(
+@_tensorrt(
     "--tensorrt",
-    group="TensorRT",
     is_flag=True,
-    help="Also build a TensorRT engine of each file for this machine's GPU. Not tested on "
+    help="Also build a TensorRT engine of each file for the GPU of this machine. Not tested on "
     "hardware.",
 )
-@option(
+@_tensorrt(
     "--tensorrt-rtx",
-    group="TensorRT",
     is_flag=True,
     help="Also build TensorRT-RTX engines of each file; needs no GPU. With --int8, both flags also "
     "write model-int8-tensorrt.onnx and build from that, unless --int8-profile is tensorrt.",
 )
-@option(
+@_tensorrt(
     "--gpu-arch",
-    group="TensorRT",
     metavar="SM[,SM]",
     help="GPU architectures for --tensorrt-rtx, for example sm86,sm89,sm120.",
 )
 @import_flags
-@option(
+@_run(
     "--output",
-    group="Run",
     metavar="DIR|FILE.onnx",
     type=_PATH,
     help="Where to write.  [default: RUN/export/]",
 )
-@option("--force", group="Run", is_flag=True, help="Replace existing files at --output.")
-@option(
+@_run("--force", is_flag=True, help="Replace existing files at --output.")
+@_run(
     "--inspect",
-    group="Run",
     metavar="MODEL",
     type=_PATH,
     help="Print a bundle's contract, graph, origin and parity, and export nothing.",
 )
-@option("-v", "--verbose", group="Run", is_flag=True, help="Log details to stderr.")
+@_run("-v", "--verbose", is_flag=True, help="Log details to stderr.")
 def main(inspect: Path | None, verbose: bool, **flags: Any) -> None:
     """Export a trained generator to ONNX, and prove it against torch."""
     started_s = time.monotonic()

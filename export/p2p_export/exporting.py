@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from p2p_runtime.errors import BundleError, DeviceUnavailableError, EngineBuildError
 from p2p_runtime.files import check_writable_folder, write_json
@@ -19,17 +20,15 @@ from p2p_runtime.model.bundle import ModelBundle
 from p2p_train.segmentation import Segmenter
 
 from .frames import read_calibration, read_inputs, top_up
-from .graph.pixel_generator import PixelGenerator
-from .graph.precision import Graph, fp16_graph, fp32_graph, int8_graph
+from .graph.fp16 import fp16_graph
+from .graph.int8 import int8_graph
+from .graph.pixel_generator import PixelGenerator, folded_generator
+from .graph.tracing import Graph, to_onnx
 from .importers.checkpoint import load_imported
 from .options import INT8_FOR_TENSORRT, ExportOptions, checkpoint_of
 from .reference import Reference, SegmentationCheck, run_torch
 from .targets.onnx import WrittenBundle, write_bundle
 from .trained import TrainedGenerator, load_checkpoint
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 __all__ = ["export"]
 
@@ -150,7 +149,7 @@ def _make_graph(
     if name == "fp16":
         return fp16_graph(trained.module, reference)
     if name == "fp32" or options.calibration is None:
-        return fp32_graph(trained.module, reference)
+        return Graph(content=to_onnx(folded_generator(trained.module), trained.contract))
     frames, note = read_calibration(options.calibration, trained.config, trained.contract)
     profile = "tensorrt" if name == INT8_FOR_TENSORRT else options.int8_profile
     graph = int8_graph(trained.module, reference, frames, profile, scratch)

@@ -7,23 +7,19 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from p2p_runtime.errors import ExportError
+from p2p_runtime.model.contract import PixelContract
+from p2p_train.config import InputSide, TrainConfig
 from p2p_train.data.decode import read_image, read_input
 from p2p_train.data.labels import open_pairs
 from p2p_train.data.layouts import ImageRef, images_in
 from p2p_train.data.layouts.two_folders import find_folders
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from p2p_runtime.model.contract import PixelContract
-    from p2p_train.config import InputSide, TrainConfig
 
 __all__ = ["MIN_FRAMES", "read_calibration", "read_inputs", "top_up"]
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import onnx
 
 from p2p_runtime.model.bundle import BundleInfo, ModelBundle
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from .parity import ParityReport
-    from .targets.onnx import WrittenBundle
+from .parity import ParityReport
+from .targets.onnx import WrittenBundle
 
 __all__ = ["GraphCost", "cost_of", "describe", "table"]
 

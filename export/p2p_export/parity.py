@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from p2p_runtime.errors import ParityError
 from p2p_train.metrics import SegmentationScore, psnr_db, ssim
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["ParityReport", "compare", "is_one_colour", "picture"]
 

@@ -8,28 +8,24 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import nn
 
-from p2p_runtime.engines import open_engine
+from p2p_runtime.engines import Engine, open_engine
 from p2p_runtime.errors import ExportError
 from p2p_runtime.files import write_bytes
 from p2p_runtime.model.bundle import BundleInfo, ModelBundle
+from p2p_runtime.model.contract import PixelContract
 from p2p_runtime.model.golden import GoldenFrame
 from p2p_runtime.model.onnx_check import payload_sha256
 from p2p_train.metrics import SegmentationScore, confusion_matrix
+from p2p_train.segmentation import Segmenter
 
 from .parity import ParityReport, compare, is_one_colour
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-    from torch import nn
-
-    from p2p_runtime.engines import Engine
-    from p2p_runtime.model.contract import PixelContract
-    from p2p_train.segmentation import Segmenter
 
 __all__ = ["GOLDEN_SEED", "Measurement", "Reference", "SegmentationCheck", "measure", "run_torch"]
 

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
+from torch import nn
 
 from p2p_runtime import __version__
 from p2p_runtime.files import sha256_of_file
+from p2p_runtime.model.contract import PixelContract
+from p2p_train.config import TrainConfig
 from p2p_train.training.checkpoint import Checkpoint
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import numpy as np
-    from numpy.typing import NDArray
-    from torch import nn
-
-    from p2p_runtime.model.contract import PixelContract
-    from p2p_train.config import TrainConfig
 
 __all__ = ["TrainedGenerator", "load_checkpoint", "origin_of"]
 

@@ -11,7 +11,7 @@ import torch
 from p2p_export import exporting
 from p2p_export.exporting import export
 from p2p_export.graph.pixel_generator import PixelGenerator
-from p2p_export.graph.precision import Graph
+from p2p_export.graph.tracing import Graph
 from p2p_export.options import ExportOptions
 from p2p_export.reference import Reference, run_torch
 from p2p_export.targets.onnx import WrittenBundle
@@ -80,5 +80,5 @@ def graph(exported: dict[str, WrittenBundle]) -> bytes:
 @pytest.fixture
 def traced(graph: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace tracing, which takes seconds, by the toy generator's fp32 graph."""
-    monkeypatch.setattr(exporting, "fp32_graph", lambda *_: Graph(content=graph))
+    monkeypatch.setattr(exporting, "to_onnx", lambda *_: graph)
     monkeypatch.setattr(exporting, "fp16_graph", lambda *_: Graph(content=graph))

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+import p2p_export
 from p2p_export import exporting
 from p2p_export.exporting import export
 from p2p_export.options import ExportOptions, checkpoint_of
 from p2p_runtime.errors import CheckpointError, ConfigError, ParityError
+from toy_export import write_checkpoint
 
 
 def touch(path: Path, time_s: float = 0) -> Path:
@@ -96,3 +98,20 @@ def test_a_failed_precision_keeps_those_before_it(run, tmp_path, monkeypatch, tr
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"model-fp32.onnx", "model-fp32-parity.png", "parity.json"}
     assert "fp16" not in (tmp_path / "parity.json").read_text()
+
+
+@pytest.mark.usefixtures("traced")
+def test_from_python_a_checkpoint_is_enough(tmp_path):
+    """``export(ExportOptions(source=...))`` writes fp32 beside the checkpoint."""
+    checkpoint = write_checkpoint(tmp_path / "checkpoints" / "best.pt")
+    (bundle,) = p2p_export.export(p2p_export.ExportOptions(source=checkpoint))
+    assert bundle.path == tmp_path / "export" / "model-fp32.onnx"
+    assert bundle.report.failures() == []
+
+
+def test_public_names_are_there():
+    """Every name in ``__all__`` can be imported from the package; others say that they cannot."""
+    for name in p2p_export.__all__:
+        assert getattr(p2p_export, name).__name__ == name
+    with pytest.raises(AttributeError, match="nothing"):
+        p2p_export.nothing  # noqa: B018

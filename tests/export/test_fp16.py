@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from p2p_export.graph.fp16 import InDtype, PeakRange, halve, peak_ranges
+from p2p_export.graph.fp16 import InDtype, PeakRange, float32_layers, halve, peak_ranges
 from p2p_export.graph.pixel_generator import PixelGenerator, fold
 from p2p_export.reference import run_torch
 from toy_export import toy_config, toy_frames, toy_generator
@@ -90,8 +90,6 @@ def test_parity_is_far_above_the_gate(exported):
 
 def test_kept_layers_are_told(caplog, reference):
     """Layers that stay in float32 are named, with the value they reach."""
-    from p2p_export.graph.precision import float32_layers
-
     module = PixelGenerator(loud_generator())
     with caplog.at_level(logging.WARNING):
         names, notes = float32_layers(module, reference.frames)

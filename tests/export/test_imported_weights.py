@@ -6,16 +6,23 @@ import io
 import os
 import pickle
 import random
+from pathlib import Path
 
 import pytest
 import torch
 
 from p2p_export.importers.checkpoint import read_state
-from p2p_export.importers.weights import Architecture, build
+from p2p_export.importers.options import ImportOptions
+from p2p_export.importers.weights import build
 from p2p_runtime.errors import CheckpointError
 from reference_networks import resnet, trained, unet, without_dropout
 
-UNET = Architecture(net="unet_128", norm="batch")
+
+def described(net: str, norm: str = "batch", **more: object) -> ImportOptions:
+    """Return the description of a file."""
+    return ImportOptions(path=Path("g.pth"), palette="none", net=net, norm=norm, **more)
+
+
 NETWORKS = {
     "unet_128": lambda norm, **more: unet(7, 2, norm, **more),
     "resnet_6blocks": lambda norm, **more: resnet(6, 2, norm, **more),
@@ -40,7 +47,7 @@ def state() -> dict[str, torch.Tensor]:
 def test_running_statistics_are_the_repositorys_eval_mode(net, dropout):
     """Signals are those of the network there in eval mode, to 1e-5, on a batch and off-square."""
     there = trained(NETWORKS[net]("batch", dropout=dropout))
-    here = build(Architecture(net=net, norm="batch"), there.state_dict(), "running")
+    here = build(described(net, statistics="running"), there.state_dict())
     frames = signal(2, 128, 256)
     expected = there(frames.clone())
     assert expected.std() > 0.1, "the comparison would prove nothing"
@@ -52,7 +59,7 @@ def test_running_statistics_are_the_repositorys_eval_mode(net, dropout):
 def test_frame_statistics_are_the_repositorys_train_mode(net):
     """Signals are those of its test script: training mode, one frame a batch, dropout aside."""
     there = trained(NETWORKS[net]("batch", dropout=True))
-    here = build(Architecture(net=net, norm="batch"), dict(there.state_dict()), "frame")
+    here = build(described(net), dict(there.state_dict()))
     frames = signal(2)
     running = there(frames.clone())
     without_dropout(there).train()
@@ -69,14 +76,14 @@ def test_instance_norm_is_read_and_its_old_statistics_are_not(net, tracked):
     there = without_dropout(trained(NETWORKS[net]("instance", tracked=tracked)).train())
     saved = dict(there.state_dict())
     assert tracked == any("running_mean" in key for key in saved)
-    here = build(Architecture(net=net, norm="instance"), saved, "frame")
+    here = build(described(net, "instance"), saved)
     torch.testing.assert_close(here(signal()), there(signal()), atol=1e-5, rtol=0)
 
 
 @torch.inference_mode()
 def test_a_negative_skip_is_rectified(state):
     """Our own U-Net rule on the same weights gives another picture: the difference is tested."""
-    here = build(UNET, state, "running")
+    here = build(described("unet_128", statistics="running"), state)
     image = here(signal())
     here.skip = lambda down: down
     assert (image - here(signal())).abs().max() > 0.05
@@ -105,18 +112,18 @@ def test_files_of_one_and_of_several_gpus_are_read(old_format, state, tmp_path):
 def test_a_wrong_description_is_said_and_the_right_one_named(net, norm, ngf, difference, state):
     """The message begins with what differs and ends with the flags that fit."""
     with pytest.raises(CheckpointError, match=difference) as caught:
-        build(Architecture(net=net, norm=norm, ngf=ngf), state, "frame")
+        build(described(net, norm, ngf=ngf), state)
     assert str(caught.value).endswith("It fits --netG unet_128 --norm batch --ngf 2")
 
 
 def test_another_network_has_no_hint(state):
     """A discriminator fits no description; a network of one channel says which layer."""
     with pytest.raises(CheckpointError, match=r"model\.model\.0\.weight is missing") as caught:
-        build(UNET, {"model.0.weight": torch.zeros(64, 6, 4, 4)}, "frame")
+        build(described("unet_128"), {"model.0.weight": torch.zeros(64, 6, 4, 4)})
     assert "It fits" not in str(caught.value)
     grey = {**state, "model.model.0.weight": torch.zeros(2, 1, 4, 4)}
     with pytest.raises(CheckpointError, match=r"shape \(2, 1, 4, 4\), not \(2, 3, 4, 4\)"):
-        build(UNET, grey, "frame")
+        build(described("unet_128"), grey)
 
 
 class Trap:

@@ -105,7 +105,10 @@ def test_a_resnet_with_frame_statistics_becomes_a_bundle(tmp_path: Path):
         ),
         ([FROM, "g.pth", "--palette", "martian"], "neither a preset"),
         (["run", FROM, "g.pth", "--palette", "none"], "not both"),
-        (["--norm", "batch"], f"--norm describes a checkpoint of {FROM}"),
+        (
+            ["--norm", "batch"],
+            f"takes this; name it with {FROM}",
+        ),
         ([FROM, "g.pth", "--palette", "none", "--input-size", "192"], "multiples of 128"),
         (
             [FROM, "g.pth", "--palette", "none", "--netG", "resnet_6blocks", "--input-size", "66"],

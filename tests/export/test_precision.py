@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from p2p_export.graph.pixel_generator import PixelGenerator
-from p2p_export.graph.precision import fp16_graph, fp32_graph, int8_graph
+from p2p_export.graph.fp16 import fp16_graph
+from p2p_export.graph.int8 import int8_graph
+from p2p_export.graph.pixel_generator import PixelGenerator, folded_generator
+from p2p_export.graph.tracing import Graph, to_onnx
 from p2p_export.reference import Reference, measure, run_torch
 from p2p_runtime.labels.palette import CAMVID
 from p2p_runtime.model.contract import PixelContract
@@ -27,16 +31,21 @@ def reference_of(config: TrainConfig) -> tuple[UNetGenerator, Reference]:
     )
 
 
+def require_all(generator: UNetGenerator, reference: Reference, folder: Path) -> None:
+    """Make the graph of each precision and check its gates."""
+    graphs = {
+        "fp32": Graph(content=to_onnx(folded_generator(generator), reference.contract)),
+        "fp16": fp16_graph(generator, reference),
+        "int8": int8_graph(generator, reference, reference.frames, "x86", folder),
+    }
+    for precision, graph in graphs.items():
+        measure(graph.content, reference, precision, folder).report.require()
+
+
 def test_instance_norm_passes_in_every_precision(tmp_path):
     """InstanceNorm stays in the graph, in float32 whatever surrounds it."""
     generator, reference = reference_of(toy_config(norm="instance"))
-    graphs = {
-        "fp32": fp32_graph(generator, reference),
-        "fp16": fp16_graph(generator, reference),
-        "int8": int8_graph(generator, reference, reference.frames, "x86", tmp_path),
-    }
-    for precision, graph in graphs.items():
-        measure(graph.content, reference, precision, tmp_path).report.require()
+    require_all(generator, reference, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -44,13 +53,7 @@ def test_instance_norm_passes_in_every_precision(tmp_path):
 def test_cheaper_shapes_pass_in_every_precision(shape, tmp_path):
     """Fewer downsamplings and capped widths fold and quantise like the default."""
     generator, reference = reference_of(toy_config(**shape))
-    graphs = {
-        "fp32": fp32_graph(generator, reference),
-        "fp16": fp16_graph(generator, reference),
-        "int8": int8_graph(generator, reference, reference.frames, "x86", tmp_path),
-    }
-    for precision, graph in graphs.items():
-        measure(graph.content, reference, precision, tmp_path).report.require()
+    require_all(generator, reference, tmp_path)
 
 
 @pytest.mark.parametrize("size", [(256, 256), (64, 128)])
@@ -58,5 +61,5 @@ def test_other_sizes_pass(size, tmp_path):
     """Eight downsamplings to one pixel, and images that are wider than high."""
     generator, reference = reference_of(toy_config(height=size[0], width=size[1]))
     assert reference.images.shape == (8, *size, 3)
-    graph = fp32_graph(generator, reference)
-    measure(graph.content, reference, "fp32", tmp_path).report.require()
+    graph = to_onnx(folded_generator(generator), reference.contract)
+    measure(graph, reference, "fp32", tmp_path).report.require()

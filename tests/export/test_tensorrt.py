@@ -15,12 +15,13 @@ from fake_tensorrt import FakeTensorRT
 from p2p_export import exporting
 from p2p_export.cli import main
 from p2p_export.exporting import export
-from p2p_export.graph.precision import Graph, int8_graph
+from p2p_export.graph.int8 import int8_graph
+from p2p_export.graph.tracing import Graph
 from p2p_export.options import ExportOptions
 from p2p_export.reference import Reference
 from p2p_export.targets import tensorrt as target
 from p2p_export.targets.onnx import WrittenBundle
-from p2p_export.targets.tensorrt import LIBRARIES, EngineBuilder, EngineOptions, parse_archs
+from p2p_export.targets.tensorrt import EngineBuilder, EngineOptions, parse_archs
 from p2p_runtime.engines.gpu import Gpu
 from p2p_runtime.errors import BundleError, ConfigError, DeviceUnavailableError, EngineBuildError
 from p2p_runtime.model.trt_manifest import (
@@ -91,7 +92,7 @@ def test_nvidia_builds_what_we_export(
     """Parser and builder take the file for two architectures, without a GPU, and say what of."""
     path = tmp_path / exported[precision].path.name
     path.write_bytes(exported[precision].path.read_bytes())
-    builder = EngineBuilder(LIBRARIES["tensorrt_rtx"], ["sm86", "sm120"])
+    builder = EngineBuilder("tensorrt_rtx", ["sm86", "sm120"])
     engines = builder.build(path, precision)
     assert [engine.name for engine in engines] == [
         f"model-{precision}-sm86.engine", f"model-{precision}-sm120.engine",
@@ -110,7 +111,7 @@ def test_nvidia_builds_what_we_export(
 @needs_rtx
 def test_nvidia_builds_int8_of_its_own_profile_only(int8_for_tensorrt, exported, tmp_path: Path):
     """The tensorrt profile builds; the one for CPUs is refused in NVIDIA's words, on one line."""
-    builder = EngineBuilder(LIBRARIES["tensorrt_rtx"], ["sm86"])
+    builder = EngineBuilder("tensorrt_rtx", ["sm86"])
     (tmp_path / "model.onnx").write_bytes(int8_for_tensorrt.content)
     (engine,) = builder.build(tmp_path / "model.onnx", "int8")
     assert engine.stat().st_size > 1000
@@ -124,7 +125,7 @@ def test_nvidia_builds_int8_of_its_own_profile_only(int8_for_tensorrt, exported,
 def test_an_architecture_that_the_library_does_not_know_is_refused():
     """The message lists those that it builds for."""
     with pytest.raises(EngineBuildError, match=r"not build for sm87; it builds for .*sm86, sm89"):
-        EngineBuilder(LIBRARIES["tensorrt_rtx"], ["sm86", "sm87"])
+        EngineBuilder("tensorrt_rtx", ["sm86", "sm87"])
 
 
 @needs_rtx
@@ -161,7 +162,7 @@ def test_one_file_cannot_be_int8_for_two(tmp_path: Path):
 
 def test_on_the_device_one_strongly_typed_path(fake: FakeTensorRT, onnx: Path):
     """The GPU's name, its driver and a timing cache; no weak-typing flag is ever set."""
-    (engine,) = EngineBuilder(LIBRARIES["tensorrt"], []).build(onnx, "fp16")
+    (engine,) = EngineBuilder("tensorrt", []).build(onnx, "fp16")
     assert engine.name == "model-fp16-sm87.engine"
     assert engine.read_bytes() == b"engine of graph"
     document = json.loads(manifest_path(engine).read_text())
@@ -181,7 +182,7 @@ def test_on_the_device_one_strongly_typed_path(fake: FakeTensorRT, onnx: Path):
 
 def test_timings_are_used_again_unless_they_are_of_no_use(fake: FakeTensorRT, onnx: Path, caplog):
     """A second build starts with the first one's cache; a cache of another GPU is replaced."""
-    builder = EngineBuilder(LIBRARIES["tensorrt"], [])
+    builder = EngineBuilder("tensorrt", [])
     builder.build(onnx, "fp16")
     fake.calls.clear()
     builder.build(onnx, "fp16")
@@ -207,7 +208,7 @@ def test_what_tensorrt_says_is_quoted(module, message, fake, onnx: Path, monkeyp
     """Neither parser nor builder fails with less than its own reason, and no file appears."""
     monkeypatch.setitem(sys.modules, "tensorrt", module)
     with pytest.raises(EngineBuildError, match=message):
-        EngineBuilder(LIBRARIES["tensorrt"], []).build(onnx, "fp16")
+        EngineBuilder("tensorrt", []).build(onnx, "fp16")
     assert [path.name for path in onnx.parent.iterdir()] == [onnx.name]
 
 
@@ -233,7 +234,7 @@ def test_fault_40_off_x86_no_pip_command_would_help(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
     monkeypatch.setattr(target.platform, "machine", lambda: "aarch64")
     with pytest.raises(EngineBuildError, match="x86-64 only"):
-        EngineBuilder(LIBRARIES["tensorrt_rtx"], ["sm86"])
+        EngineBuilder("tensorrt_rtx", ["sm86"])
 
 
 def test_fault_40_without_a_gpu_tensorrt_ends_with_4(tmp_path, traced, fake, monkeypatch):
@@ -252,7 +253,7 @@ def test_fault_40_without_a_gpu_tensorrt_ends_with_4(tmp_path, traced, fake, mon
 
 def test_fault_41_a_file_of_the_same_name_does_not_pass(fake, onnx: Path):
     """Exporting again without building again leaves an engine that is refused."""
-    (engine,) = EngineBuilder(LIBRARIES["tensorrt"], []).build(onnx, "fp16")
+    (engine,) = EngineBuilder("tensorrt", []).build(onnx, "fp16")
     here = EngineTarget(library="tensorrt", version="11.0.0", sm="sm87")
     assert check_manifest(engine, onnx, here) == b"engine of graph"
     onnx.write_bytes(b"another graph")

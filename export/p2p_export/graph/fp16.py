@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import copy
+import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from p2p_export.reference import Reference
 
-    from .pixel_generator import PixelGenerator
+from .pixel_generator import PixelGenerator, folded_generator
+from .tracing import Graph, to_onnx
 
-__all__ = ["InDtype", "PeakRange", "halve", "peak_ranges"]
+__all__ = ["InDtype", "PeakRange", "float32_layers", "fp16_graph", "halve", "peak_ranges"]
 
 FP16_MAX = 65504.0
 """Largest finite float16."""
@@ -23,7 +25,32 @@ FP16_MAX = 65504.0
 SAFE_SHARE = 0.25
 """Share of the float16 range that measured frames may use; frames on the device may exceed them."""
 
+_log = logging.getLogger(__name__)
+
 _WEIGHTED = (nn.Conv2d, nn.ConvTranspose2d)
+
+
+def fp16_graph(generator: nn.Module, reference: Reference) -> Graph:
+    """Return the generator in half precision; layers near the float16 limit stay in float32."""
+    folded = folded_generator(generator)
+    names, notes = float32_layers(folded, reference.frames)
+    return Graph(content=to_onnx(halve(folded, names), reference.contract), notes=notes)
+
+
+def float32_layers(
+    module: PixelGenerator, frames: NDArray[np.uint8]
+) -> tuple[frozenset[str], tuple[str, ...]]:
+    """Return the layers that might overflow float16, and a sentence for each.
+
+    Args:
+        module: in float32.
+        frames: (N, H, W, 3) uint8 BGR.
+    """
+    kept = [layer for layer in peak_ranges(module, frames) if not layer.fits_fp16]
+    notes = tuple(f"{layer.layer} stays in float32: it reaches {layer.peak:.3g}" for layer in kept)
+    for note in notes:
+        _log.warning("fp16: %s", note)
+    return frozenset(layer.layer for layer in kept), notes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

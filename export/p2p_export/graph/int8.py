@@ -12,10 +12,11 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantType
 from onnxruntime.quantization.calibrate import (
     CalibrationMethod,
@@ -25,18 +26,17 @@ from onnxruntime.quantization.calibrate import (
 )
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.quant_utils import add_infer_metadata
+from torch import nn
 
+from p2p_export.parity import ParityReport
+from p2p_export.reference import Reference, measure
 from p2p_runtime.files import write_bytes
 from p2p_runtime.model.bundle import INPUT_NAME
 
-from .tracing import clean
+from .integer_ends import integer_form
+from .tracing import Graph, clean, to_onnx
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from p2p_export.parity import ParityReport
-
-__all__ = ["CALIBRATIONS", "PROFILES", "Int8Profile", "Quantiser"]
+__all__ = ["CALIBRATIONS", "PROFILES", "Int8Profile", "Quantiser", "int8_graph"]
 
 FRAMES_AT_ONCE = 10
 """Frames between two updates of a histogram, which holds all activations until then."""
@@ -94,6 +94,32 @@ CALIBRATIONS: dict[str, tuple[CalibrationMethod, dict[str, Any]]] = {
 }
 """Methods to derive ranges from real inputs. Exports use ``minmax``; ``experiments.calibration``
 compares all of them."""
+
+
+def int8_graph(
+    generator: nn.Module,
+    reference: Reference,
+    calibration: NDArray[np.uint8],
+    profile: str,
+    scratch: Path,
+) -> Graph:
+    """Return the generator in int8.
+
+    Args:
+        generator: a U-Net as it was trained.
+        reference: what the graph is compared with while layers return to float.
+        calibration: inputs, (N, H, W, 3) uint8 BGR.
+        profile: a key of :data:`.PROFILES`.
+        scratch: folder for temporary files.
+    """
+    module = integer_form(generator, calibration, uint8_ends=PROFILES[profile].uint8_ends)
+    float_graph = to_onnx(module, reference.contract)
+    quantiser = Quantiser(float_graph, calibration, PROFILES[profile], scratch)
+    content, float_layers = quantiser.search(
+        lambda graph: measure(graph, reference, "int8", scratch).report
+    )
+    notes = (f"profile {profile}", *(f"{layer} stays in float" for layer in float_layers))
+    return Graph(content=content, notes=notes)
 
 
 class Quantiser:

@@ -7,9 +7,10 @@ to float and back at both ends would take a third of the generator's time at wid
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
@@ -18,10 +19,6 @@ from p2p_train.networks.pixels import HALF_RANGE, to_signal
 
 from .pixel_generator import PixelGenerator, first_and_last_conv, fold, swap_channels
 from .upsampling import replace_transposed_convs
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 __all__ = [
     "Dequantise",

@@ -6,23 +6,20 @@ exporting twice gives the same file.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import onnx
 import onnx_ir
 import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+from torch import nn
 
 from p2p_runtime import __version__
 from p2p_runtime.errors import ExportError
 from p2p_runtime.model.bundle import INPUT_NAME, OUTPUT_NAME
+from p2p_runtime.model.contract import PixelContract
 
-if TYPE_CHECKING:
-    from torch import nn
-
-    from p2p_runtime.model.contract import PixelContract
-
-__all__ = ["MAX_BATCH", "MAX_IR", "OPSET", "clean", "to_onnx"]
+__all__ = ["MAX_BATCH", "MAX_IR", "OPSET", "Graph", "clean", "to_onnx"]
 
 OPSET = 20
 """Opset of exported graphs; newest that ONNX Runtime 1.18 and TensorRT 10.3 (JetPack 6) read."""
@@ -35,6 +32,14 @@ MAX_BATCH = 8
 
 MAX_BYTES = (1 << 31) - 1
 """Maximum size of a protobuf message, hence of a bundle, which is one file."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Graph:
+    """A serialised ONNX model without metadata, and what was done to it, one sentence a note."""
+
+    content: bytes
+    notes: tuple[str, ...] = ()
 
 
 def to_onnx(module: nn.Module, contract: PixelContract) -> bytes:

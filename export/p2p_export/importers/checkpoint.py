@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from p2p_export.frames import MIN_FRAMES
 from p2p_export.trained import TrainedGenerator, origin_of
@@ -24,10 +24,7 @@ from p2p_train.scenes import draw_scene
 from p2p_train.tensorfile import load_tensors
 
 from .options import ImportOptions
-from .weights import Architecture, State, build
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from .weights import State, build
 
 __all__ = ["load_imported", "read_state"]
 
@@ -55,21 +52,15 @@ def load_imported(options: ImportOptions, *, draw_frames: bool) -> TrainedGenera
         palette=None if options.palette == "none" else load_palette(options.palette),
         direction=options.direction.replace("to", " to "),
     )
-    architecture = Architecture(net=options.net, norm=options.norm, ngf=options.ngf)
-    module = build(architecture, read_state(options.path), options.statistics)
     return TrainedGenerator(
-        module=module,
+        module=build(options, read_state(options.path)),
         contract=contract,
         config=TrainConfig(
             input_side="left" if options.direction == "AtoB" else "right",
             palette=options.palette,
         ),
         frames=_drawn_frames(contract, MIN_FRAMES if draw_frames and contract.palette else 0),
-        description={
-            "architecture": options.net,
-            "norm": options.norm,
-            "mode": options.mode,
-        },
+        description={"architecture": options.net, "norm": options.norm, "mode": options.mode},
         provenance={**origin_of(options.path), "origin": "pytorch-CycleGAN-and-pix2pix"},
     )
 

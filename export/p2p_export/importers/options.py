@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -92,27 +92,26 @@ class ImportOptions:
         return self.input_size or (default_px, default_px)
 
     @property
+    def uses_frame_statistics(self) -> bool:
+        """Whether each frame is normalised by its own mean and variance."""
+        return self.norm == "instance" or self.statistics == "frame"
+
+    @property
     def mode(self) -> str:
         """Which function is exported, in words."""
-        if self.norm == "instance" or self.statistics == "frame":
-            return "each frame's own statistics, no dropout"
-        return "running statistics, no dropout"
+        own = "each frame's own" if self.uses_frame_statistics else "running"
+        return f"{own} statistics, no dropout"
 
 
 _option = partial(option, group="Import", advanced=True)
 
 import_flags = stack(
     option(
-        SOURCE_FLAG,
-        "imported",
-        group="Import",
-        metavar="FILE.pth",
-        type=click.Path(path_type=Path),
+        SOURCE_FLAG, "path", group="Import", metavar="FILE.pth", type=click.Path(path_type=Path),
         help="Export a generator of that repository, latest_net_G.pth; see --help-all.",
     ),
     _option(
-        "--palette",
-        metavar="NAME|FILE.json|none",
+        "--palette", metavar="NAME|FILE.json|none",
         help="Label colours: cityscapes, camvid, a file; none for inputs that are pictures.",
     ),
     _option(
@@ -124,15 +123,12 @@ import_flags = stack(
         "--ngf", metavar="N", type=click.IntRange(1, 1024), help="[default: read from the file]"
     ),
     _option(
-        "--statistics",
-        type=click.Choice(get_args(Statistics)),
+        "--statistics", type=click.Choice(get_args(Statistics)),
         help="What BatchNorm normalises by. frame: each frame's own mean and variance, like its "
         "test.py; running: the training's, like test.py --eval.  [default: frame]",
     ),
     _option(
-        "--input-size",
-        metavar="WxH",
-        type=Size(square=True),
+        "--input-size", metavar="WxH", type=Size(square=True),
         help="Size of the exported model.  [default: 256x256; unet_128: 128x128]",
     ),
     _option(
@@ -140,13 +136,7 @@ import_flags = stack(
         help="As in training; A is the left half of a pair.  [default: AtoB]",
     ),
 )  # fmt: skip
-"""Decorator that adds the flags which :func:`take_import_options` takes out again."""
-
-_FLAGS = {
-    "imported": SOURCE_FLAG, "palette": "--palette", "net": "--netG", "norm": "--norm",
-    "ngf": "--ngf", "statistics": "--statistics", "input_size": "--input-size",
-    "direction": "--direction",
-}  # fmt: skip
+"""Decorator that adds a flag for each field of :class:`ImportOptions` to a command."""
 
 
 def take_import_options(values: dict[str, Any]) -> ImportOptions | None:
@@ -155,17 +145,18 @@ def take_import_options(values: dict[str, Any]) -> ImportOptions | None:
     Raises:
         ConfigError: a flag is missing, or they contradict each other.
     """
-    taken = {name: values.pop(name) for name in _FLAGS}
+    taken = {field.name: values.pop(field.name) for field in fields(ImportOptions)}
     given = {name: value for name, value in taken.items() if value is not None}
     if not given:
         return None
-    path = given.pop("imported", None)
-    if path is None:
-        flag = _FLAGS[next(iter(given))]
-        raise ConfigError(f"{flag} describes a checkpoint of {SOURCE_FLAG}; give that, too")
+    if "path" not in given:
+        raise ConfigError(
+            f"{', '.join(given).replace('_', ' ')}: only a checkpoint of another project takes "
+            f"this; name it with {SOURCE_FLAG}"
+        )
     if "palette" not in given:
         raise ConfigError(
             "describe the inputs with --palette: cityscapes, camvid, a file of label colours, "
             "or none for pictures"
         )
-    return ImportOptions(path=path, **given)
+    return ImportOptions(**given)

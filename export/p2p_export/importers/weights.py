@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from itertools import product
 from typing import get_args
 
@@ -15,9 +14,9 @@ from p2p_train.networks.geometry import Norm
 from p2p_train.tensorfile import shape_differences
 
 from .networks import RectifiedUNet, ResNetGenerator
-from .options import BLOCKS, DOWNSAMPLINGS, NetG, Statistics
+from .options import BLOCKS, DOWNSAMPLINGS, ImportOptions, NetG
 
-__all__ = ["Architecture", "State", "build"]
+__all__ = ["State", "build"]
 
 State = dict[str, torch.Tensor]
 
@@ -27,62 +26,46 @@ FIRST_RESIDUAL = 10
 _WEIGHTED = (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Architecture:
-    """Which generator a file holds, in that repository's words.
-
-    Attributes:
-        net: its ``--netG``.
-        norm: its ``--norm``.
-        ngf: its ``--ngf``; None to read it from the weights.
-    """
-
-    net: NetG
-    norm: Norm
-    ngf: int | None = None
-
-
-def build(architecture: Architecture, state: State, statistics: Statistics) -> nn.Module:
+def build(options: ImportOptions, state: State) -> nn.Module:
     """Build a generator in ``eval`` mode that computes what ``state`` does in that repository.
 
     Args:
-        architecture: what the state is said to be.
+        options: what the state is said to be, and which statistics normalise.
         state: tensors by that repository's keys.
-        statistics: see :class:`.ImportOptions`.
 
     Raises:
         CheckpointError: names or shapes differ; the message lists the first differences and, if
             there is one, the description that fits.
     """
-    if differences := _differences(architecture, state):
+    if differences := _differences(options, state):
         raise CheckpointError(
-            f"the checkpoint is no {architecture.net} with {architecture.norm} norm: "
-            f"{differences}{_hint(architecture, state)}"
+            f"the checkpoint is no {options.net} with {options.norm} norm: "
+            f"{differences}{_hint(options, state)}"
         )
-    generator = _make(architecture, state)
-    keys = _keys(generator, architecture, state)
+    generator = _make(options, state)
+    keys = _keys(generator, options, state)
     generator.load_state_dict({ours: state[key] for ours, key in keys.items()}, strict=False)
     if isinstance(generator, RectifiedUNet):
         for block in (*generator.decoder[1:], generator.output):
             # (inputs, outputs, 4, 4): their inputs begin with the skip, ours end with it.
             block[0].weight.data = block[0].weight.data.roll(block[0].in_channels // 2, dims=0)
-    if architecture.norm == "instance" or statistics == "frame":
+    if options.uses_frame_statistics:
         _use_frame_statistics(generator)
     return generator.eval()
 
 
-def _make(architecture: Architecture, state: State) -> nn.Module:
+def _make(options: ImportOptions, state: State) -> nn.Module:
     """Return our generator with that repository's biases; its weights are not set yet."""
-    ngf = _ngf(architecture, state)
+    ngf = _ngf(options, state)
     generator: nn.Module
-    if architecture.net in BLOCKS:
-        generator = ResNetGenerator(ngf=ngf, blocks=BLOCKS[architecture.net])
+    if options.net in BLOCKS:
+        generator = ResNetGenerator(ngf=ngf, blocks=BLOCKS[options.net])
     else:
-        downsamplings = DOWNSAMPLINGS[architecture.net]
+        downsamplings = DOWNSAMPLINGS[options.net]
         generator = RectifiedUNet(ngf=ngf, downsamplings=downsamplings, dropout=0.0)
     *inner, _ = (layer for layer in generator.modules() if isinstance(layer, _WEIGHTED[:2]))
     for conv in inner:  # the output layer has a bias with either norm
-        has_bias = architecture.norm == "instance"
+        has_bias = options.norm == "instance"
         conv.bias = nn.Parameter(conv.weight.new_zeros(conv.out_channels)) if has_bias else None
     for layer in generator.modules():
         if isinstance(layer, nn.BatchNorm2d):
@@ -90,20 +73,19 @@ def _make(architecture: Architecture, state: State) -> nn.Module:
     return generator
 
 
-def _ngf(architecture: Architecture, state: State) -> int:
-    is_unet = architecture.net in DOWNSAMPLINGS
-    first = state.get("model.model.0.weight" if is_unet else "model.1.weight")
-    if architecture.ngf is not None or first is None:
-        return architecture.ngf or 64
+def _ngf(options: ImportOptions, state: State) -> int:
+    first = state.get("model.model.0.weight" if options.is_unet else "model.1.weight")
+    if options.ngf is not None or first is None:
+        return options.ngf or 64
     return max(1, len(first))  # (ngf, 3, kh, kw)
 
 
-def _keys(generator: nn.Module, architecture: Architecture, state: State) -> dict[str, str]:
+def _keys(generator: nn.Module, options: ImportOptions, state: State) -> dict[str, str]:
     """Return the key in the file of each of our weights, biases and running statistics."""
     blocks = (
         _unet_blocks(generator)
         if isinstance(generator, RectifiedUNet)
-        else _resnet_blocks(architecture, state)
+        else _resnet_blocks(options, state)
     )
     keys = {}
     for ours, prefix, index in blocks:
@@ -115,7 +97,7 @@ def _keys(generator: nn.Module, architecture: Architecture, state: State) -> dic
         for offset, (name, layer) in enumerate(layers):  # a norm follows its convolution
             # A residual block is two convolutions with their norms; the second pair has its index.
             place = index[offset // 2] + offset % 2
-            if isinstance(layer, nn.BatchNorm2d) and architecture.norm == "instance":
+            if isinstance(layer, nn.BatchNorm2d) and options.norm == "instance":
                 continue  # theirs has neither gain nor offset; ours stay one and zero
             keys.update({f"{name}.{key}": f"{prefix}.{place}.{key}" for key in layer.state_dict()})
     return {ours: key for ours, key in keys.items() if not key.endswith("num_batches_tracked")}
@@ -135,7 +117,7 @@ def _unet_blocks(generator: RectifiedUNet) -> Iterator[tuple[str, str, tuple[int
 
 
 def _resnet_blocks(
-    architecture: Architecture, state: State
+    options: ImportOptions, state: State
 ) -> Iterator[tuple[str, str, tuple[int, ...]]]:
     """Yield our block, their prefix and indices of its convolutions in one long sequence."""
     yield "first", "model", (1,)
@@ -143,7 +125,7 @@ def _resnet_blocks(
         yield f"encoder.{level}", "model", (4 + 3 * level,)
     # With dropout, the second half of a residual block begins one index later.
     second = 5 if f"model.{FIRST_RESIDUAL}.conv_block.5.weight" in state else 6
-    after = FIRST_RESIDUAL + BLOCKS[architecture.net]
+    after = FIRST_RESIDUAL + BLOCKS[options.net]
     for index in range(FIRST_RESIDUAL, after):
         yield f"blocks.{index - FIRST_RESIDUAL}", f"model.{index}.conv_block", (1, second)
     for level in range(2):
@@ -151,11 +133,11 @@ def _resnet_blocks(
     yield "output", "model", (after + 7,)
 
 
-def _differences(architecture: Architecture, state: State) -> str:
+def _differences(options: ImportOptions, state: State) -> str:
     with torch.device("meta"):  # shapes only
-        generator = _make(architecture, state)
-    own, keys = generator.state_dict(), _keys(generator, architecture, state)
-    used = {key: value for key, value in state.items() if not _is_unused(key, architecture.norm)}
+        generator = _make(options, state)
+    own, keys = generator.state_dict(), _keys(generator, options, state)
+    used = {key: value for key, value in state.items() if not _is_unused(key, options.norm)}
     return shape_differences({key: own[ours] for ours, key in keys.items()}, used)
 
 
@@ -167,9 +149,9 @@ def _is_unused(key: str, norm: Norm) -> bool:
     )
 
 
-def _hint(architecture: Architecture, state: State) -> str:
+def _hint(options: ImportOptions, state: State) -> str:
     for net, norm in product(get_args(NetG), get_args(Norm)):
-        candidate = replace(architecture, net=net, norm=norm, ngf=None)
+        candidate = ImportOptions(path=options.path, palette="none", net=net, norm=norm)
         if not _differences(candidate, state):
             return f". It fits --netG {net} --norm {norm} --ngf {_ngf(candidate, state)}"
     return ""

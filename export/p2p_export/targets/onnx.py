@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import cv2
 import onnx
@@ -16,9 +16,6 @@ from p2p_runtime.model.bundle import METADATA_KEY, BundleInfo
 from p2p_runtime.model.golden import GoldenFrame
 from p2p_runtime.model.onnx_check import payload_sha256
 from p2p_runtime.translate.translator import Translator
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 __all__ = ["WrittenBundle", "attach", "write_bundle"]
 

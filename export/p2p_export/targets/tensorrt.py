@@ -17,7 +17,9 @@ import platform
 import re
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 from p2p_export.graph.tracing import MAX_BATCH
 from p2p_runtime import __version__
@@ -26,59 +28,16 @@ from p2p_runtime.errors import ConfigError, DeviceUnavailableError, EngineBuildE
 from p2p_runtime.files import write_bytes, write_text
 from p2p_runtime.model.trt_manifest import EngineManifest, EngineTarget, manifest_path
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-__all__ = ["LIBRARIES", "EngineBuilder", "EngineOptions", "Library", "parse_archs"]
+__all__ = ["EngineBuilder", "EngineOptions", "parse_archs"]
 
 FLAGS = ["STRONGLY_TYPED", "TF32 off"]
-"""Builder flags, for the manifest. TF32 rounds operands to 10 mantissa bits, as
-float16 does."""
+"""Builder flags, for the manifest. TF32 rounds operands to 10 mantissa bits, as float16 does."""
+
+_TITLES = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
 
 _ARCH = re.compile(r"(?:sm_?)?(\d{1,2})\.?(\d)")
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Library:
-    """A library that builds engines.
-
-    Attributes:
-        module: its import name.
-        title: its product name.
-    """
-
-    module: str
-    title: str
-
-    @property
-    def flag(self) -> str:
-        """The command-line flag; without the dashes, the extra that installs the library."""
-        return f"--{self.module.replace('_', '-')}"
-
-    def load(self) -> Any:
-        """Import the library.
-
-        Raises:
-            EngineBuildError: it is not installed or cannot be loaded; the message says what to
-                install.
-        """
-        try:
-            return importlib.import_module(self.module)
-        except (ImportError, OSError) as error:
-            hint = f'type: pip install "pix2pix-edge[{self.flag.strip("-")}]"'
-            if self.module == "tensorrt_rtx" and platform.machine() not in ("x86_64", "AMD64"):
-                hint = "it exists for x86-64 only; build there"
-            raise EngineBuildError(
-                f"{self.flag}: {self.title} cannot be imported ({error}); {hint}"
-            ) from error
-
-
-LIBRARIES = {
-    "tensorrt": Library(module="tensorrt", title="TensorRT"),
-    "tensorrt_rtx": Library(module="tensorrt_rtx", title="TensorRT-RTX"),
-}
 
 
 def parse_archs(text: str) -> list[str]:
@@ -133,7 +92,7 @@ class EngineOptions:
 
     def builder(self) -> EngineBuilder:
         """Return the builder; it raises what :class:`EngineBuilder` does."""
-        library = LIBRARIES["tensorrt" if self.tensorrt else "tensorrt_rtx"]
+        library = "tensorrt" if self.tensorrt else "tensorrt_rtx"
         return EngineBuilder(library, parse_archs(self.gpu_arch) if self.gpu_arch else [])
 
 
@@ -141,7 +100,7 @@ class EngineBuilder:
     """Builds engines with one library for one or more GPU architectures.
 
     Args:
-        library: one of :data:`LIBRARIES`.
+        library: ``tensorrt`` or ``tensorrt_rtx``.
         archs: architectures for TensorRT-RTX, for example ``["sm86"]``; empty for TensorRT, which
             builds for the GPU of this machine.
 
@@ -150,25 +109,21 @@ class EngineBuilder:
         DeviceUnavailableError: TensorRT needs a GPU, and there is none.
     """
 
-    def __init__(self, library: Library, archs: list[str]) -> None:
-        self._trt = library.load()
-        self._library = library
-        version = str(self._trt.__version__)
+    def __init__(self, library: str, archs: list[str]) -> None:
+        self._trt = _load(library)
+        self._name = f"{_TITLES[library]} {self._trt.__version__}"
+        target = partial(EngineTarget, library=library, version=str(self._trt.__version__))
         if archs:
             self._require_archs(archs)
-            self._targets = [
-                EngineTarget(library=library.module, version=version, sm=sm) for sm in archs
-            ]
+            self._targets = [target(sm=sm) for sm in archs]
             return
         try:
             gpu = first_gpu()
         except DeviceUnavailableError as error:
             raise DeviceUnavailableError(
-                f"{library.flag} builds for the GPU of the machine it runs on: {error}"
+                f"--{library} builds for the GPU of the machine it runs on: {error}"
             ) from error
-        self._targets = [
-            EngineTarget(library=library.module, version=version, sm=gpu.sm, driver=gpu.driver)
-        ]
+        self._targets = [target(sm=gpu.sm, driver=gpu.driver)]
 
     def build(self, onnx: Path, precision: str) -> tuple[Path, ...]:
         """Build the engines of one ONNX file, each beside it with a manifest.
@@ -188,7 +143,7 @@ class EngineBuilder:
 
     def _build(self, onnx: Path, precision: str, target: EngineTarget) -> Path:
         path = onnx.with_name(f"{onnx.stem}-{target.sm}.engine")
-        _log.info("%s: building with %s %s", path.name, self._library.title, target.version)
+        _log.info("%s: building with %s", path.name, self._name)
         started = time.monotonic()
         content = onnx.read_bytes()
         engine, shapes = self._build_engine(onnx, content, target)
@@ -249,16 +204,31 @@ class EngineBuilder:
         if unknown := [arch for arch in archs if arch not in names]:
             known = ", ".join(name for name in names if name.startswith("sm"))
             raise EngineBuildError(
-                f"{self._library.title} {self._trt.__version__} does not build for "
-                f"{', '.join(unknown)}; it builds for {known}"
+                f"{self._name} does not build for {', '.join(unknown)}; it builds for {known}"
             )
 
     def _failure(self, onnx: Path, what: str, reasons: list[str]) -> EngineBuildError:
         # The lines after the second report a missing driver, which is not needed.
         reason = " ".join(reasons[0].splitlines()[:2]) if reasons else "without a reason"
-        return EngineBuildError(
-            f"{self._library.title} {self._trt.__version__} {what} {onnx}: {reason}"
-        )
+        return EngineBuildError(f"{self._name} {what} {onnx}: {reason}")
+
+
+def _load(library: str) -> Any:
+    """Import a library; its name with dashes is both the flag and the extra.
+
+    Raises:
+        EngineBuildError: it is not installed or cannot be loaded; the message says what to install.
+    """
+    try:
+        return importlib.import_module(library)
+    except (ImportError, OSError) as error:
+        extra = library.replace("_", "-")
+        hint = f'type: pip install "pix2pix-edge[{extra}]"'
+        if library == "tensorrt_rtx" and platform.machine() not in ("x86_64", "AMD64"):
+            hint = "it exists for x86-64 only; build there"
+        raise EngineBuildError(
+            f"--{extra}: {_TITLES[library]} cannot be imported ({error}); {hint}"
+        ) from error
 
 
 def _add_shapes(builder: Any, config: Any, frame: Any) -> dict[str, list[int]]:
