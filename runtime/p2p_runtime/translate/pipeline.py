@@ -210,6 +210,7 @@ class _Steps:
         if self._side_by_side:
             left = self._translator.preprocessor.repaired(task)
             task.output = np.concatenate([left, task.image], axis=1)  # (H, 2 W, 3)
+        task.input = task.class_ids = None  # their memory serves the next frame, not the queue
         self._recorder.translated()
         end_s = time.perf_counter()
         task.times_ms["check"] += (end_s - task.finished_s) * 1e3
