@@ -92,7 +92,7 @@ def test_labels_colour_overrules_what_it_looks_like(tmp_path: Path) -> None:
     assert not source.pairs.train[0].input.ids
 
 
-def test_ids_stored_as_rgb_do_not_turn_black(tmp_path: Path) -> None:
+def test_ids_stored_as_rgb_do_not_become_black(tmp_path: Path) -> None:
     """Grey RGB with tiny levels is ambiguous; --labels ids or --labels colour decides."""
     write_ids(tmp_path, mode="RGB")
     with pytest.raises(DatasetError, match="--labels ids or --labels colour"):
