@@ -63,7 +63,7 @@ FORMS = ("fp32", "int8", FLOAT_ENDS, DEPTH_TO_SPACE)
 
 def random_config(**settings: Any) -> TrainConfig:
     """Return the configuration of a generator with random weights."""
-    return TrainConfig(**settings)
+    return TrainConfig.of(**settings)
 
 
 def write_random_run(
@@ -77,7 +77,7 @@ def write_random_run(
         height, width: of its frames in pixels.
         forms: names of the graphs, of :data:`FORMS`.
     """
-    config = random_config(ngf=ngf, height=height, width=width)
+    config = random_config(ngf=ngf, image_size=(width, height))
     contract, scenes, generator = _random_generator(config)
     checkpoint = folder / CHECKPOINT_NAME
     Checkpoint(
@@ -113,9 +113,9 @@ def _shape(config: TrainConfig) -> dict[str, Any]:
     """Return the architecture for a bundle's metadata."""
     return {
         "architecture": "unet",
-        "ngf": config.ngf,
+        "ngf": config.model.ngf,
         "downsamplings": config.downsamplings,
-        "max_width": config.max_width,
+        "max_width": config.model.max_width,
     }
 
 
@@ -123,9 +123,9 @@ def _random_generator(
     config: TrainConfig,
 ) -> tuple[PixelContract, NDArray[np.uint8], UNetGenerator]:
     """Return a contract, drawn label maps (N, H, W, 3) uint8 BGR, and a random generator."""
-    contract = PixelContract(height=config.height, width=config.width, palette=CITYSCAPES)
+    contract = PixelContract(height=config.data.height, width=config.data.width, palette=CITYSCAPES)
     seeds = range(CALIBRATION_FRAMES)
-    scenes = np.stack([draw_scene(n, config.height, config.width)[0] for n in seeds])
+    scenes = np.stack([draw_scene(n, config.data.height, config.data.width)[0] for n in seeds])
     torch.manual_seed(0)
     return contract, scenes, make_generator(config)
 

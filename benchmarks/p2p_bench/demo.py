@@ -50,7 +50,7 @@ class DemoSizes:
         # Streets are lit from the left and traffic keeps right, so a mirrored pair is wrong.
         pace = ["--batch-size", "4", "--max-steps", f"{self.steps}", "--no-flip"]
         # A narrow generator cannot overfit in so few steps, so there is no dropout.
-        haste = ["--lr", "0.0004", "--dropout", "0", "--freeze-norm", "0.8"]
+        haste = ["--lr", "0.0004", "--dropout", "0", "--freeze-batchnorm", "0.8"]
         last = ["--checkpoint", "run/checkpoints/last.pt"]
         show = ["--side-by-side", "--overwrite"]
         return [

@@ -1,11 +1,11 @@
 """The bridge: turn a trained generator into model bundles, and prove that they compute the same."""
 
-from __future__ import annotations
-
 import importlib
-from typing import TYPE_CHECKING, Any
 
 import p2p_runtime  # noqa: F401  # switches onnxruntime's telemetry off before it is loaded here
+
+TYPE_CHECKING = False
+"""Means the same to type checkers as typing's, whose import would take as long as the rest."""
 
 if TYPE_CHECKING:
     from .exporting import export
@@ -29,8 +29,9 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Import a public name when it is first used, so that ``import p2p_export`` is instant."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
+    value: object = getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
+    return value

@@ -133,7 +133,7 @@ def _segmentation_check(
         return None
     segmenter = Segmenter.load(options.segmenter, torch.device("cpu"))
     segmenter.check_labels(trained.contract)
-    folder = options.frames or Path(trained.config.data)
+    folder = options.frames or Path(trained.config.data.folder)
     frames = read_inputs(folder, trained.config, trained.contract, limit=SCORED_FRAMES, part="val")
     _log.info("segmentation score: %d frames of %s", len(frames), folder)
     return SegmentationCheck(segmenter, frames, run_torch(module, frames))

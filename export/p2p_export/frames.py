@@ -66,11 +66,11 @@ def read_inputs(
         DatasetError: the folder is missing or holds no readable images.
     """
     if _is_data_set(folder, config):
-        source = open_pairs(replace(config, data=str(folder)))
+        source = open_pairs(replace(config.data, folder=str(folder)))
         refs = [pair.input for pair in getattr(source.pairs, part)]
         note = f"{part} part of {source.pairs.layout}"
     else:
-        refs, note = _loose_images(images_in(folder), config.input_side, contract)
+        refs, note = _loose_images(images_in(folder), config.data.input_side, contract)
     chosen = _spread(refs, limit)
     _log.info("frames: %d of %d in %s (%s)", len(chosen), len(refs), folder, note)
     return np.stack([contract.preprocess(read_input(ref, contract.palette)) for ref in chosen])
@@ -126,7 +126,7 @@ def top_up(frames: NDArray[np.uint8], count: int = MIN_FRAMES) -> tuple[NDArray[
 
 
 def _is_data_set(folder: Path, config: TrainConfig) -> bool:
-    named = config.input_dir is not None and (folder / config.input_dir).is_dir()
+    named = config.data.input_dir is not None and (folder / config.data.input_dir).is_dir()
     return (
         named
         or (folder / "train").is_dir()

@@ -57,10 +57,10 @@ def load_checkpoint(path: Path) -> TrainedGenerator:
         frames=checkpoint.frames.numpy(),
         description={
             "architecture": "unet",
-            "ngf": config.ngf,
+            "ngf": config.model.ngf,
             "downsamplings": config.downsamplings,
-            "max_width": config.max_width,
-            "norm": config.norm,
+            "max_width": config.model.max_width,
+            "norm": config.model.norm,
             "mode": "eval: running statistics, no dropout",
         },
         provenance={

@@ -19,6 +19,7 @@ from experiments.speed.training_step import bare_step
 from experiments.speed.widths import time_width
 from p2p_runtime.errors import P2PError
 from p2p_train.config import TrainConfig
+from p2p_train.losses import loss_curves
 
 
 def test_rounds_are_interleaved_and_warm_up_does_not_count():
@@ -51,7 +52,7 @@ def test_one_thing_grows_along_an_axis():
 def test_fewer_downsamplings_and_capped_channels_save_weights():
     """Both save weights and bytes, and a smaller share of the work."""
     full, deep, capped = (
-        measure_shape(4, 64, shape) for shape in ({}, {"downs": 4}, {"max_width": 8})
+        measure_shape(4, 64, shape) for shape in ({}, {"num_downs": 4}, {"max_width": 8})
     )
     for row in (deep, capped):
         assert row["parameters_m"] < 0.7 * full["parameters_m"]
@@ -61,7 +62,7 @@ def test_fewer_downsamplings_and_capped_channels_save_weights():
 
 def test_every_shape_can_be_trained():
     """All shapes can be trained at 256x256."""
-    assert len({str(TrainConfig(ngf=8, **shape)) for shape in shapes_of(8).values()}) == 7
+    assert len({str(TrainConfig.of(ngf=8, **shape)) for shape in shapes_of(8).values()}) == 7
 
 
 @pytest.mark.skipif(not Path(crosscheck.TIME).exists(), reason="no /usr/bin/time")
@@ -88,18 +89,23 @@ def test_a_better_quality_is_a_larger_file():
 
 def test_the_bare_loop_takes_a_step():
     """Both networks run, in either layout."""
-    config = TrainConfig(height=32, width=32, ngf=2, ndf=2, batch_size=2, precision="bf16")
+    config = TrainConfig.of(image_size=(32, 32), ngf=2, ndf=2, batch_size=2, precision="bf16")
     for channels_last in (True, False):
         bare_step(config, channels_last=channels_last)()
 
 
+def count_distillation(config: TrainConfig) -> int:
+    """Return how many losses compare with the teacher."""
+    return sum(name.startswith("distil") for name in loss_curves(config))
+
+
 def test_each_variant_adds_losses_to_the_one_before():
     """First the losses of a generator without a teacher, then those of a student."""
-    configs = [TrainConfig(**changes) for changes in variants("run", "s.pt").values()]
-    students = [config for config in configs if config.teacher]
+    configs = [TrainConfig.of(**changes) for changes in variants("run", "s.pt").values()]
+    students = [config for config in configs if config.loss.teacher]
     assert len(configs) - len(students) == 6
-    assert [len(config.distillation) for config in students] == [1, 3, 5, 5, 5]
-    assert [config.gan_loss for config in students] == [*["none"] * 4, "bce"]
+    assert [count_distillation(config) for config in students] == [1, 3, 5, 5, 5]
+    assert [config.loss.gan_loss for config in students] == [*["none"] * 4, "bce"]
 
 
 def test_fault_81_a_long_run_does_not_grow(bundle: Path, tmp_path: Path):

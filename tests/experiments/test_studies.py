@@ -17,7 +17,7 @@ from click.testing import CliRunner
 import experiments
 from experiments.harness import RESULTS
 from experiments.page import SECTIONS
-from p2p_train.config import TrainConfig
+from p2p_train.config import DataConfig
 from p2p_train.scenes import write_dataset
 from p2p_train.segmentation import SegmenterConfig, train_segmenter
 
@@ -57,7 +57,7 @@ def study_inputs(workplace: Path, tmp_path_factory) -> dict[str, Path]:
     """Return a data set, a run on it, and a segmenter, all of 64 px."""
     folder = tmp_path_factory.mktemp("study")
     write_dataset(folder / "data", 20, height=64, width=64)
-    plain = TrainConfig(data=str(folder / "data"))
+    plain = DataConfig(folder=str(folder / "data"))
     config = SegmenterConfig(data=plain, size_px=64, epochs=1, width=4)
     train_segmenter(config, torch.device("cpu")).save(folder / "segmenter.pt")
     run = workplace / "runs" / "data-1"

@@ -49,7 +49,7 @@ def test_instance_norm_passes_in_every_precision(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("shape", [{"downs": 4}, {"max_width": 8}])
+@pytest.mark.parametrize("shape", [{"num_downs": 4}, {"max_width": 8}])
 def test_cheaper_shapes_pass_in_every_precision(shape, tmp_path):
     """Fewer downsamplings and capped widths fold and quantise like the default."""
     generator, reference = reference_of(toy_config(**shape))
@@ -59,7 +59,7 @@ def test_cheaper_shapes_pass_in_every_precision(shape, tmp_path):
 @pytest.mark.parametrize("size", [(256, 256), (64, 128)])
 def test_other_sizes_pass(size, tmp_path):
     """Eight downsamplings to one pixel, and images that are wider than high."""
-    generator, reference = reference_of(toy_config(height=size[0], width=size[1]))
+    generator, reference = reference_of(toy_config(image_size=(size[1], size[0])))
     assert reference.images.shape == (8, *size, 3)
     graph = to_onnx(folded_generator(generator), reference.contract)
     measure(graph, reference, "fp32", tmp_path).report.require()

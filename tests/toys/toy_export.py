@@ -28,7 +28,7 @@ def toy_frames(contract: PixelContract = CONTRACT, count: int = 8, first: int = 
 
 def toy_config(**changes: Any) -> TrainConfig:
     """Return settings of a generator with four channels, 64x64."""
-    return TrainConfig(**{"ngf": 4, "ndf": 4, "height": 64, "width": 64, **changes})
+    return TrainConfig.of(**{"ngf": 4, "ndf": 4, "image_size": (64, 64), **changes})
 
 
 def toy_generator(config: TrainConfig | None = None, seed: int = 0) -> UNetGenerator:
@@ -39,7 +39,7 @@ def toy_generator(config: TrainConfig | None = None, seed: int = 0) -> UNetGener
     config = toy_config() if config is None else config
     torch.manual_seed(seed)
     generator = make_generator(config)
-    contract = PixelContract(height=config.height, width=config.width, palette=CAMVID)
+    contract = PixelContract(height=config.data.height, width=config.data.width, palette=CAMVID)
     norms = [norm for norm in generator.modules() if isinstance(norm, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = 1.0
@@ -65,7 +65,7 @@ def write_checkpoint(
 ) -> Path:
     """Write a checkpoint as p2p-train does and return its path."""
     config = toy_config() if config is None else config
-    contract = PixelContract(height=config.height, width=config.width, palette=CAMVID)
+    contract = PixelContract(height=config.data.height, width=config.data.width, palette=CAMVID)
     path.parent.mkdir(parents=True, exist_ok=True)
     Checkpoint(
         config=config,

@@ -33,11 +33,11 @@ def write_pairs(folder: Path, count: int, *, first: int = 0, suffix: str = ".png
         Image.fromarray(draw_pair(index)).save(folder / f"{index:03d}{suffix}")
 
 
-def write_folders(source: Path, target: Path, count: int) -> None:
+def write_folders(source: Path, target: Path, count: int, first: int = 0) -> None:
     """Write ``count`` label maps in palette colours and, under the same names, their photos."""
     source.mkdir(parents=True, exist_ok=True)
     target.mkdir(parents=True, exist_ok=True)
-    for index in range(count):
+    for index in range(first, first + count):
         pair = draw_pair(index)
         Image.fromarray(pair[:, SIDE_PX:]).save(source / f"{index:03d}.png")
         Image.fromarray(pair[:, :SIDE_PX]).save(target / f"{index:03d}.png")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from p2p_train.config import TrainConfig
+from p2p_train.config import DataConfig, TrainConfig
 from p2p_train.segmentation import Segmenter, SegmenterConfig, train_segmenter
 from toy_pairs import SIDE_PX, write_pairs
 
@@ -34,8 +34,7 @@ def tiny(data: Path) -> Callable[..., TrainConfig]:
     def make(**changes: object) -> TrainConfig:
         settings: dict[str, object] = {
             "data": str(data),
-            "height": SIDE_PX,
-            "width": SIDE_PX,
+            "image_size": (SIDE_PX, SIDE_PX),
             "batch_size": 4,
             "epochs": 2,
             "ngf": 4,
@@ -43,7 +42,7 @@ def tiny(data: Path) -> Callable[..., TrainConfig]:
             "jitter_px": 4,
             "samples": 2,
         }
-        return TrainConfig(**{**settings, **changes})  # type: ignore[arg-type]
+        return TrainConfig.of(**{**settings, **changes})
 
     return make
 
@@ -55,7 +54,7 @@ def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Segmenter:
     write_pairs(data / "train", 10)
     write_pairs(data / "val", 3, first=100)
     config = SegmenterConfig(
-        data=TrainConfig(data=str(data)),
+        data=DataConfig(folder=str(data)),
         size_px=64,
         epochs=40,
         batch_size=5,

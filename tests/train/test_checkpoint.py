@@ -123,7 +123,7 @@ def test_fault_09_checkpoint_of_another_width_lists_what_differs(
     """Restoring into another network names the first weights that do not fit, and counts them."""
     state = TrainState(tiny(ngf=6), torch.device("cpu"))
     with pytest.raises(CheckpointError, match=r"encoder\.0\.0\.weight has shape .* and \d+ more"):
-        state.restore(make_checkpoint(tiny()))
+        state.resume(make_checkpoint(tiny()))
 
 
 def test_other_files_of_torch_are_not_checkpoints(tmp_path: Path) -> None:

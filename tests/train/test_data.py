@@ -18,7 +18,7 @@ from PIL import Image
 from p2p_runtime.errors import ConfigError, DatasetError, TrainingError
 from p2p_runtime.labels.palette import CITYSCAPES
 from p2p_runtime.model.contract import PixelContract
-from p2p_train.config import TrainConfig
+from p2p_train.config import DataConfig
 from p2p_train.data import batches as batches_module
 from p2p_train.data.augment import Augmentation
 from p2p_train.data.batches import (
@@ -145,7 +145,7 @@ def test_only_slow_pairs_are_read_by_threads(
 def test_auto_recognises_cityscapes_and_says_so(data: Path) -> None:
     """A known palette is found by its colours, with the share that was seen."""
     pairs = find_pairs(data, input_side="right", seed=0).train
-    palette, note = choose_palette(TrainConfig(), pairs)
+    palette, note = choose_palette(DataConfig(), pairs)
     assert palette == CITYSCAPES
     assert "cityscapes recognised: 100.0%" in note
 
@@ -153,7 +153,7 @@ def test_auto_recognises_cityscapes_and_says_so(data: Path) -> None:
 def test_auto_takes_unknown_colours_as_pictures_and_says_so(data: Path) -> None:
     """Photos are no label maps: no labels are repaired, and the note names the flag."""
     pairs = find_pairs(data, input_side="left", seed=0).train
-    palette, note = choose_palette(TrainConfig(), pairs)
+    palette, note = choose_palette(DataConfig(), pairs)
     assert palette is None
     assert "--palette" in note
 
@@ -161,7 +161,7 @@ def test_auto_takes_unknown_colours_as_pictures_and_says_so(data: Path) -> None:
 def test_unknown_palette_names_the_presets() -> None:
     """A palette that is neither preset nor file is an error that lists the presets."""
     with pytest.raises(ConfigError, match="cityscapes, camvid"):
-        choose_palette(TrainConfig(palette="citiscapes"), ())
+        choose_palette(DataConfig(palette="citiscapes"), ())
 
 
 def test_the_two_halves_are_read_from_one_decoded_file(

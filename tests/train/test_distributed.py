@@ -45,7 +45,7 @@ def assert_learned_alike(one: Checkpoint, two: Checkpoint) -> None:
     Weight by weight would be too strict: where a gradient is nearly zero, rounding decides its
     sign, and Adam steps as far for a small gradient as for a large one.
     """
-    torch.manual_seed(one.config.seed)
+    torch.manual_seed(one.config.data.seed)
     begun = dict(make_generator(one.config).state_dict())
     names = [name for name, weights in begun.items() if weights.is_floating_point()]
     way = sum(float((one.generator[name] - begun[name]).square().sum()) for name in names)
@@ -64,13 +64,13 @@ def test_two_processes_learn_what_one_learns(data: Path, tmp_path: Path) -> None
     assert log.count("4 steps done") == 1
     lines = (tmp_path / "two/log.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [2, 4]
-    assert len(two.training["randomness"]) == 2
+    assert len(two.training["rng_states"]) == 2
 
 
 def test_two_processes_learn_from_a_teacher_what_one_learns(data: Path, tmp_path: Path) -> None:
     """Each process has the teacher answer its own share; plain means average to the whole's."""
     p2p_train(data, tmp_path / "teacher", 1)
-    parts = " ".join(f"--distil-{what} 0" for what in ("feature", "style", "channel"))
+    parts = " ".join(f"--lambda-distil-{what} 0" for what in ("feature", "style", "channel"))
     flags = f"{FLAGS} --gan-loss none --lambda-l1 0 --teacher {tmp_path / 'teacher'} {parts}"
     p2p_train(data, tmp_path / "one", 1, flags)
     p2p_train(data, tmp_path / "two", 2, flags)

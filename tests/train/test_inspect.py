@@ -13,18 +13,18 @@ from PIL import Image
 from p2p_runtime.errors import DatasetError
 from p2p_runtime.labels.palette import CITYSCAPES
 from p2p_train.cli import main
-from p2p_train.config import TrainConfig
+from p2p_train.config import DataConfig
 from p2p_train.data.inspection import inspect_data, write_inspection
 from toy_pairs import SIDE_PX, write_folders
 
 
 @pytest.fixture
-def config(data: Path) -> TrainConfig:
+def config(data: Path) -> DataConfig:
     """Settings for the toy pairs."""
-    return TrainConfig(data=str(data), height=SIDE_PX, width=SIDE_PX)
+    return DataConfig(folder=str(data), image_size=(SIDE_PX, SIDE_PX))
 
 
-def test_the_report_says_what_the_data_is(config: TrainConfig, tmp_path: Path) -> None:
+def test_the_report_says_what_the_data_is(config: DataConfig, tmp_path: Path) -> None:
     """Layout, numbers of pairs, sizes, palette and classes by name stand in the report."""
     report = write_inspection(config, tmp_path / "out")
     for part in (
@@ -39,7 +39,7 @@ def test_the_report_says_what_the_data_is(config: TrainConfig, tmp_path: Path) -
 
 
 def test_the_sheet_shows_input_repaired_input_and_target(
-    config: TrainConfig, tmp_path: Path
+    config: DataConfig, tmp_path: Path
 ) -> None:
     """Three captioned columns and a legend; the middle column holds palette colours only."""
     write_inspection(config, tmp_path)
@@ -54,7 +54,7 @@ def test_the_sheet_shows_input_repaired_input_and_target(
     np.testing.assert_array_equal(pixels[26 : 26 + SIDE_PX, :SIDE_PX], rows[0][0][..., ::-1])
 
 
-def test_class_shares_add_up_and_classes_never_seen_are_named(config: TrainConfig) -> None:
+def test_class_shares_add_up_and_classes_never_seen_are_named(config: DataConfig) -> None:
     """Shares are over all pixels; a class of the palette that no pair shows is suspicious."""
     seen = inspect_data(config)
     assert sum(seen.class_shares) == pytest.approx(1)
@@ -63,7 +63,7 @@ def test_class_shares_add_up_and_classes_never_seen_are_named(config: TrainConfi
 
 
 @pytest.mark.parametrize("palette", ["auto", "cityscapes"])
-def test_swapped_halves_are_suspected(config: TrainConfig, palette: str) -> None:
+def test_swapped_halves_are_suspected(config: DataConfig, palette: str) -> None:
     """With the photo as input, the report says so and names the flag that swaps the halves."""
     seen = inspect_data(replace(config, input_side="left", palette=palette))
     assert any("swapped? try --input-side right" in line for line in seen.suspicions)
@@ -73,19 +73,19 @@ def test_swapped_halves_are_suspected(config: TrainConfig, palette: str) -> None
 def test_swapped_folders_are_suspected(tmp_path: Path) -> None:
     """For two folders, the names to swap are spelt out."""
     write_folders(tmp_path / "photos", tmp_path / "labels", 4)
-    settings = TrainConfig(data=str(tmp_path), height=SIDE_PX, width=SIDE_PX)
+    settings = DataConfig(folder=str(tmp_path), image_size=(SIDE_PX, SIDE_PX))
     seen = inspect_data(settings)
     assert any("--input-dir photos --target-dir labels" in line for line in seen.suspicions)
 
 
-def test_a_wrong_palette_is_suspected(config: TrainConfig) -> None:
+def test_a_wrong_palette_is_suspected(config: DataConfig) -> None:
     """Cityscapes colours read as CamVid's lie far from them, and the report asks."""
     seen = inspect_data(replace(config, palette="camvid"))
     assert any("the right --palette?" in line for line in seen.suspicions)
 
 
 def test_pictures_have_neither_classes_nor_a_repaired_column(
-    config: TrainConfig, tmp_path: Path
+    config: DataConfig, tmp_path: Path
 ) -> None:
     """Without a palette the sheet has two columns and the report no class table."""
     report = write_inspection(replace(config, palette="none"), tmp_path)
@@ -97,7 +97,7 @@ def test_pictures_have_neither_classes_nor_a_repaired_column(
 def test_broken_data_is_an_error_and_no_sheet(tmp_path: Path) -> None:
     """No data, no sheet."""
     with pytest.raises(DatasetError, match="does not exist"):
-        write_inspection(TrainConfig(data=str(tmp_path / "nowhere")), tmp_path)
+        write_inspection(DataConfig(folder=str(tmp_path / "nowhere")), tmp_path)
     assert not (tmp_path / "inspect.png").exists()
 
 

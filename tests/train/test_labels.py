@@ -11,7 +11,7 @@ from PIL import Image
 
 from p2p_runtime.errors import ConfigError, DatasetError
 from p2p_runtime.labels.palette import CAMVID, CITYSCAPES
-from p2p_train.config import TrainConfig
+from p2p_train.config import DataConfig
 from p2p_train.data.decode import read_ids, read_input
 from p2p_train.data.labels import open_pairs
 from p2p_train.data.layouts import ImageRef
@@ -22,9 +22,9 @@ CAMVID_CLIP = REAL_DATA / "camvid_clip"
 CITYSCAPES_PAIRS = REAL_DATA / "cityscapes_pairs"
 
 
-def config(data: Path, **settings: object) -> TrainConfig:
+def config(data: Path, **settings: object) -> DataConfig:
     """Return settings for the pairs in ``data``."""
-    return TrainConfig(data=str(data), **settings)  # type: ignore[arg-type]
+    return DataConfig(folder=str(data), **settings)  # type: ignore[arg-type]
 
 
 def ids_of(index: int) -> np.ndarray:

@@ -21,7 +21,7 @@ from p2p_train.config import TrainConfig
 from p2p_train.training import loop
 from p2p_train.training.checkpoint import Checkpoint
 from p2p_train.training.loop import Finish, Machine, train
-from p2p_train.training.state import StepLosses, TrainState
+from p2p_train.training.state import Losses, TrainState
 
 MakeConfig = Callable[..., TrainConfig]
 CPU = torch.device("cpu")
@@ -69,7 +69,8 @@ def test_a_run_leaves_what_people_look_at(tiny: MakeConfig, tmp_path: Path) -> N
         (1.0, 2, 8),
         (2.0, 4, 16),
     ]
-    assert finish == Finish(step=4, exit_code=0, best_l1=min(line["val_l1"] for line in lines))
+    best_l1 = min(line["val_l1"] for line in lines)
+    assert finish == Finish(run_dir=tmp_path, step=4, exit_code=0, best_l1=best_l1)
     with Image.open(tmp_path / "samples" / "latest.png") as grid:
         assert grid.width == 3 * (32 + 4)
         assert grid.height > 2 * 32
@@ -81,11 +82,11 @@ def test_a_run_leaves_what_people_look_at(tiny: MakeConfig, tmp_path: Path) -> N
     assert (tmp_path / "checkpoints" / "best.pt").exists()
 
 
-def test_best_weights_are_those_with_frozen_norms_if_there_are_any(
+def test_best_weights_are_those_with_frozen_batchnorm_if_there_are_any(
     tiny: MakeConfig, tmp_path: Path
 ) -> None:
     """An early blur has the least L1; what the recipe ends with must ship all the same."""
-    config = tiny(epochs=3, freeze_norm=0.66)
+    config = tiny(epochs=3, freeze_batchnorm=0.66)
     state = TrainState(config, torch.device("cpu"))
     state.step, total = 2, 6
     state.begin_step(total)
@@ -93,7 +94,7 @@ def test_best_weights_are_those_with_frozen_norms_if_there_are_any(
     assert not state.note_validation(0.27)
     state.step = 4
     state.begin_step(total)
-    assert state.norms_frozen
+    assert state.batchnorm_frozen
     assert state.note_validation(0.29)
     assert not state.note_validation(0.30)
     assert state.note_validation(0.28)
@@ -112,8 +113,8 @@ def test_best_weights_are_those_with_frozen_norms_if_there_are_any(
 @pytest.mark.parametrize("stop_at", [2, 3])
 @pytest.mark.parametrize(
     "options",
-    [{}, {"ema": 0.9, "estimate_norm": 4}, {"even_ups": True, "consistency": 10.0}],
-    ids=["seed", "average", "steady"],
+    [{}, {"ema": 0.9, "update_bn": 4}, {"checkerboard_free": True, "lambda_consistency": 10.0}],
+    ids=["classic", "average", "consistency"],
 )
 def test_fault_05_resumed_run_equals_uninterrupted_run_bit_for_bit(
     tiny: MakeConfig, tmp_path: Path, stop_at: int, options: dict[str, object]
@@ -130,8 +131,8 @@ def test_fault_05_resumed_run_equals_uninterrupted_run_bit_for_bit(
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"lr_decay": True, "freeze_norm": 0.5, "ema": 0.9, "estimate_norm": 4}],
-    ids=["seed", "schedules"],
+    [{}, {"lr_decay": True, "freeze_batchnorm": 0.5, "ema": 0.9, "update_bn": 4}],
+    ids=["classic", "schedules"],
 )
 def test_fault_04_sigterm_in_mid_epoch_saves_and_the_resume_is_exact(
     tiny: MakeConfig,
@@ -145,7 +146,7 @@ def test_fault_04_sigterm_in_mid_epoch_saves_and_the_resume_is_exact(
     run(config, whole)
     real = loop.train_step
 
-    def step_then_sigterm(state: TrainState, batch: object, **options: bool) -> StepLosses:
+    def step_then_sigterm(state: TrainState, batch: object, **options: bool) -> Losses:
         losses = real(state, batch, **options)
         if state.step == 2:  # the third step: in the middle of the second epoch
             os.kill(os.getpid(), signal.SIGTERM)
@@ -153,7 +154,7 @@ def test_fault_04_sigterm_in_mid_epoch_saves_and_the_resume_is_exact(
 
     monkeypatch.setattr(loop, "train_step", step_then_sigterm)
     assert run(config, broken) == Finish(
-        step=3, exit_code=143, best_l1=last(broken).progress["best_l1"]
+        run_dir=broken, step=3, exit_code=143, best_l1=last(broken).progress["best_l1"]
     )
     monkeypatch.setattr(loop, "train_step", real)
     run(config, broken, resume_from=last(broken))
@@ -169,9 +170,11 @@ def test_fault_04_sigterm_in_mid_epoch_saves_and_the_resume_is_exact(
     ]
 
 
-def test_the_average_ships_with_statistics_of_its_own(tiny: MakeConfig, tmp_path: Path) -> None:
+def test_the_average_is_exported_with_statistics_of_its_own(
+    tiny: MakeConfig, tmp_path: Path
+) -> None:
     """They are those of the shipped weights over training pairs, not the ones training gathered."""
-    run(tiny(ema=0.9, estimate_norm=8, jitter_px=0, flip=False), tmp_path / "own")
+    run(tiny(ema=0.9, update_bn=8, jitter_px=0, flip=False), tmp_path / "own")
     run(tiny(ema=0.9, jitter_px=0, flip=False), tmp_path / "gathered")
     own, gathered = last(tmp_path / "own").generator, last(tmp_path / "gathered").generator
     assert_equal(own["encoder.0.0.weight"], gathered["encoder.0.0.weight"])
@@ -185,7 +188,7 @@ def test_fault_10_nan_stops_the_run_and_spares_the_last_good_checkpoint(
     """A loss that is no number ends the run with the step; the good checkpoint stays."""
     real = loop.train_step
 
-    def poisoned(state: TrainState, batch: object, **options: bool) -> StepLosses:
+    def poisoned(state: TrainState, batch: object, **options: bool) -> Losses:
         if state.step == 3:
             with torch.no_grad():
                 state.generator.output[0].weight.fill_(float("nan"))
@@ -278,7 +281,7 @@ def test_fault_25_killed_worker_ends_the_run_and_spares_the_checkpoint(
     """A worker killed in the middle of a step is one TrainingError; the checkpoint loads."""
     real = loop.train_step
 
-    def step_and_kill(state: TrainState, batch: object, **options: object) -> StepLosses:
+    def step_and_kill(state: TrainState, batch: object, **options: object) -> Losses:
         if state.step == 2:
             (worker,) = multiprocessing.active_children()
             os.kill(worker.pid, signal.SIGKILL)

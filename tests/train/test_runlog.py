@@ -6,25 +6,30 @@ import io
 import json
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from p2p_train.config import TrainConfig
-from p2p_train.training import curves
+from p2p_train.losses import loss_curves
 from p2p_train.training.runlog import EpochRecord, RunLog, draw_curves, sample_grid
 
+CURVES = loss_curves(TrainConfig())
 GRID = np.zeros((8, 8, 3), np.uint8)
 
 
-def record(epoch: int, **changes: float) -> EpochRecord:
+def record(epoch: int, **changes: Any) -> EpochRecord:
     """Return a line of the log; five steps an epoch."""
-    numbers: dict[str, float] = {
+    losses = {
         "generator_adversarial": 1.5,
         "generator_l1": 0.2 / epoch,
         "discriminator_real": 0.4,
         "discriminator_fake": 0.3,
+    }
+    numbers: dict[str, Any] = {
+        "losses": losses,
         "val_l1": 0.25,
         "val_psnr_db": 15.0 + epoch,
         "val_ssim": 0.4,
@@ -37,22 +42,17 @@ def record(epoch: int, **changes: float) -> EpochRecord:
     )
 
 
-def judged(epoch: int) -> EpochRecord:
-    """Return a line of a run with a judge."""
-    return record(
-        epoch,
-        val_pixel_accuracy=0.8,
-        val_class_accuracy=0.4,
-        val_mean_iou=0.3,
-        ceiling_mean_iou=0.37,
-    )
+def scored(epoch: int) -> EpochRecord:
+    """Return a line of a run with a segmenter."""
+    scores = {"val_pixel_accuracy": 0.8, "val_class_accuracy": 0.4}
+    return record(epoch, segmentation={**scores, "val_mean_iou": 0.3, "photo_mean_iou": 0.37})
 
 
 def test_a_line_holds_what_was_measured(tmp_path: Path) -> None:
-    """Without a judge its fields are left out; with one they are there."""
-    log = RunLog(tmp_path, 0)
+    """Without a segmenter its scores are left out; with one they are there."""
+    log = RunLog(tmp_path, 0, CURVES)
     log.add(record(1), GRID)
-    log.add(judged(2), GRID)
+    log.add(scored(2), GRID)
     one, two = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert one == record(1).to_json()
     assert "val_mean_iou" not in one
@@ -61,63 +61,57 @@ def test_a_line_holds_what_was_measured(tmp_path: Path) -> None:
 
 def test_a_resumed_log_drops_the_lines_of_lost_work(tmp_path: Path) -> None:
     """A run that goes on from step 5 writes what comes after it anew."""
-    log = RunLog(tmp_path, 0)
+    log = RunLog(tmp_path, 0, CURVES)
     log.add(record(1), GRID)
     log.add(record(2), GRID)
-    resumed = RunLog(tmp_path, 5)
+    resumed = RunLog(tmp_path, 5, CURVES)
     resumed.add(record(2, val_l1=0.1), GRID)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [(line["step"], line["val_l1"]) for line in lines] == [(5, 0.25), (10, 0.1)]
 
 
 @pytest.mark.parametrize("epochs", [1, 50])
-@pytest.mark.parametrize("make", [record, judged])
+@pytest.mark.parametrize("make", [record, scored])
 def test_curves_of_short_and_long_runs(epochs: int, make: object) -> None:
-    """One point and fifty points are both drawn, with or without a judge."""
-    png = draw_curves([make(n).to_json() for n in range(1, epochs + 1)])  # type: ignore[operator]
+    """One point and fifty points are both drawn, with or without a segmenter."""
+    png = draw_curves([make(n).to_json() for n in range(1, epochs + 1)], CURVES)  # type: ignore[operator]
     with Image.open(io.BytesIO(png)) as picture:
         assert picture.width >= 1000
 
 
-@pytest.mark.parametrize("panels", [0, 1])
-def test_only_a_game_that_was_played_is_drawn(panels: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A student without a discriminator has no empty panel."""
-    drawn: list[object] = []
-    monkeypatch.setattr(curves, "_draw_game", lambda axes, records: drawn.append(axes))
-    line = record(1).to_json()
-    if not panels:
-        del line["generator_adversarial"], line["discriminator_real"], line["discriminator_fake"]
-    draw_curves([line])
-    assert len(drawn) == panels
-
-
-def test_every_loss_that_a_run_may_have_has_a_place_in_the_log_and_a_curve(tmp_path: Path) -> None:
-    """Whatever the settings add to what is minimised is written down and drawn."""
-    config = TrainConfig(
+def test_every_loss_of_a_run_is_logged_and_drawn(tmp_path: Path) -> None:
+    """Whatever the settings add to what is minimised has a number and a panel."""
+    config = TrainConfig.of(
         teacher="t.pt",
-        reader="judge.pt",
+        segmenter="s.pt",
         lambda_style=1.0,
-        consistency=10.0,
-        distil_tv=1.0,
-        batch_size=4,
+        lambda_consistency=10.0,
+        lambda_distil_tv=1.0,
     )
-    RunLog(tmp_path, 0).add(record(1, **dict.fromkeys(config.loss_names, 0.5)), GRID)
+    curves = loss_curves(config)
+    RunLog(tmp_path, 0, curves).add(record(1, losses=dict.fromkeys(curves, 0.5)), GRID)
     line = json.loads((tmp_path / "log.jsonl").read_text())
-    assert all(line[name] == 0.5 for name in config.loss_names)
-    with Image.open(tmp_path / "curves.png") as many, Image.open(_curves(record(1))) as few:
-        assert many.width > few.width
+    assert all(line[name] == 0.5 for name in curves)
+    few = io.BytesIO(draw_curves([record(1).to_json()], CURVES))
+    with Image.open(tmp_path / "curves.png") as many, Image.open(few) as usual:
+        assert many.width > usual.width
 
 
-def _curves(line: EpochRecord) -> io.BytesIO:
-    return io.BytesIO(draw_curves([line.to_json()]))
+def test_a_run_without_discriminator_has_no_adversarial_panel() -> None:
+    """L1, PSNR, SSIM and the distance to the teacher fill two columns of two."""
+    student = loss_curves(TrainConfig.of(gan_loss="none", teacher="t.pt"))
+    line = record(1, losses=dict.fromkeys(student, 0.5)).to_json()
+    png = io.BytesIO(draw_curves([line], student))
+    with Image.open(png) as picture:
+        assert picture.width == pytest.approx(1100, abs=20)
 
 
 def test_curves_of_a_log_from_before_a_metric_existed() -> None:
     """A line that lacks SSIM leaves a gap, not a KeyError."""
     old = record(1).to_json()
     del old["val_ssim"]
-    assert draw_curves([old]).startswith(b"\x89PNG")
-    assert draw_curves([old, record(2).to_json()]).startswith(b"\x89PNG")
+    assert draw_curves([old], CURVES).startswith(b"\x89PNG")
+    assert draw_curves([old, record(2).to_json()], CURVES).startswith(b"\x89PNG")
 
 
 def test_tensorboard_carries_the_numbers_of_the_log(tmp_path: Path) -> None:
@@ -127,17 +121,17 @@ def test_tensorboard_carries_the_numbers_of_the_log(tmp_path: Path) -> None:
         accumulator = pytest.importorskip(
             "tensorboard.backend.event_processing.event_accumulator", reason="no tensorboard"
         )
-    log = RunLog(tmp_path, 0, tensorboard=True)
+    log = RunLog(tmp_path, 0, CURVES, tensorboard=True)
     grid = GRID.copy()
     grid[..., 2] = 255  # red, in BGR
-    for line in (judged(1), judged(2)):
+    for line in (scored(1), scored(2)):
         log.add(line, grid)
     log.close()
     board = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
     board.Reload()
     shown = {tag.split("/")[1]: board.Scalars(tag) for tag in board.Tags()["scalars"]}
-    assert shown.keys() == judged(1).to_json().keys()
-    for number, line in enumerate((judged(1), judged(2))):
+    assert shown.keys() == scored(1).to_json().keys()
+    for number, line in enumerate((scored(1), scored(2))):
         for name, value in line.to_json().items():
             assert shown[name][number].step == line.step
             assert shown[name][number].value == pytest.approx(value)
@@ -153,7 +147,7 @@ def test_a_resumed_board_forgets_lost_work(tmp_path: Path) -> None:
             "tensorboard.backend.event_processing.event_accumulator", reason="no tensorboard"
         )
     for first_step, epochs in ((0, (1, 2)), (5, (2,))):
-        log = RunLog(tmp_path, first_step, tensorboard=True)
+        log = RunLog(tmp_path, first_step, CURVES, tensorboard=True)
         for epoch in epochs:
             log.add(record(epoch), GRID)
         log.close()

@@ -55,7 +55,7 @@ def pairs() -> list[PairBatch]:
 @pytest.fixture
 def checkpoint(data: Path, tmp_path: Path) -> Path:
     """A checkpoint with fresh weights."""
-    config = TrainConfig(data=str(data), height=32, width=32, ngf=4)
+    config = TrainConfig.of(data=str(data), image_size=(32, 32), ngf=4)
     state = make_generator(config).state_dict()
     path = tmp_path / "fresh.pt"
     Checkpoint(
@@ -97,7 +97,9 @@ def test_a_segmenter_with_a_single_validation_pair_is_refused_before_training(
     write_dataset(tmp_path / "few", 6, height=64, width=64)
     assert len(list((tmp_path / "few" / "val").iterdir())) == 1
     output = tmp_path / "segmenter.pt"
-    result = p2p_train(f"judge --data {tmp_path / 'few'} --size 64 --epochs 1 --output {output}")
+    result = p2p_train(
+        f"segmenter --data {tmp_path / 'few'} --size 64 --epochs 1 --output {output}"
+    )
     assert result.exit_code == 2
     assert "2 or more for validation" in result.output
     assert result.output.count("\n") == 1
@@ -168,7 +170,7 @@ def test_the_torch_generator_is_scored_as_it_ships(checkpoint: Path) -> None:
 def test_validation_pairs_can_lie_elsewhere_now(checkpoint: Path, data: Path) -> None:
     """A checkpoint from another machine is scored with --data."""
     loaded = Checkpoint.load(checkpoint)
-    moved = replace(loaded.config, data="gone")
+    moved = loaded.config.replace(data="gone")
     pairs = validation_pairs(moved, loaded.contract, data)
     assert sum(len(batch.source) for batch in pairs) == 3
 
@@ -213,7 +215,7 @@ def test_score_prints_a_table_and_writes_json(
     segmenter.save(tmp_path / "segmenter.pt")
     clip = write_frames(tmp_path / "clip", 3)
     result = p2p_train(
-        f"score {checkpoint} --judge {tmp_path / 'segmenter.pt'} "
+        f"score {checkpoint} --segmenter {tmp_path / 'segmenter.pt'} "
         f"--clip {clip} --clip-photos {clip} --json {tmp_path / 'scores.json'} --device cpu"
     )
     assert result.exit_code == 0, result.output
@@ -230,7 +232,7 @@ def test_score_refuses_a_segmenter_of_other_labels(
     """A segmenter of CamVid's colours cannot score Cityscapes labels."""
     other = replace(segmenter, contract=replace(segmenter.contract, palette=CAMVID))
     other.save(tmp_path / "segmenter.pt")
-    result = p2p_train(f"score {checkpoint} --judge {tmp_path / 'segmenter.pt'} --device cpu")
+    result = p2p_train(f"score {checkpoint} --segmenter {tmp_path / 'segmenter.pt'} --device cpu")
     assert result.exit_code == 2
     assert "trained on palette camvid" in result.stderr
 
@@ -263,19 +265,20 @@ def test_a_segmenter_scores_during_training(
     """Training reads the file that the command wrote; log and board have its numbers."""
     monkeypatch.chdir(tmp_path)
     result = p2p_train(
-        f"judge --data {data} --output segmenter.pt --epochs 1 --size 32 --device cpu"
+        f"segmenter --data {data} --output segmenter.pt --epochs 1 --size 32 --device cpu"
     )
     assert result.exit_code == 0, result.output
     assert "real validation photos: pixel accuracy" in result.stdout
     result = p2p_train(
-        f"--data {data} {TINY} --max-steps 1 --run-dir run --judge segmenter.pt --tensorboard"
+        f"--data {data} {TINY} --max-steps 1 --run-dir run --tensorboard "
+        "--eval-segmenter segmenter.pt"
     )
     assert result.exit_code == 0, result.output
     assert len(list(Path("run/tensorboard").iterdir())) == 1
     line = json.loads(Path("run/log.jsonl").read_text())
     assert 0 <= line["val_mean_iou"] <= 1
     assert (
-        line["ceiling_mean_iou"]
+        line["photo_mean_iou"]
         == Segmenter.load(Path("segmenter.pt"), torch.device("cpu")).photo_score.mean_iou
     )
 
@@ -286,13 +289,15 @@ def test_a_segmenter_that_the_generator_was_trained_with_is_not_trusted(
     """Scoring with the segmenter of the run's semantic loss warns; with another it does not."""
     monkeypatch.chdir(data.parent)
     for seed in (0, 1):
-        words = f"judge --data {data} --output segmenter{seed}.pt --epochs 1 --size 32 --device cpu"
+        words = (
+            f"segmenter --data {data} --output segmenter{seed}.pt --epochs 1 --size 32 --device cpu"
+        )
         assert p2p_train(f"{words} --seed {seed}").exit_code == 0
-    run = f"--data {data} {TINY} --max-steps 1 --run-dir run --reader segmenter0.pt"
+    run = f"--data {data} {TINY} --max-steps 1 --run-dir run --segmenter segmenter0.pt"
     assert p2p_train(run).exit_code == 0
-    flattered, fair = (p2p_train(f"score run --judge segmenter{seed}.pt") for seed in (0, 1))
+    flattered, fair = (p2p_train(f"score run --segmenter segmenter{seed}.pt") for seed in (0, 1))
     assert (flattered.exit_code, fair.exit_code) == (0, 0)
-    assert "score with a judge of another --seed" in flattered.output
+    assert "score with a segmenter of another --seed" in flattered.output
     assert "flatter" not in fair.output
 
 

@@ -12,7 +12,7 @@ import torch
 from p2p_runtime.errors import CheckpointError, ConfigError
 from p2p_runtime.labels.palette import CAMVID, CITYSCAPES
 from p2p_runtime.model.contract import PixelContract
-from p2p_train.config import TrainConfig
+from p2p_train.config import DataConfig
 from p2p_train.metrics import IGNORED
 from p2p_train.segmentation import Segmenter, SegmenterConfig, train_segmenter
 from p2p_train.segmentation.training import solid_classes
@@ -118,7 +118,7 @@ def test_a_segmenter_of_other_labels_is_refused(segmenter: Segmenter, palette: o
 
 def test_pictures_have_no_classes(data: Path) -> None:
     """Inputs without a palette cannot train a segmenter."""
-    config = SegmenterConfig(data=TrainConfig(data=str(data), palette="none"), size_px=32)
+    config = SegmenterConfig(data=DataConfig(folder=str(data), palette="none"), size_px=32)
     with pytest.raises(ConfigError, match="needs label maps"):
         train_segmenter(config, CPU)
 
@@ -127,4 +127,4 @@ def test_pictures_have_no_classes(data: Path) -> None:
 def test_impossible_sizes(size_px: int) -> None:
     """A size that is no multiple of 32 is refused with the rule."""
     with pytest.raises(ConfigError, match="multiple of 32"):
-        SegmenterConfig(data=TrainConfig(), size_px=size_px)
+        SegmenterConfig(data=DataConfig(), size_px=size_px)

@@ -1,4 +1,4 @@
-"""The reader: a judge that tells the generator which labels cannot be read off its pictures."""
+"""The semantic and the style loss: a segmenter of real photos, applied to generated ones."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ from p2p_runtime.labels.palette import CAMVID, CITYSCAPES
 from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import TrainConfig
 from p2p_train.data.dataset import PairBatch
+from p2p_train.losses.base import GeneratorOutput, LossBatch, LossSetup
+from p2p_train.losses.semantic import SemanticLoss
+from p2p_train.losses.style import StyleLoss
 from p2p_train.metrics import IGNORED
 from p2p_train.networks.pixels import to_signal
 from p2p_train.segmentation import Segmenter
-from p2p_train.segmentation.semantic import SemanticLoss, load_semantic_loss
+from p2p_train.segmentation.frozen import FrozenSegmenter, load_frozen_segmenter
 from p2p_train.training.state import TrainState
 from p2p_train.training.step import train_step
 from toy_pairs import SIDE_PX, draw_pair
@@ -31,28 +34,41 @@ CONTRACT = PixelContract(height=SIDE_PX, width=SIDE_PX, palette=CITYSCAPES)
 
 
 @pytest.fixture
-def reader_file(segmenter: Segmenter, tmp_path: Path) -> Path:
-    """A judge of the size of the toy pairs."""
-    path = tmp_path / "reader.pt"
+def file(segmenter: Segmenter, tmp_path: Path) -> Path:
+    """A segmenter of the size of the toy pairs."""
+    path = tmp_path / "segmenter.pt"
     replace(segmenter, contract=CONTRACT).save(path)
     return path
 
 
 @pytest.fixture
-def read(tiny: MakeConfig, reader_file: Path) -> MakeConfig:
-    """Make a config of a generator whose pictures are read."""
+def frozen(file: Path) -> FrozenSegmenter:
+    """The same, loaded for losses."""
+    return load_frozen_segmenter(file, CONTRACT, CPU, "fp32")
+
+
+@pytest.fixture
+def semantic(tiny: MakeConfig, file: Path) -> MakeConfig:
+    """Make a config with a semantic loss."""
 
     def make(**changes: object) -> TrainConfig:
-        return tiny(**{"reader": str(reader_file), **changes})
+        return tiny(**{"segmenter": str(file), **changes})
 
     return make
 
 
-def reader_of(config: TrainConfig) -> SemanticLoss:
-    """Load the reader that a config names."""
-    reader = load_semantic_loss(config, CONTRACT, CPU)
-    assert reader is not None
-    return reader
+def loss_of(
+    kind: type[SemanticLoss | StyleLoss],
+    frozen: FrozenSegmenter,
+    image: torch.Tensor,
+    source: torch.Tensor,
+    target: torch.Tensor,
+) -> torch.Tensor:
+    """Compute a loss of an image, (N, 3, H, W) in [-1, 1] as all others."""
+    config = TrainConfig.of(segmenter="s.pt", lambda_style=1.0)
+    setup = LossSetup(config=config, generator=None, segmenter=frozen)  # type: ignore[arg-type]  # not looked at
+    output = GeneratorOutput(image=image, features=[])
+    return kind(setup)(LossBatch(source=source, target=target), output)
 
 
 def toy_signals() -> tuple[torch.Tensor, torch.Tensor]:
@@ -62,44 +78,40 @@ def toy_signals() -> tuple[torch.Tensor, torch.Tensor]:
     return photo.contiguous(), label.contiguous()
 
 
-def test_it_wants_what_a_judge_is_asked(read: MakeConfig) -> None:
+def test_targets_are_those_of_the_segmentation_score(frozen: FrozenSegmenter) -> None:
     """Random blocks of all classes, void ones among them: the same ids as for scoring."""
-    reader = reader_of(read())
-    chance = np.random.default_rng(0)
-    blocks = chance.integers(0, len(CITYSCAPES.classes), (6, 11, 11)).astype(np.uint8)
+    rng = np.random.default_rng(0)
+    blocks = rng.integers(0, len(CITYSCAPES.classes), (6, 11, 11)).astype(np.uint8)
     maps = blocks.repeat(3, axis=1).repeat(3, axis=2)[:, :SIDE_PX, :SIDE_PX]  # edges cut blocks
     labels = np.stack([CITYSCAPES.to_colours(ids) for ids in maps])
-    wanted = reader.wanted(to_signal(torch.from_numpy(labels)))
-    assert torch.equal(wanted, reader.judge.label_ids(labels).long())
-    assert (wanted == IGNORED).any()
-    assert (wanted != IGNORED).any()
+    classes = frozen.target_classes(to_signal(torch.from_numpy(labels)))
+    assert torch.equal(classes, frozen.segmenter.label_ids(labels).long())
+    assert (classes == IGNORED).any()
+    assert (classes != IGNORED).any()
 
 
-def test_a_colour_of_no_class_is_not_asked_for(read: MakeConfig) -> None:
-    """A map without any colour of the palette has nothing to read: the loss is zero."""
-    reader = reader_of(read())
+def test_colours_of_no_class_do_not_count(frozen: FrozenSegmenter) -> None:
+    """A map without any colour of the palette has no target: the loss is zero."""
     grey = torch.full((1, 3, SIDE_PX, SIDE_PX), 0.123)
-    assert (reader.wanted(grey) == IGNORED).all()
-    assert float(reader.labels_loss(reader.look(grey), grey)) == 0
+    assert (frozen.target_classes(grey) == IGNORED).all()
+    assert float(loss_of(SemanticLoss, frozen, grey, grey, grey)) == 0
 
 
-def test_real_photos_read_better_than_noise(read: MakeConfig) -> None:
-    """The loss is small for the photo that belongs to the labels, and large for noise."""
-    reader = reader_of(read())
+def test_the_semantic_loss_is_smaller_for_photos_than_for_noise(frozen: FrozenSegmenter) -> None:
+    """It is small for the photo that belongs to the labels, and large for noise."""
     photo, label = toy_signals()
     noise = torch.rand_like(photo) * 2 - 1
-    of_photo, of_noise = (reader.labels_loss(reader.look(x), label) for x in (photo, noise))
+    of_photo, of_noise = (loss_of(SemanticLoss, frozen, x, label, photo) for x in (photo, noise))
     assert float(of_photo) < 0.5 * float(of_noise)
 
 
-def test_textures_are_compared_wherever_they_are(read: MakeConfig) -> None:
-    """Noise is like noise moved, unlike the plain mean of it, and that learns to be like it."""
-    reader = reader_of(read())
+def test_the_style_loss_compares_textures_wherever_they_are(frozen: FrozenSegmenter) -> None:
+    """Noise is like noise moved and unlike its mean; gradients reach the image."""
     noise = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
     moved = noise.roll((16, 24), dims=(2, 3))
     plain = noise.mean(dim=(2, 3), keepdim=True).expand_as(noise).clone().requires_grad_(True)
     same, elsewhere, other = (
-        reader.style_loss(reader.look(image), noise) for image in (noise, moved, plain)
+        loss_of(StyleLoss, frozen, image, noise, noise) for image in (noise, moved, plain)
     )
     assert same.item() == 0
     assert elsewhere.item() < 0.4 * other.item()
@@ -108,84 +120,86 @@ def test_textures_are_compared_wherever_they_are(read: MakeConfig) -> None:
     assert plain.grad.abs().sum() > 0
 
 
-def test_only_the_image_learns(read: MakeConfig) -> None:
+def test_the_segmenter_is_frozen(frozen: FrozenSegmenter) -> None:
     """Gradients reach the picture and stop there."""
-    reader = reader_of(read())
     photo, label = toy_signals()
-    seen = reader.look(photo.requires_grad_(True))
-    reader.labels_loss(seen, label).backward()
+    loss_of(SemanticLoss, frozen, photo.requires_grad_(True), label, photo).backward()
     assert photo.grad is not None
     assert photo.grad.abs().sum() > 0
-    assert all(parameter.grad is None for parameter in reader.judge.network.parameters())
-    assert not reader.judge.network.training
+    assert all(parameter.grad is None for parameter in frozen.segmenter.network.parameters())
+    assert not frozen.segmenter.network.training
 
 
 @pytest.mark.parametrize(
     ("weight_of", "loss", "done", "counts"),
     [
-        ("lambda_labels", "generator_labels", 0, True),
+        ("lambda_semantic", "generator_semantic", 0, True),
         ("lambda_style", "generator_style", 79, False),
         ("lambda_style", "generator_style", 80, True),
     ],
 )
-def test_a_step_counts_it(
-    read: MakeConfig, weight_of: str, loss: str, done: int, counts: bool
+def test_the_weight_decides_what_is_learned(
+    semantic: MakeConfig,
+    frozen: FrozenSegmenter,
+    weight_of: str,
+    loss: str,
+    done: int,
+    counts: bool,
 ) -> None:
-    """Each loss has its name in the log; its weight decides what is learned, style's in the end."""
+    """Both losses are always logged; that of style counts in the last part of a run only."""
     both = torch.from_numpy(np.stack([draw_pair(seed)[..., ::-1] for seed in range(4)]))
     pairs = PairBatch(source=both[:, :, SIDE_PX:], target=both[:, :, :SIDE_PX])
     weights = []
     for weight in (1.0, 10.0):
-        config = read(**{weight_of: weight, "style_from": 0.8})
-        state = TrainState(config, CPU, reader=reader_of(config))
+        config = semantic(**{weight_of: weight, "style_from": 0.8})
+        state = TrainState(config, CPU, segmenter=frozen)
         state.step = done
         state.begin_step(total_steps=100)
         losses = train_step(state, pairs)
-        assert losses.named[loss] > 0
-        assert config.loss_names == tuple(losses.named)
+        assert losses[loss] > 0
         weights.append(state.generator.output[0].weight.detach().clone())
     assert torch.equal(*weights) == (not counts)
 
 
-def test_texture_without_a_reader_is_refused() -> None:
-    """Nobody would see it."""
-    with pytest.raises(ConfigError, match="give a --reader"):
-        TrainConfig(lambda_style=1.0)
+def test_the_style_loss_needs_a_segmenter() -> None:
+    """Without one there are no features to compare."""
+    with pytest.raises(ConfigError, match="give --segmenter"):
+        TrainConfig.of(lambda_style=1.0)
 
 
-def test_a_run_that_is_read_goes_on_exactly(read: MakeConfig, tmp_path: Path) -> None:
+def test_a_run_with_a_semantic_loss_goes_on_exactly(semantic: MakeConfig, tmp_path: Path) -> None:
     """One epoch and another one equal two."""
-    train_to(read(epochs=2), tmp_path / "whole")
-    train_to(read(epochs=1), tmp_path / "parts")
-    train_to(read(epochs=2), tmp_path / "parts", resume_from=last(tmp_path / "parts"))
+    train_to(semantic(epochs=2), tmp_path / "whole")
+    train_to(semantic(epochs=1), tmp_path / "parts")
+    train_to(semantic(epochs=2), tmp_path / "parts", resume_from=last(tmp_path / "parts"))
     whole, parts = last(tmp_path / "whole"), last(tmp_path / "parts")
     assert_equal(whole.generator, parts.generator)
     assert_equal(whole.training, parts.training)
 
 
-def test_a_run_goes_on_with_its_own_reader_only(
-    read: MakeConfig, reader_file: Path, tmp_path: Path
+def test_a_run_goes_on_with_its_own_segmenter_only(
+    semantic: MakeConfig, file: Path, tmp_path: Path
 ) -> None:
     """Other weights under the same name are refused."""
-    train_to(read(epochs=1), tmp_path / "run")
-    judge = Segmenter.load(reader_file, CPU)
+    train_to(semantic(epochs=1), tmp_path / "run")
+    segmenter = Segmenter.load(file, CPU)
     with torch.no_grad():
-        judge.network.classifier.bias.add_(1)  # type: ignore[union-attr]  # it has one
-    judge.save(reader_file)
-    with pytest.raises(CheckpointError, match="the reader has other weights"):
-        train_to(read(epochs=2), tmp_path / "run", resume_from=last(tmp_path / "run"))
+        segmenter.network.classifier.bias.add_(1)  # type: ignore[union-attr]  # it has one
+    segmenter.save(file)
+    with pytest.raises(CheckpointError, match="the segmenter has other weights"):
+        train_to(semantic(epochs=2), tmp_path / "run", resume_from=last(tmp_path / "run"))
 
 
 @pytest.mark.parametrize(
     ("contract", "message"),
     [
-        (replace(CONTRACT, height=2 * SIDE_PX, width=2 * SIDE_PX), "judge --size 64"),
+        (replace(CONTRACT, height=2 * SIDE_PX, width=2 * SIDE_PX), "segmenter --size 64"),
         (replace(CONTRACT, palette=CAMVID), "palette cityscapes"),
     ],
 )
-def test_a_reader_of_other_pictures_is_refused(
-    read: MakeConfig, contract: PixelContract, message: str
+def test_a_segmenter_of_other_pictures_is_refused(
+    file: Path, contract: PixelContract, message: str
 ) -> None:
-    """It must have learned from photos of the generator's size, with the same labels."""
+    """It must be trained on photos of the generator's size, with the same labels."""
     with pytest.raises(ConfigError, match=message):
-        load_semantic_loss(read(), contract, CPU)
+        load_frozen_segmenter(file, contract, CPU, "fp32")

@@ -1,4 +1,4 @@
-"""One step of the game, and the options that steady it."""
+"""One training step, and the options that stabilise it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,11 @@ import torch
 from p2p_runtime.errors import ConfigError
 from p2p_train.config import GanLoss, TrainConfig
 from p2p_train.data.dataset import PairBatch
-from p2p_train.losses.adversarial import (
-    adversarial_loss,
-    discriminator_loss,
-    shift_consistency,
-    shifted,
-)
+from p2p_train.losses.adversarial import AdversarialLoss, patch_loss
+from p2p_train.losses.base import GeneratorOutput, LossBatch, LossSetup
+from p2p_train.losses.consistency import SHIFT_PX, consistency_error, shifted
 from p2p_train.networks.norms import batch_norms, update_bn
 from p2p_train.networks.pixels import to_signal
-from p2p_train.training import step as step_module
 from p2p_train.training.state import TrainState
 from p2p_train.training.step import train_step
 
@@ -36,13 +32,18 @@ def batch(pairs: int = 4) -> PairBatch:
     return PairBatch(source=source, target=target)
 
 
+def stacked(losses: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Return a step's losses as one vector."""
+    return torch.stack(list(losses.values()))
+
+
 def weights(state: TrainState) -> torch.Tensor:
     """Return all weights of both networks in one vector."""
     parameters = [*state.generator.parameters(), *state.discriminator.parameters()]
     return torch.cat([parameter.detach().flatten() for parameter in parameters])
 
 
-def test_both_players_learn(tiny: MakeConfig) -> None:
+def test_a_step_updates_both_networks(tiny: MakeConfig) -> None:
     """After a step every parameter of both networks has moved, and four losses are known."""
     state = TrainState(tiny(), CPU)
     before = [p.detach().clone() for p in (*state.generator.parameters(),)]
@@ -51,7 +52,7 @@ def test_both_players_learn(tiny: MakeConfig) -> None:
         not torch.equal(a, b) for a, b in zip(before, state.generator.parameters(), strict=True)
     ]
     assert all(moved)
-    assert losses.stacked().isfinite().all()
+    assert stacked(losses).isfinite().all()
 
 
 @pytest.mark.parametrize(
@@ -63,19 +64,24 @@ def test_losses_match_their_formulas(
 ) -> None:
     """Each adversarial loss has the value of its paper's formula at logits 1 and 2."""
     one, two = torch.full((1, 1, 2, 2), 1.0), torch.full((1, 1, 2, 2), 2.0)
-    assert float(discriminator_loss(kind, one, real=True)) == pytest.approx(real, abs=1e-4)
-    assert float(discriminator_loss(kind, two, real=False)) == pytest.approx(fake, abs=1e-4)
-    if kind == "bce":  # log(1 + exp(2)) when the logit is -2
-        assert float(adversarial_loss(kind, -two)) == pytest.approx(fooled, abs=1e-4)
-    else:
-        assert float(adversarial_loss(kind, two)) == pytest.approx(fooled, abs=1e-4)
+    assert float(patch_loss(kind, one, real=True)) == pytest.approx(real, abs=1e-4)
+    assert float(patch_loss(kind, two, real=False)) == pytest.approx(fake, abs=1e-4)
+    logits = -two if kind == "bce" else two  # log(1 + exp(2)) when the logit is -2
+    setup = LossSetup(
+        config=TrainConfig.of(gan_loss=kind),
+        generator=None,  # type: ignore[arg-type]  # not looked at
+        discriminator=lambda source, image: logits,  # type: ignore[arg-type]  # as a network
+    )
+    batch = LossBatch(source=one, target=one)
+    loss = AdversarialLoss(setup)(batch, GeneratorOutput(image=one, features=[]))
+    assert float(loss) == pytest.approx(fooled, abs=1e-4)
 
 
 def test_a_picture_that_moves_with_its_input_is_consistent() -> None:
     """The consistency loss is zero for pure movement, and not for a texture that stays."""
     picture = torch.rand(1, 3, 16, 16)
-    assert float(shift_consistency(picture, shifted(picture, 2, -3), 2, -3)) == 0
-    assert float(shift_consistency(picture, picture, 2, -3)) > 0.1
+    assert float(consistency_error(picture, shifted(picture, 2, -3), 2, -3)) == 0
+    assert float(consistency_error(picture, picture, 2, -3)) > 0.1
 
 
 def test_a_moved_map_repeats_its_edges() -> None:
@@ -85,15 +91,15 @@ def test_a_moved_map_repeats_its_edges() -> None:
     assert shifted(picture, 0, -2)[0, 0, 0].tolist() == [2, 3, 3, 3]
 
 
-def test_moved_inputs_are_drawn_with_the_others_and_teach_steadiness(tiny: MakeConfig) -> None:
-    """One picture in four is drawn again in the same pass, and its change is a loss."""
+def test_shifted_inputs_pass_with_the_others_and_train_consistency(tiny: MakeConfig) -> None:
+    """One input in four is shifted and translated in the same pass; its change is a loss."""
     left: dict[float, float] = {}
     for weight in (1e-9, 1e3):
-        state, seen = TrainState(tiny(consistency=weight, batch_size=4), CPU), []
+        state, seen = TrainState(tiny(lambda_consistency=weight, batch_size=4), CPU), []
         state.generator.register_forward_pre_hook(
             lambda module, inputs, seen=seen: seen.append(inputs[0].detach())
         )
-        found = [train_step(state, batch()).named["generator_consistency"] for _ in range(60)]
+        found = [train_step(state, batch())["generator_consistency"] for _ in range(60)]
         assert [len(inputs) for inputs in seen] == [5] * 60
         assert len({found_move(inputs[:1], inputs[4:]) for inputs in seen[:5]}) > 1
         left[weight] = float(torch.stack(found[-20:]).mean())
@@ -102,7 +108,7 @@ def test_moved_inputs_are_drawn_with_the_others_and_teach_steadiness(tiny: MakeC
 
 def found_move(picture: torch.Tensor, moved: torch.Tensor) -> tuple[int, int]:
     """Return by how many rows and columns one is the other."""
-    reach = range(-step_module.SHIFT_PX, step_module.SHIFT_PX + 1)
+    reach = range(-SHIFT_PX, SHIFT_PX + 1)
     return next(
         (rows, columns)
         for rows in reach
@@ -123,9 +129,9 @@ def test_a_light_adversary_moves_the_generator_less(tiny: MakeConfig) -> None:
         tiny(lambda_gan=0.0)
 
 
-def test_even_ups_stay_even_while_they_learn(tiny: MakeConfig) -> None:
-    """After every step the generator and its average have no checkerboards to give."""
-    state = TrainState(tiny(even_ups=True, ema=0.9), CPU)
+def test_training_keeps_the_generator_checkerboard_free(tiny: MakeConfig) -> None:
+    """After every step the kernels of the generator and its average are checkerboard-free."""
+    state = TrainState(tiny(checkerboard_free=True, ema=0.9), CPU)
     before = weights(state)
     for _ in range(3):
         train_step(state, batch())
@@ -147,12 +153,12 @@ def test_micro_batches_learn_what_the_whole_batch_learns(
     whole = TrainState(tiny(**settings), CPU)
     parts = TrainState(tiny(**settings, micro_batch=micro_batch), CPU)
     one, two = train_step(whole, batch()), train_step(parts, batch())
-    torch.testing.assert_close(one.stacked(), two.stacked(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(stacked(one), stacked(two), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(weights(whole), weights(parts), rtol=0, atol=5e-5)
 
 
 def test_micro_batches_count_running_statistics_once(tiny: MakeConfig) -> None:
-    """Drawing twice a step moves each running statistic as often as there are micro-batches."""
+    """Two passes a step move each running statistic as often as there are micro-batches."""
     state = TrainState(tiny(micro_batch=4), CPU)
     state.micro_batch = 2
     momenta: list[float | None] = []
@@ -165,33 +171,33 @@ def test_micro_batches_count_running_statistics_once(tiny: MakeConfig) -> None:
 def test_running_out_of_memory_halves_the_micro_batch_and_goes_on(
     tiny: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An out-of-memory error leads to half the size; the discriminator still learns just once."""
+    """An out-of-memory error leads to half the size; the discriminator is updated just once."""
     state = TrainState(tiny(), CPU)
-    real_draw, real_learn = step_module._draw, state.discriminator_player.learn
-    learned: list[int] = []
+    assert state.discriminator_optimizer is not None
+    real_step = state.discriminator_optimizer.step
+    updates: list[int] = []
 
-    def short_of_memory(state: TrainState, source: torch.Tensor) -> torch.Tensor:
-        if len(source) > 1 and torch.is_grad_enabled():
+    def short_of_memory(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        if len(inputs[0]) > 1 and torch.is_grad_enabled():
             raise torch.OutOfMemoryError("injected")
-        return real_draw(state, source)
 
-    monkeypatch.setattr(step_module, "_draw", short_of_memory)
+    state.generator.register_forward_pre_hook(short_of_memory)
     monkeypatch.setattr(
-        state.discriminator_player, "learn", lambda: (learned.append(1), real_learn())
+        state.discriminator_optimizer, "step", lambda: (updates.append(1), real_step())
     )
     with pytest.raises(torch.OutOfMemoryError):
         train_step(state, batch())
-    assert train_step(state, batch(), halve_on_out_of_memory=True).stacked().isfinite().all()
+    assert stacked(train_step(state, batch(), halve_on_out_of_memory=True)).isfinite().all()
     assert state.micro_batch == 1
-    assert len(learned) == 1
+    assert len(updates) == 1
 
 
-def test_the_average_follows_the_generator_and_is_what_ships(tiny: MakeConfig) -> None:
-    """With EMA the shipped weights lie between the first and the newest ones."""
+def test_the_average_follows_the_generator_and_is_exported(tiny: MakeConfig) -> None:
+    """With EMA the exported weights lie between the first and the newest ones."""
     state = TrainState(tiny(ema=0.9), CPU)
     first = state.generator.output[0].weight.detach().clone()
     state.count(train_step(state, batch()))
-    newest, shipped = state.generator.output[0].weight, state.shipped().output[0].weight
+    newest, shipped = state.generator.output[0].weight, state.exported_generator().output[0].weight
     decay = 1 / 11  # min(0.9, (1 + step) / (10 + step)) at a young age
     torch.testing.assert_close(shipped, first * decay + newest * (1 - decay))
 
@@ -203,14 +209,14 @@ def test_rates_fall_to_zero_over_the_second_half(tiny: MakeConfig) -> None:
     for step in (0, 50, 75, 100):
         state.step = step
         state.begin_step(100)
-        players = (state.generator_player, state.discriminator_player)
-        rates.append([player.adam.param_groups[0]["lr"] for player in players])
+        optimizers = state.optimizers()
+        rates.append([one.adam.param_groups[0]["lr"] for one in optimizers])
     assert rates == [[2e-4, 4e-4], [2e-4, 4e-4], [1e-4, 2e-4], [0, 0]]
 
 
-def test_frozen_norms_train_with_the_statistics_that_ship(tiny: MakeConfig) -> None:
+def test_frozen_batchnorm_trains_with_running_statistics(tiny: MakeConfig) -> None:
     """From the chosen share on, running statistics stand still while the weights go on."""
-    state = TrainState(tiny(freeze_norm=0.5), CPU)
+    state = TrainState(tiny(freeze_batchnorm=0.5), CPU)
     norm = batch_norms(state.generator)[0]
     state.begin_step(2)
     state.count(train_step(state, batch()))
@@ -221,7 +227,7 @@ def test_frozen_norms_train_with_the_statistics_that_ship(tiny: MakeConfig) -> N
     assert not torch.equal(norm.weight, gain)
 
 
-def test_statistics_are_taken_anew_for_the_weights_as_they_are(tiny: MakeConfig) -> None:
+def test_update_bn_estimates_statistics_of_the_current_weights(tiny: MakeConfig) -> None:
     """The mean over all batches, without dropout; nothing else about the network changes."""
     generator = TrainState(tiny(), CPU).generator.eval()
     norm = batch_norms(generator)[0]
@@ -236,7 +242,7 @@ def test_statistics_are_taken_anew_for_the_weights_as_they_are(tiny: MakeConfig)
 
 
 def test_recomputing_activations_changes_no_gradient(tiny: MakeConfig) -> None:
-    """Activation checkpointing learns the same, and counts running statistics once."""
+    """Activation checkpointing gives the same weights, and counts running statistics once."""
     states = [TrainState(tiny(dropout=0.0), CPU) for _ in range(2)]
     states[1].generator.recompute = True
     for state in states:
@@ -249,10 +255,10 @@ def test_recomputing_activations_changes_no_gradient(tiny: MakeConfig) -> None:
 def test_fault_11_fp16_that_overflows_skips_the_step(tiny: MakeConfig) -> None:
     """Gradients that are infinite leave the weights alone and halve the loss scale."""
     state = TrainState(tiny(precision="fp16"), CPU)
-    player = state.generator_player
+    optimizer = state.generator_optimizer
     before = state.generator.output[0].weight.detach().clone()
-    player.scaler.scale(state.generator.output[0].weight.sum() * 1e38).backward()
-    player.learn()
+    optimizer.scaler.scale(state.generator.output[0].weight.sum() * 1e38).backward()
+    optimizer.step()
     assert torch.equal(state.generator.output[0].weight, before)
     assert state.loss_scales()[0] == 2**15
 
@@ -273,5 +279,5 @@ def test_fault_12_black_images_give_no_nan(tiny: MakeConfig) -> None:
     black = torch.zeros(2, 32, 32, 3, dtype=torch.uint8)
     for _ in range(20):
         losses = train_step(state, PairBatch(source=black, target=black))
-    assert losses.stacked().isfinite().all()
+    assert stacked(losses).isfinite().all()
     assert state.weights_are_finite()

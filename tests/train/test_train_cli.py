@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+import p2p_train as p2p_train_package
 from p2p_train.cli import main
+from p2p_train.config import TrainConfig
 from p2p_train.training.checkpoint import Checkpoint
 
 TINY = "--image-size 32 --batch-size 4 --ngf 4 --ndf 4 --device cpu --workers 0"
@@ -40,7 +42,7 @@ def test_resume_alone_goes_on_with_the_newest_run(data: Path) -> None:
     result = p2p_train("--resume --epochs 2 --device cpu --workers 0")
     assert result.exit_code == 0, result.output
     checkpoint = Checkpoint.load(Path("runs/data-1/checkpoints/last.pt"))
-    assert (checkpoint.progress["step"], checkpoint.config.ngf) == (4, 4)
+    assert (checkpoint.progress["step"], checkpoint.config.model.ngf) == (4, 4)
 
 
 def test_fault_09_resume_with_another_width_shows_the_difference(data: Path) -> None:
@@ -105,7 +107,7 @@ def test_dry_run_prints_the_settings_and_trains_nothing(data: Path) -> None:
     result = p2p_train(f"{TINY} --dry-run")
     assert result.exit_code == 0
     settings = json.loads(result.stdout[: result.stdout.rindex("}") + 1])
-    assert (settings["height"], settings["ngf"]) == (32, 4)
+    assert (settings["data"]["image_size"], settings["model"]["ngf"]) == ([32, 32], 4)
     assert "10 training and 3 validation pairs" in result.stdout
     assert "generator: 0.07 M parameters, 0.00 GMAC" in result.stdout
     assert not Path("runs").exists()
@@ -116,3 +118,73 @@ def test_impossible_device_lists_what_there_is(data: Path) -> None:
     result = p2p_train(f"{TINY} --device cuda:7")
     assert result.exit_code == 4
     assert "cpu" in result.stderr
+
+
+def test_a_runs_config_can_be_used_again_and_flags_still_win(data: Path) -> None:
+    """--config takes every setting of config.json; a flag beside it has the last word."""
+    p2p_train(f"{TINY} --max-steps 1 --lambda-l1 50")
+    result = p2p_train("--config runs/data-1/config.json --ngf 6 --device cpu --dry-run")
+    assert result.exit_code == 0, result.output
+    settings = json.loads(result.stdout[: result.stdout.rindex("}") + 1])
+    assert (settings["model"], settings["loss"]["lambda_l1"]) == (
+        {**settings["model"], "ngf": 6, "ndf": 4},
+        50,
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"loss": {"lambda_11": 1}}', "did you mean 'lambda_l1'"),
+        ("[1]", "holds no settings"),
+        ("{", "cannot be read"),
+    ],
+)
+def test_a_config_that_is_none_is_refused(data: Path, content: str, message: str) -> None:
+    """Unknown keys and files that are no settings end in one line."""
+    Path("config.json").write_text(content)
+    result = p2p_train("--config config.json --dry-run")
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+def test_config_and_recipe_exclude_each_other(data: Path) -> None:
+    """Both replace the defaults, and nobody could say which one wins."""
+    Path("config.json").write_text("{}")
+    result = p2p_train("--config config.json --recipe edge --dry-run")
+    assert result.exit_code == 2
+    assert "give one of them" in result.stderr
+
+
+def test_image_size_is_width_by_height(data: Path) -> None:
+    """As in every command; one number stands for a square."""
+    result = p2p_train(f"{TINY} --image-size 64x32 --dry-run")
+    assert '"image_size": [\n      64,\n      32' in result.stdout
+
+
+def test_help_lists_everyday_flags_by_section() -> None:
+    """--help is one screen or two; --help-all lists every setting."""
+    short, long = p2p_train("--help").stdout, p2p_train("--help-all").stdout
+    titles = ("Data", "Model", "Optimiser", "Losses", "Distillation", "Machine", "Run")
+    places = [short.index(f"\n{title}:\n") for title in titles]
+    assert places == sorted(places)
+    count = {
+        page: sum(line.startswith(("  -", "  --")) for line in page.splitlines())
+        for page in (short, long)
+    }
+    assert count[short] <= 33
+    assert "--lambda-distil-tv" not in short
+    for name in TrainConfig.settings():
+        assert f"--{name.replace('_', '-')}" in long
+
+
+def test_training_from_python_needs_a_config_alone(data: Path) -> None:
+    """``train(TrainConfig(...))`` finds a run directory and a device by itself."""
+    config = p2p_train_package.TrainConfig.of(
+        image_size=(32, 32), ngf=4, ndf=4, batch_size=4, max_steps=1
+    )
+    finish = p2p_train_package.train(config)
+    assert (finish.run_dir, finish.step) == (Path("runs/data-1"), 1)
+    assert p2p_train_package.Checkpoint.load(Path("runs/data-1/checkpoints/last.pt")).config
+    with pytest.raises(AttributeError, match="no attribute 'trane'"):
+        _ = p2p_train_package.trane

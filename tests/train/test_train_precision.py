@@ -63,4 +63,4 @@ def test_a_run_keeps_what_auto_chose(
     result = CliRunner().invoke(main, again.split(), catch_exceptions=False)
     assert result.exit_code == 0, result.output
     checkpoint = Checkpoint.load(tmp_path / "run/checkpoints/last.pt")
-    assert (checkpoint.progress["step"], checkpoint.config.precision) == (2, "fp32")
+    assert (checkpoint.progress["step"], checkpoint.config.optim.precision) == (2, "fp32")

@@ -1,4 +1,4 @@
-"""``p2p-train judge`` and ``p2p-train score``: seeing how good a generator is."""
+"""``p2p-train segmenter`` and ``p2p-train score``: how good a generator is."""
 
 from __future__ import annotations
 
@@ -8,63 +8,69 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from p2p_runtime.console import P2PCommand, require_extra, setup_logging
+from p2p_runtime.console import P2PCommand, option, require_extra, setup_logging
 
-from .options import DATA_SETTINGS, data_flags
+from .options import DATA_SETTINGS, device_option, given_settings, setting_options
 
 if TYPE_CHECKING:
     import torch
 
+    from .config import PrecisionChoice
     from .metrics.published import PublishedMetrics
-    from .precision import PrecisionWish
 
-__all__ = ["judge", "score"]
+__all__ = ["score", "segmenter"]
 
 logger = logging.getLogger(__name__)
 
 FILE = click.Path(path_type=Path)
-DEVICE = click.option(
-    "--device",
-    metavar="auto|cpu|cuda[:N]",
-    default="auto",
-    show_default=True,
-    help="auto: a GPU if there is one, else the CPU.",
-)
 
 
 @click.command(cls=P2PCommand)
-@data_flags
-@click.option("--output", metavar="FILE.pt", type=FILE, required=True, help="Where it goes.")
-@click.option(
+@setting_options(names=DATA_SETTINGS)
+@option(
     "--epochs",
+    group="Optimiser",
     metavar="N",
     type=click.IntRange(1),
     default=10,
     show_default=True,
     help="Passes over the photos.",
 )
-@click.option(
+@option(
     "--size",
     "size_px",
+    group="Data",
     metavar="PX",
     type=int,
     default=256,
     show_default=True,
-    help="Side that photos are brought to; a multiple of 32.",
+    help="Side in pixels to which photos are resized; a multiple of 32.",
 )
-@click.option(
+@option(
     "--precision",
+    group="Machine",
     type=click.Choice(["auto", "fp32", "bf16"]),
     default="auto",
     show_default=True,
     help="auto: bf16 where the device has it, else fp32.",
 )
-@DEVICE
-def judge(output: Path, device: str, precision: PrecisionWish, **flags: Any) -> None:
-    """Train a small network that finds the labels in real photos.
+@device_option
+@option(
+    "--output",
+    group="Run",
+    metavar="FILE.pt",
+    type=FILE,
+    required=True,
+    help="File of the trained segmenter.",
+)
+@click.pass_context
+def segmenter(
+    ctx: click.Context, /, output: Path, device: str, precision: PrecisionChoice, **flags: Any
+) -> None:
+    """Train a small segmentation network on the real photos.
 
-    It is trained once per data set, offline; score and training then ask it whether generated
-    photos show what their labels say.
+    It is trained once per data set, offline. Scoring and the semantic loss apply it to generated
+    pictures, to see whether they show what their labels say.
     """
     _prepare()
     from p2p_runtime.files import check_writable_folder
@@ -77,7 +83,7 @@ def judge(output: Path, device: str, precision: PrecisionWish, **flags: Any) -> 
     check_writable_folder(output.parent)
     where = find_device(device)
     config = SegmenterConfig(
-        data=TrainConfig(**{name: flags.pop(name) for name in DATA_SETTINGS}),
+        data=TrainConfig.of(**given_settings(ctx, flags)).data,
         precision=choose_precision(precision, where),
         **flags,
     )
@@ -88,24 +94,52 @@ def judge(output: Path, device: str, precision: PrecisionWish, **flags: Any) -> 
         f"real validation photos: pixel accuracy {score.pixel_accuracy:.3f}, "
         f"class accuracy {score.class_accuracy:.3f}, mean IoU {score.mean_iou:.3f}; "
         f"{len(trained.classes)} classes\n"
-        f"next: p2p-train --judge {output}, or p2p-train score RUN --judge {output}"
+        f"next: p2p-train --eval-segmenter {output}, or p2p-train score RUN --segmenter {output}"
     )
 
 
 @click.command(cls=P2PCommand)
 @click.argument("run", metavar="RUN|FILE.pt", type=FILE)
-@click.option("--judge", "judge_file", metavar="FILE.pt", type=FILE, help="From p2p-train judge.")
-@click.option(
-    "--data", metavar="DIR", type=FILE, help="The pairs.  [default: where they lay in training]"
+@option(
+    "--data",
+    group="Data",
+    metavar="DIR",
+    type=FILE,
+    help="Folder with the pairs.  [default: that of the training]",
 )
-@click.option("--clip", metavar="DIR|VIDEO", help="Consecutive label maps in colours, for flicker.")
-@click.option("--clip-photos", metavar="DIR|VIDEO", help="The real pictures of the same moments.")
-@click.option("--published", is_flag=True, help="LPIPS and FID, too; their weights must be here.")
-@click.option("--json", "json_file", metavar="FILE", type=FILE, help="Write the scores there too.")
-@DEVICE
+@option(
+    "--clip",
+    group="Data",
+    metavar="DIR|VIDEO",
+    help="Consecutive label maps in the palette's colours, for the flicker.",
+)
+@option(
+    "--clip-photos",
+    group="Data",
+    metavar="DIR|VIDEO",
+    help="Real pictures of the same moments as --clip.",
+)
+@option(
+    "--segmenter",
+    "segmenter_file",
+    group="Scores",
+    metavar="FILE.pt",
+    type=FILE,
+    help="Segmenter for the segmentation score; from p2p-train segmenter.",
+)
+@option("--published", group="Scores", is_flag=True, help="LPIPS and FID too, from torchmetrics.")
+@device_option
+@option(
+    "--json",
+    "json_file",
+    group="Run",
+    metavar="FILE",
+    type=FILE,
+    help="Write the scores to this file too.",
+)
 def score(
     run: Path,
-    judge_file: Path | None,
+    segmenter_file: Path | None,
     data: Path | None,
     clip: str | None,
     clip_photos: str | None,
@@ -113,11 +147,12 @@ def score(
     json_file: Path | None,
     device: str,
 ) -> None:
-    """Score a generator on its validation pairs, as it ships.
+    """Score a generator on its validation pairs, in eval mode and fp32.
 
-    Measures L1, PSNR and SSIM; with --judge label fidelity and a Frechet distance, beside those of
-    the real photos; with --clip flicker. With --published LPIPS and FID, through torchmetrics; the
-    weights that they need are not downloaded: if they are missing, it says where to put them.
+    Measures L1, PSNR and SSIM. --segmenter adds the segmentation score and a Frechet distance,
+    beside those of the real photos; --clip adds flicker; --published adds LPIPS and FID. Weights
+    that LPIPS and FID need are not downloaded: where they are missing, a message says where they
+    belong.
     """
     _prepare()
     if published:
@@ -137,20 +172,21 @@ def score(
         raise ConfigError("--clip-photos belongs to --clip, which is missing")
     where, path = find_device(device), find_checkpoint(run)
     checkpoint = Checkpoint.load(path)
-    referee = None if judge_file is None else Segmenter.load(judge_file, where)
-    if referee is not None:
-        referee.check_labels(checkpoint.contract)
-        if checkpoint.training.get("reader") == digest(referee.network.state_dict()):
+    evaluator = None if segmenter_file is None else Segmenter.load(segmenter_file, where)
+    if evaluator is not None:
+        evaluator.check_labels(checkpoint.contract)
+        trained_with = checkpoint.training.get("loss_networks", {}).get("segmenter")
+        if trained_with == digest(evaluator.network.state_dict()):
             logger.warning(
-                "%s read this generator's pictures while it learned, so its scores flatter; "
-                "score with a judge of another --seed",
-                judge_file,
+                "the generator was trained with %s as its semantic loss, so its score is too "
+                "good; score with a segmenter of another --seed",
+                segmenter_file,
             )
     logger.info("scoring %s, step %s", path, checkpoint.progress.get("step"))
     scores = score_generator(
         torch_translate(checkpoint.build_generator(), where),
         validation_pairs(checkpoint.config, checkpoint.contract, data),
-        segmenter=referee,
+        segmenter=evaluator,
         published=_published(where) if published else None,
         clip=clip_frames(clip, checkpoint.contract, clip_photos) if clip else None,
     )

@@ -1,24 +1,21 @@
-"""Which arithmetic a step uses."""
+"""The arithmetic of a training step: fp32, or autocast to bf16 or fp16."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Literal
 
 import torch
 from torch import nn
 
-from .config import Precision
+from .config import Precision, PrecisionChoice
 
-__all__ = ["DTYPES", "PrecisionWish", "autocast", "choose_precision", "has_bf16", "stop_learning"]
+__all__ = ["DTYPES", "autocast", "choose_precision", "freeze", "has_bf16"]
 
 logger = logging.getLogger(__name__)
 
-PrecisionWish = Precision | Literal["auto"]
-
 BF16_CAPABILITIES = {"avx512_bf16", "amx_bf16", "bf16", "sve_bf16"}
-"""What torch calls bfloat16 arithmetic on x86 and ARM CPUs."""
+"""Torch's names of bfloat16 arithmetic on x86 and ARM CPUs."""
 
 DTYPES: dict[Precision, torch.dtype] = {
     "fp32": torch.float32,
@@ -27,21 +24,21 @@ DTYPES: dict[Precision, torch.dtype] = {
 }
 
 
-def choose_precision(wish: PrecisionWish, device: torch.device) -> Precision:
+def choose_precision(choice: PrecisionChoice, device: torch.device) -> Precision:
     """Return the precision to train in.
 
     Args:
-        wish: a precision, or ``auto`` for bf16 where the device multiplies in it, else fp32.
+        choice: a precision, or ``auto`` for bf16 where the device multiplies in it, else fp32.
         device: where the networks will be.
     """
-    if wish == "auto":
+    if choice == "auto":
         return "bf16" if has_bf16(device) else "fp32"
-    if wish == "bf16" and not has_bf16(device):
+    if choice == "bf16" and not has_bf16(device):
         logger.warning(
             "%s has no bf16 arithmetic: it is emulated, and slower than fp32; see --precision auto",
             "this CPU" if device.type == "cpu" else "this GPU",
         )
-    return wish
+    return choice
 
 
 def has_bf16(device: torch.device) -> bool:
@@ -64,8 +61,8 @@ def autocast(precision: Precision, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, dtype, enabled=enabled)
 
 
-def stop_learning(network: nn.Module, device: torch.device, precision: Precision) -> None:
-    """Make a network ready to answer only, in eval mode on ``device`` and without gradients.
+def freeze(network: nn.Module, device: torch.device, precision: Precision) -> None:
+    """Fix a network's weights, in eval mode on ``device`` and without gradients of its own.
 
     Its convolutions are kept in the type in which autocast would run them: otherwise it would
     convert all of them again at every step.

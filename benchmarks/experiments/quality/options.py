@@ -21,23 +21,23 @@ __all__ = ["VARIANTS", "main", "table"]
 COMMON = ("--batch-size", "4", "--precision", "auto", "--samples", "4", "--image-size", "128")
 SIZE = ("--epochs", "3", "--ngf", "16", "--ndf", "16")
 SMOKE_SIZE = ("--max-steps", "1", "--ngf", "2", "--ndf", "2")
-FREEZE = ("--freeze-norm", "0.75")
+FREEZE = ("--freeze-batchnorm", "0.75")
 
 VARIANTS: dict[str, tuple[str, ...]] = {
     "classic recipe": (),
     "classic recipe, another seed": ("--seed", "1"),
-    "freeze-norm 0.75": FREEZE,
+    "freeze-batchnorm 0.75": FREEZE,
     "norm-min-px 8": ("--norm-min-px", "8"),
     "ema 0.999": ("--ema", "0.999"),
-    "ema 0.999, freeze-norm 0.75": ("--ema", "0.999", *FREEZE),
+    "ema 0.999, freeze-batchnorm 0.75": ("--ema", "0.999", *FREEZE),
     "norm instance": ("--norm", "instance"),
     "lr-decay": ("--lr-decay",),
-    "lr-decay, freeze-norm 0.75": ("--lr-decay", *FREEZE),
+    "lr-decay, freeze-batchnorm 0.75": ("--lr-decay", *FREEZE),
     "gan-loss lsgan": ("--gan-loss", "lsgan"),
     "gan-loss hinge": ("--gan-loss", "hinge"),
     "spectral-norm": ("--spectral-norm",),
     "two time-scales": ("--lr", "1e-4", "--lr-discriminator", "4e-4"),
-    "consistency 10": ("--consistency", "10"),
+    "lambda-consistency 10": ("--lambda-consistency", "10"),
     "dropout 0": ("--dropout", "0"),
 }
 """Name of each run, and its flags beyond :data:`COMMON` and :data:`SIZE`."""
@@ -85,7 +85,7 @@ def main(
     smoke: bool,
 ) -> Document:
     """Train each option alone at equal steps, and score all of them with one segmenter."""
-    scoring = ["--judge", str(segmenter)]
+    scoring = ["--segmenter", str(segmenter)]
     for flag, path in (("--clip", clip), ("--clip-photos", clip_photos)):
         scoring += [] if path is None else [flag, str(path)]
     size = SMOKE_SIZE if smoke else SIZE

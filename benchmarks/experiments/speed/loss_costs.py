@@ -6,7 +6,6 @@ Rounds are interleaved; all steps use one batch of pairs, decoded before.
 from __future__ import annotations
 
 import statistics
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +31,7 @@ __all__ = ["main", "table", "training_step", "variants"]
 
 DISTILLATION = ("l1", "ssim", "channel", "feature", "style", "tv")
 SETTINGS: dict[str, Any] = {"ngf": 16, "ndf": 32, "batch_size": 4}
-SMOKE_SETTINGS: dict[str, Any] = {"ngf": 4, "ndf": 4, "batch_size": 2, "height": 64, "width": 64}
+SMOKE_SETTINGS: dict[str, Any] = {"ngf": 4, "ndf": 4, "batch_size": 2, "image_size": (64, 64)}
 WARM_UP = 2
 
 
@@ -40,18 +39,18 @@ def variants(teacher: str, segmenter: str) -> dict[str, dict[str, Any]]:
     """Return the settings that each variant adds to those of a plain training, by name."""
 
     def student(*losses: str, network: str = "teacher", gan_loss: str = "none") -> dict[str, Any]:
-        weights = {f"distil_{name}": float(name in losses) for name in DISTILLATION}
-        changes = {"teacher": teacher, "eyes": network, "gan_loss": gan_loss, "lambda_l1": 0.0}
-        return {**changes, **weights}
+        weights = {f"lambda_distil_{name}": float(name in losses) for name in DISTILLATION}
+        changes = {"teacher": teacher, "feature_network": network, "gan_loss": gan_loss}
+        return {**changes, "lambda_l1": 0.0, **weights}
 
     images = ("l1", "ssim", "channel")
     features = (*images, "feature", "style")
     return {
         "no teacher": {},
-        "and checkerboard-free": {"even_ups": True},
-        "and consistency": {"even_ups": True, "consistency": 50.0},
-        "no teacher, semantic loss": {"reader": segmenter},
-        "and style loss": {"reader": segmenter, "lambda_style": 100.0},
+        "and checkerboard-free": {"checkerboard_free": True},
+        "and consistency": {"checkerboard_free": True, "lambda_consistency": 50.0},
+        "no teacher, semantic loss": {"segmenter": segmenter},
+        "and style loss": {"segmenter": segmenter, "lambda_style": 100.0},
         "no teacher, no discriminator": {"gan_loss": "none"},
         "student: L1 to the teacher's image": student("l1"),
         "and SSIM, channels": student(*images),
@@ -67,18 +66,13 @@ def training_step(
     """Return one training step on decoded pairs."""
     import torch
 
-    from p2p_train.distillation import load_teacher
-    from p2p_train.segmentation.semantic import load_semantic_loss
+    from p2p_train.training.loop import load_loss_networks
     from p2p_train.training.state import TrainState
     from p2p_train.training.step import train_step
 
     device = torch.device("cpu")
-    state = TrainState(
-        config,
-        device,
-        teacher=load_teacher(config, contract, device),
-        reader=load_semantic_loss(config, contract, device),
-    )
+    teacher, segmenter = load_loss_networks(config, contract, device)
+    state = TrainState(config, device, teacher=teacher, segmenter=segmenter)
     return lambda: state.count(train_step(state, batch))
 
 
@@ -105,26 +99,27 @@ def main(
     """Time a training step with each loss, on the CPU."""
     import torch
 
-    from p2p_train.config import RECIPES, TrainConfig
+    from p2p_train.config import TrainConfig
     from p2p_train.data.batches import validation_batches
     from p2p_train.data.prepare import prepare_data
     from p2p_train.precision import choose_precision
+    from p2p_train.recipes import RECIPES
 
     torch.set_num_threads(threads)
     precision = choose_precision("auto", torch.device("cpu"))
     settings = SMOKE_SETTINGS if smoke else SETTINGS
-    shape = {name: RECIPES["edge"][name] for name in ("downs", "dropout")}
-    plain = TrainConfig(data=str(data), precision=precision, **settings, **shape)
+    shape = {name: RECIPES["edge"][name] for name in ("num_downs", "dropout")}
+    plain = TrainConfig.of(data=str(data), precision=precision, **settings, **shape)
     pairs = prepare_data(plain)
-    batch = next(validation_batches(pairs.val, plain.batch_size))
+    batch = next(validation_batches(pairs.val, plain.optim.batch_size))
     runs = {
-        name: training_step(replace(plain, **changes), batch, pairs.contract)
+        name: training_step(plain.replace(**changes), batch, pairs.contract)
         for name, changes in variants(str(teacher), str(segmenter)).items()
     }
     seconds = time_interleaved(runs, rounds=rounds, warm_up=1 if smoke else WARM_UP)
     medians = {name: 1e3 * statistics.median(taken) for name, taken in seconds.items()}
     return {
-        "settings": {**settings, "side_px": plain.height, "precision": precision},
+        "settings": {**settings, "side_px": plain.data.height, "precision": precision},
         "rounds": rounds,
         "median_ms": medians,
     }

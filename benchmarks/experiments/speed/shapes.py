@@ -21,9 +21,9 @@ SMOKE_NGF, SMOKE_SIDE_PX = 2, 64
 def shapes_of(ngf: int) -> dict[str, dict[str, Any]]:
     """Return generator settings by the flags of ``p2p-train`` that set them."""
     shapes: dict[str, dict[str, Any]] = {"8 downsamplings": {}}
-    shapes |= {f"--num-downs {number}": {"downs": number} for number in (7, 6, 5)}
+    shapes |= {f"--num-downs {number}": {"num_downs": number} for number in (7, 6, 5)}
     shapes |= {f"--max-width {width}": {"max_width": width} for width in (4 * ngf, 2 * ngf)}
-    both = {"downs": 6, "max_width": 4 * ngf}
+    both = {"num_downs": 6, "max_width": 4 * ngf}
     return {**shapes, f"--num-downs 6 --max-width {4 * ngf}": both}
 
 
@@ -39,7 +39,7 @@ def measure_shape(ngf: int, side_px: int, shape: dict[str, Any]) -> dict[str, fl
     from p2p_bench.run import gmac_of
     from p2p_train.training.checkpoint import make_generator
 
-    config = random_config(ngf=ngf, height=side_px, width=side_px, **shape)
+    config = random_config(ngf=ngf, image_size=(side_px, side_px), **shape)
     with tempfile.TemporaryDirectory() as scratch:
         files = write_random_int8(Path(scratch) / "model-int8.onnx", config)
         size_bytes = files.bundles["int8"].stat().st_size

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,9 +48,9 @@ def trainer_step(config: TrainConfig, steps: int, *, workers: int, first_epoch: 
     data = prepare_data(config)
     state = TrainState(config, torch.device("cpu"))
     sampler = EpochSampler(
-        pairs=len(data.train) if first_epoch else KNOWN_BATCHES * config.batch_size,
-        batch_size=config.batch_size,
-        seed=config.seed,
+        pairs=len(data.train) if first_epoch else KNOWN_BATCHES * config.optim.batch_size,
+        batch_size=config.optim.batch_size,
+        seed=config.data.seed,
         first_step=0,
         last_step=steps,
     )
@@ -76,11 +75,11 @@ def bare_step(config: TrainConfig, *, channels_last: bool) -> Step:
     from p2p_train.training.checkpoint import make_generator
 
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    torch.manual_seed(config.seed)
-    networks = (make_generator(config), PatchDiscriminator(ndf=config.ndf))
+    torch.manual_seed(config.data.seed)
+    networks = (make_generator(config), PatchDiscriminator(ndf=config.model.ndf))
     generator, discriminator = (network.to(memory_format=layout) for network in networks)
     adams = [torch.optim.Adam(n.parameters(), lr=2e-4, betas=(0.5, 0.999)) for n in networks]
-    shape = (config.batch_size, 3, config.height, config.width)
+    shape = (config.optim.batch_size, 3, config.data.height, config.data.width)
     source, target = (torch.rand(shape).mul(2).sub(1).to(memory_format=layout) for _ in range(2))
 
     def bce(logits: torch.Tensor, label: float) -> torch.Tensor:
@@ -127,7 +126,7 @@ def main(*, data: Path, rounds: int, smoke: bool) -> Document:
 
     chosen = choose_precision("auto", torch.device("cpu"))
     settings = SMOKE_SETTINGS if smoke else SETTINGS
-    config = TrainConfig(data=str(data), precision=chosen, **settings)
+    config = TrainConfig.of(data=str(data), precision=chosen, **settings)
     warm_up = 1 if smoke else WARM_UP
     steps = rounds + warm_up
     trainer = {
@@ -137,12 +136,12 @@ def main(*, data: Path, rounds: int, smoke: bool) -> Document:
     }
     runs = {f"trainer, {chosen}{how}": step for how, step in trainer.items()}
     runs[f"bare loop, {chosen}, channels last"] = bare_step(config, channels_last=True)
-    plain = replace(config, precision="fp32")
+    plain = config.replace(precision="fp32")
     runs["bare loop, fp32, NCHW"] = bare_step(plain, channels_last=False)
     seconds = time_interleaved(runs, rounds=rounds, warm_up=warm_up)
     medians = {name: 1e3 * statistics.median(taken) for name, taken in seconds.items()}
     return {
-        "settings": {**settings, "side_px": config.height},
+        "settings": {**settings, "side_px": config.data.height},
         "rounds": rounds,
         "median_ms": medians,
     }

@@ -55,7 +55,7 @@ def load_imported(options: ImportOptions, *, draw_frames: bool) -> TrainedGenera
     return TrainedGenerator(
         module=build(options, read_state(options.path)),
         contract=contract,
-        config=TrainConfig(
+        config=TrainConfig.of(
             input_side="left" if options.direction == "AtoB" else "right",
             palette=options.palette,
         ),

@@ -1,12 +1,13 @@
-"""Which classes of a palette the training data holds.
+"""Which classes of a palette occur in the training data.
 
-A palette lists every class that could be; a data set lacks some, and blurred edges look like them.
-The generator's contract names those that are there, and no other is ever read from a label map.
+A data set lacks some classes of its palette, and blurred edges between two classes look like them.
+The contract names the classes present, and label maps are never preprocessed to any other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import cv2
@@ -15,24 +16,58 @@ import numpy as np
 from p2p_runtime.labels.palette import Palette
 
 from .decode import ImageGoneError, read_input
-from .layouts import Pair
+from .layouts import Pair, evenly_spread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["count_classes_present", "find_classes_present"]
+__all__ = ["MAX_INPUTS", "ClassCounter", "find_classes_present"]
 
-MOST_INPUTS = 1000
-"""Inputs that are read, spread evenly; what none of them holds is hardly learned."""
+MAX_INPUTS = 1000
+"""Maximum number of training inputs that are searched for classes, spread evenly; a class that none
+of them holds is hardly learned."""
 
 # A blurred map has pixels of many classes that are not there, but few solid ones: with neighbours
 # of their own class only. Of 992 JPEG maps of Cityscapes pairs, the rarest classes (guard rails,
 # caravans, tunnels) have over 0.3 % of three or four, and up to 0.2 % of others, which is blur.
 SOLID_SHARE = 1e-4
-"""Least share of the solid pixels of all maps, for classes that are small but frequent."""
+"""Minimum share of the solid pixels of all maps, for classes that are small but frequent."""
 
 SOLID_SHARE_OF_ONE = 3e-3
-"""Least share of the pixels of one map, for classes that are large but rare."""
+"""Minimum share of the pixels of one map, for classes that are large but rare."""
+
+
+class ClassCounter:
+    """Counts the classes of label maps, one map after the other.
+
+    In maps of exact colours every pixel counts; in blurred ones only solid neighbourhoods do.
+
+    Args:
+        palette: the classes and their colours.
+    """
+
+    def __init__(self, palette: Palette) -> None:
+        self._palette = palette
+        self._found = np.zeros(len(palette.classes), bool)
+        self._solid = np.zeros(len(palette.classes), np.int64)
+
+    def add(self, image: NDArray[np.uint8]) -> None:
+        """Count the classes of a label map, (H, W, 3) uint8 BGR."""
+        ids = self._palette.to_ids(image)  # (H, W)
+        if (self._palette.to_colours(ids) == image).all():
+            self._found |= self._counts(ids) > 0
+            return
+        counts = self._counts(ids[_solid(ids)])
+        self._found |= counts > SOLID_SHARE_OF_ONE * ids.size
+        self._solid += counts
+
+    def present(self) -> tuple[int, ...]:
+        """Return the indices of the classes present, ascending; all of them if there are none."""
+        found = self._found | (self._solid > SOLID_SHARE * self._solid.sum())
+        return tuple(np.flatnonzero(found).tolist()) or tuple(range(len(found)))
+
+    def _counts(self, ids: NDArray[np.uint8]) -> NDArray[np.int64]:
+        return np.bincount(ids.ravel(), minlength=len(self._found))
 
 
 def find_classes_present(pairs: Sequence[Pair], palette: Palette) -> tuple[int, ...]:
@@ -41,42 +76,14 @@ def find_classes_present(pairs: Sequence[Pair], palette: Palette) -> tuple[int, 
     Raises:
         DatasetError: an input is unreadable.
     """
-    chosen = np.linspace(0, len(pairs) - 1, min(MOST_INPUTS, len(pairs))).round().astype(int)
-    return count_classes_present(_inputs([pairs[index] for index in chosen], palette), palette)
-
-
-def count_classes_present(inputs: Iterable[NDArray[np.uint8]], palette: Palette) -> tuple[int, ...]:
-    """Return the indices of the classes that label maps hold, ascending; at least one.
-
-    In maps of exact colours every pixel counts; in blurred ones only solid neighbourhoods do.
-
-    Args:
-        inputs: (H, W, 3) uint8 BGR each.
-        palette: the classes and their colours.
-    """
-    count = len(palette.classes)
-    seen, solid = np.zeros(count, bool), np.zeros(count, np.int64)
-    for image in inputs:
-        ids = palette.to_ids(image)
-        if (palette.to_colours(ids) == image).all():
-            seen |= np.bincount(ids.ravel(), minlength=count) > 0
-            continue
-        counts = np.bincount(ids[_solid(ids)], minlength=count)
-        seen |= counts > SOLID_SHARE_OF_ONE * ids.size
-        solid += counts
-    seen |= solid > SOLID_SHARE * solid.sum()
-    return tuple(np.flatnonzero(seen).tolist()) or tuple(range(count))
-
-
-def _inputs(pairs: Sequence[Pair], palette: Palette) -> Iterable[NDArray[np.uint8]]:
-    for pair in pairs:
-        try:
-            yield read_input(pair.input, palette)
-        except ImageGoneError:
-            continue  # training puts a neighbour in its place, and counts it
+    counter = ClassCounter(palette)
+    for index in evenly_spread(len(pairs), MAX_INPUTS):
+        with contextlib.suppress(ImageGoneError):  # training counts those that are missing
+            counter.add(read_input(pairs[index].input, palette))
+    return counter.present()
 
 
 def _solid(ids: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Say which pixels have neighbours of their own class only: (H, W) in and out."""
+    """Return which pixels have neighbours of their own class only: (H, W) in and out."""
     square = np.ones((3, 3), np.uint8)
     return np.asarray(cv2.erode(ids, square) == cv2.dilate(ids, square))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from p2p_runtime.files import check_writable_folder, write_picture
 from p2p_runtime.labels.palette import PRESETS, Palette
 from p2p_runtime.model.contract import PixelContract
-from p2p_train.config import TrainConfig
+from p2p_train.config import DataConfig
 
 from .classes_present import find_classes_present
 from .contact_sheet import contact_sheet
@@ -70,7 +70,7 @@ class Inspection:
     rows: tuple[Row, ...]
 
 
-def write_inspection(config: TrainConfig, folder: Path) -> str:
+def write_inspection(config: DataConfig, folder: Path) -> str:
     """Inspect the data of ``config``, write ``inspect.png`` to ``folder``, return a report.
 
     Raises:
@@ -85,7 +85,7 @@ def write_inspection(config: TrainConfig, folder: Path) -> str:
     return f"{_report(found)}\nsheet: {path}"
 
 
-def inspect_data(config: TrainConfig) -> Inspection:
+def inspect_data(config: DataConfig) -> Inspection:
     """Read pairs of the data set that ``config`` describes and measure their inputs.
 
     Raises:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from p2p_runtime.errors import ConfigError, DatasetError
 from p2p_runtime.labels.palette import PRESETS, Palette, load_palette
-from p2p_train.config import TrainConfig
+from p2p_train.config import DataConfig
 
 from .decode import ID_MODES, read_ids, read_image
 from .layouts import Pair, PairIndex, find_pairs
@@ -56,7 +56,7 @@ class PairSource:
     note: str
 
 
-def open_pairs(config: TrainConfig) -> PairSource:
+def open_pairs(config: DataConfig) -> PairSource:
     """Find the pairs that ``config`` describes and decide how to read their inputs.
 
     Raises:
@@ -65,7 +65,7 @@ def open_pairs(config: TrainConfig) -> PairSource:
         ConfigError: the palette is unknown or malformed, or does not go with ``--labels``.
     """
     pairs = find_pairs(
-        Path(config.data),
+        Path(config.folder),
         input_side=config.input_side,
         seed=config.seed,
         input_dir=config.input_dir,
@@ -82,7 +82,7 @@ def open_pairs(config: TrainConfig) -> PairSource:
     return PairSource(pairs=pairs, palette=chosen, note=f"{pairs.layout}; {note}")
 
 
-def choose_palette(config: TrainConfig, pairs: tuple[Pair, ...]) -> tuple[Palette | None, str]:
+def choose_palette(config: DataConfig, pairs: tuple[Pair, ...]) -> tuple[Palette | None, str]:
     """Return the palette of coloured inputs, and a sentence on how it was found.
 
     ``auto`` takes the preset whose colours lie within 31 levels of at least 90 % of the pixels of
@@ -114,7 +114,7 @@ def choose_palette(config: TrainConfig, pairs: tuple[Pair, ...]) -> tuple[Palett
     )
 
 
-def _are_ids(config: TrainConfig, pairs: PairIndex) -> bool:
+def _are_ids(config: DataConfig, pairs: PairIndex) -> bool:
     """Return whether inputs are class ids, whose palette the user has to name."""
     if config.labels == "ids":
         if pairs.side_by_side:
@@ -180,7 +180,7 @@ def _check_ids(pairs: Sequence[Pair], palette: Palette) -> None:
         )
 
 
-def _own_palette(config: TrainConfig, pairs: PairIndex) -> tuple[Palette, str] | None:
+def _own_palette(config: DataConfig, pairs: PairIndex) -> tuple[Palette, str] | None:
     """Return the palette inside palette PNGs, unless it is a preset's or a picture's."""
     if config.palette != "auto" or pairs.side_by_side:
         return None

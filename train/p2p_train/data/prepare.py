@@ -1,29 +1,37 @@
-"""Everything about the data that a run needs before its first step."""
+"""Everything about the data that a run needs before its first step; each file is read once."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import islice
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
-from p2p_runtime.errors import CheckpointError
+from p2p_runtime.errors import CheckpointError, DatasetError
+from p2p_runtime.labels.palette import Palette
 from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import TrainConfig
-from p2p_train.metrics import mean_image_l1
-from p2p_train.training.checkpoint import Checkpoint
+from p2p_train.networks.pixels import to_signal
 
 from .augment import Augmentation
 from .batches import validation_batches
-from .classes_present import find_classes_present
+from .classes_present import MAX_INPUTS, ClassCounter
 from .dataset import PairBatch, PairDataset
+from .decode import ImageGoneError, read_input, read_pair
 from .labels import open_pairs
+from .layouts import Pair, evenly_spread
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["VALIDATION_BATCH", "TrainingData", "check_same_data", "prepare_data"]
 
 VALIDATION_BATCH = 8
+
 MEAN_IMAGE_PAIRS = 256
+"""Maximum number of training photos in the mean photo."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +43,8 @@ class TrainingData:
         train: the training pairs, augmented.
         val: the validation pairs, as they are.
         samples: some validation pairs, the same in every sample grid.
-        mean_image_l1: validation L1 of answering with the mean training photo.
+        mean_image_l1: validation L1 of the mean training photo as the output for every input, in
+            [-1, 1] signal units. A generator that is no better makes no use of its inputs.
         facts: fingerprint and sizes, for the checkpoint.
         palette_note: a sentence on how the data and the palette were found.
     """
@@ -50,38 +59,32 @@ class TrainingData:
 
 
 def prepare_data(config: TrainConfig) -> TrainingData:
-    """Find the pairs, choose the palette, and read what the run compares itself with.
+    """Find the pairs, choose the palette, and read what the run needs to know of them.
 
     Raises:
         DatasetError: the pairs are missing or broken.
         ConfigError: the palette file is malformed.
     """
-    source = open_pairs(config)
+    data = config.data
+    source = open_pairs(data)
     pairs = source.pairs
     contract = PixelContract(
-        height=config.height,
-        width=config.width,
-        palette=source.palette,
-        direction=pairs.direction,
-        classes_present=find_classes_present(pairs.train, source.palette)
-        if source.palette
-        else None,
+        height=data.height, width=data.width, palette=source.palette, direction=pairs.direction
     )
+    classes_present, mean = _scan_training(pairs.train, source.palette, contract)
+    contract = replace(contract, classes_present=classes_present)
     val = PairDataset(pairs.val, contract)
-    plain = validation_batches(PairDataset(pairs.train, contract), VALIDATION_BATCH)
+    samples, mean_image_l1 = _scan_validation(val, data.samples, mean)
     return TrainingData(
         contract=contract,
         train=PairDataset(
             pairs.train,
             contract,
-            Augmentation(jitter_px=config.jitter_px, flip=config.flip, seed=config.seed),
+            Augmentation(jitter_px=data.jitter_px, flip=data.flip, seed=data.seed),
         ),
         val=val,
-        samples=_spread(val, config.samples),
-        mean_image_l1=mean_image_l1(
-            islice(plain, MEAN_IMAGE_PAIRS // VALIDATION_BATCH),
-            validation_batches(val, VALIDATION_BATCH),
-        ),
+        samples=samples,
+        mean_image_l1=mean_image_l1,
         facts={
             "fingerprint": pairs.fingerprint,
             "train_pairs": len(pairs.train),
@@ -91,22 +94,89 @@ def prepare_data(config: TrainConfig) -> TrainingData:
     )
 
 
-def check_same_data(checkpoint: Checkpoint, data: TrainingData) -> None:
+def check_same_data(before: dict[str, Any], data: TrainingData) -> None:
     """Make sure that a run goes on with the pairs that it began with.
+
+    Args:
+        before: the facts in its checkpoint.
+        data: the pairs now.
 
     Raises:
         CheckpointError: the data set has other files, or other sizes of them.
     """
-    if checkpoint.dataset != data.facts:
+    if before != data.facts:
         raise CheckpointError(
             "the data set is not the one that this run began with: "
-            f"{checkpoint.dataset['train_pairs']} + {checkpoint.dataset['val_pairs']} pairs then, "
+            f"{before['train_pairs']} + {before['val_pairs']} pairs then, "
             f"{data.facts['train_pairs']} + {data.facts['val_pairs']} now "
             "(training + validation; names or sizes differ); start a new run instead"
         )
 
 
-def _spread(dataset: PairDataset, count: int) -> PairBatch:
-    """Return ``count`` pairs spread evenly over the data set, or all if there are fewer."""
-    chosen = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int)
-    return PairBatch.join([dataset[0, int(index)] for index in chosen])
+def _scan_training(
+    pairs: Sequence[Pair], palette: Palette | None, contract: PixelContract
+) -> tuple[tuple[int, ...] | None, torch.Tensor]:
+    """Read training pairs once: the classes present, and the mean photo.
+
+    Returns:
+        Indices of the classes, ascending (None without a palette), and (3, H, W) in [-1, 1].
+    """
+    counter = None if palette is None else ClassCounter(palette)
+    photos = _PhotoMean(contract)
+    limit = MEAN_IMAGE_PAIRS if counter is None else MAX_INPUTS
+    for number, index in enumerate(evenly_spread(len(pairs), limit)):
+        try:
+            if number < MEAN_IMAGE_PAIRS:
+                label, photo = read_pair(pairs[index], palette)
+                photos.add(photo)
+            else:
+                label = read_input(pairs[index].input, palette)
+        except ImageGoneError:
+            continue  # training puts a neighbour in its place, and counts it
+        if counter is not None:
+            counter.add(label)
+    return None if counter is None else counter.present(), photos.mean()
+
+
+class _PhotoMean:
+    """Adds photos up, eight at a time."""
+
+    def __init__(self, contract: PixelContract) -> None:
+        self._preprocess = replace(contract, palette=None, classes_present=None).preprocess
+        self._waiting: list[NDArray[np.uint8]] = []
+        self._total, self._count = torch.zeros(()), 0
+
+    def add(self, photo: NDArray[np.uint8]) -> None:
+        self._waiting.append(self._preprocess(photo))
+        if len(self._waiting) == VALIDATION_BATCH:
+            self._add_waiting()
+
+    def mean(self) -> torch.Tensor:
+        if self._waiting:
+            self._add_waiting()
+        if not self._count:
+            raise DatasetError("no training image is left: their files have gone")
+        return self._total / self._count
+
+    def _add_waiting(self) -> None:
+        batch = torch.from_numpy(np.stack(self._waiting))  # (n, H, W, 3) uint8 BGR
+        self._total = self._total + to_signal(batch).sum(dim=0)  # (3, H, W)
+        self._count += len(self._waiting)
+        self._waiting.clear()
+
+
+def _scan_validation(val: PairDataset, samples: int, mean: torch.Tensor) -> tuple[PairBatch, float]:
+    """Read validation pairs once: some for sample grids, and their L1 to the mean photo.
+
+    Args:
+        val: the pairs; its cache keeps the label maps for later.
+        samples: number of pairs to keep, spread evenly, or all if there are fewer.
+        mean: the mean training photo, (3, H, W) in [-1, 1].
+    """
+    chosen, kept, distances = evenly_spread(len(val), samples), [], []
+    for number, batch in enumerate(validation_batches(val, VALIDATION_BATCH)):
+        distances.append((to_signal(batch.target) - mean).abs().mean(dim=(1, 2, 3)))  # (n,)
+        first = number * VALIDATION_BATCH
+        inside = [index - first for index in chosen if first <= index < first + len(batch.source)]
+        kept.append(PairBatch(source=batch.source[inside], target=batch.target[inside]))
+    return PairBatch.join(kept), float(torch.cat(distances).mean())

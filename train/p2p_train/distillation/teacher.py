@@ -1,4 +1,4 @@
-"""The teacher: a trained generator that only answers, and the eyes that compare images."""
+"""The teacher: a trained, frozen generator, and the feature network that compares images."""
 
 from __future__ import annotations
 
@@ -11,19 +11,17 @@ from torch import nn
 
 from p2p_runtime.errors import CheckpointError, ConfigError
 from p2p_runtime.model.contract import PixelContract
-from p2p_train.config import Precision, TrainConfig
+from p2p_train.config import Precision
+from p2p_train.losses.base import GeneratorOutput
 from p2p_train.networks.generator import UNetGenerator
-from p2p_train.precision import autocast, stop_learning
+from p2p_train.precision import autocast, freeze
 from p2p_train.segmentation import Segmenter
 from p2p_train.tensorfile import digest
-from p2p_train.training.checkpoint import (
-    Checkpoint,
-    find_checkpoint,
-)
+from p2p_train.training.checkpoint import Checkpoint, find_checkpoint
 
-__all__ = ["Look", "Teacher", "load_teacher"]
+__all__ = ["FeatureNetwork", "Teacher", "load_teacher"]
 
-Look = Callable[[torch.Tensor, torch.Tensor], list[torch.Tensor]]
+FeatureNetwork = Callable[[torch.Tensor, torch.Tensor], list[torch.Tensor]]
 """From inputs and images, (N, 3, H, W) in [-1, 1], to features, fine to coarse."""
 
 
@@ -33,84 +31,90 @@ class Teacher:
 
     Attributes:
         generator: in eval mode, without gradients.
-        eyes: finds features in images.
-        precision: what both run in.
-        sha256: of all weights: a run must go on with the teacher that it began with.
+        feature_network: computes features of images.
+        precision: arithmetic of both.
+        sha256: of all weights; a resumed run must have the same ones.
     """
 
     generator: UNetGenerator
-    eyes: Look
+    feature_network: FeatureNetwork
     precision: Precision
     sha256: str
 
     @torch.no_grad()
-    def answer(self, source: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Translate inputs (N, 3, H, W) as the device would; return what each level made, too."""
+    def translate(self, source: torch.Tensor) -> GeneratorOutput:
+        """Translate inputs (N, 3, H, W) in eval mode."""
         features: list[torch.Tensor] = []
         with autocast(self.precision, source.device):
             image: torch.Tensor = self.generator(source, features)
-        return image, features
+        return GeneratorOutput(image=image, features=features)
 
-    def look(self, source: torch.Tensor, image: torch.Tensor) -> list[torch.Tensor]:
-        """Return what the eyes see in an image; gradients flow through to the image."""
+    def features(self, source: torch.Tensor, image: torch.Tensor) -> list[torch.Tensor]:
+        """Return the features of an image; gradients flow through to the image."""
         with autocast(self.precision, source.device):
-            return self.eyes(source, image)
+            return self.feature_network(source, image)
 
 
 def load_teacher(
-    config: TrainConfig, contract: PixelContract, device: torch.device
-) -> Teacher | None:
-    """Load the teacher and the eyes that ``config`` names; None if it names none.
+    path: Path,
+    contract: PixelContract,
+    device: torch.device,
+    precision: Precision,
+    feature_network: str = "teacher",
+) -> Teacher:
+    """Load a teacher and its feature network.
 
     Args:
-        config: of the student.
-        contract: of the student's inputs; the teacher must read the same.
-        device: where they go.
+        path: run or checkpoint of the teacher.
+        contract: of the student's inputs; the teacher's must be the same.
+        device: where both go.
+        precision: arithmetic of both.
+        feature_network: ``teacher`` for the discriminator of its run, else a segmenter's file.
 
     Raises:
         CheckpointError: a file is missing or broken, or the teacher's run had no discriminator.
-        ConfigError: the teacher or the judge reads other inputs.
+        ConfigError: the teacher or the segmenter was trained on other inputs.
     """
-    if config.teacher is None:
-        return None
-    path = find_checkpoint(Path(config.teacher))
+    path = find_checkpoint(path)
     checkpoint = Checkpoint.load(path)
     _check_inputs(path, checkpoint.contract, contract)
     generator = checkpoint.build_generator()
-    if config.eyes == "teacher":
-        network, eyes = _discriminators_eyes(path, checkpoint)
+    if feature_network == "teacher":
+        network, features = _discriminator_features(path, checkpoint)
     else:
-        network, eyes = _judges_eyes(Path(config.eyes), contract)
+        network, features = _segmenter_features(Path(feature_network), contract)
     sha256 = digest([generator.state_dict(), network.state_dict()])
-    for answering in (generator, network):
-        stop_learning(answering, device, config.precision)
-    return Teacher(generator=generator, eyes=eyes, precision=config.precision, sha256=sha256)
+    for module in (generator, network):
+        freeze(module, device, precision)
+    return Teacher(
+        generator=generator, feature_network=features, precision=precision, sha256=sha256
+    )
 
 
-def _check_inputs(path: Path, teachers: PixelContract, students: PixelContract) -> None:
-    theirs, ours = map(_inputs_in_words, (teachers, students))
-    if theirs != ours or teachers.palette != students.palette:
+def _check_inputs(path: Path, teacher: PixelContract, student: PixelContract) -> None:
+    if _inputs_of(teacher) != _inputs_of(student) or teacher.palette != student.palette:
         raise ConfigError(
-            f"the teacher {path} reads {theirs}, its student {ours}; they must read the same"
+            f"the inputs of the teacher {path} are {_inputs_of(teacher)}, those of its student "
+            f"{_inputs_of(student)}; they must be the same"
         )
 
 
-def _inputs_in_words(contract: PixelContract) -> str:
+def _inputs_of(contract: PixelContract) -> str:
     labels = f"palette {contract.palette.name}" if contract.palette else "no palette"
-    return f"{contract.height}x{contract.width} px with {labels}"
+    return f"{contract.width}x{contract.height} px with {labels}"
 
 
-def _discriminators_eyes(path: Path, checkpoint: Checkpoint) -> tuple[nn.Module, Look]:
+def _discriminator_features(path: Path, checkpoint: Checkpoint) -> tuple[nn.Module, FeatureNetwork]:
     discriminator = checkpoint.build_discriminator()
     if discriminator is None:
         raise CheckpointError(
-            f"{path} holds no discriminator to compare images with; "
-            "name a judge with --eyes JUDGE.pt (p2p-train judge makes one)"
+            f"{path} holds no discriminator to compare images with; name a segmenter with "
+            "--feature-network FILE.pt (p2p-train segmenter trains one)"
         )
     return discriminator, discriminator.features
 
 
-def _judges_eyes(path: Path, contract: PixelContract) -> tuple[nn.Module, Look]:
-    judge = Segmenter.load(path, torch.device("cpu"))
-    judge.check_labels(contract)
-    return judge.network, lambda source, image: judge.network.feature_maps(image)
+def _segmenter_features(path: Path, contract: PixelContract) -> tuple[nn.Module, FeatureNetwork]:
+    segmenter = Segmenter.load(path, torch.device("cpu"))
+    segmenter.check_labels(contract)
+    return segmenter.network, lambda source, image: segmenter.network.feature_maps(image)

@@ -1,1 +1,70 @@
-"""What the networks are asked to minimise."""
+"""The losses, one class a file; a new one is a new file and a line in a list here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .adversarial import AdversarialLoss, DiscriminatorLoss, FakeLoss, RealLoss
+from .base import Curve, GeneratorLoss, GeneratorOutput, Loss, LossBatch, LossSetup
+from .consistency import ConsistencyLoss
+from .distil_channel import DistilChannelLoss
+from .distil_feature import DistilFeatureLoss
+from .distil_l1 import DistilL1Loss
+from .distil_ssim import DistilSsimLoss
+from .distil_style import DistilStyleLoss
+from .distil_tv import DistilTvLoss
+from .l1 import L1Loss
+from .semantic import SemanticLoss
+from .style import StyleLoss
+
+if TYPE_CHECKING:
+    from p2p_train.config import TrainConfig
+
+__all__ = [
+    "DISCRIMINATOR_LOSSES",
+    "GENERATOR_LOSSES",
+    "Curve",
+    "DiscriminatorLoss",
+    "GeneratorLoss",
+    "GeneratorOutput",
+    "Loss",
+    "LossBatch",
+    "LossSetup",
+    "discriminator_losses",
+    "generator_losses",
+    "loss_curves",
+]
+
+GENERATOR_LOSSES: list[type[GeneratorLoss]] = [
+    L1Loss,
+    AdversarialLoss,
+    SemanticLoss,
+    StyleLoss,
+    ConsistencyLoss,
+    DistilL1Loss,
+    DistilSsimLoss,
+    DistilFeatureLoss,
+    DistilStyleLoss,
+    DistilChannelLoss,
+    DistilTvLoss,
+]
+"""The generator's losses, in the order in which a step computes them."""
+
+DISCRIMINATOR_LOSSES: list[type[DiscriminatorLoss]] = [RealLoss, FakeLoss]
+"""The discriminator's losses."""
+
+
+def generator_losses(setup: LossSetup) -> list[GeneratorLoss]:
+    """Make the losses of the generator that apply to a run."""
+    return [loss(setup) for loss in GENERATOR_LOSSES if loss.applies(setup.config)]
+
+
+def discriminator_losses(config: TrainConfig) -> list[DiscriminatorLoss]:
+    """Make the losses of the discriminator; none in a run without one."""
+    return [loss(config) for loss in DISCRIMINATOR_LOSSES if loss.applies(config)]
+
+
+def loss_curves(config: TrainConfig) -> dict[str, Curve]:
+    """Return the curve of each loss that a run logs, by name."""
+    losses: list[type[Loss]] = [*GENERATOR_LOSSES, *DISCRIMINATOR_LOSSES]
+    return {loss.name: loss.curve for loss in losses if loss.applies(config)}

@@ -1,4 +1,4 @@
-"""What generator and discriminator are asked to minimise.
+"""The adversarial losses of generator and discriminator.
 
 Isola et al. 2017 (arXiv 1611.07004), equations 1 to 4, with the non-saturating generator loss and
 the discriminator's loss halved, as in section 3.3; least squares and hinge as alternatives.
@@ -6,73 +6,106 @@ the discriminator's loss halved, as in section 3.3; least squares and hinge as a
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from typing import TYPE_CHECKING, ClassVar
+
 import torch
 from torch.nn import functional
 
-from p2p_train.config import GanLoss
+from p2p_train.precision import autocast
 
-__all__ = ["adversarial_loss", "discriminator_loss", "l1_loss", "shift_consistency", "shifted"]
+from .base import Curve, GeneratorLoss, GeneratorOutput, Loss, LossBatch
+
+if TYPE_CHECKING:
+    from p2p_train.config import GanLoss, TrainConfig
+
+__all__ = ["AdversarialLoss", "DiscriminatorLoss", "FakeLoss", "RealLoss", "patch_loss"]
+
+PANEL = "adversarial losses"
+UNIT = "mean over the epoch"
 
 
-def discriminator_loss(kind: GanLoss, logits: torch.Tensor, *, real: bool) -> torch.Tensor:
-    """Return the discriminator's loss on patches that are real, or on generated ones.
+def patch_loss(kind: GanLoss, logits: torch.Tensor, *, real: bool) -> torch.Tensor:
+    """Return the mean distance of a discriminator's logits to what they should say.
 
     Args:
         kind: ``bce``; ``lsgan``, equation 2 of arXiv 1611.04076 with labels 0 and 1; ``hinge``,
             equation 3 of arXiv 1705.02894.
-        logits: (N, 1, h, w), above 0 for real (``lsgan``: 1 for real, 0 for generated).
-        real: what the patches are.
+        logits: (N, 1, h, w), one a patch, above 0 for real (``lsgan``: 1 for real, 0 for
+            generated).
+        real: what the logits should say.
     """
     logits = logits.float()
     if kind == "hinge":
         return functional.relu(1 - logits if real else 1 + logits).mean()
-    return _distance(kind, logits, 1.0 if real else 0.0)
-
-
-def adversarial_loss(kind: GanLoss, fake_logits: torch.Tensor) -> torch.Tensor:
-    """Return how far the generator is from being taken for real, given (N, 1, h, w) logits."""
-    fake_logits = fake_logits.float()
-    return -fake_logits.mean() if kind == "hinge" else _distance(kind, fake_logits, 1.0)
-
-
-def l1_loss(generated: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return the mean absolute difference of two signals in [-1, 1]."""
-    return functional.l1_loss(generated.float(), target)
-
-
-def shifted(source: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
-    """Return (N, C, H, W) moved down by ``rows`` and right by ``columns``; edges are repeated."""
-    height, width = source.shape[2:]
-    down = (torch.arange(height, device=source.device) - rows).clamp(0, height - 1)
-    right = (torch.arange(width, device=source.device) - columns).clamp(0, width - 1)
-    return source[:, :, down][..., right]
-
-
-def shift_consistency(
-    generated: torch.Tensor, generated_from_shifted: torch.Tensor, rows: int, columns: int
-) -> torch.Tensor:
-    """Return how much a picture changes, beyond moving, when its input moves by a few pixels.
-
-    A label map that moves is what a driving camera sees; a texture that stays in place, or boils,
-    shows here. No gradient flows into ``generated``.
-
-    Args:
-        generated: G(x), (N, 3, H, W).
-        generated_from_shifted: G(x moved by :func:`shifted`).
-        rows, columns: the shift in pixels; the band that entered the picture is left out.
-    """
-    moved = shifted(generated.detach().float(), rows, columns)
-    height, width = moved.shape[2:]
-    inner = (
-        ...,
-        slice(max(rows, 0), height + min(rows, 0)),
-        slice(max(columns, 0), width + min(columns, 0)),
-    )
-    return functional.l1_loss(generated_from_shifted.float()[inner], moved[inner])
-
-
-def _distance(kind: GanLoss, logits: torch.Tensor, label: float) -> torch.Tensor:
-    labels = torch.full_like(logits, label)
+    labels = torch.full_like(logits, 1.0 if real else 0.0)
     if kind == "lsgan":
         return functional.mse_loss(logits, labels)
     return functional.binary_cross_entropy_with_logits(logits, labels)
+
+
+class AdversarialLoss(GeneratorLoss):
+    """How far the discriminator is from taking generated images for real ones."""
+
+    name = "generator_adversarial"
+    setting = "lambda_gan"
+    curve = Curve(panel=PANEL, label="G", unit=UNIT, progress=("G", 3))
+
+    @classmethod
+    def applies(cls, config: TrainConfig) -> bool:
+        """Apply to runs with a discriminator."""
+        return config.loss.gan_loss != "none"
+
+    def __call__(self, batch: LossBatch, output: GeneratorOutput) -> torch.Tensor:
+        """Return the loss; gradients flow through the discriminator, whose weights are fixed."""
+        discriminator, kind = self.setup.discriminator, self.setup.config.loss.gan_loss
+        assert discriminator is not None
+        with autocast(self.setup.config.precision, batch.source.device):
+            logits: torch.Tensor = discriminator(batch.source, output.image)  # (N, 1, h, w)
+        if kind == "hinge":  # without a margin: the generator's logits have no bound to reach
+            return -logits.float().mean()
+        return patch_loss(kind, logits, real=True)
+
+
+class DiscriminatorLoss(Loss):
+    """One term of what the discriminator minimises.
+
+    Attributes:
+        weight: factor; halves, so that the discriminator learns more slowly (section 3.3).
+    """
+
+    weight: ClassVar[float] = 0.5
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.kind = config.loss.gan_loss
+
+    @classmethod
+    def applies(cls, config: TrainConfig) -> bool:
+        """Apply to runs with a discriminator."""
+        return config.loss.gan_loss != "none"
+
+    @abstractmethod
+    def __call__(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
+        """Return the unweighted loss of logits of real and of generated images, (N, 1, h, w)."""
+
+
+class RealLoss(DiscriminatorLoss):
+    """How far real patches are from being classified as real."""
+
+    name = "discriminator_real"
+    curve = Curve(panel=PANEL, label="D, real", unit=UNIT, progress=("D real", 3))
+
+    def __call__(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
+        """Return the loss of the real patches."""
+        return patch_loss(self.kind, real, real=True)
+
+
+class FakeLoss(DiscriminatorLoss):
+    """How far generated patches are from being classified as generated."""
+
+    name = "discriminator_fake"
+    curve = Curve(panel=PANEL, label="D, fake", unit=UNIT, progress=("fake", 3))
+
+    def __call__(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
+        """Return the loss of the generated patches."""
+        return patch_loss(self.kind, fake, real=False)

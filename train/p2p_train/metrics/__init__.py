@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .flicker import Flicker
 from .frechet import FeatureStatistics, frechet_distance
-from .images import Quality, eval_mode, evaluate, image_l1, mean_image_l1, psnr_db, ssim
+from .images import Quality, eval_mode, evaluate, image_l1, psnr_db, ssim
 from .labels import IGNORED, Evaluator, SegmentationScore, confusion_matrix
 from .pattern import FixedPattern
 
@@ -21,7 +21,6 @@ __all__ = [
     "evaluate",
     "frechet_distance",
     "image_l1",
-    "mean_image_l1",
     "psnr_db",
     "ssim",
 ]

@@ -16,7 +16,7 @@ from p2p_train.networks.pixels import HALF_RANGE, to_pixels, to_signal
 
 from .labels import Evaluator, SegmentationScore
 
-__all__ = ["Quality", "eval_mode", "evaluate", "image_l1", "mean_image_l1", "psnr_db", "ssim"]
+__all__ = ["Quality", "eval_mode", "evaluate", "image_l1", "psnr_db", "ssim"]
 
 LUMA_BGR = (0.114, 0.587, 0.299)
 """Luma weights of blue, green and red: ITU-R BT.601."""
@@ -140,20 +140,6 @@ def ssim(image: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     variances = square1 - mean1**2 + square2 - mean2**2
     structure = (2 * covariance + small2) / (variances + small2)
     return (brightness * structure).mean(dim=(1, 2, 3))
-
-
-def mean_image_l1(train: Iterator[PairBatch], val: Iterator[PairBatch]) -> float:
-    """Return the validation L1 of the mean training photo as the output for every input.
-
-    A generator that is no better than this makes no use of its inputs.
-    """
-    total, images = torch.zeros(()), 0
-    for batch in train:
-        total = total + to_signal(batch.target).sum(dim=0)
-        images += len(batch.target)
-    mean = total / images
-    distances = [(to_signal(b.target) - mean).abs().mean(dim=(1, 2, 3)) for b in val]
-    return float(torch.cat(distances).mean())
 
 
 def _luma(pixels: torch.Tensor) -> torch.Tensor:

@@ -243,8 +243,8 @@ def validation_pairs(
         DatasetError: the pairs are missing or broken.
     """
     if data is not None:
-        config = replace(config, data=str(data))
-    return validation_batches(PairDataset(open_pairs(config).pairs.val, contract), BATCH)
+        config = config.replace(data=str(data))
+    return validation_batches(PairDataset(open_pairs(config.data).pairs.val, contract), BATCH)
 
 
 def _cell(value: float | None) -> str:

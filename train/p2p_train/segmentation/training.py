@@ -16,7 +16,7 @@ from torch.nn import functional
 from p2p_runtime.errors import ConfigError, DatasetError
 from p2p_runtime.labels.palette import Palette
 from p2p_runtime.model.contract import PixelContract
-from p2p_train.config import Precision, TrainConfig
+from p2p_train.config import DataConfig, Precision
 from p2p_train.data.dataset import PairDataset
 from p2p_train.data.labels import PairSource, open_pairs
 from p2p_train.data.layouts import Pair, evenly_spread
@@ -68,7 +68,7 @@ class SegmenterConfig:
         precision: ``fp32``, or autocast to ``bf16``.
     """
 
-    data: TrainConfig
+    data: DataConfig
     size_px: int = 256
     epochs: int = 10
     batch_size: int = 8
@@ -140,7 +140,7 @@ def _check_source(source: PairSource, config: SegmenterConfig) -> Palette:
     if min(train, val) < MIN_PAIRS:
         raise DatasetError(
             f"a segmenter needs {MIN_PAIRS} pairs or more for training and {MIN_PAIRS} or more for "
-            f"validation; {config.data.data} has {train} and {val}"
+            f"validation; {config.data.folder} has {train} and {val}"
         )
     return source.palette
 

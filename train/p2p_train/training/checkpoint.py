@@ -21,8 +21,8 @@ from p2p_train.tensorfile import load_weights, read_tensors, write_tensors
 
 __all__ = [
     "Checkpoint",
+    "describe_generator",
     "find_checkpoint",
-    "generator_in_words",
     "make_discriminator",
     "make_generator",
 ]
@@ -40,7 +40,7 @@ class Checkpoint:
         contract: how frames become the generator's input.
         generator: the generator's state dict; what export ships.
         frames: (N, H, W, 3) uint8 BGR, validation inputs for sample grids and parity checks.
-        progress: ``step``, ``epoch``, ``step_in_epoch``, ``images_seen``, ``best_l1`` ...
+        progress: ``step``, ``images_seen``, ``best_l1``, ``loss_sums`` by name of the loss ...
         dataset: the dataset's fingerprint and size.
         training: state dicts that only training needs (discriminator, Adam, random generators).
     """
@@ -132,31 +132,33 @@ def find_checkpoint(run_or_file: Path) -> Path:
 
 def make_generator(config: TrainConfig) -> UNetGenerator:
     """Build the generator that ``config`` describes, with fresh weights."""
+    model = config.model
     return UNetGenerator(
-        ngf=config.ngf,
+        ngf=model.ngf,
         downsamplings=config.downsamplings,
-        max_width=config.max_width,
-        norm=config.norm,
-        norm_min_px=config.norm_min_px,
-        dropout=config.dropout,
+        max_width=model.max_width,
+        norm=model.norm,
+        norm_min_px=model.norm_min_px,
+        dropout=model.dropout,
     )
 
 
-def generator_in_words(config: TrainConfig) -> str:
-    """Return the size of the generator that ``config`` describes, for people."""
+def describe_generator(config: TrainConfig) -> str:
+    """Return the generator's parameters and MACs, for the log."""
     with torch.device("meta"):  # no memory, no random numbers
         generator = make_generator(config)
     parameters = sum(parameter.numel() for parameter in generator.parameters())
     macs = unet_macs(
-        height=config.height,
-        width=config.width,
-        ngf=config.ngf,
+        height=config.data.height,
+        width=config.data.width,
+        ngf=config.model.ngf,
         downsamplings=config.downsamplings,
-        max_width=config.max_width,
+        max_width=config.model.max_width,
     )
     return f"generator: {parameters / 1e6:.2f} M parameters, {macs / 1e9:.2f} GMAC an image"
 
 
 def make_discriminator(config: TrainConfig) -> PatchDiscriminator:
     """Build the discriminator that ``config`` describes, with fresh weights."""
-    return PatchDiscriminator(ndf=config.ndf, norm=config.norm, spectral=config.spectral_norm)
+    model = config.model
+    return PatchDiscriminator(ndf=model.ndf, norm=model.norm, spectral=model.spectral_norm)

@@ -1,4 +1,4 @@
-"""The curves of a run: a panel for each thing that people watch."""
+"""The curves of a run as one picture."""
 
 from __future__ import annotations
 
@@ -14,30 +14,25 @@ from matplotlib.ticker import MaxNLocator
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from p2p_train.losses import Curve
+
 __all__ = ["draw_curves"]
 
 mpl.use("Agg")
 Records = list[dict[str, float]]
 
-LESSONS = {
-    "distil_l1": "L1",
-    "distil_ssim": "1 - SSIM",
-    "distil_feature": "features",
-    "distil_style": "style",
-    "distil_channel": "channels",
-    "distil_tv": "variation",
-}
 
-FURTHER_LOSSES = {
-    "generator_labels": ("labels that the reader reads amiss", "cross-entropy, nats"),
-    "generator_style": ("style seen, against the photo's", "share of its Gram matrix"),
-    "generator_consistency": ("change when the input moves", "signal units, [-1, 1]"),
-}
+def draw_curves(records: Records, losses: dict[str, Curve]) -> bytes:
+    """Return a PNG with a panel each for L1, PSNR, SSIM and whatever else was logged.
 
-
-def draw_curves(records: Records) -> bytes:
-    """Return a PNG with a panel each for L1, PSNR, SSIM and whatever else was logged."""
-    panels = [_draw_l1, _draw_psnr, _draw_ssim, *_further_panels(records)]
+    Args:
+        records: the lines of the log.
+        losses: where each loss is drawn, by its name in the log.
+    """
+    logged = {name for record in records for name in record}
+    panels = [_draw_l1, _draw_psnr, _draw_ssim, *_loss_panels(logged, losses)]
+    if "val_mean_iou" in logged:
+        panels.append(_draw_segmentation)
     columns = (len(panels) + 1) // 2
     figure = Figure(figsize=(1 + 4.5 * columns, 7.5) if columns > 2 else (10, 7.5))
     figure.set_layout_engine("constrained", w_pad=0.15, h_pad=0.15)
@@ -50,13 +45,22 @@ def draw_curves(records: Records) -> bytes:
     return _figure_png(figure)
 
 
-def _further_panels(records: Records) -> list[Callable[[Axes, Records], None]]:
-    """Return panels for what only some runs log."""
-    logged = {name for record in records for name in record}
-    game = [_draw_game] if "generator_adversarial" in logged else []
-    judged = [_draw_fidelity] if "val_mean_iou" in logged else []
-    losses = [partial(_draw_loss, name=name) for name in FURTHER_LOSSES if name in logged]
-    return [*game, *judged, *losses, *([_draw_lessons] if logged & LESSONS.keys() else [])]
+def _loss_panels(
+    logged: set[str], losses: dict[str, Curve]
+) -> list[Callable[[Axes, Records], None]]:
+    """Return a panel for each title that a logged loss names; L1 has its panel already."""
+    panels: dict[str, dict[str, Curve]] = {}
+    for name, curve in losses.items():
+        if name in logged and name != "generator_l1":
+            panels.setdefault(curve.panel, {})[name] = curve
+    return [partial(_draw_losses, curves=curves) for curves in panels.values()]
+
+
+def _draw_losses(axes: Axes, records: Records, *, curves: dict[str, Curve]) -> None:
+    first = next(iter(curves.values()))
+    _plot(axes, records, {name: curve.label for name, curve in curves.items()})
+    axes.set(title=first.panel, ylabel=first.unit)
+    axes.set_ylim(bottom=0)
 
 
 def _draw_l1(axes: Axes, records: Records) -> None:
@@ -75,33 +79,12 @@ def _draw_ssim(axes: Axes, records: Records) -> None:
     axes.set(title="SSIM", ylabel="1 = equal")
 
 
-def _draw_loss(axes: Axes, records: Records, *, name: str) -> None:
-    title, unit = FURTHER_LOSSES[name]
-    _plot(axes, records, {name: "training"})
-    axes.set(title=title, ylabel=unit)
-    axes.set_ylim(bottom=0)
-
-
-def _draw_lessons(axes: Axes, records: Records) -> None:
-    _plot(axes, records, LESSONS)
-    axes.set(title="distance to the teacher", ylabel="0 = equal")
-    axes.set_ylim(bottom=0)
-
-
-def _draw_game(axes: Axes, records: Records) -> None:
-    names = {"generator_adversarial": "G", "discriminator_real": "D, real"}
-    _plot(axes, records, {**names, "discriminator_fake": "D, fake"})
-    axes.set(title="adversarial losses", ylabel="mean over the epoch")
-    axes.set_ylim(bottom=0)
-
-
-def _draw_fidelity(axes: Axes, records: Records) -> None:
+def _draw_segmentation(axes: Axes, records: Records) -> None:
     names = {"pixel_accuracy": "pixel accuracy", "class_accuracy": "class accuracy"}
     names["mean_iou"] = "mean IoU"
     _plot(axes, records, {f"val_{name}": label for name, label in names.items()}, colours_from=2)
-    ceiling = {"ceiling_mean_iou": "mean IoU of real photos"}
-    _plot(axes, records, ceiling, style=":", colour="C4")
-    axes.set(title="label fidelity", ylabel="share, 0-1")
+    _plot(axes, records, {"photo_mean_iou": "mean IoU of real photos"}, style=":", colour="C4")
+    axes.set(title="segmentation score", ylabel="share, 0-1")
     axes.set_ylim(0, 1)
 
 

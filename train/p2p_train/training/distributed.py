@@ -1,8 +1,8 @@
-"""Several processes that train together, as torchrun starts them; one process is a team of one.
+"""The processes that train together, as torchrun starts them; usually one.
 
 Gradients are averaged by one flat all-reduce a network and step. DistributedDataParallel would
-overlap that with the backward pass, but wants one forward a backward, and the discriminator looks
-twice: at real patches and at generated ones.
+overlap that with the backward pass, but wants one forward pass for each backward pass, and the
+discriminator runs twice: on real and on generated images.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ __all__ = ["Distributed", "join_distributed"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Distributed:
-    """This process's place among those that train together.
+    """This process among those that train together.
 
     Attributes:
         rank: 0 for the one that logs and saves.
-        size: how many there are.
+        world_size: number of processes.
     """
 
     rank: int = 0
-    size: int = 1
+    world_size: int = 1
 
     @property
     def is_first(self) -> bool:
@@ -36,15 +36,15 @@ class Distributed:
         return self.rank == 0
 
     def average(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Replace a tensor, in place, by its mean over the team; all must call this."""
-        if self.size > 1:
+        """Replace a tensor, in place, by its mean over the processes; all must call this."""
+        if self.world_size > 1:
             distributed.all_reduce(tensor)
-            tensor /= self.size
+            tensor /= self.world_size
         return tensor
 
     def average_gradients(self, network: torch.nn.Module) -> None:
-        """Replace each gradient of ``network`` by its mean over the team; all must call this."""
-        if self.size == 1:
+        """Replace each gradient of a network by its mean over the processes; all must call this."""
+        if self.world_size == 1:
             return
         gradients = [p.grad for p in network.parameters() if p.grad is not None]
         flat = self.average(torch.cat([gradient.flatten() for gradient in gradients]))
@@ -53,25 +53,25 @@ class Distributed:
             gradient.copy_(part.view_as(gradient))
 
     def any(self, flag: bool) -> bool:
-        """Say whether ``flag`` is set for anybody; all must call this."""
-        if self.size == 1:
+        """Say whether ``flag`` is set in any process; all must call this."""
+        if self.world_size == 1:
             return flag
         flags = torch.tensor(float(flag), device=_collective_device())
         distributed.all_reduce(flags, op=distributed.ReduceOp.MAX)
         return bool(flags)
 
     def gather(self, tensor: torch.Tensor) -> list[torch.Tensor]:
-        """Return everybody's CPU tensor, in the order of the ranks; all must call this."""
-        if self.size == 1:
+        """Return the processes' CPU tensors, in the order of the ranks; all must call this."""
+        if self.world_size == 1:
             return [tensor]
         device = _collective_device()
-        gathered = [torch.empty_like(tensor, device=device) for _ in range(self.size)]
+        gathered = [torch.empty_like(tensor, device=device) for _ in range(self.world_size)]
         distributed.all_gather(gathered, tensor.to(device))
         return [one.cpu() for one in gathered]
 
     def wait(self) -> None:
-        """Wait until everybody is here."""
-        if self.size > 1:
+        """Wait until all processes have called this."""
+        if self.world_size > 1:
             distributed.barrier()
 
 
@@ -79,7 +79,7 @@ class Distributed:
 def join_distributed(device: torch.device) -> Iterator[Distributed]:
     """Join the processes that torchrun started, over NCCL on GPUs and Gloo on CPUs.
 
-    Without torchrun (its variables are not in the environment), this is a team of one. All leave
+    Without torchrun (its variables are not in the environment), this process is alone. All leave
     together: Gloo's threads let go of a collective's tensors some time after it, and outlive
     ``destroy_process_group``. Where the interpreter has ended by then, they abort the process
     (torch 2.14, one run in thirty); a barrier holds no tensors of Python's.
@@ -89,9 +89,9 @@ def join_distributed(device: torch.device) -> Iterator[Distributed]:
         return
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
-        team = Distributed(rank=distributed.get_rank(), size=distributed.get_world_size())
-        yield team
-        team.wait()
+        joined = Distributed(rank=distributed.get_rank(), world_size=distributed.get_world_size())
+        yield joined
+        joined.wait()
     finally:
         distributed.destroy_process_group()
 

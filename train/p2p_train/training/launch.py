@@ -1,35 +1,35 @@
-"""From flags to a run: new or resumed, where its results go, and what is printed about it."""
+"""From options to a run: new or resumed, where its results go, and what is printed about it."""
 
 from __future__ import annotations
 
 import json
 import logging
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import click
-import torch
 
 from p2p_runtime.errors import CheckpointError, ConfigError
-from p2p_train.config import RECIPES, TrainConfig
+from p2p_train.config import TrainConfig
 from p2p_train.data.prepare import prepare_data
-from p2p_train.devices import find_device
 from p2p_train.precision import choose_precision
+from p2p_train.recipes import RECIPES
 from p2p_train.segmentation import Segmenter
 
-from .checkpoint import Checkpoint, generator_in_words
-from .loop import Machine, train
+from .checkpoint import Checkpoint, describe_generator
+from .loop import RUNS, Finish, Machine, new_run_dir, train
 
 __all__ = ["LaunchOptions", "launch"]
 
 logger = logging.getLogger(__name__)
 
-RUNS = Path("runs")
-CHANGEABLE = {"epochs", "max_steps", "samples", "data", "teacher", "eyes", "reader"}
+CHANGEABLE = {
+    *("epochs", "max_steps", "samples"),
+    *("data", "teacher", "feature_network", "segmenter"),
+}
 """Settings that a resumed run may change without becoming another run: how long it is, and where
-things lie. That they are the same things is checked."""
+files lie. That they are the same files is checked."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,82 +37,64 @@ class LaunchOptions:
     """What the user asked for.
 
     Attributes:
-        settings: values for :class:`TrainConfig`, defaults included.
-        given: the names of those that the user typed.
-        recipe: name of the bundle whose settings replace the defaults.
-        run_dir, device, workers, compile, recompute, sync_batchnorm, halve_micro_batch, resume,
-            dry_run, judge, tensorboard: as the flags of ``p2p-train``.
+        settings: values that the user gave, by the names that :meth:`.TrainConfig.of` takes.
+        recipe: name of the recipe that replaces defaults; None for ``classic``, or for the settings
+            of ``config``.
+        config: the ``config.json`` of another run, whose settings replace the defaults.
+        machine: what to train with.
+        run_dir: where results go; None for the next free one.
+        resume: run or checkpoint to go on from; ``auto`` for the newest run; None for a new run.
+        dry_run: check everything, train nothing.
+        eval_segmenter: file of the segmenter that scores each epoch.
+        tensorboard: write the log for TensorBoard too.
     """
 
     settings: dict[str, Any]
-    given: frozenset[str]
-    recipe: str
-    run_dir: Path | None
-    device: str
-    workers: int | None
-    compile: bool
-    recompute: bool
-    sync_batchnorm: bool
-    halve_micro_batch: bool
-    resume: str | None
-    dry_run: bool
-    judge: Path | None = None
+    machine: Machine = field(default_factory=Machine)
+    recipe: str | None = None
+    config: Path | None = None
+    run_dir: Path | None = None
+    resume: str | None = None
+    dry_run: bool = False
+    eval_segmenter: Path | None = None
     tensorboard: bool = False
 
 
-def launch(wish: LaunchOptions) -> int:
+def launch(options: LaunchOptions) -> int:
     """Start or resume a run and return the exit code: 0, or 130 / 143 after a signal.
 
     Raises:
         P2PError: whatever is wrong with settings, data, device, checkpoint or disk.
     """
-    device = find_device(wish.device)
-    if wish.sync_batchnorm and device.type != "cuda":
+    machine = options.machine
+    if machine.sync_batchnorm and machine.device.type != "cuda":
         raise ConfigError("--sync-batchnorm works on GPUs only; on the CPU use --norm instance")
-    if wish.resume is None:
-        config, run_dir, checkpoint = _new_run(wish, device)
+    if options.resume is None:
+        config, run_dir, checkpoint = _new_run(options)
     else:
-        config, run_dir, checkpoint = _resumed_run(wish)
-    if wish.dry_run:
-        _report_dry_run(config, run_dir, device)
+        config, run_dir, checkpoint = _resumed_run(options)
+    if options.dry_run:
+        _report_dry_run(config, run_dir, machine)
         return 0
-    machine = Machine(
-        device=device,
-        workers=_default_workers(device) if wish.workers is None else wish.workers,
-        compile=wish.compile,
-        recompute=wish.recompute,
-        sync_batchnorm=wish.sync_batchnorm,
-        halve_micro_batch=wish.halve_micro_batch,
-    )
+    segmenter = options.eval_segmenter
     finish = train(
         config,
         run_dir=run_dir,
         machine=machine,
         resume_from=checkpoint,
-        judge=None if wish.judge is None else Segmenter.load(wish.judge, device),
-        tensorboard=wish.tensorboard,
+        eval_segmenter=None if segmenter is None else Segmenter.load(segmenter, machine.device),
+        tensorboard=options.tensorboard,
     )
-    if not finish.is_first:
-        return finish.exit_code
-    if finish.exit_code:
-        logger.warning("stopped by a signal at step %d, saved", finish.step)
-        click.echo(f"go on with: p2p-train --resume {run_dir}")
-    else:
-        click.echo(
-            f"{finish.step} steps done, best validation L1 {finish.best_l1:.4f}\n"
-            f"samples: {run_dir / 'samples' / 'latest.png'}\n"
-            f"curves:  {run_dir / 'curves.png'}\n"
-            f"next:    p2p-export {run_dir}"
-        )
+    if finish.is_first:
+        _report(finish)
     return finish.exit_code
 
 
-def _new_run(wish: LaunchOptions, device: torch.device) -> tuple[TrainConfig, Path, None]:
-    bundle = {name: value for name, value in RECIPES[wish.recipe].items() if name not in wish.given}
-    settings = {**wish.settings, **bundle}
-    settings["precision"] = choose_precision(settings["precision"], device)
-    config = TrainConfig(**settings)
-    run_dir = wish.run_dir or _free_run_dir(Path(config.data))
+def _new_run(options: LaunchOptions) -> tuple[TrainConfig, Path, None]:
+    config = TrainConfig.of(**{**_base_settings(options), **options.settings})
+    if config.optim.precision == "auto":  # decided once, whatever the device of a later resume
+        config = config.replace(precision=choose_precision("auto", options.machine.device))
+    run_dir = options.run_dir or new_run_dir(config)
     if (run_dir / "checkpoints" / "last.pt").exists():
         raise ConfigError(
             f"{run_dir} holds a run already; go on with --resume {run_dir}, "
@@ -121,23 +103,28 @@ def _new_run(wish: LaunchOptions, device: torch.device) -> tuple[TrainConfig, Pa
     return config, run_dir, None
 
 
-def _free_run_dir(data: Path) -> Path:
-    name = data.resolve().name or "run"
-    number = 1
-    while (RUNS / f"{name}-{number}").exists():
-        number += 1
-    return RUNS / f"{name}-{number}"
+def _base_settings(options: LaunchOptions) -> dict[str, Any]:
+    """Return the settings that stand where the user gave none."""
+    if options.config is None:
+        return RECIPES[options.recipe or "classic"]
+    if options.recipe is not None:
+        raise ConfigError("--config and --recipe both replace the defaults; give one of them")
+    try:
+        document = json.loads(options.config.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--config {options.config} cannot be read: {error}") from error
+    if not isinstance(document, dict):
+        raise ConfigError(f"--config {options.config} holds no settings, but a {type(document)}")
+    return TrainConfig.from_json(document).flat()
 
 
-def _resumed_run(wish: LaunchOptions) -> tuple[TrainConfig, Path, Checkpoint]:
-    last = _find_last(wish)
+def _resumed_run(options: LaunchOptions) -> tuple[TrainConfig, Path, Checkpoint]:
+    if options.config is not None or options.recipe is not None:
+        raise ConfigError("a resumed run keeps its settings; leave --config and --recipe out")
+    last = _find_last(options)
     checkpoint = _load_or_previous(last)
-    settings = checkpoint.config.to_json()
-    changed = {
-        name: value
-        for name, value in wish.settings.items()
-        if name in wish.given and value != settings[name]
-    }
+    settings = checkpoint.config.flat()
+    changed = {k: v for k, v in options.settings.items() if v != settings[k]}
     if changed.get("precision") == "auto":
         del changed["precision"]  # it was chosen when the run began
     refused = [
@@ -148,16 +135,16 @@ def _resumed_run(wish: LaunchOptions) -> tuple[TrainConfig, Path, Checkpoint]:
         raise ConfigError(
             f"a resumed run keeps its settings; {last} was made with others: {', '.join(refused)}"
         )
-    run_dir = wish.run_dir or last.parent.parent
-    return TrainConfig.from_json({**settings, **changed}), run_dir, checkpoint
+    run_dir = options.run_dir or last.parent.parent
+    return checkpoint.config.replace(**changed), run_dir, checkpoint
 
 
-def _find_last(wish: LaunchOptions) -> Path:
-    if wish.resume != "auto":
-        path = Path(str(wish.resume))
+def _find_last(options: LaunchOptions) -> Path:
+    if options.resume != "auto":
+        path = Path(str(options.resume))
         return path / "checkpoints" / "last.pt" if path.is_dir() else path
-    if wish.run_dir is not None:
-        return wish.run_dir / "checkpoints" / "last.pt"
+    if options.run_dir is not None:
+        return options.run_dir / "checkpoints" / "last.pt"
     found = sorted(RUNS.glob("*/checkpoints/last.pt"), key=lambda path: path.stat().st_mtime)
     if not found:
         raise CheckpointError(f"no run to resume under {RUNS}/; name one: --resume RUN")
@@ -176,16 +163,25 @@ def _load_or_previous(path: Path) -> Checkpoint:
     return Checkpoint.load(previous)
 
 
-def _default_workers(device: torch.device) -> int:
-    """Feed a GPU with up to 8 decoders; on a CPU, decoding between the steps takes less time."""
-    return min(8, os.cpu_count() or 1) if device.type == "cuda" else 0
+def _report(finish: Finish) -> None:
+    run_dir = finish.run_dir
+    if finish.exit_code:
+        logger.warning("stopped by a signal at step %d, saved", finish.step)
+        click.echo(f"go on with: p2p-train --resume {run_dir}")
+        return
+    click.echo(
+        f"{finish.step} steps done, best validation L1 {finish.best_l1:.4f}\n"
+        f"samples: {run_dir / 'samples' / 'latest.png'}\n"
+        f"curves:  {run_dir / 'curves.png'}\n"
+        f"next:    p2p-export {run_dir}"
+    )
 
 
-def _report_dry_run(config: TrainConfig, run_dir: Path, device: torch.device) -> None:
+def _report_dry_run(config: TrainConfig, run_dir: Path, machine: Machine) -> None:
     data = prepare_data(config)
     click.echo(json.dumps(config.to_json(), indent=2))
     click.echo(
         f"{len(data.train)} training and {len(data.val)} validation pairs; {data.palette_note}\n"
-        f"{generator_in_words(config)}\n"
-        f"would train on {device} and write to {run_dir}"
+        f"{describe_generator(config)}\n"
+        f"would train on {machine.device} and write to {run_dir}"
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,17 +16,20 @@ import torch
 from p2p_runtime.errors import ConfigError, TrainingError
 from p2p_runtime.files import check_writable_folder, exclusive_lock, write_json
 from p2p_runtime.interrupts import StopRequest
+from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import TrainConfig
 from p2p_train.data.batches import EpochSampler, named_worker_failures, training_batches
 from p2p_train.data.prepare import TrainingData, check_same_data, prepare_data
-from p2p_train.devices import describe_device
-from p2p_train.distillation import load_teacher
-from p2p_train.segmentation.semantic import load_semantic_loss
+from p2p_train.devices import describe_device, find_device
+from p2p_train.distillation import Teacher, load_teacher
+from p2p_train.losses import loss_curves
+from p2p_train.precision import choose_precision
+from p2p_train.segmentation.frozen import FrozenSegmenter, load_frozen_segmenter
 
-from .checkpoint import Checkpoint, generator_in_words
+from .checkpoint import Checkpoint, describe_generator
 from .distributed import Distributed, join_distributed
 from .progress import TrainProgress
-from .recorder import Recorder, losses_in_words, not_a_number
+from .recorder import Recorder, not_a_number
 from .runlog import RunLog
 from .state import TrainState
 from .step import train_step
@@ -33,37 +37,48 @@ from .step import train_step
 if TYPE_CHECKING:
     from p2p_train.segmentation import Segmenter
 
-__all__ = ["Finish", "Machine", "train"]
+__all__ = ["RUNS", "Finish", "Machine", "load_loss_networks", "new_run_dir", "train"]
 
 logger = logging.getLogger(__name__)
 
+RUNS = Path("runs")
+"""Folder of the runs whose directory is not named."""
+
 TICK_S = 1.0
-"""How often the losses are read from the device, which has to wait for that."""
+"""Interval at which the losses are read from the device, which has to wait for that."""
 
 SAVE_EVERY_S = 300.0
-"""A run that is killed loses no more than this."""
+"""Maximum time between two checkpoints; a run that is killed loses no more."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Machine:
-    """What to train with, apart from the recipe.
+    """What to train with; none of it is part of the result, but for rounding and where noted.
 
     Attributes:
-        device: where the networks live.
-        workers: processes that decode images ahead; 0 decodes in the training process.
+        device: where the networks are; the default is a GPU if there is one, else the CPU.
+        workers: processes that decode images ahead; 0 decodes in the training process; None for
+            up to 8 beside a GPU and 0 on a CPU, where decoding between the steps takes less time.
         compile: let torch.compile fuse the networks; the first steps then take a minute.
         recompute: save memory by computing the generator's activations twice.
-        sync_batchnorm: with several GPUs, let BatchNorm see the whole batch.
-        halve_micro_batch: when memory runs out, go on with micro-batches of half the size. Like
-            the one before, it changes BatchNorm's statistics; the others change rounding at most.
+        sync_batchnorm: with several GPUs, let BatchNorm see the whole batch; this changes its
+            statistics.
+        halve_micro_batch: when memory runs out, go on with micro-batches of half the size; this
+            changes BatchNorm's statistics.
     """
 
-    device: torch.device
-    workers: int = 0
+    device: torch.device = field(default_factory=lambda: find_device("auto"))
+    workers: int | None = None
     compile: bool = False
     recompute: bool = False
     sync_batchnorm: bool = False
     halve_micro_batch: bool = False
+
+    def decoders(self) -> int:
+        """Return the number of processes that decode images."""
+        if self.workers is not None:
+            return self.workers
+        return min(8, os.cpu_count() or 1) if self.device.type == "cuda" else 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +86,7 @@ class Finish:
     """How a run ended.
 
     Attributes:
+        run_dir: where the results are.
         step: steps done.
         exit_code: 0, or 130 / 143 when a signal stopped it.
         best_l1: validation L1 of the best weights, in [-1, 1] signal units; known to the first
@@ -78,6 +94,7 @@ class Finish:
         is_first: whether this process is the one that reports.
     """
 
+    run_dir: Path
     step: int
     exit_code: int
     best_l1: float
@@ -87,10 +104,10 @@ class Finish:
 def train(
     config: TrainConfig,
     *,
-    run_dir: Path,
-    machine: Machine,
+    run_dir: Path | None = None,
+    machine: Machine | None = None,
     resume_from: Checkpoint | None = None,
-    judge: Segmenter | None = None,
+    eval_segmenter: Segmenter | None = None,
     tensorboard: bool = False,
 ) -> Finish:
     """Train until the epochs or steps of ``config`` are done, or a signal comes.
@@ -100,133 +117,170 @@ def train(
 
     Args:
         config: what to train on and how.
-        run_dir: where the results go; created if needed, locked while training.
-        machine: what to train with.
+        run_dir: where the results go; created if needed, locked while training. None for the next
+            free ``runs/<data>-<n>``.
+        machine: what to train with; None for the defaults of :class:`Machine`.
         resume_from: go on from here, bit for bit as if there had been no stop (on the CPU).
-        judge: measures label fidelity after each epoch.
+        eval_segmenter: computes the segmentation score after each epoch.
         tensorboard: write the log to ``run_dir/tensorboard`` too.
 
     Raises:
         DatasetError: the pairs are missing or broken.
-        CheckpointError: ``resume_from`` belongs to other networks, other pairs or another teacher;
-            or the teacher cannot be read.
+        CheckpointError: ``resume_from`` belongs to other networks, pairs, teacher or segmenter; or
+            one of these files cannot be read.
         TrainingError: a loss or a weight is not a number any more, or a worker was killed.
         OutputError: a result cannot be written, or another run holds ``run_dir``.
-        ConfigError: the judge knows other labels, or the teacher reads other inputs.
+        ConfigError: a teacher or segmenter was trained on other inputs.
     """
+    machine, run_dir = machine or Machine(), run_dir or new_run_dir(config)
+    device = machine.device
+    config = config.replace(precision=choose_precision(config.optim.precision, device))
     with contextlib.ExitStack() as stack:
-        # Who trains, on what, and where it goes
-        team = stack.enter_context(join_distributed(machine.device))
+        # Processes, data and run directory
+        distributed = stack.enter_context(join_distributed(device))
         check_writable_folder(run_dir, create=False)
         data = prepare_data(config)
-        if team.is_first:
+        if distributed.is_first:
             check_writable_folder(run_dir / "checkpoints")
             busy = f"another p2p-train is writing to {run_dir}; choose another --run-dir"
             stack.enter_context(exclusive_lock(run_dir / ".lock", busy))
 
-        # The players
-        if judge is not None:
-            judge.check_labels(data.contract)
-        teacher = load_teacher(config, data.contract, machine.device)
-        reader = load_semantic_loss(config, data.contract, machine.device)
-        state = TrainState(config, machine.device, team, teacher, reader)
+        # Networks, losses and optimisers
+        if eval_segmenter is not None:
+            eval_segmenter.check_labels(data.contract)
+        teacher, segmenter = load_loss_networks(config, data.contract, device)
+        state = TrainState(config, device, distributed, teacher, segmenter)
         if resume_from is not None:
-            check_same_data(resume_from, data)
-            state.restore(resume_from)
-        log = RunLog(run_dir, state.step, tensorboard=tensorboard and team.is_first)
+            check_same_data(resume_from.dataset, data)
+            state.resume(resume_from)
+        first = tensorboard and distributed.is_first
+        log = RunLog(run_dir, state.step, loss_curves(config), tensorboard=first)
         stack.callback(log.close)
-        recorder = Recorder(run_dir, data, state, log, judge)
+        recorder = Recorder(run_dir, data, state, log, eval_segmenter)
 
-        # The plan
-        sampler = _sampler(config, len(data.train), state.step, team)
+        # Batches and progress
+        sampler = _sampler(config, len(data.train), state.step, distributed)
         per_epoch, total = sampler.steps_per_epoch, state.step + len(sampler)
-        on_gpu = machine.device.type == "cuda"
-        batches = training_batches(data.train, sampler, workers=machine.workers, pin_memory=on_gpu)
-        state.generator.recompute = machine.recompute
-        if machine.sync_batchnorm:
-            state.synchronise_norms()
-        if machine.compile:
-            state.compile()
-        if team.is_first:
+        batches = training_batches(
+            data.train, sampler, workers=machine.decoders(), pin_memory=device.type == "cuda"
+        )
+        _apply(machine, state)
+        if distributed.is_first:
             write_json(run_dir / "config.json", config.to_json())
             _announce(data, state, total)
         stack.enter_context(named_worker_failures())
         stop = stack.enter_context(StopRequest())
-        progress = stack.enter_context(
-            TrainProgress(
-                total_steps=total,
-                first_step=state.step,
-                batch_size=recorder.batch_size,
-                silent=not team.is_first,
-            )
+        progress = TrainProgress(
+            total_steps=total,
+            first_step=state.step,
+            batch_size=recorder.batch_size,
+            silent=not distributed.is_first,
         )
+        stack.enter_context(progress)
         tick_s = saved_s = time.monotonic()
 
         for batch in batches:
-            # Every iteration
+            # Every step
             state.begin_step(total)
             losses = train_step(
-                state, batch.to(machine.device), halve_on_out_of_memory=machine.halve_micro_batch
+                state, batch.to(device), halve_on_out_of_memory=machine.halve_micro_batch
             )
             state.count(losses)
-            stopping = team.any(stop.requested)
-            epoch_ends = state.step % per_epoch == 0
-            finished = state.step == total
+            stopping = distributed.any(stop.requested)
+            epoch_ends, finished = state.step % per_epoch == 0, state.step == total
 
-            # The tick
+            # The tick: losses are read and shown
             if epoch_ends or finished or stopping or time.monotonic() - tick_s >= TICK_S:
                 means = _read_losses(state)
-                progress.show(state.step, state.step / per_epoch, losses_in_words(means))
+                progress.show(state.step, state.step / per_epoch, recorder.summary(means))
                 tick_s = time.monotonic()
 
-            # Measuring and keeping
-            overdue = team.any(time.monotonic() - saved_s >= SAVE_EVERY_S)
+            # Validation and checkpoints
+            overdue = distributed.any(time.monotonic() - saved_s >= SAVE_EVERY_S)
             if epoch_ends or finished or stopping or overdue:
                 progress.pause()
-                state.collect_randomness()
-                if team.is_first and (epoch_ends or finished):
-                    recorder.measure(
-                        means, epoch=state.step / per_epoch, images_per_s=progress.speed()
-                    )
-                if team.is_first:
+                state.gather_rng_states()
+                if distributed.is_first and (epoch_ends or finished):
+                    epoch, speed = state.step / per_epoch, progress.speed()
+                    recorder.measure(means, epoch=epoch, images_per_s=speed)
+                if distributed.is_first:
                     recorder.save()
                 progress.resume()
                 saved_s = time.monotonic()
             if stopping:
                 break
         return Finish(
+            run_dir=run_dir,
             step=state.step,
             exit_code=stop.exit_code,
             best_l1=state.best_l1,
-            is_first=team.is_first,
+            is_first=distributed.is_first,
         )
 
 
-def _sampler(config: TrainConfig, pairs: int, first_step: int, team: Distributed) -> EpochSampler:
-    if min(config.batch_size, pairs) % team.size:
-        raise ConfigError(
-            f"batch-size {min(config.batch_size, pairs)} cannot be shared by {team.size} processes"
+def new_run_dir(config: TrainConfig) -> Path:
+    """Return the next free ``runs/<data>-<n>``."""
+    name = Path(config.data.folder).resolve().name or "run"
+    number = 1
+    while (RUNS / f"{name}-{number}").exists():
+        number += 1
+    return RUNS / f"{name}-{number}"
+
+
+def load_loss_networks(
+    config: TrainConfig, contract: PixelContract, device: torch.device
+) -> tuple[Teacher | None, FrozenSegmenter | None]:
+    """Load the trained networks that losses compare with, if the config names them.
+
+    Raises:
+        CheckpointError: a file is missing or broken, or the teacher's run had no discriminator.
+        ConfigError: one was trained on other inputs.
+    """
+    loss, precision = config.loss, config.precision
+    teacher = segmenter = None
+    if loss.teacher is not None:
+        teacher = load_teacher(
+            Path(loss.teacher), contract, device, precision, loss.feature_network
         )
-    per_epoch = pairs // min(config.batch_size, pairs)
-    total = config.epochs * per_epoch
-    if config.max_steps is not None:
-        total = min(total, config.max_steps)
+    if loss.segmenter is not None:
+        segmenter = load_frozen_segmenter(Path(loss.segmenter), contract, device, precision)
+    return teacher, segmenter
+
+
+def _sampler(
+    config: TrainConfig, pairs: int, first_step: int, distributed: Distributed
+) -> EpochSampler:
+    optim, world_size = config.optim, distributed.world_size
+    batch_size = min(optim.batch_size, pairs)
+    if batch_size % world_size:
+        raise ConfigError(f"batch-size {batch_size} is not a multiple of {world_size} processes")
+    total = optim.epochs * (pairs // batch_size)
+    if optim.max_steps is not None:
+        total = min(total, optim.max_steps)
     return EpochSampler(
         pairs=pairs,
-        batch_size=config.batch_size,
-        seed=config.seed,
+        batch_size=optim.batch_size,
+        seed=config.data.seed,
         first_step=first_step,
         last_step=max(total, first_step),
-        rank=team.rank,
-        world_size=team.size,
+        rank=distributed.rank,
+        world_size=world_size,
     )
+
+
+def _apply(machine: Machine, state: TrainState) -> None:
+    state.generator.recompute = machine.recompute
+    if machine.sync_batchnorm:
+        state.sync_batchnorm()
+    if machine.compile:
+        state.compile()
 
 
 def _announce(data: TrainingData, state: TrainState, total: int) -> None:
     logger.info(
         "%d training and %d validation pairs; %s", len(data.train), len(data.val), data.palette_note
     )
-    logger.info(generator_in_words(state.config))
+    logger.info(describe_generator(state.config))
     logger.info(
         "training on %s in %s, steps %d to %d",
         describe_device(state.device),

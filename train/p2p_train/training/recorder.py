@@ -1,4 +1,4 @@
-"""What a run writes down: validation figures, samples, and checkpoints."""
+"""What a run writes: validation figures, sample grids and checkpoints."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from p2p_runtime.errors import TrainingError
 from p2p_train.data.batches import spread_batches, validation_batches
 from p2p_train.data.prepare import VALIDATION_BATCH, TrainingData
 from p2p_train.devices import peak_memory_mib
+from p2p_train.losses import loss_curves
 from p2p_train.metrics import Quality, eval_mode, evaluate
 from p2p_train.networks.norms import update_bn
 from p2p_train.networks.pixels import to_pixels, to_signal
@@ -25,19 +26,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Recorder", "losses_in_words", "not_a_number"]
+__all__ = ["Recorder", "not_a_number"]
 
-ESTIMATION_BATCH = 32
-"""Larger than in training: the statistics of single pictures should not count."""
-
-IN_WORDS = (
-    ("generator_adversarial", "G", 3),
-    ("generator_l1", "L1", 4),
-    ("discriminator_real", "D real", 3),
-    ("discriminator_fake", "fake", 3),
-    ("distil_l1", "to the teacher", 4),
-)
-"""The losses that people watch: name, words, decimals."""
+BATCHNORM_BATCH = 32
+"""Pairs a batch for BatchNorm statistics, in which no single picture should count much."""
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +41,7 @@ class Recorder:
         run_dir: where ``checkpoints/`` lies.
         data, state: what is validated and saved.
         log: the JSONL line, the curves and the sample grids.
-        judge: measures label fidelity, if given.
+        segmenter: computes the segmentation score, if given.
     """
 
     def __init__(
@@ -58,44 +50,45 @@ class Recorder:
         data: TrainingData,
         state: TrainState,
         log: RunLog,
-        judge: Segmenter | None,
+        segmenter: Segmenter | None,
     ) -> None:
         self._checkpoints = run_dir / "checkpoints"
         self._data = data
         self._state = state
         self._log = log
-        self._judge = judge
-        self.batch_size = min(state.config.batch_size, len(data.train))
+        self._segmenter = segmenter
+        self._curves = loss_curves(state.config)
+        self.batch_size = min(state.config.optim.batch_size, len(data.train))
 
     def measure(self, losses: dict[str, float], *, epoch: float, images_per_s: float) -> None:
         """Validate, write a line, curves and samples; keep the weights if they are the best."""
         state, data = self._state, self._data
-        self._estimate_norms()
+        self._update_bn()
         quality = evaluate(
-            state.shipped(),
+            state.exported_generator(),
             validation_batches(data.val, VALIDATION_BATCH),
             state.device,
-            self._judge,
+            self._segmenter,
         )
         record = EpochRecord(
             epoch=epoch,
             step=state.step,
             images_seen=state.step * self.batch_size,
-            **losses,
+            losses=losses,
             val_l1=quality.l1,
             val_psnr_db=quality.psnr_db,
             val_ssim=quality.ssim,
             mean_image_l1=data.mean_image_l1,
             images_per_s=images_per_s,
             peak_memory_mib=peak_memory_mib(state.device),
-            **self._fidelity(quality),
+            segmentation=self._segmentation(quality),
         )
         self._log.add(record, self._sample_grid())
-        state.forget_losses()
+        state.reset_losses()
         logger.info(
             "epoch %.2f: %s, validation L1 %.4f (mean photo %.4f), PSNR %.2f dB, %.1f images/s",
             epoch,
-            losses_in_words(losses),
+            self.summary(losses),
             quality.l1,
             data.mean_image_l1,
             quality.psnr_db,
@@ -104,22 +97,29 @@ class Recorder:
         if state.note_validation(quality.l1):
             self._checkpoint().save(self._checkpoints / "best.pt")
 
-    def _estimate_norms(self) -> None:
-        """Give the averaged weights, which no step ran with, statistics of their own."""
-        count, average = self._state.config.estimate_norm, self._state.average
+    def summary(self, losses: dict[str, float]) -> str:
+        """Return the main losses in a few words, for the progress line and the log."""
+        shown = [(curve.progress, losses[name]) for name, curve in self._curves.items()]
+        return ", ".join(
+            f"{words[0]} {value:.{words[1]}f}" for words, value in shown if words is not None
+        )
+
+    def _update_bn(self) -> None:
+        """Estimate BatchNorm statistics of the averaged weights, which no step ran with."""
+        count, average = self._state.config.optim.update_bn, self._state.average
         if count and average is not None:
-            batches = spread_batches(self._data.train, count, ESTIMATION_BATCH)
+            batches = spread_batches(self._data.train, count, BATCHNORM_BATCH)
             device = self._state.device
             update_bn(average, (to_signal(one.to(device).source) for one in batches))
 
-    def _fidelity(self, quality: Quality) -> dict[str, float]:
-        if self._judge is None or quality.segmentation is None:
+    def _segmentation(self, quality: Quality) -> dict[str, float]:
+        if self._segmenter is None or quality.segmentation is None:
             return {}
         return {
             "val_pixel_accuracy": quality.segmentation.pixel_accuracy,
             "val_class_accuracy": quality.segmentation.class_accuracy,
             "val_mean_iou": quality.segmentation.mean_iou,
-            "ceiling_mean_iou": self._judge.photo_score.mean_iou,
+            "photo_mean_iou": self._segmenter.photo_score.mean_iou,
         }
 
     def save(self) -> None:
@@ -135,9 +135,9 @@ class Recorder:
 
     @torch.inference_mode()
     def _sample_grid(self) -> NDArray[np.uint8]:
-        """Draw the fixed samples with the generator as it ships: eval mode."""
+        """Translate the fixed samples with the exported generator, in eval mode."""
         state, samples = self._state, self._data.samples
-        with eval_mode(state.shipped()) as generator:
+        with eval_mode(state.exported_generator()) as generator:
             generated = [
                 to_pixels(generator(to_signal(source[None].to(state.device))))
                 for source in samples.source
@@ -152,11 +152,4 @@ def not_a_number(step: int, what: str) -> str:
     return (
         f"{what} is not a number any more at step {step}; checkpoints/last.pt still holds the "
         "last good weights: go on from there with a lower --lr or --precision fp32"
-    )
-
-
-def losses_in_words(losses: dict[str, float]) -> str:
-    """Return the main losses in a few words, for progress and log."""
-    return ", ".join(
-        f"{words} {losses[name]:.{digits}f}" for name, words, digits in IN_WORDS if name in losses
     )

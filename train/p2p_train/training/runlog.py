@@ -1,4 +1,4 @@
-"""What a run leaves to look at: a line of JSON an epoch, curves, sample grids, TensorBoard.
+"""The log of a run: a line of JSON an epoch, curves, sample grids, TensorBoard.
 
 All of them show the same :class:`EpochRecord`.
 """
@@ -6,7 +6,7 @@ All of them show the same :class:`EpochRecord`.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,8 @@ from .curves import draw_curves
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch.utils.tensorboard import SummaryWriter
+
+    from p2p_train.losses import Curve
 
 __all__ = ["EpochRecord", "RunLog", "sample_grid"]
 
@@ -35,55 +37,31 @@ class EpochRecord:
         epoch: epochs done, with a fraction when the run stopped within one.
         step: steps done.
         images_seen: training images shown to the generator so far.
-        generator_l1: mean L1 loss, unweighted, in [-1, 1] signal units.
-        generator_adversarial, discriminator_real, discriminator_fake: mean losses of the game;
-            None, and left out of the log, in a run without a discriminator.
-        generator_labels: mean cross-entropy of the labels that a reader finds; None without one.
-        generator_style: mean distance of Gram matrices from the photo's, as a reader sees them;
-            None where it does not count.
-        generator_consistency: mean absolute change when the input moves; None where it does not
-            count.
-        distil_l1, distil_ssim, distil_feature, distil_style, distil_channel, distil_tv: mean
-            losses against a teacher, unweighted; None for those that do not count.
-        val_l1, val_psnr_db, val_ssim: on the validation pairs.
-        mean_image_l1: validation L1 of answering with the mean training photo.
+        losses: mean of each loss of the run, unweighted, by the loss's name.
+        val_l1, val_psnr_db, val_ssim: on the validation pairs; L1 in [-1, 1] signal units.
+        mean_image_l1: validation L1 of the mean training photo as the output for every input.
         images_per_s: training speed since the line before, validation not counted.
-        peak_memory_mib: most memory used so far (CUDA allocations on a GPU, else resident size).
-        val_pixel_accuracy, val_class_accuracy, val_mean_iou: label fidelity of the validation
-            images, 0-1; None, and left out of the log, in a run without a judge.
-        ceiling_mean_iou: the judge's mean IoU on real photos.
+        peak_memory_mib: maximum memory so far (CUDA allocations on a GPU, else resident size).
+        segmentation: scores of the validation images, 0-1, by name; empty without a segmenter.
     """
 
     epoch: float
     step: int
     images_seen: int
-    generator_l1: float
+    losses: dict[str, float]
     val_l1: float
     val_psnr_db: float
     val_ssim: float
     mean_image_l1: float
     images_per_s: float
     peak_memory_mib: float
-    generator_adversarial: float | None = None
-    generator_labels: float | None = None
-    generator_style: float | None = None
-    generator_consistency: float | None = None
-    discriminator_real: float | None = None
-    discriminator_fake: float | None = None
-    distil_l1: float | None = None
-    distil_ssim: float | None = None
-    distil_feature: float | None = None
-    distil_style: float | None = None
-    distil_channel: float | None = None
-    distil_tv: float | None = None
-    val_pixel_accuracy: float | None = None
-    val_class_accuracy: float | None = None
-    val_mean_iou: float | None = None
-    ceiling_mean_iou: float | None = None
+    segmentation: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, float]:
-        """Return what was measured, by name."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        """Return all numbers in one flat object, by name."""
+        document = asdict(self)
+        losses, scores = document.pop("losses"), document.pop("segmentation")
+        return {**document, **losses, **scores}
 
 
 class RunLog:
@@ -92,10 +70,19 @@ class RunLog:
     Args:
         run_dir: where ``log.jsonl``, ``curves.png`` and ``samples/`` go.
         first_step: a resumed run's first step; later lines, of work that was lost, are dropped.
+        curves: where each loss of the run is drawn, by name.
         tensorboard: write the same to ``run_dir/tensorboard``.
     """
 
-    def __init__(self, run_dir: Path, first_step: int, *, tensorboard: bool = False) -> None:
+    def __init__(
+        self,
+        run_dir: Path,
+        first_step: int,
+        curves: dict[str, Curve],
+        *,
+        tensorboard: bool = False,
+    ) -> None:
+        self._loss_curves = curves
         self._jsonl = run_dir / "log.jsonl"
         self._curves = run_dir / "curves.png"
         self._samples = run_dir / "samples"
@@ -110,7 +97,7 @@ class RunLog:
         """
         self.records.append(record.to_json())
         write_text(self._jsonl, "".join(json.dumps(line) + "\n" for line in self.records))
-        write_bytes(self._curves, draw_curves(self.records))
+        write_bytes(self._curves, draw_curves(self.records, self._loss_curves))
         png = _png(grid)
         write_bytes(self._samples / f"step-{record.step:07d}.png", png)
         write_bytes(self._samples / "latest.png", png)
@@ -118,7 +105,7 @@ class RunLog:
             _show_on_board(self._board, record, grid)
 
     def close(self) -> None:
-        """Finish what TensorBoard reads."""
+        """Close TensorBoard's file."""
         if self._board is not None:
             self._board.close()
 
@@ -177,8 +164,8 @@ def _open_board(folder: Path, first_step: int) -> SummaryWriter:
 
 def _show_on_board(board: Any, record: EpochRecord, grid: NDArray[np.uint8]) -> None:
     for name, value in record.to_json().items():
-        kind = "losses" if name.startswith(("generator", "discriminator", "distil")) else "run"
-        kind = "validation" if name.startswith(("val", "ceiling", "mean_image")) else kind
+        kind = "losses" if name in record.losses else "run"
+        kind = "validation" if name.startswith(("val", "photo", "mean_image")) else kind
         board.add_scalar(f"{kind}/{name}", value, record.step)
     board.add_image("samples", grid[..., ::-1], record.step, dataformats="HWC")
     board.flush()

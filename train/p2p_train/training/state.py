@@ -1,11 +1,10 @@
-"""What changes while training: two networks, their optimisers and the count of steps."""
+"""What changes while training: networks, optimisers, losses' layers and the count of steps."""
 
 from __future__ import annotations
 
 import copy
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,136 +13,190 @@ from torch import nn
 from p2p_runtime.errors import CheckpointError
 from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import TrainConfig
-from p2p_train.distillation import Distillation, Teacher
+from p2p_train.distillation import Teacher
+from p2p_train.losses import Loss, LossSetup, discriminator_losses, generator_losses
 from p2p_train.networks.discriminators import PatchDiscriminator
 from p2p_train.networks.generator import UNetGenerator
 from p2p_train.networks.norms import batch_norms
-from p2p_train.segmentation.semantic import SemanticLoss
+from p2p_train.segmentation.frozen import FrozenSegmenter
 from p2p_train.tensorfile import load_weights
 
 from .checkpoint import Checkpoint, make_discriminator, make_generator
 from .distributed import Distributed
-from .optimizer import ModelOptimizer
 
-__all__ = ["StepLosses", "TrainState"]
-
+__all__ = ["Losses", "ModelOptimizer", "TrainState"]
 
 logger = logging.getLogger(__name__)
 
+Losses = dict[str, torch.Tensor]
+"""Scalars by the name of their loss, unweighted; they stay on the device until they are read."""
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StepLosses:
-    """The losses of a step, scalars that stay on the device until somebody reads them.
 
-    Attributes:
-        named: the losses by name, unweighted, in the order of :attr:`.TrainConfig.loss_names`.
+class ModelOptimizer:
+    """A network's Adam and, for fp16, its loss scaling.
+
+    Args:
+        network: on its device.
+        lr: learning rate at the start.
+        config: Adam's decay rates, and whether losses are scaled.
+        distributed: the processes over which gradients are averaged.
     """
 
-    named: dict[str, torch.Tensor]
+    def __init__(
+        self, network: nn.Module, lr: float, config: TrainConfig, distributed: Distributed
+    ) -> None:
+        self.network = network
+        self._distributed = distributed
+        self._lr = lr
+        betas = (config.optim.beta1, config.optim.beta2)
+        self.adam = torch.optim.Adam(network.parameters(), lr=lr, betas=betas)
+        device = next(network.parameters()).device
+        self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
 
-    def stacked(self) -> torch.Tensor:
-        """Return the losses as a float32 vector, in their order."""
-        return torch.stack(list(self.named.values()))
+    def scale_lr(self, factor: float) -> None:
+        """Set the learning rate to ``factor`` times what it was at the start."""
+        for group in self.adam.param_groups:
+            group["lr"] = self._lr * factor
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        self.adam.zero_grad(set_to_none=True)
+
+    def step(self) -> None:
+        """Step along the processes' mean gradients; one that overflowed in fp16 is skipped."""
+        self._distributed.average_gradients(self.network)
+        self.scaler.step(self.adam)
+        self.scaler.update()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything but the weights."""
+        return {"adam": self.adam.state_dict(), "scaler": self.scaler.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Read what :meth:`state_dict` returned."""
+        self.adam.load_state_dict(state["adam"])
+        self.scaler.load_state_dict(state["scaler"])
 
 
 class TrainState:
-    """Both players, ready to be trained.
+    """Networks, losses and optimisers of a run, ready to be trained.
+
+    Args:
+        config: the run's settings.
+        device: where the networks go.
+        distributed: the processes that train together; None for this one alone.
+        teacher: what the distillation losses compare with, or None.
+        segmenter: what the semantic and the style loss compute with, or None.
 
     Attributes:
-        config: the run's settings.
-        device: where the networks are.
+        config, device, distributed: as given.
         generator, discriminator: the networks, in channels-last memory; without an adversarial
             loss there is no discriminator.
-        distillation: what the generator learns from a teacher, or None.
-        reader: checks whether labels can be read off what the generator makes, or None.
-        average: the moving average of the generator, or None; this, if any, is what ships.
+        generator_losses, discriminator_losses: what they minimise.
+        loss_names: names of all of these, in the order in which checkpoints keep their sums.
+        average: the moving average of the generator, or None.
         micro_batch: pairs at a time within a step; halved when memory runs out.
         step: steps taken since the run began.
-        generator_weights: how much each of the generator's losses counts now, by name.
-        norms_frozen: whether the last step trained with running statistics (``freeze_norm``).
+        progress: share (0-1) of the run's steps that were done before the current one.
+        batchnorm_frozen: whether the last step used running statistics (``freeze_batchnorm``).
         best_l1: validation L1 of the best weights so far, in [-1, 1] signal units.
-        best_frozen: whether these were trained with frozen norms.
+        best_frozen: whether these were trained with frozen BatchNorm.
     """
 
     def __init__(
         self,
         config: TrainConfig,
         device: torch.device,
-        team: Distributed | None = None,
+        distributed: Distributed | None = None,
         teacher: Teacher | None = None,
-        reader: SemanticLoss | None = None,
+        segmenter: FrozenSegmenter | None = None,
     ) -> None:
-        """Seed torch and build the players with fresh weights, the same on every process."""
-        torch.manual_seed(config.seed)
-        self.config = config
-        self.device = device
-        self.team = team or Distributed()
+        """Seed torch and build the networks with fresh weights, the same on every process."""
+        torch.manual_seed(config.data.seed)
+        self.config, self.device = config, device
+        self.distributed = distributed or Distributed()
         self.generator: UNetGenerator = _on(device, make_generator(config))
-        if config.even_ups:
+        if config.model.checkerboard_free:
             self.generator.make_checkerboard_free()
         self.discriminator: PatchDiscriminator | None = None
-        if config.gan_loss != "none":
+        if config.loss.gan_loss != "none":
             self.discriminator = _on(device, make_discriminator(config))
-        self.distillation: Distillation | None = None
-        if teacher is not None:
-            self.distillation = Distillation(teacher, self.generator, config.distillation)
-        self.reader = reader
-        self.average = copy.deepcopy(self.generator).eval() if config.ema else None
-        self.generator_player, self.discriminator_player = self._players()
-        self.micro_batch = config.micro_batch or config.batch_size
-        torch.manual_seed(config.seed + self.team.rank)  # each process has dropout of its own
-        self._randomness: list[torch.Tensor] = []
-        self.step = 0
-        self.generator_weights = config.generator_weights(0.0)
-        self.norms_frozen = False
-        self.best_l1 = float("inf")
-        self.best_frozen = False
-        self._loss_sums = torch.zeros(len(config.loss_names), device=device)
+        self._make_losses(teacher, segmenter)
+        self.average = copy.deepcopy(self.generator).eval() if config.optim.ema else None
+        self._make_optimizers()
+        self.micro_batch = config.optim.micro_batch or config.optim.batch_size
+        # From here on, each process has random numbers (dropout) of its own.
+        torch.manual_seed(config.data.seed + self.distributed.rank)
+        self._rng_states: list[torch.Tensor] = []
+        self.step, self.progress = 0, 0.0
+        self.batchnorm_frozen = False
+        self.best_l1, self.best_frozen = float("inf"), False
+
+    def _make_losses(self, teacher: Teacher | None, segmenter: FrozenSegmenter | None) -> None:
+        setup = LossSetup(
+            config=self.config,
+            generator=self.generator,
+            discriminator=self.discriminator,
+            teacher=teacher,
+            segmenter=segmenter,
+        )
+        self.generator_losses = generator_losses(setup)
+        self.discriminator_losses = discriminator_losses(self.config)
+        losses: list[Loss] = [*self.generator_losses, *self.discriminator_losses]
+        self.loss_names = tuple(loss.name for loss in losses)
+        self._loss_sums = torch.zeros(len(losses), device=self.device)
         self._loss_steps = 0
+        networks = {"teacher": teacher, "segmenter": segmenter}
+        self._loss_networks = {name: one.sha256 for name, one in networks.items() if one}
 
-    def _players(self) -> tuple[ModelOptimizer, ModelOptimizer | None]:
-        config, learning = self.config, nn.ModuleList([self.generator])
-        if self.distillation is not None:
-            learning.append(_on(self.device, self.distillation.adapters))
-        generator = ModelOptimizer(learning, config.lr, config, self.team)
-        if self.discriminator is None:
-            return generator, None
-        rate = config.lr_discriminator or config.lr
-        return generator, ModelOptimizer(self.discriminator, rate, config, self.team)
+    def _make_optimizers(self) -> None:
+        optim, trained = self.config.optim, nn.ModuleList([self.generator])
+        for loss in self.generator_losses:
+            if loss.trainable is not None:
+                trained.append(_on(self.device, loss.trainable))
+        self.generator_optimizer = ModelOptimizer(trained, optim.lr, self.config, self.distributed)
+        self.discriminator_optimizer: ModelOptimizer | None = None
+        if self.discriminator is not None:
+            lr = optim.lr_discriminator or optim.lr
+            self.discriminator_optimizer = ModelOptimizer(
+                self.discriminator, lr, self.config, self.distributed
+            )
 
-    def players(self) -> list[ModelOptimizer]:
-        """Return who learns: the generator and, if there is one, the discriminator."""
-        return [self.generator_player, *filter(None, [self.discriminator_player])]
+    def optimizers(self) -> list[ModelOptimizer]:
+        """Return the optimiser of the generator and, if there is one, of the discriminator."""
+        return [self.generator_optimizer, *filter(None, [self.discriminator_optimizer])]
 
-    def shipped(self) -> UNetGenerator:
-        """Return the generator that is measured, saved for export and shown in sample grids."""
+    def exported_generator(self) -> UNetGenerator:
+        """Return the generator that is validated, exported and shown in sample grids."""
         return self.generator if self.average is None else self.average
 
+    def generator_weights(self) -> dict[str, float]:
+        """Return the current weight of each of the generator's losses, by name."""
+        return {loss.name: loss.weight(self.progress) for loss in self.generator_losses}
+
     def begin_step(self, total_steps: int) -> None:
-        """Set what depends on how far the run is: step sizes, weights, whether norms are frozen."""
-        done = self.step / total_steps
-        self.generator_weights = self.config.generator_weights(done)
-        if self.config.lr_decay:
-            for player in self.players():
-                player.set_rate(min(1.0, 2 * (1 - done)))
-        self.norms_frozen = done >= self.config.freeze_norm
+        """Set what depends on the run's progress: learning rates, losses' weights, BatchNorm."""
+        self.progress = self.step / total_steps
+        if self.config.optim.lr_decay:
+            for optimizer in self.optimizers():
+                optimizer.scale_lr(min(1.0, 2 * (1 - self.progress)))
+        self.batchnorm_frozen = self.progress >= self.config.optim.freeze_batchnorm
         for norm in batch_norms(self.generator):
-            norm.train(not self.norms_frozen)
+            norm.train(not self.batchnorm_frozen)
 
     def note_validation(self, l1: float) -> bool:
         """Keep a validation's L1 if its weights are the best so far, and return whether they are.
 
-        Weights trained with frozen norms are what ``freeze_norm`` is for: they are better than any
-        from before, whose L1 is often least when the picture is still a blur. Among their like,
-        the least L1 wins.
+        Weights trained with frozen BatchNorm are better than any from before, whose L1 is often
+        least when the picture is still a blur. Among weights of one kind, the least L1 wins.
         """
-        best = (not self.norms_frozen, l1) < (not self.best_frozen, self.best_l1)
+        best = (not self.batchnorm_frozen, l1) < (not self.best_frozen, self.best_l1)
         if best:
-            self.best_l1, self.best_frozen = l1, self.norms_frozen
+            self.best_l1, self.best_frozen = l1, self.batchnorm_frozen
         return best
 
-    def synchronise_norms(self) -> None:
-        """Let BatchNorm see the whole team's batch; GPUs only."""
+    def sync_batchnorm(self) -> None:
+        """Let BatchNorm see the batches of all processes; GPUs only."""
         convert: Callable[[Any], Any] = nn.SyncBatchNorm.convert_sync_batchnorm
         self.generator = convert(self.generator)
         if self.discriminator is not None:
@@ -156,94 +209,97 @@ class TrainState:
             self.discriminator.compile()
 
     def loss_scales(self) -> list[float]:
-        """Return each player's fp16 loss scale, 1 in other precisions; this waits for the device.
+        """Return each optimiser's fp16 loss scale, 1 in other precisions; waits for the device.
 
         A scale halves whenever gradients overflow; below 1, nothing finite is left to scale.
         """
-        return [player.scaler.get_scale() for player in self.players()]
+        return [optimizer.scaler.get_scale() for optimizer in self.optimizers()]
 
     @torch.no_grad()
-    def count(self, losses: StepLosses) -> None:
+    def count(self, losses: Losses) -> None:
         """Count a step, add its losses up and move the average, without waiting for the device."""
         self.step += 1
         self._loss_steps += 1
-        self._loss_sums += losses.stacked()
+        self._loss_sums += torch.stack([losses[name] for name in self.loss_names])
         if self.average is not None:
             # A young run averages over what there is: the decay grows with the steps.
-            decay = min(self.config.ema, self.step / (self.step + 10))
+            decay = min(self.config.optim.ema, self.step / (self.step + 10))
             averages: list[torch.Tensor] = list(self.average.parameters())
             weights: list[torch.Tensor] = list(self.generator.parameters())
             torch._foreach_lerp_(averages, weights, 1 - decay)
-            for average, buffer in zip(
-                self.average.buffers(), self.generator.buffers(), strict=True
-            ):
+            buffers = zip(self.average.buffers(), self.generator.buffers(), strict=True)
+            for average, buffer in buffers:
                 average.copy_(buffer)
 
     def mean_losses(self) -> dict[str, float]:
-        """Return the mean of each loss since :meth:`forget_losses`; this waits for the device."""
+        """Return the mean of each loss since :meth:`reset_losses`; this waits for the device."""
         means = (self._loss_sums / self._loss_steps).tolist()
-        return dict(zip(self.config.loss_names, means, strict=True))
+        return dict(zip(self.loss_names, means, strict=True))
 
-    def forget_losses(self) -> None:
+    def reset_losses(self) -> None:
         """Begin new means."""
         self._loss_sums.zero_()
         self._loss_steps = 0
 
-    def restore(self, checkpoint: Checkpoint) -> None:
+    def resume(self, checkpoint: Checkpoint) -> None:
         """Go on exactly where ``checkpoint`` stopped.
 
         Raises:
-            CheckpointError: it was made for other networks or holds no training state.
+            CheckpointError: it was made for other networks, or holds no training state.
         """
         training, progress = checkpoint.training, checkpoint.progress
         try:
-            load_weights(self.shipped(), checkpoint.generator, "generator")
-            if self.average is not None:
-                load_weights(self.generator, training["generator"], "generator")
-            self.generator_player.restore(training["generator_player"])
-            if self.discriminator is not None and self.discriminator_player is not None:
-                load_weights(self.discriminator, training["discriminator"], "discriminator")
-                self.discriminator_player.restore(training["discriminator_player"])
-            if self.distillation is not None:
-                self.distillation.restore(training["distillation"])
-            if self.reader is not None and training["reader"] != self.reader.sha256:
-                raise CheckpointError(
-                    "the reader has other weights than when this run began; name that file with "
-                    "--reader"
-                )
-            self._set_randomness(training["randomness"])
+            self._check_loss_networks(training["loss_networks"])
+            self._load_networks(checkpoint)
+            self._set_rng_state(training["rng_states"])
             self.step = int(progress["step"])
             self.best_l1 = float(progress["best_l1"])
-            self.best_frozen = bool(progress.get("best_frozen", False))  # not in older checkpoints
+            self.best_frozen = bool(progress["best_frozen"])
             self.micro_batch = int(progress["micro_batch"])
-            if len(progress["loss_sums"]) == len(self._loss_sums):  # older ones logged fewer
-                self._loss_steps = int(progress["loss_steps"])
-                self._loss_sums.copy_(torch.tensor(progress["loss_sums"]))
+            sums = [progress["loss_sums"][name] for name in self.loss_names]
+            self._loss_sums.copy_(torch.tensor(sums))
+            self._loss_steps = int(progress["loss_steps"])
         except (KeyError, ValueError) as error:
             raise CheckpointError(f"the checkpoint cannot be resumed: {error}") from error
+
+    def _load_networks(self, checkpoint: Checkpoint) -> None:
+        training = checkpoint.training
+        load_weights(self.exported_generator(), checkpoint.generator, "generator")
+        if self.average is not None:
+            load_weights(self.generator, training["generator"], "generator")
+        if self.discriminator is not None:
+            load_weights(self.discriminator, training["discriminator"], "discriminator")
+        for loss in self.generator_losses:
+            if loss.trainable is not None:
+                load_weights(loss.trainable, training["losses"][loss.name], loss.name)
+        for optimizer, state in zip(self.optimizers(), training["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
+
+    def _check_loss_networks(self, before: dict[str, str]) -> None:
+        for name, sha256 in self._loss_networks.items():
+            if before[name] != sha256:
+                what = "teacher or its feature network" if name == "teacher" else name
+                raise CheckpointError(
+                    f"the {what} has other weights than when this run began; name the file of "
+                    f"then with --{name}, a copy of it if it is still being trained"
+                )
 
     def to_checkpoint(
         self, contract: PixelContract, frames: torch.Tensor, dataset: dict[str, Any]
     ) -> Checkpoint:
-        """Return the state as a checkpoint; its tensors are views, so save it before going on."""
-        training: dict[str, Any] = {
-            "generator_player": self.generator_player.training_state(),
-            "randomness": self._randomness or [self._own_randomness()],
-        }
-        if self.discriminator is not None and self.discriminator_player is not None:
-            training["discriminator"] = self.discriminator.state_dict()
-            training["discriminator_player"] = self.discriminator_player.training_state()
-        if self.distillation is not None:
-            training["distillation"] = self.distillation.training_state()
-        if self.reader is not None:
-            training["reader"] = self.reader.sha256
-        if self.average is not None:
-            training["generator"] = self.generator.state_dict()
-        batch_size = min(self.config.batch_size, int(dataset["train_pairs"]))
+        """Return the state as a checkpoint; its tensors are views, so save it before going on.
+
+        Args:
+            contract: how frames become the generator's input.
+            frames: (N, H, W, 3) uint8 BGR validation inputs.
+            dataset: fingerprint and sizes.
+        """
+        sums = dict(zip(self.loss_names, self._loss_sums.tolist(), strict=True))
+        batch_size = min(self.config.optim.batch_size, int(dataset["train_pairs"]))
         return Checkpoint(
             config=self.config,
             contract=contract,
-            generator=self.shipped().state_dict(),
+            generator=self.exported_generator().state_dict(),
             frames=frames,
             progress={
                 "step": self.step,
@@ -252,36 +308,49 @@ class TrainState:
                 "best_frozen": self.best_frozen,
                 "micro_batch": self.micro_batch,
                 "loss_steps": self._loss_steps,
-                "loss_sums": self._loss_sums.tolist(),
+                "loss_sums": sums,
             },
             dataset=dataset,
-            training=training,
+            training=self._training_state(),
         )
 
-    def collect_randomness(self) -> None:
-        """Gather every process's random state for the next checkpoint; all must call this."""
-        self._randomness = self.team.gather(self._own_randomness())
+    def _training_state(self) -> dict[str, Any]:
+        trainable = {loss.name: loss.trainable for loss in self.generator_losses}
+        state: dict[str, Any] = {
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers()],
+            "rng_states": self._rng_states or [self._own_rng_state()],
+            "loss_networks": self._loss_networks,
+            "losses": {name: one.state_dict() for name, one in trainable.items() if one},
+        }
+        if self.discriminator is not None:
+            state["discriminator"] = self.discriminator.state_dict()
+        if self.average is not None:
+            state["generator"] = self.generator.state_dict()
+        return state
 
-    def _own_randomness(self) -> torch.Tensor:
+    def gather_rng_states(self) -> None:
+        """Gather the processes' random states for the next checkpoint; all must call this."""
+        self._rng_states = self.distributed.gather(self._own_rng_state())
+
+    def _own_rng_state(self) -> torch.Tensor:
         states = [torch.get_rng_state()]
         if self.device.type == "cuda":
             states.append(torch.cuda.get_rng_state(self.device))
         return torch.cat(states)
 
-    def _set_randomness(self, states: list[torch.Tensor]) -> None:
-        own = self._own_randomness()
-        if len(states) != self.team.size or len(states[self.team.rank]) != len(own):
-            logger.warning("other processes or devices than before: dropout will draw anew")
+    def _set_rng_state(self, states: list[torch.Tensor]) -> None:
+        own, rank = self._own_rng_state(), self.distributed.rank
+        if len(states) != self.distributed.world_size or len(states[rank]) != len(own):
+            logger.warning("other processes or devices than before: dropout starts anew")
             return
-        state = states[self.team.rank]
         on_cpu = len(torch.get_rng_state())
-        torch.set_rng_state(state[:on_cpu])
+        torch.set_rng_state(states[rank][:on_cpu])
         if self.device.type == "cuda":
-            torch.cuda.set_rng_state(state[on_cpu:], self.device)
+            torch.cuda.set_rng_state(states[rank][on_cpu:], self.device)
 
     def weights_are_finite(self) -> bool:
-        """Say whether every weight that learns is a number."""
-        networks = [player.network for player in self.players()]
+        """Say whether every trained weight is a number."""
+        networks = [optimizer.network for optimizer in self.optimizers()]
         return all(bool(p.isfinite().all()) for network in networks for p in network.parameters())
 
 

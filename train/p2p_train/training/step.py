@@ -1,206 +1,177 @@
-"""One step of the game: the discriminator learns, then the generator.
+"""One training step: the discriminator's update, then the generator's.
 
-The pairs of a step may pass in micro-batches, which saves memory and costs time: the generator
-then draws twice, once for each half of the step.
+The pairs of a step may pass in micro-batches, which saves memory and costs time: the generator then
+runs twice, once for each half of the step.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from p2p_train.data.dataset import PairBatch
-from p2p_train.losses.adversarial import (
-    adversarial_loss,
-    discriminator_loss,
-    l1_loss,
-    shift_consistency,
-    shifted,
-)
+from p2p_train.losses import GeneratorOutput, LossBatch
 from p2p_train.networks.norms import frozen_batchnorm
 from p2p_train.networks.pixels import to_signal
 from p2p_train.precision import autocast
 
-from .state import StepLosses, TrainState
+from .state import Losses, ModelOptimizer, TrainState
 
 __all__ = ["train_step"]
 
 logger = logging.getLogger(__name__)
 
-SHIFT_PX = 16
-"""The consistency loss moves inputs by up to so many pixels: half a cell of the innermost level
-when the image is halved five times, so that no mark is at home in a place of that grid."""
-
-SHIFTED_ONE_IN = 4
-"""The consistency loss draws one picture in so many again: marks are the same in all of them."""
-
-Losses = dict[str, torch.Tensor]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GeneratorOutput:
-    """What the generator made of some inputs.
-
-    Attributes:
-        image: (N, 3, H, W) in [-1, 1].
-        features: what each of its levels made on the way.
-        consistency_error: how much some of the images change, beyond moving, when their inputs
-            move; None where that was not asked.
-    """
-
-    image: torch.Tensor
-    features: list[torch.Tensor]
-    consistency_error: torch.Tensor | None = None
-
 
 def train_step(
     state: TrainState, batch: PairBatch, *, halve_on_out_of_memory: bool = False
-) -> StepLosses:
+) -> Losses:
     """Update both networks once; nothing here waits for the device.
 
     Args:
-        state: the players, changed in place.
-        batch: the pairs, on the players' device.
+        state: networks and optimisers, changed in place.
+        batch: the pairs, on the networks' device.
         halve_on_out_of_memory: go on with micro-batches of half the size, as often as needed.
+
+    Returns:
+        The mean losses of the step by name, unweighted scalars on the device.
 
     Raises:
         torch.OutOfMemoryError: memory ran out, and halving is off or at its end.
     """
-    source, target = _signal(batch.source), _signal(batch.target)
-    on_patches: Losses | None = None
+    pairs = LossBatch(source=_signal(batch.source), target=_signal(batch.target))
+    count = len(pairs.source)
+    of_discriminator: Losses | None = None
     while True:
         try:
-            generated = _draw_to_learn(state, source) if state.micro_batch >= len(source) else None
-            if on_patches is None:  # a second try must not teach the discriminator twice
-                on_patches = _discriminator_half(state, source, target, generated)
-            on_images = _generator_half(state, source, target, generated)
+            whole = _generate(state, pairs.source) if state.micro_batch >= count else None
+            if of_discriminator is None:  # a second try must not update the discriminator twice
+                of_discriminator = _update_discriminator(state, pairs, whole)
+            of_generator = _update_generator(state, pairs, whole)
         except torch.OutOfMemoryError:
-            if not halve_on_out_of_memory or min(state.micro_batch, len(source)) == 1:
+            if not halve_on_out_of_memory or min(state.micro_batch, count) == 1:
                 raise
-            generated = None  # lets its memory go
-            state.micro_batch = (min(state.micro_batch, len(source)) + 1) // 2
+            whole = None  # frees its memory
+            state.micro_batch = (min(state.micro_batch, count) + 1) // 2
             logger.warning("out of memory: going on with micro-batches of %d", state.micro_batch)
             continue
-        found = {**on_patches, **on_images}
-        return StepLosses(named={name: found[name] for name in state.config.loss_names})
+        found = {**of_generator, **of_discriminator}
+        return {name: found[name] for name in state.loss_names}
 
 
-def _discriminator_half(
-    state: TrainState, source: torch.Tensor, target: torch.Tensor, generated: GeneratorOutput | None
+def _update_discriminator(
+    state: TrainState, pairs: LossBatch, whole: GeneratorOutput | None
 ) -> Losses:
-    """Teach the discriminator, if there is one, to tell real from generated."""
-    discriminator, player = state.discriminator, state.discriminator_player
-    if discriminator is None or player is None:
+    """Update the discriminator, if there is one.
+
+    Args:
+        state: networks and optimisers.
+        pairs: all pairs of the step.
+        whole: the generator's output for all of them; None to generate by micro-batch.
+    """
+    discriminator, optimizer = state.discriminator, state.discriminator_optimizer
+    if discriminator is None or optimizer is None:
         return {}
     discriminator.requires_grad_(True)
-    player.adam.zero_grad(set_to_none=True)
+    optimizer.zero_grad()
     sums: Losses = {}
-    for part, share in _micro_batches(state, len(source)):
-        if generated is None:
+    for part, share in _micro_batches(state, pairs):
+        if whole is None:
+            # This pass is repeated for the generator, so it must not count in BatchNorm twice.
             with torch.no_grad(), frozen_batchnorm(state.generator):
-                drawn = _draw(state, source[part]).image
+                image = _run_generator(state, part.source).image
         else:
-            drawn = generated.image.detach()
+            image = whole.image.detach()
         with _autocast(state):
-            real_logits = discriminator(source[part], target[part])
-            fake_logits = discriminator(source[part], drawn)
-        losses = {
-            "discriminator_real": discriminator_loss(state.config.gan_loss, real_logits, real=True),
-            "discriminator_fake": discriminator_loss(
-                state.config.gan_loss, fake_logits, real=False
-            ),
-        }
-        loss = 0.5 * share * torch.stack(list(losses.values())).sum()
-        player.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            real = discriminator(part.source, part.target)  # (N, 1, h, w) logits
+            fake = discriminator(part.source, image)
+        losses = {loss.name: loss(real, fake) for loss in state.discriminator_losses}
+        weights = {loss.name: loss.weight for loss in state.discriminator_losses}
+        _backward(optimizer, losses, weights, share)
         _add(sums, losses, share)
-    player.learn()
+    optimizer.step()
     return sums
 
 
-def _generator_half(
-    state: TrainState, source: torch.Tensor, target: torch.Tensor, generated: GeneratorOutput | None
-) -> Losses:
-    """Teach the generator what its losses say."""
-    player, weights = state.generator_player, state.generator_weights
-    if state.discriminator is not None:
+def _update_generator(state: TrainState, pairs: LossBatch, whole: GeneratorOutput | None) -> Losses:
+    """Update the generator; arguments as for :func:`_update_discriminator`."""
+    optimizer = state.generator_optimizer
+    if state.discriminator is not None:  # it passes gradients on and keeps none
         state.discriminator.requires_grad_(False)
-    player.adam.zero_grad(set_to_none=True)
+    optimizer.zero_grad()
+    weights = state.generator_weights()
     sums: Losses = {}
-    for part, share in _micro_batches(state, len(source)):
-        drawing = _draw_to_learn(state, source[part]) if generated is None else generated
-        losses = _generator_losses(state, source[part], target[part], drawing)
-        loss = share * torch.stack([weights[name] * value for name, value in losses.items()]).sum()
-        player.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+    for part, share in _micro_batches(state, pairs):
+        output = _generate(state, part.source) if whole is None else whole
+        losses = {loss.name: loss(part, output) for loss in state.generator_losses}
+        _backward(optimizer, losses, weights, share)
         _add(sums, losses, share)
-    player.learn()
-    if state.config.even_ups:
+    optimizer.step()
+    if state.config.model.checkerboard_free:  # a projection: the step has left the constraint
         state.generator.make_checkerboard_free()
     return sums
 
 
-def _generator_losses(
-    state: TrainState, source: torch.Tensor, target: torch.Tensor, drawing: GeneratorOutput
-) -> Losses:
-    """Return everything that the generator is asked to minimise, unweighted."""
-    losses = {"generator_l1": l1_loss(drawing.image, target)}
-    if state.discriminator is not None:
-        with _autocast(state):
-            fooled_logits = state.discriminator(source, drawing.image)
-        losses["generator_adversarial"] = adversarial_loss(state.config.gan_loss, fooled_logits)
-    if state.reader is not None:
-        seen = state.reader.look(drawing.image)
-        losses["generator_labels"] = state.reader.labels_loss(seen, source)
-        if state.config.lambda_style:
-            losses["generator_style"] = state.reader.style_loss(seen, target)
-    if drawing.consistency_error is not None:
-        losses["generator_consistency"] = drawing.consistency_error
-    if state.distillation is not None:
-        losses |= state.distillation.compare(source, drawing.image, drawing.features)
-    return losses
+def _backward(
+    optimizer: ModelOptimizer, losses: Losses, weights: dict[str, float], share: float
+) -> None:
+    """Add the gradients of a micro-batch, which is a share of the batch."""
+    total = share * torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
+    scaled: Any = optimizer.scaler.scale(total)
+    scaled.backward()
 
 
 def _add(sums: Losses, losses: Losses, share: float) -> None:
-    """Add a micro-batch's losses up, for the log."""
     for name, loss in losses.items():
         sums[name] = sums.get(name, 0.0) + share * loss.detach()
 
 
-def _micro_batches(state: TrainState, pairs: int) -> Iterator[tuple[slice, float]]:
+def _micro_batches(state: TrainState, pairs: LossBatch) -> Iterator[tuple[LossBatch, float]]:
     """Yield the pairs of each micro-batch and their share of the batch."""
-    for first in range(0, pairs, state.micro_batch):
-        last = min(first + state.micro_batch, pairs)
-        yield slice(first, last), (last - first) / pairs
+    count = len(pairs.source)
+    for first in range(0, count, state.micro_batch):
+        part = slice(first, min(first + state.micro_batch, count))
+        share = (part.stop - first) / count
+        yield LossBatch(source=pairs.source[part], target=pairs.target[part]), share
 
 
-def _signal(pixels: torch.Tensor) -> torch.Tensor:
-    return to_signal(pixels).contiguous(memory_format=torch.channels_last)
+def _generate(state: TrainState, source: torch.Tensor) -> GeneratorOutput:
+    """Translate inputs, and further ones that losses ask for.
+
+    All pass together, so that batch statistics are the same for all.
+
+    Args:
+        state: with the generator.
+        source: (N, 3, H, W) RGB in [-1, 1].
+    """
+    asked = {loss.name: loss.extra_inputs(source) for loss in state.generator_losses}
+    extra = {name: inputs for name, inputs in asked.items() if inputs is not None}
+    if not extra:
+        return _run_generator(state, source)
+    output = _run_generator(state, torch.cat([source, *extra.values()]))  # (N + extra, 3, H, W)
+    images, first = {}, len(source)
+    for name, inputs in extra.items():
+        images[name] = output.image[first : first + len(inputs)]
+        first += len(inputs)
+    return GeneratorOutput(
+        image=output.image[: len(source)],
+        features=[feature[: len(source)] for feature in output.features],
+        extra=images,
+    )
 
 
-def _draw(state: TrainState, source: torch.Tensor) -> GeneratorOutput:
+def _run_generator(state: TrainState, source: torch.Tensor) -> GeneratorOutput:
     features: list[torch.Tensor] = []
     with _autocast(state):
         image: torch.Tensor = state.generator(source, features)
     return GeneratorOutput(image=image, features=features)
 
 
-def _draw_to_learn(state: TrainState, source: torch.Tensor) -> GeneratorOutput:
-    """Generate; for the consistency loss, draw some of the inputs again where they have moved to.
-
-    All pass together, so that batch statistics are the same for both.
-    """
-    if not state.config.consistency:
-        return _draw(state, source)
-    whole, some = len(source), -(-len(source) // SHIFTED_ONE_IN)
-    rows, columns = torch.randint(-SHIFT_PX, SHIFT_PX + 1, (2,)).tolist()
-    drawn = _draw(state, torch.cat([source, shifted(source[:some], rows, columns)]))
-    return GeneratorOutput(
-        image=drawn.image[:whole],
-        features=[feature[:whole] for feature in drawn.features],
-        consistency_error=shift_consistency(drawn.image[:some], drawn.image[whole:], rows, columns),
-    )
+def _signal(pixels: torch.Tensor) -> torch.Tensor:
+    # (N, H, W, 3) uint8 BGR -> (N, 3, H, W) RGB in [-1, 1], channels last in memory
+    return to_signal(pixels).contiguous(memory_format=torch.channels_last)
 
 
 def _autocast(state: TrainState) -> torch.autocast:

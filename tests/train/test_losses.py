@@ -1,0 +1,120 @@
+"""Losses: formulas of those that compare features, and what a new one touches."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from test_loop import last
+from test_loop import run as train_to
+
+from p2p_train import losses
+from p2p_train.config import TrainConfig
+from p2p_train.losses import Curve, GeneratorLoss, GeneratorOutput, LossBatch, loss_curves
+from p2p_train.losses.distil_channel import channel_distance
+from p2p_train.losses.distil_feature import feature_distance
+from p2p_train.losses.distil_ssim import dissimilarity
+from p2p_train.losses.distil_tv import total_variation
+from p2p_train.losses.style import style_distance
+from p2p_train.training import runlog
+
+MakeConfig = Callable[..., TrainConfig]
+Distance = Callable[..., torch.Tensor]
+
+
+class ToyLoss(GeneratorLoss):
+    """Mean brightness of the image; a loss as somebody would add it."""
+
+    name = "generator_toy"
+    curve = Curve(panel="brightness", unit="signal units", progress=("toy", 2))
+
+    @classmethod
+    def applies(cls, config: TrainConfig) -> bool:
+        """Apply to every run."""
+        return True
+
+    def weight(self, progress: float) -> float:
+        """Return a constant, as it has no setting."""
+        return 0.5
+
+    def __call__(self, batch: LossBatch, output: GeneratorOutput) -> torch.Tensor:
+        """Return the mean of (N, 3, H, W)."""
+        return output.image.float().mean()
+
+
+def test_a_toy_loss_is_one_class_and_one_line(
+    tiny: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Registered, it is minimised, logged, drawn, shown in progress and kept in checkpoints."""
+    train_to(tiny(epochs=1), tmp_path / "without")
+    drawn: list[str] = []
+    real = runlog.draw_curves
+    monkeypatch.setattr(
+        runlog,
+        "draw_curves",
+        lambda records, curves: (drawn.extend(curves), real(records, curves))[1],
+    )
+    monkeypatch.setattr(losses, "GENERATOR_LOSSES", [*losses.GENERATOR_LOSSES, ToyLoss])
+    train_to(tiny(epochs=1), tmp_path / "with")
+    line = json.loads((tmp_path / "with/log.jsonl").read_text())
+    assert -1 <= line["generator_toy"] <= 1
+    assert "generator_toy" in drawn
+    assert "generator_toy" in last(tmp_path / "with").progress["loss_sums"]
+    without, with_toy = (last(tmp_path / name).generator for name in ("without", "with"))
+    assert any(not torch.equal(without[name], with_toy[name]) for name in without)
+
+
+def test_every_loss_has_a_name_of_its_own_and_a_curve() -> None:
+    """No two losses share a key of the log."""
+    config = TrainConfig.of(
+        teacher="t.pt",
+        segmenter="s.pt",
+        lambda_style=1.0,
+        lambda_consistency=10.0,
+        lambda_distil_tv=1.0,
+    )
+    assert len(loss_curves(config)) == len(losses.GENERATOR_LOSSES) + 2
+
+
+def test_equal_images_are_no_distance_apart() -> None:
+    """Every distance to the teacher is zero for what is equal, and well above zero for noise."""
+    signal, noise = torch.rand(2, 3, 16, 16) * 2 - 1, torch.rand(2, 3, 16, 16) * 2 - 1
+    for distance in (feature_distance, style_distance, channel_distance):
+        assert float(distance([(signal, signal)])) == 0
+        assert float(distance([(signal, noise)])) > 0.01
+    assert float(dissimilarity(signal, signal)) == pytest.approx(0, abs=1e-5)
+    assert float(dissimilarity(signal, noise)) > 0.5
+
+
+@pytest.mark.parametrize("distance", [feature_distance, style_distance, channel_distance])
+def test_distances_do_not_depend_on_the_scale_of_features(distance: Distance) -> None:
+    """Features a hundred times as large, on both sides, are as far apart as before."""
+    one, two = torch.rand(2, 4, 8, 8), torch.rand(2, 4, 8, 8)
+    small, large = distance([(one, two)]), distance([(100 * one, 100 * two)])
+    torch.testing.assert_close(small, large, rtol=1e-4, atol=0)
+
+
+def test_dissimilarity_has_the_value_of_its_formula() -> None:
+    """Two flat grey images differ by brightness alone: 1 - (2 x y + c) / (x^2 + y^2 + c)."""
+    one, two = torch.full((1, 3, 16, 16), 0.5), torch.full((1, 3, 16, 16), 0.25)
+    c1 = (0.01 * 2) ** 2
+    expected = 1 - (2 * 0.5 * 0.25 + c1) / (0.5**2 + 0.25**2 + c1)
+    assert float(dissimilarity(one, two)) == pytest.approx(expected, abs=1e-5)
+
+
+def test_style_ignores_where_features_are() -> None:
+    """Features moved about keep their style but not their places."""
+    features = torch.rand(1, 4, 8, 8)
+    moved = features.roll((3, 2), dims=(2, 3))
+    assert float(style_distance([(features, moved)])) == pytest.approx(0, abs=1e-5)
+    assert float(feature_distance([(features, moved)])) > 0.1
+
+
+def test_total_variation_counts_steps_between_neighbours() -> None:
+    """One step of 1 in the middle of 4 columns is a third of all neighbours across."""
+    image = torch.zeros(1, 3, 4, 4)
+    image[..., 2:] = 1
+    assert float(total_variation(image)) == pytest.approx(1 / 3)

@@ -1,0 +1,207 @@
+"""What every loss is: a name, a weight, and a value for what a network made of a micro-batch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from p2p_train.config import TrainConfig
+    from p2p_train.distillation import Teacher
+    from p2p_train.networks.discriminators import PatchDiscriminator
+    from p2p_train.networks.generator import UNetGenerator
+    from p2p_train.segmentation.frozen import FrozenSegmenter
+
+__all__ = [
+    "Curve",
+    "DistillationLoss",
+    "FeaturePairs",
+    "GeneratorLoss",
+    "GeneratorOutput",
+    "Loss",
+    "LossBatch",
+    "LossSetup",
+    "relative_l1",
+]
+
+T = TypeVar("T")
+
+FeaturePairs = list[tuple[torch.Tensor, torch.Tensor]]
+"""Features of the image and of its reference, (N, C, h, w) each, fine to coarse."""
+
+TINY = 1e-6
+"""Added to a divisor, so that constant features are no division by zero."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Curve:
+    """Where a loss is drawn in ``curves.png`` and how it is called there.
+
+    Attributes:
+        panel: title of the panel; losses with the same title share it.
+        label: name within the panel.
+        unit: of the vertical axis.
+        progress: name and decimals in the progress line; None for losses that are not shown there.
+    """
+
+    panel: str
+    label: str = "training"
+    unit: str = ""
+    progress: tuple[str, int] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GeneratorOutput:
+    """What the generator made of some inputs.
+
+    Attributes:
+        image: (N, 3, H, W) RGB in [-1, 1].
+        features: outputs of its encoder blocks and then of its decoder blocks.
+        extra: images of further inputs, by the name of the loss that asked for them.
+    """
+
+    image: torch.Tensor
+    features: list[torch.Tensor]
+    extra: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LossBatch:
+    """The pairs of a micro-batch, and what several losses compute from them once.
+
+    Attributes:
+        source: the generator's inputs, (N, 3, H, W) RGB in [-1, 1].
+        target: the photos, likewise.
+    """
+
+    source: torch.Tensor
+    target: torch.Tensor
+    _shared: dict[str, Any] = field(default_factory=dict)
+
+    def once(self, key: str, compute: Callable[[], T]) -> T:
+        """Return what ``compute`` returned when ``key`` was asked for first."""
+        if key not in self._shared:
+            self._shared[key] = compute()
+        value: T = self._shared[key]
+        return value
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LossSetup:
+    """The settings and networks that losses are made from.
+
+    Attributes:
+        config: the run's settings.
+        generator: the network that minimises the losses.
+        discriminator: None without an adversarial loss.
+        teacher: trained generator to learn from, or None.
+        segmenter: trained segmenter for the semantic and the style loss, or None.
+    """
+
+    config: TrainConfig
+    generator: UNetGenerator
+    discriminator: PatchDiscriminator | None = None
+    teacher: Teacher | None = None
+    segmenter: FrozenSegmenter | None = None
+
+
+class Loss(ABC):
+    """What the log, the curves, the progress line and checkpoints know of a loss.
+
+    Attributes:
+        name: key in the log and in checkpoints.
+        curve: where it is drawn.
+    """
+
+    name: ClassVar[str]
+    curve: ClassVar[Curve]
+
+    @classmethod
+    @abstractmethod
+    def applies(cls, config: TrainConfig) -> bool:
+        """Return whether a run with these settings computes and logs the loss."""
+
+
+class GeneratorLoss(Loss):
+    """One term of what the generator minimises.
+
+    Attributes:
+        setting: the setting of :class:`.LossConfig` that holds the weight.
+        trainable: layers of the loss's own that learn with the generator, or None.
+    """
+
+    setting: ClassVar[str]
+    trainable: nn.Module | None = None
+
+    def __init__(self, setup: LossSetup) -> None:
+        self.setup = setup
+
+    @classmethod
+    def applies(cls, config: TrainConfig) -> bool:
+        """Return whether the weight is not 0."""
+        return bool(getattr(config.loss, cls.setting))
+
+    def weight(self, progress: float) -> float:
+        """Return the factor of the loss.
+
+        Args:
+            progress: share (0-1) of the run's steps that are done.
+        """
+        return float(getattr(self.setup.config.loss, self.setting))
+
+    def extra_inputs(self, source: torch.Tensor) -> torch.Tensor | None:
+        """Return further inputs that the generator translates in the same pass, or None.
+
+        Args:
+            source: (N, 3, H, W) RGB in [-1, 1].
+        """
+        return None
+
+    @abstractmethod
+    def __call__(self, batch: LossBatch, output: GeneratorOutput) -> torch.Tensor:
+        """Return the unweighted loss, a scalar."""
+
+
+class DistillationLoss(GeneratorLoss):
+    """A distance between the generator and its teacher; computed where its weight is not 0.
+
+    Losses of features are relative to the teacher's values, so that a weight means the same
+    whatever the features' scale.
+    """
+
+    @classmethod
+    def applies(cls, config: TrainConfig) -> bool:
+        """Return whether there is a teacher and the weight is not 0."""
+        return config.loss.teacher is not None and super().applies(config)
+
+    @property
+    def teacher(self) -> Teacher:
+        """The teacher, which exists wherever the loss applies."""
+        assert self.setup.teacher is not None
+        return self.setup.teacher
+
+    def teacher_output(self, batch: LossBatch) -> GeneratorOutput:
+        """Return what the teacher makes of the inputs, without gradients."""
+        return batch.once("teacher output", lambda: self.teacher.translate(batch.source))
+
+    def feature_pairs(self, batch: LossBatch, output: GeneratorOutput) -> FeaturePairs:
+        """Return features of both images, as the feature network computes them."""
+
+        def compute() -> FeaturePairs:
+            with torch.no_grad():
+                reference = self.teacher.features(batch.source, self.teacher_output(batch).image)
+            return list(
+                zip(self.teacher.features(batch.source, output.image), reference, strict=True)
+            )
+
+        return batch.once("feature pairs", compute)
+
+
+def relative_l1(value: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """Return the mean absolute difference over the reference's mean magnitude, a scalar."""
+    return nn.functional.l1_loss(value, reference) / (reference.abs().mean() + TINY)

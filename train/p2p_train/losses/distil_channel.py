@@ -1,0 +1,79 @@
+"""Distance of the generators' own channel means: arXiv 2108.06908, equation 8."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from .base import TINY, Curve, DistillationLoss, GeneratorOutput, LossBatch, LossSetup
+from .distil_l1 import DISTILLATION_PANEL
+
+if TYPE_CHECKING:
+    from p2p_train.networks.generator import UNetGenerator
+
+__all__ = ["DistilChannelLoss", "channel_distance"]
+
+TAPS = (1, 3, -4, -2)
+"""Blocks whose channels are compared: at 1/4 and 1/16 of the image, in encoder and decoder."""
+
+
+class DistilChannelLoss(DistillationLoss):
+    """Distance of channel means in some blocks of both generators.
+
+    Attributes:
+        trainable: one adapter a block, which brings the student's channels to the number of the
+            teacher's. They are trained with the student and are not exported.
+    """
+
+    name = "distil_channel"
+    setting = "lambda_distil_channel"
+    curve = Curve(panel=DISTILLATION_PANEL, label="channels")
+
+    def __init__(self, setup: LossSetup) -> None:
+        super().__init__(setup)
+        widths = zip(_widths(setup.generator), _widths(self.teacher.generator), strict=True)
+        self.trainable = nn.ModuleList(_adapter(*width) for width in widths)
+
+    def __call__(self, batch: LossBatch, output: GeneratorOutput) -> torch.Tensor:
+        """Return the mean over the blocks."""
+        assert isinstance(self.trainable, nn.ModuleList)
+        reference = self.teacher_output(batch).features
+        return channel_distance(
+            (adapter(output.features[tap].float()), reference[tap])
+            for tap, adapter in zip(TAPS, self.trainable, strict=True)
+        )
+
+
+def channel_distance(pairs: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+    """Return the distance of the channels' means, relative to their mean square, a scalar.
+
+    The mean of a channel over an image says how much the channel matters to it.
+
+    Args:
+        pairs: features of the image and of its reference, (N, C, h, w) each.
+    """
+    distances = [_relative_square(_means(one), _means(reference)) for one, reference in pairs]
+    return torch.stack(distances).mean()
+
+
+def _means(features: torch.Tensor) -> torch.Tensor:
+    return features.float().mean(dim=(2, 3))  # (N, C, h, w) -> (N, C)
+
+
+def _relative_square(value: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    return functional.mse_loss(value, reference) / (reference.square().mean() + TINY)
+
+
+def _widths(generator: UNetGenerator) -> list[int]:
+    blocks = [*generator.encoder, *generator.decoder]
+    return [blocks[tap][0].out_channels for tap in TAPS]
+
+
+def _adapter(student: int, teacher: int) -> nn.Module:
+    convolution = nn.Conv2d(student, teacher, 1)
+    nn.init.kaiming_normal_(convolution.weight, a=0.2)
+    return nn.Sequential(convolution, nn.LeakyReLU(0.2))

@@ -1,0 +1,29 @@
+"""Total variation of the image, against noise."""
+
+from __future__ import annotations
+
+import torch
+
+from .base import Curve, DistillationLoss, GeneratorOutput, LossBatch
+from .distil_l1 import DISTILLATION_PANEL
+
+__all__ = ["DistilTvLoss", "total_variation"]
+
+
+class DistilTvLoss(DistillationLoss):
+    """Total variation of the generated image."""
+
+    name = "distil_tv"
+    setting = "lambda_distil_tv"
+    curve = Curve(panel=DISTILLATION_PANEL, label="total variation")
+
+    def __call__(self, batch: LossBatch, output: GeneratorOutput) -> torch.Tensor:
+        """Return the loss."""
+        return total_variation(output.image)
+
+
+def total_variation(image: torch.Tensor) -> torch.Tensor:
+    """Return the mean absolute difference of neighbouring pixels of (N, 3, H, W), a scalar."""
+    image = image.float()
+    across = (image[..., 1:] - image[..., :-1]).abs().mean()
+    return across + (image[..., 1:, :] - image[..., :-1, :]).abs().mean()

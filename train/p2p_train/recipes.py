@@ -1,0 +1,42 @@
+"""Recipes: bundles of settings that replace the defaults; flags still win."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["RECIPES"]
+
+_EDGE: dict[str, Any] = {
+    "ngf": 16,
+    "ndf": 16,
+    "batch_size": 4,
+    "num_downs": 5,
+    "dropout": 0.0,
+    "checkerboard_free": True,
+    "lambda_consistency": 50.0,
+    "ema": 0.999,
+    "freeze_batchnorm": 0.89,
+    "precision": "auto",
+}
+
+_STUDENT: dict[str, Any] = {
+    **_EDGE,
+    "gan_loss": "none",
+    "lambda_l1": 0.0,
+    # The teacher's image is a fixed target, so steps may be larger than against a discriminator.
+    "lr": 6e-4,
+    "lr_decay": True,
+}
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "classic": {},
+    "paper": {"batch_size": 1, "epochs": 200, "lr_decay": True},
+    "edge": _EDGE,
+    "student": _STUDENT,
+}
+"""Settings of each recipe, by the names that :meth:`.TrainConfig.of` takes.
+
+``classic`` is pix2pix with large batches; ``paper`` trains as Isola et al. 2017 did; ``edge`` is a
+small generator for devices, see docs/training.md; ``student`` learns from ``--teacher`` alone, see
+docs/distillation.md.
+"""

@@ -1,0 +1,169 @@
+"""Settings as dataclass fields: each gives a flag, its bounds, its help and its JSON value."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin
+
+from p2p_runtime.errors import ConfigError
+
+__all__ = ["Setting", "SettingGroup", "setting", "settings_of", "unknown_setting"]
+
+_METADATA = "setting"
+Group = TypeVar("Group", bound="SettingGroup")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setting:
+    """One setting, as its dataclass field describes it.
+
+    Attributes:
+        name: the field's name, which is its key in JSON.
+        key: its name among all settings: its flag without dashes, in snake case.
+        kind: ``int``, ``float``, ``str``, ``bool``, a ``Literal`` or ``tuple[int, int]``.
+        optional: whether None is a value.
+        default: value if nothing is said.
+        help: one sentence for ``--help`` and the settings page.
+        metavar: unit or kind of the value, such as ``N`` or ``DIR``.
+        bounds: least and largest value, inclusive; None where there are none.
+        group: heading under which ``--help`` lists the flag.
+        advanced: whether only ``--help-all`` lists it.
+    """
+
+    name: str
+    key: str
+    kind: Any
+    optional: bool
+    default: Any
+    help: str
+    metavar: str
+    bounds: tuple[float, float] | None
+    group: str
+    advanced: bool
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The values of a setting that takes one of a few words; empty for others."""
+        return get_args(self.kind) if get_origin(self.kind) is Literal else ()
+
+    def check(self, value: Any) -> None:
+        """Check a value's type, choice and bounds.
+
+        Raises:
+            ConfigError: it is impossible; the message names the setting and what is possible.
+        """
+        name = self.key.replace("_", "-")
+        if value is None and self.optional:
+            return
+        if self.choices:
+            if value not in self.choices:
+                raise ConfigError(f"{name} is {value!r}; choose {', '.join(self.choices)}")
+        elif not _is_a(value, self.kind):
+            kind = getattr(self.kind, "__name__", str(self.kind))
+            raise ConfigError(f"{name} is {value!r}, not of type {kind}")
+        elif self.bounds is not None and not self.bounds[0] <= value <= self.bounds[1]:
+            least, most = self.bounds
+            raise ConfigError(f"{name} is {value!r}; it must be from {least:g} to {most:g}")
+
+
+class SettingGroup:
+    """Base of frozen dataclasses whose fields are made by :func:`setting`; checked at birth.
+
+    Raises:
+        ConfigError: a value is impossible.
+    """
+
+    __slots__ = ()
+    heading: ClassVar[str] = "Settings"
+
+    def __post_init__(self) -> None:
+        for one in settings_of(type(self)):
+            one.check(getattr(self, one.name))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values; :meth:`from_json` reads them back."""
+        values = {one.name: getattr(self, one.name) for one in settings_of(type(self))}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+    @classmethod
+    def from_json(cls: type[Group], document: dict[str, Any]) -> Group:
+        """Read what :meth:`to_json` wrote; settings that it lacks take their defaults.
+
+        Raises:
+            ConfigError: a key is unknown (the message names the nearest one), or a value is
+                impossible.
+        """
+        names = {one.name for one in settings_of(cls)}
+        for key in document:
+            if key not in names:
+                raise unknown_setting(key, names)
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in document.items()})
+
+
+_FOUND: dict[type[SettingGroup], tuple[Setting, ...]] = {}
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    metavar: str = "",
+    bounds: tuple[float, float] | None = None,
+    key: str = "",
+    group: str = "",
+    advanced: bool = False,
+) -> Any:
+    """Return a dataclass field that is a setting; see :class:`Setting` for the arguments.
+
+    Args:
+        default, help, metavar, bounds, advanced: as there.
+        key: the flag's name in snake case, if it is not the field's.
+        group: the heading in ``--help``, if it is not the dataclass's.
+    """
+    words = {"help": help, "metavar": metavar, "bounds": bounds, "key": key, "group": group}
+    return dataclasses.field(default=default, metadata={_METADATA: {**words, "advanced": advanced}})
+
+
+def settings_of(group: type[SettingGroup]) -> tuple[Setting, ...]:
+    """Return the settings of a group, in the order of its fields."""
+    if group not in _FOUND:
+        _FOUND[group] = tuple(_settings_of(group))
+    return _FOUND[group]
+
+
+def _settings_of(group: type[SettingGroup]) -> Iterator[Setting]:
+    kinds = typing.get_type_hints(group)
+    for field in dataclasses.fields(group):  # type: ignore[arg-type]  # every group is a dataclass
+        words = dict(field.metadata[_METADATA])
+        kind, optional = _plain(kinds[field.name])
+        words["key"] = words["key"] or field.name
+        words["group"] = words["group"] or group.heading
+        yield Setting(name=field.name, kind=kind, optional=optional, default=field.default, **words)
+
+
+def unknown_setting(key: str, known: Iterable[str]) -> ConfigError:
+    """Return the error for a key that no setting has; it names the nearest one."""
+    near = get_close_matches(key, list(known), n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return ConfigError(f"unknown setting {key!r}{hint}")
+
+
+def _plain(kind: Any) -> tuple[Any, bool]:
+    """Return ``int, True`` for ``int | None``, and so on."""
+    if get_origin(kind) not in (types.UnionType, typing.Union):
+        return kind, False
+    return next(one for one in get_args(kind) if one is not type(None)), True
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    if get_origin(kind) is tuple:
+        kinds = get_args(kind)
+        return isinstance(value, tuple) and [type(item) for item in value] == list(kinds)
+    if isinstance(value, bool):  # an int to Python
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)
