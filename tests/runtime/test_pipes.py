@@ -134,11 +134,12 @@ def test_terminals_are_no_pipes() -> None:
 
 
 def test_a_pipe_refuses_frames_of_another_shape(frames: list[Image]) -> None:
-    """A reader that counts bytes would lose its place."""
-    sink = PipeSink(width=64, height=48, descriptor=os.open(os.devnull, os.O_WRONLY))
+    """A program that counts bytes would lose its place."""
+    descriptor = os.open(os.devnull, os.O_WRONLY)
+    sink = PipeSink(width=64, height=48, descriptor=descriptor)
     with pytest.raises(SinkError, match="stdout takes frames of"):
         sink.write(FrameTask(picture=frames[0][:40], index=0, timestamp_s=0))
-    os.close(sink._descriptor)
+    os.close(descriptor)
 
 
 def test_fault_79_the_consumer_of_the_frames_leaves(
