@@ -169,7 +169,7 @@ def test_examples_of_help_can_be_typed(name: str):
         ("```\np2p-train --epochs many\n```", "many"),
         ("```\np2p-run --device tpu --video a\n```", "tpu"),
         ("Try `p2p-export --fp8`.", "no flag --fp8"),
-        ("Try `p2p-train judge --epoch 3`.", "no flag --epoch"),
+        ("Try `p2p-train score --clips x`.", "no flag --clips"),
         ("Try `p2p-shine`.", "no command p2p-shine"),
         ("With `--sparkle` it shines.", "no command has this flag"),
         ("```\nmake coffee\n```", "no such target"),

@@ -53,7 +53,7 @@ RULES = (
     Rule(r"begun|settle[sd]?", "FrameTask, preprocess, finish"),
     Rule(r"planes", "YuvFrame", but=r"(luma|chroma|ground) planes|decoded\.planes", outside=SCENES),
     Rule(r"storage", "ColorSpec", but=r"untyped_storage|bf16_storage"),
-    Rule(r"evidence|look_at", "likelihood, score"),
+    Rule(r"evidence|look_at", "likelihood, score", but=r"people_look_at"),
     Rule(r"sure", "confident", names=True),
     Rule(r"codes", "color LUT, lookup", names=True, but=r"(?i)exit_codes"),
     Rule(r"drift(s|ed|ing)?", "colorspace mismatch"),
@@ -70,7 +70,7 @@ RULES = (
     Rule(r"--reuse", "--dedupe-threshold"),
     Rule(r"patience|--timeout", "--reconnect-for, --stall-timeout"),
     Rule(r"handover", "latest-frame slot"),
-    Rule(r"claim(s|ed|ing)?", "output lock", outside=r"experiments|CONTRIBUTING"),  # figures
+    Rule(r"claim(s|ed|ing)?", "output lock", outside=r"experiments"),  # figures
     Rule(r"guarded[_ ]?engine|stuck", "SupervisedEngine, on_hang"),
     Rule(r"(?<!allow_)spinning", "allow_spinning", names=True),
     Rule(r"plans?", "engine file, TensorRT engine"),
@@ -78,7 +78,7 @@ RULES = (
     Rule(r"team(s|mates?)?", "distributed, world_size"),
     Rule(r"players?", "ModelOptimizer", outside=r"^runtime/"),  # there, they play videos
     Rule(r"--reader|amiss|readers?_(?:net|loss|file)", "--segmenter, semantic loss"),
-    Rule(r"readers?", "semantic loss", names=True, but=r"(?i)csv|Calibration|Pixel"),
+    Rule(r"readers?", "semantic loss", names=True, outside=r"(^|/)(export|runtime)/|recoding"),
     Rule(r"eyes", "feature network"),
     Rule(r"judg(e|es|ed|ing)", "segmenter, segmentation score"),
     Rule(r"even[_ -]ups?|even_out", "checkerboard-free"),
@@ -100,7 +100,7 @@ RULES = (
     Rule(r"publish", "write_bundle", names=True),
     Rule(r"pixel_cells|pixel_rows|shuffle_layers?", "space-to-depth, rows, depth-to-space"),
     Rule(r"contenders?|births?", "backend process, start-up times"),
-    Rule(r"turns?", "round", names=True, but=r"returns?"),
+    Rule(r"turns?", "round", names=True, but=r"turn_pairs"),
     Rule(r"ceilings?", "roofline", outside=SCENES),
 )
 

@@ -24,7 +24,7 @@ FACTS = {"fingerprint": "f", "train_pairs": 10, "val_pairs": 3}
 
 
 def make_checkpoint(config: TrainConfig, step: int = 0) -> Checkpoint:
-    """Return a checkpoint of freshly made players."""
+    """Return a checkpoint of freshly made networks and optimisers."""
     state = TrainState(config, torch.device("cpu"))
     state.step = step
     frames = torch.zeros(2, 32, 32, 3, dtype=torch.uint8)

@@ -1,4 +1,4 @@
-"""Settings are written once, checked at birth, and survive a round trip."""
+"""Settings are written once, validated when created, and survive a round trip."""
 
 from __future__ import annotations
 

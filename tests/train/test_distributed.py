@@ -46,9 +46,9 @@ def assert_learned_alike(one: Checkpoint, two: Checkpoint) -> None:
     sign, and Adam steps as far for a small gradient as for a large one.
     """
     torch.manual_seed(one.config.data.seed)
-    begun = dict(make_generator(one.config).state_dict())
-    names = [name for name, weights in begun.items() if weights.is_floating_point()]
-    way = sum(float((one.generator[name] - begun[name]).square().sum()) for name in names)
+    initial = dict(make_generator(one.config).state_dict())
+    names = [name for name, weights in initial.items() if weights.is_floating_point()]
+    way = sum(float((one.generator[name] - initial[name]).square().sum()) for name in names)
     apart = sum(float((one.generator[name] - two.generator[name]).square().sum()) for name in names)
     assert way > 0
     assert apart < 1e-4 * way  # of squares
@@ -85,8 +85,8 @@ def test_nobody_leaves_before_all_are_done(tmp_path: Path) -> None:
         "import sys, time, torch\n"
         "from pathlib import Path\n"
         "from p2p_train.training.distributed import join_distributed\n"
-        "with join_distributed(torch.device('cpu')) as team:\n"
-        "    if team.is_first:\n"
+        "with join_distributed(torch.device('cpu')) as group:\n"
+        "    if group.is_first:\n"
         "        time.sleep(1)\n"
         "        Path(sys.argv[1]).touch()\n"
         "assert Path(sys.argv[1]).exists(), 'left early'\n"

@@ -254,7 +254,7 @@ def test_fault_01_kills_at_any_moment_leave_a_checkpoint_that_loads(
     # Forked from a process that only imported: autograd's threads do not survive a fork.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["p2p_train.training.loop"])
-    chance = random.Random(0)
+    rng = random.Random(0)
     config = tiny(epochs=10_000)
     path = tmp_path / "checkpoints" / "last.pt"
     run(tiny(epochs=1), tmp_path)
@@ -269,7 +269,7 @@ def test_fault_01_kills_at_any_moment_leave_a_checkpoint_that_loads(
         while path.stat().st_mtime_ns == before:
             assert child.is_alive(), "it ended by itself"
             time.sleep(0.02)
-        time.sleep(chance.uniform(0, 0.1))  # anywhere in the next steps and saves
+        time.sleep(rng.uniform(0, 0.1))  # anywhere in the next steps and saves
         child.kill()
         child.join()
     assert Checkpoint.load(path).progress["step"] > 2

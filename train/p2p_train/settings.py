@@ -72,7 +72,7 @@ class Setting:
 
 
 class SettingGroup:
-    """Base of frozen dataclasses whose fields are made by :func:`setting`; checked at birth.
+    """Base of frozen dataclasses whose fields are made by :func:`setting`; validated when created.
 
     Raises:
         ConfigError: a value is impossible.
