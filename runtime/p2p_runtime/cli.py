@@ -58,13 +58,11 @@ def main(
     with StopRequest() as stop:
         from .app.run import RunOptions, translate_video
         from .translate.pipeline import check_losses
-        from .video.sinks import STDOUT
 
         try:
             report = translate_video(RunOptions(**options, started_s=started_s), stop)
         except StoppedError:
             context.exit(stop.exit_code)
-        click.echo(report.to_table(), err=STDOUT in options["output"])  # frames own stdout
         if stop.requested:
             context.exit(stop.exit_code)
         check_losses(report, strict=strict)

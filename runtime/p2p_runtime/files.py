@@ -26,6 +26,7 @@ __all__ = [
     "atomic_file",
     "check_writable_folder",
     "exclusive_lock",
+    "reason",
     "sha256_of_file",
     "write_bytes",
     "write_json",
@@ -62,8 +63,7 @@ def atomic_file(path: Path, check: Callable[[Path], object] | None = None) -> It
         temporary = None
         _sync_folder(path.parent)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(f"cannot write {path}: {reason}") from error
+        raise OutputError(f"cannot write {path}: {reason(error)}") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -121,7 +121,7 @@ def check_writable_folder(folder: Path, *, create: bool = True) -> None:
         with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
-        raise OutputError(f"cannot write in {folder}: {error.strerror or error}") from error
+        raise OutputError(f"cannot write in {folder}: {reason(error)}") from error
 
 
 @contextlib.contextmanager
@@ -134,13 +134,18 @@ def exclusive_lock(path: Path, busy: str) -> Iterator[None]:
     try:
         file = path.open("ab")
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+        raise OutputError(f"cannot write {path}: {reason(error)}") from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise OutputError(busy) from error
         yield
+
+
+def reason(error: Exception) -> str:
+    """Return an error's message without the paths and URLs that Python and FFmpeg add."""
+    return getattr(error, "strerror", None) or str(error)
 
 
 def sha256_of_file(path: Path) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 import av
+import click
 import cv2
 import onnxruntime as ort
 
@@ -38,7 +39,7 @@ from p2p_runtime.translate.workers import (
 )
 from p2p_runtime.video.frames import DEFAULT_FPS, FrameSink, FrameSource, FrameTask
 from p2p_runtime.video.live import LivePolicy
-from p2p_runtime.video.sinks import open_sinks, parse_output
+from p2p_runtime.video.sinks import OutputKind, open_sinks, parse_output
 from p2p_runtime.video.sources import RawFormat, SourceKind, SourceSpec, open_source, parse_source
 
 from .discover import engine_named, find_bundle
@@ -83,7 +84,7 @@ class RunOptions:
 
 
 def translate_video(options: RunOptions, stop: StopRequest) -> RunReport:
-    """Translate a source; whatever can fail before the first frame does so.
+    """Translate a source and print the report; what can fail before the first frame does so.
 
     Args:
         options: what the user asked for.
@@ -118,6 +119,8 @@ def translate_video(options: RunOptions, stop: StopRequest) -> RunReport:
     if options.report is not None:
         report.save(options.report)
     _log.info("written: %s", ", ".join(output.text for output in outputs))
+    frames_own_stdout = any(output.kind is OutputKind.STDOUT for output in outputs)
+    click.echo(report.to_table(), err=frames_own_stdout)
     return report
 
 

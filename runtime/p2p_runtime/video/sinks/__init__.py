@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from p2p_runtime.video.frames import FrameSink
 
 __all__ = [
-    "STDOUT",
     "ImageFolderSink",
     "NullSink",
     "OutputKind",

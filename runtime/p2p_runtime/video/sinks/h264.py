@@ -11,9 +11,8 @@ import cv2
 import numpy as np
 
 from p2p_runtime.errors import SinkError
+from p2p_runtime.files import reason
 from p2p_runtime.video.size_guard import require_shape
-
-from .output_lock import reason
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

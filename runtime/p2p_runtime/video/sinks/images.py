@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 
 from p2p_runtime.errors import OutputError, SinkError
-from p2p_runtime.files import check_writable_folder, write_bytes
+from p2p_runtime.files import check_writable_folder, reason, write_bytes
 
-from .output_lock import lock, reason, refuse_source
+from .output_lock import lock, refuse_source
 
 if TYPE_CHECKING:
     from p2p_runtime.video.frames import FrameTask

@@ -7,8 +7,9 @@ import os
 from pathlib import Path
 
 from p2p_runtime.errors import SinkError
+from p2p_runtime.files import reason
 
-__all__ = ["lock", "open_locked", "reason", "refuse_source"]
+__all__ = ["lock", "open_locked", "refuse_source"]
 
 
 def open_locked(path: Path, source: Path | None, overwrite: bool) -> int:
@@ -51,8 +52,3 @@ def refuse_source(output: Path, source: Path | None) -> None:
     """Raise a SinkError if the output is the input, under whatever name."""
     if source is not None and output.exists() and source.exists() and output.samefile(source):
         raise SinkError(f"{output} is the input; name another output")
-
-
-def reason(error: Exception) -> str:
-    """Return an error's message without the paths and URLs that FFmpeg adds."""
-    return getattr(error, "strerror", None) or str(error)

@@ -8,10 +8,9 @@ import sys
 import numpy as np
 
 from p2p_runtime.errors import SinkError
+from p2p_runtime.files import reason
 from p2p_runtime.video.frames import FrameTask
 from p2p_runtime.video.size_guard import require_shape
-
-from .output_lock import reason
 
 __all__ = ["PipeSink"]
 

@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 import av
 
 from p2p_runtime.errors import SinkError
+from p2p_runtime.files import reason
 from p2p_runtime.redaction import redact
 
 from .h264 import H264Sink
-from .output_lock import reason
 
 __all__ = ["PUSH_FORMATS", "StreamSink"]
 

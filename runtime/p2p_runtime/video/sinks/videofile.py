@@ -9,9 +9,10 @@ from pathlib import Path
 import av
 
 from p2p_runtime.errors import SinkError
+from p2p_runtime.files import reason
 
 from .h264 import H264Sink
-from .output_lock import open_locked, reason
+from .output_lock import open_locked
 
 __all__ = ["VIDEO_FORMATS", "VideoFileSink"]
 

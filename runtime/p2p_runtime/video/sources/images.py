@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from p2p_runtime.errors import SourceError
+from p2p_runtime.files import reason
 from p2p_runtime.video.frames import DEFAULT_FPS, FrameTask, VideoInfo
 
 from .decode import paint_ids
@@ -81,7 +82,7 @@ def list_folder(folder: Path) -> list[Path]:
     try:
         paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
     except OSError as error:
-        raise SourceError(f"cannot list {folder}: {error.strerror}") from error
+        raise SourceError(f"cannot list {folder}: {reason(error)}") from error
     return _in_order(paths, f"{folder} holds no pictures ({', '.join(SUFFIXES)})")
 
 
@@ -129,8 +130,8 @@ def _decode(path: Path, flags: int) -> NDArray[np.uint8]:
             raise SourceError(f"{path} is truncated")
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
     except (OSError, cv2.error) as error:
-        reason = getattr(error, "strerror", None) or "OpenCV cannot decode it"
-        raise SourceError(f"cannot read {path}: {reason}") from error
+        why = "OpenCV cannot decode it" if isinstance(error, cv2.error) else reason(error)
+        raise SourceError(f"cannot read {path}: {why}") from error
     if image is None:
         raise SourceError(f"{path} is not a picture that can be read")
     return np.asarray(image)

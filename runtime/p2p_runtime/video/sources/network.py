@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import av
 
 from p2p_runtime.errors import SourceError, SourceLostError
+from p2p_runtime.files import reason
 from p2p_runtime.redaction import redact
 from p2p_runtime.video.frames import FrameTask
 
@@ -118,4 +119,4 @@ class NetworkCapture:
             return SourceLostError(
                 f"{self._name}: PyAV {av.__version__} was built without {scheme}"
             )
-        return SourceLostError(f"{self._name}: {getattr(error, 'strerror', None) or error}")
+        return SourceLostError(f"{self._name}: {reason(error)}")

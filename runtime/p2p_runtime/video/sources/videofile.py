@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import av
 
 from p2p_runtime.errors import SourceError
+from p2p_runtime.files import reason
 from p2p_runtime.video.frames import FrameTask, VideoInfo
 from p2p_runtime.video.size_guard import SizeGuard
 
@@ -145,8 +146,7 @@ def _why_not_opened(path: Path, error: Exception) -> str:
         begins_as_mp4 = file.read(8)[4:] == b"ftyp"
     if begins_as_mp4 and "moov" not in _boxes(path):
         return f"{path}: moov atom missing: the file was not finished, or copied only in part"
-    reason = getattr(error, "strerror", None) or str(error)
-    return f"{path} is not a video that can be read ({reason})"
+    return f"{path} is not a video that can be read ({reason(error)})"
 
 
 def _boxes(path: Path) -> list[str]:
