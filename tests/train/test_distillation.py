@@ -18,9 +18,10 @@ from p2p_runtime.labels.palette import CITYSCAPES
 from p2p_runtime.model.contract import PixelContract
 from p2p_train.cli import main
 from p2p_train.config import TrainConfig
-from p2p_train.distillation import Teacher, load_teacher
+from p2p_train.distillation import Teacher
 from p2p_train.segmentation import Segmenter
 from p2p_train.training.checkpoint import Checkpoint
+from p2p_train.training.loss_networks import load_teacher
 from p2p_train.training.state import TrainState
 from p2p_train.training.step import train_step
 from toy_pairs import SIDE_PX

@@ -66,7 +66,7 @@ def training_step(
     """Return one training step on decoded pairs."""
     import torch
 
-    from p2p_train.training.loop import load_loss_networks
+    from p2p_train.training.loss_networks import load_loss_networks
     from p2p_train.training.state import TrainState
     from p2p_train.training.step import train_step
 

@@ -9,6 +9,6 @@ losses are ``p2p_train/losses/distil_*.py``.
 
 from __future__ import annotations
 
-from .teacher import Teacher, load_teacher
+from .teacher import FeatureNetwork, Teacher
 
-__all__ = ["Teacher", "load_teacher"]
+__all__ = ["FeatureNetwork", "Teacher"]

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import torch
 from torch import nn
 
+from p2p_train.networks.generator import GeneratorOutput
+
 if TYPE_CHECKING:
     from p2p_train.config import TrainConfig
     from p2p_train.distillation import Teacher
@@ -53,21 +55,6 @@ class Curve:
     label: str = "training"
     unit: str = ""
     progress: tuple[str, int] | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GeneratorOutput:
-    """What the generator made of some inputs.
-
-    Attributes:
-        image: (N, 3, H, W) RGB in [-1, 1].
-        features: outputs of its encoder blocks and then of its decoder blocks.
-        extra: images of further inputs, by the name of the loss that asked for them.
-    """
-
-    image: torch.Tensor
-    features: list[torch.Tensor]
-    extra: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -13,10 +14,25 @@ from .geometry import MAX_DOWNSAMPLINGS, Norm, unet_widths
 from .layers import init_weights, norm_layers
 from .norms import frozen_batchnorm
 
-__all__ = ["UNetGenerator"]
+__all__ = ["GeneratorOutput", "UNetGenerator"]
 
 DROPOUT_BLOCKS = 3
 """Number of decoder blocks with dropout, from the innermost on."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GeneratorOutput:
+    """Output of the generator in training.
+
+    Attributes:
+        image: (N, 3, H, W) RGB in [-1, 1].
+        features: outputs of its encoder blocks and then of its decoder blocks.
+        extra: images of further inputs, by the name of the loss that asked for them.
+    """
+
+    image: torch.Tensor
+    features: list[torch.Tensor]
+    extra: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 class EncoderBlock(nn.Sequential):

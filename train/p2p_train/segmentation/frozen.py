@@ -17,8 +17,7 @@ from p2p_train.networks.pixels import HALF_RANGE
 from p2p_train.precision import autocast, freeze
 from p2p_train.tensorfile import digest
 
-from . import Segmenter
-from .segmenter import MAJORITY_PX, void_classes
+from .segmenter import MAJORITY_PX, Segmenter, void_classes
 
 __all__ = ["FrozenSegmenter", "load_frozen_segmenter"]
 

@@ -16,18 +16,16 @@ import torch
 from p2p_runtime.errors import ConfigError, TrainingError
 from p2p_runtime.files import check_writable_folder, exclusive_lock, write_json
 from p2p_runtime.interrupts import StopRequest
-from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import TrainConfig
 from p2p_train.data.batches import EpochSampler, named_worker_failures, training_batches
 from p2p_train.data.prepare import TrainingData, check_same_data, prepare_data
 from p2p_train.devices import describe_device, find_device
-from p2p_train.distillation import Teacher, load_teacher
 from p2p_train.losses import loss_curves
 from p2p_train.precision import choose_precision
-from p2p_train.segmentation.frozen import FrozenSegmenter, load_frozen_segmenter
 
 from .checkpoint import Checkpoint, describe_generator
 from .distributed import Distributed, join_distributed
+from .loss_networks import load_loss_networks
 from .progress import TrainProgress
 from .recorder import Recorder, not_a_number
 from .runlog import RunLog
@@ -37,7 +35,7 @@ from .step import train_step
 if TYPE_CHECKING:
     from p2p_train.segmentation import Segmenter
 
-__all__ = ["RUNS", "Finish", "Machine", "load_loss_networks", "new_run_dir", "train"]
+__all__ = ["RUNS", "Finish", "Machine", "new_run_dir", "train"]
 
 logger = logging.getLogger(__name__)
 
@@ -225,26 +223,6 @@ def new_run_dir(config: TrainConfig) -> Path:
     while (RUNS / f"{name}-{number}").exists():
         number += 1
     return RUNS / f"{name}-{number}"
-
-
-def load_loss_networks(
-    config: TrainConfig, contract: PixelContract, device: torch.device
-) -> tuple[Teacher | None, FrozenSegmenter | None]:
-    """Load the trained networks that losses compare with, if the config names them.
-
-    Raises:
-        CheckpointError: a file is missing or broken, or the teacher's run had no discriminator.
-        ConfigError: one was trained on other inputs.
-    """
-    loss, precision = config.loss, config.precision
-    teacher = segmenter = None
-    if loss.teacher is not None:
-        teacher = load_teacher(
-            Path(loss.teacher), contract, device, precision, loss.feature_network
-        )
-    if loss.segmenter is not None:
-        segmenter = load_frozen_segmenter(Path(loss.segmenter), contract, device, precision)
-    return teacher, segmenter
 
 
 def _sampler(
