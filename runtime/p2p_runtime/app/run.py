@@ -32,11 +32,7 @@ from p2p_runtime.model.bundle import ModelBundle
 from p2p_runtime.translate.pipeline import run_pipeline
 from p2p_runtime.translate.report import RunReport
 from p2p_runtime.translate.translator import Translator
-from p2p_runtime.translate.workers import (
-    default_workers,
-    threads_per_worker,
-    use_one_opencv_thread,
-)
+from p2p_runtime.translate.workers import default_workers, threads_per_worker, use_one_opencv_thread
 from p2p_runtime.video.frames import DEFAULT_FPS, FrameSink, FrameSource, FrameTask
 from p2p_runtime.video.live import LivePolicy
 from p2p_runtime.video.sinks import OutputKind, open_sinks, parse_output

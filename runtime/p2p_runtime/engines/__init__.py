@@ -20,10 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 def open_engine(
-    bundle: ModelBundle,
-    device: str,
-    threads: int | None = None,
-    allow_spinning: bool = True,
+    bundle: ModelBundle, device: str, threads: int | None = None, allow_spinning: bool = True
 ) -> Engine:
     """Open a bundle on a device.
 

@@ -33,11 +33,7 @@ class OrtEngine:
     restarts = 0
 
     def __init__(
-        self,
-        bundle: ModelBundle,
-        *,
-        threads: int | None = None,
-        allow_spinning: bool = True,
+        self, bundle: ModelBundle, *, threads: int | None = None, allow_spinning: bool = True
     ) -> None:
         """Load a bundle.
 

@@ -1,9 +1,8 @@
 """The run itself: decoding, translating and encoding overlap, and frames keep their order.
 
 A frame is one :class:`FrameTask` all the way. The source creates it; a worker takes it, admits it
-to the translator, prepares and finishes it; the calling thread writes it. Nothing is dropped here:
-a file waits for the translator, and a live source's capture thread decides what becomes of frames
-that nobody has taken yet.
+to the translator, prepares and finishes it; the calling thread writes it. Only a live source drops
+frames, before they are taken.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -45,6 +44,10 @@ quarter."""
 _OFF_PALETTE_EVERY = 4
 """Of so many frames, the first is measured for colours far from the palette."""
 
+Draw: TypeAlias = "Callable[[NDArray[np.uint8], float], NDArray[np.uint8]]"
+"""Gets an image (H, W, 3) uint8 BGR and ``time.perf_counter()`` of its decoding, and returns what
+to write instead."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -55,7 +58,7 @@ def run_pipeline(
     *,
     max_frames: int | None = None,
     side_by_side: bool = False,
-    draw: Callable[[NDArray[np.uint8], float], NDArray[np.uint8]] | None = None,
+    draw: Draw | None = None,
     on_frame: Callable[[FrameTask], None] | None = None,
     stopping: Callable[[], bool] | None = None,
     started_s: float | None = None,
@@ -69,13 +72,11 @@ def run_pipeline(
     (and so checked) in every case, the source is left open.
 
     Args:
-        source: where frames come from.
-        translator: turns frames into images.
+        source, translator: where frames come from, and what turns them into images.
         sink: where images go; twice as wide as the source for ``side_by_side``.
         max_frames: maximum number of frames; None for all.
         side_by_side: write the input, in the colours that the generator gets, left of the output.
-        draw: gets each image and ``time.perf_counter()`` of its decoding, and returns what to
-            write instead.
+        draw: changes each image before it is written.
         on_frame: called in the calling thread with each frame that was written.
         stopping: once it returns True, no more frames are taken and the sink is finished.
         started_s: ``time.perf_counter()`` when the command began, for the time to first frame.
@@ -217,11 +218,7 @@ class _Steps:
         task.finished_s = end_s
 
 
-def _write(
-    task: FrameTask,
-    sink: FrameSink,
-    draw: Callable[[NDArray[np.uint8], float], NDArray[np.uint8]] | None,
-) -> None:
+def _write(task: FrameTask, sink: FrameSink, draw: Draw | None) -> None:
     start_s = time.perf_counter()
     if draw is not None:
         task.output = draw(task.image, task.decoded_s)
@@ -233,12 +230,6 @@ def _write(
 
 
 def _facts(translator: Translator) -> dict[str, Any]:
-    facts: dict[str, Any] = {
-        "device": translator.engine.device,
-        "workers": translator.workers,
-        "restarts": translator.engine.restarts,
-    }
-    if translator.bundle is not None:
-        facts["model"] = str(translator.bundle.path)
-        facts["precision"] = translator.bundle.precision
-    return facts
+    engine, bundle = translator.engine, translator.bundle
+    facts = {"device": engine.device, "workers": translator.workers, "restarts": engine.restarts}
+    return facts | ({"model": str(bundle.path), "precision": bundle.precision} if bundle else {})

@@ -23,10 +23,10 @@ DEFAULT_FPS = 25.0
 
 
 class FrameInput:
-    """An input of the generator and, once it was asked for, the image that belongs to it.
+    """An input of the generator and, once it was asked for, its image.
 
-    Frames with equal inputs share one object. Any thread may ask for the image; the first one
-    computes it while the others wait.
+    Frames with equal inputs share one object. The first thread that asks for the image computes
+    it while the others wait.
 
     Attributes:
         pixels: (H, W, 3) uint8 BGR of the contract's size; never changed.
@@ -52,9 +52,7 @@ class FrameTask:
     """One frame, from the decoder that creates it to the sink that writes it.
 
     Everything that is learnt about a frame on its way is a field here; no stage wraps the task.
-    It lives in the ``video`` room because sources create it and sinks take it; the rooms above
-    (``translate``, ``app``) fill it in. One thread at a time works on a task; :attr:`lock` is for
-    the one step that two threads may want to take.
+    One thread at a time works on it; :attr:`lock` is for the one step that two may want to take.
 
     Attributes:
         picture: as decoded: (H, W, 3) uint8 BGR, or 4:2:0 from a source that was asked for it.
@@ -127,12 +125,10 @@ class FrameSource(Protocol):
     @property
     def info(self) -> VideoInfo:
         """Size, frame rate and length."""
-        ...
 
     @property
     def frames_lost(self) -> int:
         """Number of frames that were expected and did not come; final after the iteration."""
-        ...
 
     def __iter__(self) -> Iterator[FrameTask]:
         """Yield the frames.
@@ -141,15 +137,13 @@ class FrameSource(Protocol):
             SourceError: a frame cannot be read.
             SourceLostError: a live source was lost and did not come back in time.
         """
-        ...
 
     def close(self) -> None:
         """Release the source."""
-        ...
 
 
 class FrameSink(Protocol):
-    """Takes frames in order."""
+    """Takes frames in order. A sink with nothing to finish inherits `close` and `abort`."""
 
     def write(self, task: FrameTask) -> None:
         """Write the image of one frame.
@@ -157,7 +151,6 @@ class FrameSink(Protocol):
         Raises:
             SinkError: its size or type is wrong, or it cannot be written.
         """
-        ...
 
     def close(self) -> None:
         """Finish the output and check it.
@@ -165,8 +158,6 @@ class FrameSink(Protocol):
         Raises:
             SinkError: fewer frames can be read back than were written.
         """
-        ...
 
     def abort(self) -> None:
         """Finish the output as far as possible, because something else has failed."""
-        ...

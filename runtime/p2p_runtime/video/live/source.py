@@ -151,10 +151,7 @@ class LiveSource:
         self._capture, self._first_s = attempt.capture, first.decoded_s
         height, width = first.picture.shape[:2]
         self._info = VideoInfo(
-            width=width,
-            height=height,
-            fps=self._capture.fps,
-            frame_count=self._capture.frame_count,
+            width=width, height=height, fps=self._capture.fps, frame_count=self._capture.frame_count
         )
         self._guard = SizeGuard(self._name, width=width, height=height)
         drop = self._policy.drop or ("none" if self._capture.finite else "latest")

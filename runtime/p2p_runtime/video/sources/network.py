@@ -33,12 +33,7 @@ class NetworkCapture:
     """A connection to a stream; see :class:`p2p_runtime.video.live.Capture`."""
 
     def __init__(
-        self,
-        url: str,
-        timeout_s: float,
-        ids_palette: Palette | None,
-        *,
-        yuv: bool = False,
+        self, url: str, timeout_s: float, ids_palette: Palette | None, *, yuv: bool = False
     ) -> None:
         """Connect and read the stream's header.
 
