@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import runpy
 from dataclasses import dataclass
+from pathlib import Path
 
 import click
 import pytest
@@ -72,6 +74,12 @@ def test_a_toy_setting_is_one_line() -> None:
     with pytest.raises(ConfigError, match="toy-px is 10; it must be from 1 to 9"):
         ToyConfig.of(toy_px=10)
     assert ToyConfig.from_json(ToyConfig.of(toy_px=5).to_json()).model.toy_px == 5
+
+
+def test_the_settings_page_is_current(root: Path) -> None:
+    """Who changes a setting runs ``python docs/make_settings.py``."""
+    make_page = runpy.run_path(str(root / "docs" / "make_settings.py"))["make_page"]
+    assert (root / "docs" / "settings.md").read_text(encoding="utf-8") == make_page()
 
 
 @pytest.mark.parametrize(

@@ -173,7 +173,7 @@ def test_fault_04_sigterm_in_mid_epoch_saves_and_the_resume_is_exact(
 def test_the_average_is_exported_with_statistics_of_its_own(
     tiny: MakeConfig, tmp_path: Path
 ) -> None:
-    """They are those of the shipped weights over training pairs, not the ones training gathered."""
+    """They belong to the exported weights, not to the weights of many steps."""
     run(tiny(ema=0.9, update_bn=8, jitter_px=0, flip=False), tmp_path / "own")
     run(tiny(ema=0.9, jitter_px=0, flip=False), tmp_path / "gathered")
     own, gathered = last(tmp_path / "own").generator, last(tmp_path / "gathered").generator

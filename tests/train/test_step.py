@@ -197,9 +197,9 @@ def test_the_average_follows_the_generator_and_is_exported(tiny: MakeConfig) -> 
     state = TrainState(tiny(ema=0.9), CPU)
     first = state.generator.output[0].weight.detach().clone()
     state.count(train_step(state, batch()))
-    newest, shipped = state.generator.output[0].weight, state.exported_generator().output[0].weight
+    newest, exported = state.generator.output[0].weight, state.exported_generator().output[0].weight
     decay = 1 / 11  # min(0.9, (1 + step) / (10 + step)) at a young age
-    torch.testing.assert_close(shipped, first * decay + newest * (1 - decay))
+    torch.testing.assert_close(exported, first * decay + newest * (1 - decay))
 
 
 def test_rates_fall_to_zero_over_the_second_half(tiny: MakeConfig) -> None:

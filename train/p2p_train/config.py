@@ -357,6 +357,9 @@ class TrainConfig:
     loss: LossConfig = LossConfig()
 
     def __post_init__(self) -> None:
+        for name, kind in self.groups().items():
+            if not isinstance(getattr(self, name), kind):
+                raise ConfigError(f"{name} is not a {kind.__name__}; see TrainConfig.of")
         if self.optim.update_bn and not (self.optim.ema and self.model.norm == "batch"):
             raise ConfigError(
                 "update-bn estimates BatchNorm statistics of averaged weights: "

@@ -38,7 +38,7 @@ class Checkpoint:
     Attributes:
         config: the run's settings; they rebuild both networks.
         contract: how frames become the generator's input.
-        generator: the generator's state dict; what export ships.
+        generator: the generator's state dict, averaged if the run averages it; this is exported.
         frames: (N, H, W, 3) uint8 BGR, validation inputs for sample grids and parity checks.
         progress: ``step``, ``images_seen``, ``best_l1``, ``loss_sums`` by name of the loss ...
         dataset: the dataset's fingerprint and size.
@@ -71,7 +71,7 @@ class Checkpoint:
         write_tensors(path, content, schema=CHECKPOINT_SCHEMA, keep_previous=True)
 
     def build_generator(self) -> UNetGenerator:
-        """Return the generator as it ships: on the CPU, in eval mode.
+        """Return the generator that is exported: on the CPU, in eval mode.
 
         Raises:
             CheckpointError: the weights do not belong to the network that ``config`` describes.
