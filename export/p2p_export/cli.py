@@ -90,10 +90,7 @@ _run = partial(option, group="Run")
 )
 @import_flags
 @_run(
-    "--output",
-    metavar="DIR|FILE.onnx",
-    type=_PATH,
-    help="Where to write.  [default: RUN/export/]",
+    "--output", metavar="DIR|FILE.onnx", type=_PATH, help="Where to write.  [default: RUN/export/]"
 )
 @_run("--force", is_flag=True, help="Replace existing files at --output.")
 @_run(

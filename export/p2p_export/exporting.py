@@ -57,7 +57,7 @@ def export(options: ExportOptions) -> list[WrittenBundle]:
             print(bundle.path, bundle.report.psnr_db)
 
     Raises:
-        CheckpointError: there is no usable checkpoint.
+        CheckpointError: there is no usable checkpoint, or the segmenter cannot be read.
         ConfigError: a file is in the way, or the segmenter knows other labels.
         DatasetError: a folder of frames cannot be read.
         ExportError: the generator or the calibration inputs are unusable.
@@ -114,21 +114,17 @@ def _parity_frames(
     frames, made_up = top_up(given)
     if made_up:
         _log.warning(
-            "%d frames for the parity check, topped up with %d mirrored ones; "
-            "give more with --frames DIR", len(given), made_up,
-        )  # fmt: skip
+            "%d frames for the parity check and %d mirrored ones; give more with --frames DIR",
+            len(given),
+            made_up,
+        )
     return frames, made_up
 
 
 def _segmentation_check(
     module: PixelGenerator, trained: TrainedGenerator, options: ExportOptions
 ) -> SegmentationCheck | None:
-    """Score the torch module's images with the segmenter that the user named, if any.
-
-    Raises:
-        CheckpointError: the segmenter cannot be read.
-        ConfigError: it was trained with other labels.
-    """
+    """Score the torch module's images with the segmenter that the user named, if any."""
     if options.segmenter is None:
         return None
     segmenter = Segmenter.load(options.segmenter, torch.device("cpu"))

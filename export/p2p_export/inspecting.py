@@ -11,7 +11,6 @@ import onnx
 
 from p2p_runtime.model.bundle import BundleInfo, ModelBundle
 
-from .parity import ParityReport
 from .targets.onnx import WrittenBundle
 
 __all__ = ["GraphCost", "cost_of", "describe", "table"]
@@ -73,26 +72,8 @@ def describe(path: Path) -> str:
 
 def table(bundles: list[WrittenBundle]) -> str:
     """Return a row of parity figures for each bundle, then a line for each engine."""
-    scored = any(bundle.report.segmentation_score for bundle in bundles)
-    head = ["file", "MB", "precision", "max", "mean", "within 1", "PSNR", "worst", "SSIM"]
-    rows = [[*head, *(["mean IoU"] if scored else []), "parity"]]
-    for bundle in bundles:
-        report = bundle.report
-        rows.append(
-            [
-                str(bundle.path),
-                _megabytes(bundle.path),
-                report.precision,
-                f"{report.max_levels}",
-                f"{report.mean_levels:.4f}",
-                f"{report.within_one:.3%}",
-                f"{report.psnr_db:.1f} dB",
-                f"{report.worst_psnr_db:.1f} dB",
-                f"{report.ssim:.4f}",
-                *([_mean_iou(report)] if scored else []),
-                f"passed on {report.frames} frames",
-            ]
-        )
+    cells = [_cells(bundle) for bundle in bundles]
+    rows = [list(cells[0]), *(list(row.values()) for row in cells)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -103,16 +84,29 @@ def table(bundles: list[WrittenBundle]) -> str:
     return "\n".join(lines)
 
 
+def _cells(bundle: WrittenBundle) -> dict[str, str]:
+    report = bundle.report
+    score = {}
+    if report.segmentation_score is not None:  # in points, with the change against torch
+        change = 100 * report.score_change["mean_iou"]
+        score["mean IoU"] = f"{100 * report.segmentation_score.mean_iou:.2f} ({change:+.2f})"
+    return {
+        "file": str(bundle.path),
+        "MB": _megabytes(bundle.path),
+        "precision": report.precision,
+        "max": f"{report.max_levels}",
+        "mean": f"{report.mean_levels:.4f}",
+        "within 1": f"{report.within_one:.3%}",
+        "PSNR": f"{report.psnr_db:.1f} dB",
+        "worst": f"{report.worst_psnr_db:.1f} dB",
+        "SSIM": f"{report.ssim:.4f}",
+        **score,
+        "parity": f"passed on {report.frames} frames",
+    }
+
+
 def _megabytes(path: Path) -> str:
     return f"{path.stat().st_size / 1e6:.1f}"
-
-
-def _mean_iou(report: ParityReport) -> str:
-    """Return the mean IoU in points and its change against the torch module."""
-    if report.segmentation_score is None:
-        return ""
-    points, change = 100 * report.segmentation_score.mean_iou, 100 * report.score_change["mean_iou"]
-    return f"{points:.2f} ({change:+.2f})"
 
 
 def _contract_rows(info: BundleInfo) -> list[tuple[str, str]]:

@@ -36,9 +36,6 @@ GOLDEN_SEED = 1
 class SegmentationCheck:
     """Scores images by how well a segmenter finds the labels that they were generated from.
 
-    PSNR says how close two images are; this score says whether the difference affects what they
-    show.
-
     Args:
         segmenter: trained on real photos with the same palette.
         frames: label maps as inputs of the generator, (N, H, W, 3) uint8 BGR.
@@ -89,13 +86,7 @@ class Reference:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measurement:
-    """What a graph returned.
-
-    Attributes:
-        images: for the reference's frames, (N, H, W, 3) uint8 BGR.
-        golden: for the golden frame, (H, W, 3) uint8 BGR.
-        report: the comparison with the reference.
-    """
+    """A graph's (N, H, W, 3) images of the reference's frames, and (H, W, 3) of the golden one."""
 
     images: NDArray[np.uint8]
     golden: NDArray[np.uint8]
@@ -105,11 +96,7 @@ class Measurement:
 def measure(graph: bytes, reference: Reference, precision: str, folder: Path) -> Measurement:
     """Run a graph in the device's engine and compare it with the reference.
 
-    Args:
-        graph: a serialised ONNX model without metadata.
-        reference: what it has to compute.
-        precision: ``fp32``, ``fp16`` or ``int8``.
-        folder: where a temporary file may lie; nothing stays.
+    ``graph`` is a serialised ONNX model without metadata. ``folder`` takes a temporary file.
     """
     info = BundleInfo(
         contract=reference.contract,
@@ -144,7 +131,7 @@ def run_torch(module: nn.Module, frames: NDArray[np.uint8]) -> NDArray[np.uint8]
     """Run a pixel generator, frame by frame as a device does.
 
     Args:
-        module: a :class:`p2p_export.graph.pixel_generator.PixelGenerator`.
+        module: a :class:`.PixelGenerator`.
         frames: (N, H, W, 3) uint8 BGR.
 
     Returns:

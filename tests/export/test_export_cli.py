@@ -47,7 +47,7 @@ def test_export_prints_a_table_and_says_what_it_does(tmp_path: Path, traced):
     assert row.endswith("passed on 8 frames")
     assert re.fullmatch(r"\d+ s, peak memory \d{3,} MiB", cost)
     assert "(eval: running statistics, no dropout)" in done.stderr
-    assert "topped up with 6 mirrored" in done.stderr
+    assert "and 6 mirrored" in done.stderr
 
 
 def test_inspect_describes_a_bundle(exported):

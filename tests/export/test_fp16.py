@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from p2p_export.graph.fp16 import InDtype, PeakRange, float32_layers, halve, peak_ranges
+from p2p_export.graph.fp16 import InDtype, fits_fp16, float32_layers, halve, peak_values
 from p2p_export.graph.pixel_generator import PixelGenerator, fold
 from p2p_export.reference import run_torch
 from toy_export import toy_config, toy_frames, toy_generator
@@ -33,10 +33,10 @@ def loud_generator() -> nn.Module:
 
 def test_fault_33_layers_near_the_limit_are_found():
     """The scan names the loud layer and those that read it, and no other."""
-    quiet = peak_ranges(PixelGenerator(fold(toy_generator())), toy_frames())
-    assert all(layer.fits_fp16 for layer in quiet)
-    loud = peak_ranges(PixelGenerator(loud_generator()), toy_frames())
-    names = {layer.layer for layer in loud if not layer.fits_fp16}
+    quiet = peak_values(PixelGenerator(fold(toy_generator())), toy_frames())
+    assert all(map(fits_fp16, quiet.values()))
+    loud = peak_values(PixelGenerator(loud_generator()), toy_frames())
+    names = {layer for layer, peak in loud.items() if not fits_fp16(peak)}
     assert {"generator.encoder.1.0", "generator.encoder.2.0"} <= names
     assert "generator.encoder.0.0" not in names
     assert len(names) < len(loud) / 2
@@ -46,8 +46,8 @@ def test_fault_33_kept_layers_save_the_picture():
     """Half precision alone ruins a generator that overflows; keeping the loud layers does not."""
     module, frames = PixelGenerator(loud_generator()), toy_frames()
     expected = run_torch(module, frames).astype(int)
-    names = {layer.layer for layer in peak_ranges(module, frames) if not layer.fits_fp16}
-    kept = run_torch(halve(module, frozenset(names)), frames)
+    names, _ = float32_layers(module, frames)
+    kept = run_torch(halve(module, names), frames)
     assert np.abs(kept - expected).max() <= 2
     with torch.inference_mode():
         ruined = halve(module)(torch.from_numpy(frames)).numpy()
@@ -57,8 +57,8 @@ def test_fault_33_kept_layers_save_the_picture():
 @pytest.mark.parametrize("peak", [float("nan"), float("inf"), 65504.0])
 def test_fault_33_what_is_not_a_number_does_not_fit(peak):
     """NaN, infinity and the limit itself are outside the safe range."""
-    assert not PeakRange(layer="one", peak=peak).fits_fp16
-    assert PeakRange(layer="one", peak=100.0).fits_fp16
+    assert not fits_fp16(peak)
+    assert fits_fp16(100.0)
 
 
 def test_instance_norm_computes_in_float32():

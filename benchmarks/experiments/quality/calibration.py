@@ -10,6 +10,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from experiments.harness import Document, data_option, input_option, study
 
@@ -18,13 +19,21 @@ __all__ = ["FLOAT_ENDS", "CalibrationRow", "main", "measure_calibrations", "tabl
 VALIDATION_FRAMES = 64
 FLOAT_ENDS = "minmax, float ends"
 
+CALIBRATIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "minmax": ("MinMax", {}),
+    "percentile 99.999": ("Percentile", {"percentile": 99.999}),
+    "percentile 99.99": ("Percentile", {"percentile": 99.99}),
+    "entropy": ("Entropy", {}),
+}
+"""Methods of ONNX Runtime to derive ranges, each with its options; exports use ``minmax``."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CalibrationRow:
     """The agreement of an int8 graph with the torch module.
 
     Attributes:
-        calibration: a key of :data:`p2p_export.graph.int8.CALIBRATIONS`, or :data:`FLOAT_ENDS`.
+        calibration: a key of :data:`CALIBRATIONS`, or :data:`FLOAT_ENDS`.
         psnr_db, worst_psnr_db: mean and least PSNR over the validation frames.
         mean_levels: mean absolute difference of a value, in levels of 0-255.
     """
@@ -46,8 +55,10 @@ def measure_calibrations(
         folder: for temporary files.
         few: only one calibration and the float ends.
     """
+    from onnxruntime.quantization.calibrate import CalibrationMethod
+
     from p2p_export.frames import read_calibration, read_inputs
-    from p2p_export.graph.int8 import CALIBRATIONS, PROFILES, Quantiser
+    from p2p_export.graph.int8 import PROFILES, Quantiser
     from p2p_export.graph.integer_ends import integer_form
     from p2p_export.graph.pixel_generator import PixelGenerator
     from p2p_export.graph.tracing import to_onnx
@@ -70,7 +81,11 @@ def measure_calibrations(
     tried = [*((name, graph, name) for name in names), (FLOAT_ENDS, float_ends, "minmax")]
     rows = []
     for name, content, ranges in tried:
-        integers = Quantiser(content, seen, PROFILES["x86"], folder, ranges).quantise([])
+        method, options = CALIBRATIONS[ranges]
+        quantiser = Quantiser(
+            content, seen, PROFILES["x86"], folder, CalibrationMethod[method], options
+        )
+        integers = quantiser.quantise([])
         report = measure(integers, reference, "int8", folder).report
         rows.append(
             CalibrationRow(

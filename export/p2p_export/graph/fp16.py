@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from p2p_export.reference import Reference
 from .pixel_generator import PixelGenerator, folded_generator
 from .tracing import Graph, to_onnx
 
-__all__ = ["InDtype", "PeakRange", "float32_layers", "fp16_graph", "halve", "peak_ranges"]
+__all__ = ["InDtype", "fits_fp16", "float32_layers", "fp16_graph", "halve", "peak_values"]
 
 FP16_MAX = 65504.0
 """Largest finite float16."""
@@ -46,24 +45,17 @@ def float32_layers(
         module: in float32.
         frames: (N, H, W, 3) uint8 BGR.
     """
-    kept = [layer for layer in peak_ranges(module, frames) if not layer.fits_fp16]
-    notes = tuple(f"{layer.layer} stays in float32: it reaches {layer.peak:.3g}" for layer in kept)
+    peaks = peak_values(module, frames)
+    kept = {layer: peak for layer, peak in peaks.items() if not fits_fp16(peak)}
+    notes = tuple(f"{name} stays in float32: it reaches {peak:.3g}" for name, peak in kept.items())
     for note in notes:
         _log.warning("fp16: %s", note)
-    return frozenset(layer.layer for layer in kept), notes
+    return frozenset(kept), notes
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PeakRange:
-    """The largest absolute value among a layer's inputs, weights and outputs."""
-
-    layer: str
-    peak: float
-
-    @property
-    def fits_fp16(self) -> bool:
-        """Whether float16 holds the value with a margin; false for NaN and infinity."""
-        return self.peak <= SAFE_SHARE * FP16_MAX
+def fits_fp16(peak: float) -> bool:
+    """Return whether float16 holds a value with a margin; false for NaN and infinity."""
+    return peak <= SAFE_SHARE * FP16_MAX
 
 
 class InDtype(nn.Module):
@@ -97,14 +89,15 @@ def halve(module: PixelGenerator, keep: frozenset[str] = frozenset()) -> PixelGe
             dtype = torch.float32
         else:
             continue
+        # The wrapper casts its input, so that layers of both dtypes can follow each other.
         parent, _, attribute = name.rpartition(".")
         setattr(halved.get_submodule(parent), attribute, InDtype(layer, dtype))
     return halved
 
 
 @torch.inference_mode()
-def peak_ranges(module: PixelGenerator, frames: NDArray[np.uint8]) -> list[PeakRange]:
-    """Run frames through a module and record each convolution's largest absolute value.
+def peak_values(module: PixelGenerator, frames: NDArray[np.uint8]) -> dict[str, float]:
+    """Return each convolution's largest absolute value among inputs, weights and outputs.
 
     Args:
         module: in float32.
@@ -126,7 +119,7 @@ def peak_ranges(module: PixelGenerator, frames: NDArray[np.uint8]) -> list[PeakR
     finally:
         for handle in handles:
             handle.remove()
-    return [PeakRange(layer=name, peak=float(peak)) for name, peak in peaks.items()]
+    return {name: float(peak) for name, peak in peaks.items()}
 
 
 def _peak(*tensors: torch.Tensor) -> torch.Tensor:

@@ -36,7 +36,7 @@ from p2p_runtime.model.bundle import INPUT_NAME
 from .integer_ends import integer_form
 from .tracing import Graph, clean, to_onnx
 
-__all__ = ["CALIBRATIONS", "PROFILES", "Int8Profile", "Quantiser", "int8_graph"]
+__all__ = ["PROFILES", "Int8Profile", "Quantiser", "int8_graph"]
 
 FRAMES_AT_ONCE = 10
 """Frames between two updates of a histogram, which holds all activations until then."""
@@ -86,16 +86,6 @@ PROFILES = {
 """Targets of ``--int8-profile``."""
 
 
-CALIBRATIONS: dict[str, tuple[CalibrationMethod, dict[str, Any]]] = {
-    "minmax": (CalibrationMethod.MinMax, {}),
-    "percentile 99.999": (CalibrationMethod.Percentile, {"percentile": 99.999}),
-    "percentile 99.99": (CalibrationMethod.Percentile, {"percentile": 99.99}),
-    "entropy": (CalibrationMethod.Entropy, {}),
-}
-"""Methods to derive ranges from real inputs. Exports use ``minmax``; ``experiments.calibration``
-compares all of them."""
-
-
 def int8_graph(
     generator: nn.Module,
     reference: Reference,
@@ -130,7 +120,7 @@ class Quantiser:
         frames: calibration inputs, (N, H, W, 3) uint8 BGR.
         profile: the target.
         scratch: folder for temporary files.
-        calibration: a key of :data:`CALIBRATIONS`.
+        method, method_options: how ONNX Runtime derives ranges from the frames.
 
     Attributes:
         layers: name of each convolution, in graph order, to the nodes that stay in float with it.
@@ -142,10 +132,12 @@ class Quantiser:
         frames: NDArray[np.uint8],
         profile: Int8Profile,
         scratch: Path,
-        calibration: str = "minmax",
+        method: CalibrationMethod = CalibrationMethod.MinMax,
+        method_options: dict[str, Any] | None = None,
     ) -> None:
         self._profile = profile
-        self._ranges = _ranges(graph, frames, scratch, calibration)
+        # One pass over the frames serves every graph that this object makes.
+        self._ranges = _ranges(graph, frames, scratch, method, method_options or {})
         self._model = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(graph))
         add_infer_metadata(self._model)  # saves the quantiser a round trip through a file
         self.layers = _layers(self._model)
@@ -241,10 +233,13 @@ class _FrameReader(CalibrationDataReader):  # type: ignore[misc]  # has no types
 
 
 def _ranges(
-    graph: bytes, frames: NDArray[np.uint8], scratch: Path, calibration: str
+    graph: bytes,
+    frames: NDArray[np.uint8],
+    scratch: Path,
+    method: CalibrationMethod,
+    options: dict[str, Any],
 ) -> TensorsData:
     """Return the range of each tensor over the frames."""
-    method, options = CALIBRATIONS[calibration]
     with tempfile.TemporaryDirectory(prefix=".p2p-export-", dir=scratch) as folder:
         model = Path(folder) / "float.onnx"
         write_bytes(model, graph)
@@ -266,6 +261,7 @@ def _layers(model: onnx.ModelProto) -> dict[str, tuple[str, ...]]:
     layers: dict[str, tuple[str, ...]] = {}
     for node in model.graph.node:
         if node.op_type == "Conv":
+            # In int8, the Concat would round what the float convolution reads.
             producer = producers.get(node.input[0])
             concat = producer is not None and producer.op_type == "Concat"
             layers[node.name] = (node.name, producer.name) if producer and concat else (node.name,)

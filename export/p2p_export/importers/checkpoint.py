@@ -56,8 +56,7 @@ def load_imported(options: ImportOptions, *, draw_frames: bool) -> TrainedGenera
         module=build(options, read_state(options.path)),
         contract=contract,
         config=TrainConfig.of(
-            input_side="left" if options.direction == "AtoB" else "right",
-            palette=options.palette,
+            input_side="left" if options.direction == "AtoB" else "right", palette=options.palette
         ),
         frames=_drawn_frames(contract, MIN_FRAMES if draw_frames and contract.palette else 0),
         description={"architecture": options.net, "norm": options.norm, "mode": options.mode},

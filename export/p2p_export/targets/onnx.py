@@ -51,7 +51,7 @@ def write_bundle(
         graph: a serialised ONNX model without metadata.
         reference: what it must compute.
         precision: ``fp32``, ``fp16`` or ``int8``.
-        notes: what was done to the graph, in sentences; kept in the bundle's provenance.
+        notes: sentences for the bundle's provenance.
 
     Raises:
         ParityError: the graph does not compute what the torch module does.

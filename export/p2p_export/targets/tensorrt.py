@@ -92,8 +92,9 @@ class EngineOptions:
 
     def builder(self) -> EngineBuilder:
         """Return the builder; it raises what :class:`EngineBuilder` does."""
-        library = "tensorrt" if self.tensorrt else "tensorrt_rtx"
-        return EngineBuilder(library, parse_archs(self.gpu_arch) if self.gpu_arch else [])
+        if self.gpu_arch is None:
+            return EngineBuilder("tensorrt", [])
+        return EngineBuilder("tensorrt_rtx", parse_archs(self.gpu_arch))
 
 
 class EngineBuilder:
@@ -126,14 +127,7 @@ class EngineBuilder:
         self._targets = [target(sm=gpu.sm, driver=gpu.driver)]
 
     def build(self, onnx: Path, precision: str) -> tuple[Path, ...]:
-        """Build the engines of one ONNX file, each beside it with a manifest.
-
-        Args:
-            onnx: an exported bundle.
-            precision: its precision, for the manifest.
-
-        Returns:
-            The engines, ``<onnx>-<sm>.engine``.
+        """Build the engines of one bundle, ``<onnx>-<sm>.engine``, with a manifest for each.
 
         Raises:
             EngineBuildError: the library rejects the file; the message quotes the library.
