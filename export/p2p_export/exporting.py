@@ -109,7 +109,7 @@ def _parity_frames(
     given = trained.frames
     if options.frames is not None:
         given = read_inputs(
-            options.frames, trained.config, trained.contract, limit=PARITY_FRAMES, part="val"
+            options.frames, trained.data, trained.contract, limit=PARITY_FRAMES, part="val"
         )
     frames, made_up = top_up(given)
     if made_up:
@@ -129,8 +129,8 @@ def _segmentation_check(
         return None
     segmenter = Segmenter.load(options.segmenter, torch.device("cpu"))
     segmenter.check_labels(trained.contract)
-    folder = options.frames or Path(trained.config.data.folder)
-    frames = read_inputs(folder, trained.config, trained.contract, limit=SCORED_FRAMES, part="val")
+    folder = options.frames or Path(trained.data.folder)
+    frames = read_inputs(folder, trained.data, trained.contract, limit=SCORED_FRAMES, part="val")
     _log.info("segmentation score: %d frames of %s", len(frames), folder)
     return SegmentationCheck(segmenter, frames, run_torch(module, frames))
 
@@ -146,7 +146,7 @@ def _make_graph(
         return fp16_graph(trained.module, reference)
     if name == "fp32" or options.calibration is None:
         return Graph(content=to_onnx(folded_generator(trained.module), trained.contract))
-    frames, note = read_calibration(options.calibration, trained.config, trained.contract)
+    frames, note = read_calibration(options.calibration, trained.data, trained.contract)
     profile = "tensorrt" if name == INT8_FOR_TENSORRT else options.int8_profile
     graph = int8_graph(trained.module, reference, frames, profile, scratch)
     return replace(graph, notes=(note, *graph.notes))

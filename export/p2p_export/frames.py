@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from p2p_runtime.errors import ExportError
 from p2p_runtime.model.contract import PixelContract
-from p2p_train.config import InputSide, TrainConfig
+from p2p_train.config import DataConfig, InputSide
 from p2p_train.data.decode import read_image, read_input
 from p2p_train.data.labels import open_pairs
 from p2p_train.data.layouts import ImageRef, images_in
@@ -43,7 +43,7 @@ _log = logging.getLogger(__name__)
 
 def read_inputs(
     folder: Path,
-    config: TrainConfig,
+    data: DataConfig,
     contract: PixelContract,
     *,
     limit: int,
@@ -54,7 +54,7 @@ def read_inputs(
     Args:
         folder: a data set as for training, or loose images: inputs, side-by-side pairs or maps of
             class ids, told apart by their colours.
-        config: how the run read its own data set.
+        data: how the run read its own data set.
         contract: how images become generator inputs.
         limit: maximum number of frames.
         part: part of a data set to take.
@@ -65,19 +65,19 @@ def read_inputs(
     Raises:
         DatasetError: the folder is missing or holds no readable images.
     """
-    if _is_data_set(folder, config):
-        source = open_pairs(replace(config.data, folder=str(folder)))
+    if _is_data_set(folder, data):
+        source = open_pairs(replace(data, folder=str(folder)))
         refs = [pair.input for pair in getattr(source.pairs, part)]
         note = f"{part} part of {source.pairs.layout}"
     else:
-        refs, note = _loose_images(images_in(folder), config.data.input_side, contract)
+        refs, note = _loose_images(images_in(folder), data.input_side, contract)
     chosen = _spread(refs, limit)
     _log.info("frames: %d of %d in %s (%s)", len(chosen), len(refs), folder, note)
     return np.stack([contract.preprocess(read_input(ref, contract.palette)) for ref in chosen])
 
 
 def read_calibration(
-    folder: Path, config: TrainConfig, contract: PixelContract
+    folder: Path, data: DataConfig, contract: PixelContract
 ) -> tuple[NDArray[np.uint8], str]:
     """Read up to 100 calibration inputs, (N, H, W, 3) uint8 BGR, and describe them in a sentence.
 
@@ -85,7 +85,7 @@ def read_calibration(
         DatasetError: the folder is missing or holds no readable images.
         ExportError: too few of them are different and of more than one colour.
     """
-    frames = read_inputs(folder, config, contract, limit=CALIBRATION_FRAMES, part="train")
+    frames = read_inputs(folder, data, contract, limit=CALIBRATION_FRAMES, part="train")
     useful = {frame.tobytes() for frame in frames if not (frame == frame[0, 0]).all()}
     if len(useful) < MIN_CALIBRATION_FRAMES:
         raise ExportError(
@@ -125,8 +125,8 @@ def top_up(frames: NDArray[np.uint8], count: int = MIN_FRAMES) -> tuple[NDArray[
     return np.ascontiguousarray(np.stack([*frames, *copies[:missing]])), missing
 
 
-def _is_data_set(folder: Path, config: TrainConfig) -> bool:
-    named = config.data.input_dir is not None and (folder / config.data.input_dir).is_dir()
+def _is_data_set(folder: Path, data: DataConfig) -> bool:
+    named = data.input_dir is not None and (folder / data.input_dir).is_dir()
     return (
         named
         or (folder / "train").is_dir()

@@ -15,7 +15,7 @@ from torch import nn
 from p2p_runtime import __version__
 from p2p_runtime.files import sha256_of_file
 from p2p_runtime.model.contract import PixelContract
-from p2p_train.config import TrainConfig
+from p2p_train.config import DataConfig
 from p2p_train.training.checkpoint import Checkpoint
 
 __all__ = ["TrainedGenerator", "load_checkpoint", "origin_of"]
@@ -28,7 +28,7 @@ class TrainedGenerator:
     Attributes:
         module: (N, 3, H, W) RGB signal in [-1, 1] to the same, in ``eval`` mode.
         contract: how frames become its input.
-        config: how folders of inputs are read, and where the run's own data lie.
+        data: how folders of inputs are read, and where the run's own data lie.
         frames: (N, H, W, 3) uint8 BGR, default inputs of the parity check; N may be 0.
         description: architecture, for people and tools; ``mode`` says which function is exported.
         provenance: where the weights come from.
@@ -36,7 +36,7 @@ class TrainedGenerator:
 
     module: nn.Module
     contract: PixelContract
-    config: TrainConfig
+    data: DataConfig
     frames: NDArray[np.uint8]
     description: dict[str, Any]
     provenance: dict[str, Any]
@@ -53,7 +53,7 @@ def load_checkpoint(path: Path) -> TrainedGenerator:
     return TrainedGenerator(
         module=checkpoint.build_generator(),
         contract=checkpoint.contract,
-        config=config,
+        data=config.data,
         frames=checkpoint.frames.numpy(),
         description={
             "architecture": "unet",

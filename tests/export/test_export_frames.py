@@ -31,7 +31,7 @@ def photos(count: int) -> np.ndarray:
 
 def read(folder: Path, contract: PixelContract = CONTRACT, **changes: object) -> np.ndarray:
     """Read up to eight inputs of a folder's training part."""
-    return read_inputs(folder, toy_config(**changes), contract, limit=8, part="train")
+    return read_inputs(folder, toy_config(**changes).data, contract, limit=8, part="train")
 
 
 def test_loose_inputs_are_preprocessed_by_the_contract(tmp_path):
@@ -81,7 +81,7 @@ def test_pictures_of_double_width_are_pairs(tmp_path):
 def test_frames_are_spread_over_the_folder(tmp_path):
     """A limit takes frames from the beginning to the end, not the first ones."""
     folder = save(tmp_path, toy_frames(count=9))
-    few = read_inputs(folder, toy_config(), CONTRACT, limit=3, part="train")
+    few = read_inputs(folder, toy_config().data, CONTRACT, limit=3, part="train")
     np.testing.assert_array_equal(few, toy_frames(count=9)[[0, 4, 8]])
 
 
@@ -104,7 +104,7 @@ def test_no_frame_at_all_asks_for_some():
 def test_fault_35_an_empty_calibration_folder_is_named(tmp_path):
     """No images: the message names the folder."""
     with pytest.raises(DatasetError, match=tmp_path.name):
-        read_calibration(tmp_path, toy_config(), CONTRACT)
+        read_calibration(tmp_path, toy_config().data, CONTRACT)
 
 
 @pytest.mark.parametrize("kind", ["one image", "copies", "one colour"])
@@ -116,12 +116,14 @@ def test_fault_35_useless_calibration_images_are_refused(kind, tmp_path):
         "one colour": np.stack([np.full((64, 64, 3), level, np.uint8) for level in range(12)]),
     }[kind]
     with pytest.raises(ExportError, match="at least 8"):
-        read_calibration(save(tmp_path, frames), toy_config(), CONTRACT)
+        read_calibration(save(tmp_path, frames), toy_config().data, CONTRACT)
 
 
 def test_fault_35_few_calibration_images_are_warned_of(tmp_path, caplog):
     """Between the minimum and a hundred, export goes on and says what may happen."""
-    frames, note = read_calibration(save(tmp_path, toy_frames(count=9)), toy_config(), CONTRACT)
+    frames, note = read_calibration(
+        save(tmp_path, toy_frames(count=9)), toy_config().data, CONTRACT
+    )
     assert len(frames) == 9
     assert "9 different calibration inputs" in caplog.text
     assert note.startswith("ranges from 9 inputs, sha256 ")

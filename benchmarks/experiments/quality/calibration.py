@@ -67,8 +67,8 @@ def measure_calibrations(
 
     loaded = Checkpoint.load(checkpoint)
     generator, contract = loaded.build_generator(), loaded.contract
-    seen, _ = read_calibration(data, loaded.config, contract)
-    unseen = read_inputs(data, loaded.config, contract, limit=VALIDATION_FRAMES, part="val")
+    seen, _ = read_calibration(data, loaded.config.data, contract)
+    unseen = read_inputs(data, loaded.config.data, contract, limit=VALIDATION_FRAMES, part="val")
     reference = Reference(
         contract=contract,
         frames=unseen,

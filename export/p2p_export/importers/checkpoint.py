@@ -19,7 +19,7 @@ from p2p_export.trained import TrainedGenerator, origin_of
 from p2p_runtime.errors import CheckpointError
 from p2p_runtime.labels.palette import load_palette
 from p2p_runtime.model.contract import PixelContract
-from p2p_train.config import TrainConfig
+from p2p_train.config import DataConfig
 from p2p_train.scenes import draw_scene
 from p2p_train.tensorfile import load_tensors
 
@@ -55,7 +55,7 @@ def load_imported(options: ImportOptions, *, draw_frames: bool) -> TrainedGenera
     return TrainedGenerator(
         module=build(options, read_state(options.path)),
         contract=contract,
-        config=TrainConfig.of(
+        data=DataConfig(
             input_side="left" if options.direction == "AtoB" else "right", palette=options.palette
         ),
         frames=_drawn_frames(contract, MIN_FRAMES if draw_frames and contract.palette else 0),
