@@ -22,10 +22,9 @@ from p2p_runtime.video.frames import FrameTask
 from p2p_runtime.video.sinks import (
     ImageFolderSink,
     VideoFileSink,
+    h264,
     open_sink,
-    open_sinks,
     parse_output,
-    videofile,
 )
 from p2p_runtime.video.sources import open_source
 
@@ -171,7 +170,7 @@ def test_a_file_that_lost_frames_is_not_finished(
     sink = open_video(tmp_path / "out.mp4")
     for frame in as_frames(frames):
         sink.write(frame)
-    monkeypatch.setattr(videofile, "count_frames", lambda path: 19)
+    monkeypatch.setattr(h264, "count_frames", lambda path: 19)
     with pytest.raises(SinkError, match="holds 19 frames, but 20 were written"):
         sink.close()
 
@@ -280,7 +279,7 @@ def test_several_outputs_get_the_same_frames(
 ) -> None:
     """Every output holds every frame."""
     outputs = [str(tmp_path / name) for name in ("a.mp4", "b.mkv", "pngs")]
-    sink = open_sinks([parse_output(text) for text in outputs], width=64, height=48, fps=10)
+    sink = open_sink([parse_output(text) for text in outputs], width=64, height=48, fps=10)
     for frame in as_frames(frames):
         sink.write(frame)
     sink.close()
@@ -292,9 +291,9 @@ def test_one_wrong_output_opens_none(tmp_path: Path) -> None:
     """When one of several outputs is wrong or named twice, no file is left of the others."""
     good, bad = str(tmp_path / "good.mp4"), str(tmp_path / "bad.gif")
     with pytest.raises(SinkError, match=r"\.gif is not known"):
-        open_sinks([parse_output(text) for text in (good, bad)], width=64, height=48, fps=10)
+        open_sink([parse_output(text) for text in (good, bad)], width=64, height=48, fps=10)
     with pytest.raises(SinkError, match=r"good\.mp4 is named twice"):
-        open_sinks([parse_output(good)] * 2, width=64, height=48, fps=10)
+        open_sink([parse_output(good)] * 2, width=64, height=48, fps=10)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -303,15 +302,15 @@ def test_a_failing_output_leaves_the_others_finished(
 ) -> None:
     """One file that lost frames is told by name; the others are closed, and can be read."""
     outputs = [str(tmp_path / name) for name in ("a.mp4", "b.mp4")]
-    sink = open_sinks([parse_output(text) for text in outputs], width=64, height=48, fps=10)
+    sink = open_sink([parse_output(text) for text in outputs], width=64, height=48, fps=10)
     for frame in as_frames(frames):
         sink.write(frame)
-    real = videofile.count_frames
+    real = h264.count_frames
     monkeypatch.setattr(
-        videofile, "count_frames", lambda path: 19 if path.name == "a.mp4" else real(path)
+        h264, "count_frames", lambda path: 19 if path.name == "a.mp4" else real(path)
     )
     with pytest.raises(SinkError, match=r"a\.mp4 holds 19 frames, but 20"):
         sink.close()
-    open_sinks(
+    open_sink(
         [parse_output(text) for text in outputs], width=64, height=48, fps=10, overwrite=True
     ).abort()  # locks are free

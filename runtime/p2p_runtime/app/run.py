@@ -35,7 +35,7 @@ from p2p_runtime.translate.translator import Translator
 from p2p_runtime.translate.workers import default_workers, threads_per_worker, use_one_opencv_thread
 from p2p_runtime.video.frames import DEFAULT_FPS, FrameSink, FrameSource, FrameTask
 from p2p_runtime.video.live import LivePolicy
-from p2p_runtime.video.sinks import OutputKind, open_sinks, parse_output
+from p2p_runtime.video.sinks import OutputKind, open_sink, parse_output
 from p2p_runtime.video.sources import RawFormat, SourceKind, SourceSpec, open_source, parse_source
 
 from .discover import engine_named, find_bundle
@@ -102,7 +102,7 @@ def translate_video(options: RunOptions, stop: StopRequest) -> RunReport:
         _open_translator(options, bundle, device, live=spec.kind.live) as translator,
         contextlib.closing(_open_source(options, spec, translator, stop)) as source,
     ):
-        sink = open_sinks(
+        sink = open_sink(
             outputs,
             width=source.info.width * (2 if options.side_by_side else 1),
             height=source.info.height,

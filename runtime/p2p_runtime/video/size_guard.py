@@ -1,22 +1,17 @@
-"""The size of frames: mended where a source changes it, required where a sink is written."""
+"""One size for all frames of a source, even where a stream changes it."""
 
 from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from p2p_runtime.errors import SinkError
 from p2p_runtime.labels.resampling import resize_nearest
 from p2p_runtime.labels.yuv import to_bgr
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from p2p_runtime.labels.yuv import Picture
 
-__all__ = ["SizeGuard", "require_shape"]
+__all__ = ["SizeGuard"]
 
 _log = logging.getLogger(__name__)
 
@@ -24,8 +19,7 @@ _log = logging.getLogger(__name__)
 class SizeGuard:
     """Resizes every frame to the size of the first one, and logs each change.
 
-    Streams may change their size, outputs cannot. Nearest neighbour is the only rule that mixes no
-    label colours into classes that are not there.
+    Nearest neighbour is the only rule that mixes no label colours into classes that are not there.
 
     Args:
         name: the source's name in logs.
@@ -46,15 +40,3 @@ class SizeGuard:
             return image
         width, height = self._size
         return resize_nearest(to_bgr(image), height, width)
-
-
-def require_shape(image: NDArray[np.uint8], shape: tuple[int, int, int], name: str) -> None:
-    """Make sure that an image is uint8 and has the shape (H, W, 3) of a sink's frames.
-
-    Raises:
-        SinkError: it is not; the message begins with the sink's ``name``.
-    """
-    if image.shape != shape or image.dtype != np.uint8:
-        raise SinkError(
-            f"{name} takes frames of {shape} uint8, this one is {image.shape} {image.dtype}"
-        )

@@ -17,11 +17,9 @@ from typing import TYPE_CHECKING
 from p2p_runtime.errors import SinkError
 from p2p_runtime.redaction import redact
 
+from .h264 import PUSH_FORMATS, VIDEO_FORMATS, StreamSink, VideoFileSink
 from .images import ImageFolderSink
-from .pipe import PipeSink
-from .stream import PUSH_FORMATS, StreamSink
-from .tee import NullSink, TeeSink
-from .videofile import VIDEO_FORMATS, VideoFileSink
+from .plain import NullSink, PipeSink, TeeSink
 
 if TYPE_CHECKING:
     from p2p_runtime.video.frames import FrameSink
@@ -33,7 +31,6 @@ __all__ = [
     "OutputSpec",
     "VideoFileSink",
     "open_sink",
-    "open_sinks",
     "parse_output",
 ]
 
@@ -95,8 +92,8 @@ def parse_output(text: str) -> OutputSpec:
     return OutputSpec(kind=OutputKind.FOLDER, text=text)
 
 
-def open_sinks(
-    outputs: Sequence[OutputSpec],
+def open_sink(
+    outputs: str | Path | Sequence[OutputSpec],
     *,
     width: int,
     height: int,
@@ -104,22 +101,28 @@ def open_sinks(
     source: Path | None = None,
     overwrite: bool = False,
 ) -> FrameSink:
-    """Open one sink that writes to all outputs; for the other arguments see :func:`open_sink`.
+    """Open an output, or one sink that writes to several.
+
+    Args:
+        outputs: where to write.
+        width, height: size of the frames in pixels (folders take any).
+        fps: frames a second.
+        source: the input; never written over.
+        overwrite: replace existing outputs.
 
     Raises:
-        SinkError: an output is wrong or named twice; nothing was changed.
+        SinkError: a name, place or permission is wrong, or an output is named twice; nothing was
+            changed.
     """
-    for output in outputs:
-        if outputs.count(output) > 1:
-            raise SinkError(f"output {output.name} is named twice")
+    if isinstance(outputs, (str, Path)):
+        outputs = [parse_output(str(outputs))]
+    for spec in outputs:
+        if outputs.count(spec) > 1:
+            raise SinkError(f"output {spec.name} is named twice")
     sinks: list[FrameSink] = []
     try:
-        for output in outputs:
-            sinks.append(
-                open_sink(
-                    output, width=width, height=height, fps=fps, source=source, overwrite=overwrite
-                )
-            )
+        for spec in outputs:
+            sinks.append(_open(spec, width, height, fps, source=source, overwrite=overwrite))
     except SinkError:
         for sink in sinks:
             sink.abort()
@@ -127,28 +130,9 @@ def open_sinks(
     return sinks[0] if len(sinks) == 1 else TeeSink(sinks)
 
 
-def open_sink(
-    output: str | Path | OutputSpec,
-    *,
-    width: int,
-    height: int,
-    fps: float,
-    source: Path | None = None,
-    overwrite: bool = False,
+def _open(
+    spec: OutputSpec, width: int, height: int, fps: float, *, source: Path | None, overwrite: bool
 ) -> FrameSink:
-    """Open a video file, a folder of PNGs, a connection to a server, stdout, or nowhere.
-
-    Args:
-        output: where to write.
-        width, height: size of the frames in pixels (folders take any).
-        fps: frames a second.
-        source: the input; never written over.
-        overwrite: replace an existing output.
-
-    Raises:
-        SinkError: the name, the place or the permission is wrong; nothing was changed.
-    """
-    spec = output if isinstance(output, OutputSpec) else parse_output(str(output))
     if spec.kind is OutputKind.NULL:
         return NullSink()
     if spec.kind is OutputKind.STDOUT:

@@ -1,10 +1,18 @@
-"""H.264 in any container, for video files and pushed streams."""
+"""H.264 as a sink: in a file that survives a crash, or pushed to a server.
+
+Servers take RTSP, RTMP, or MPEG-TS over SRT, UDP or TCP.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
+import socket
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import av
 import cv2
@@ -12,14 +20,23 @@ import numpy as np
 
 from p2p_runtime.errors import SinkError
 from p2p_runtime.files import reason
-from p2p_runtime.video.size_guard import require_shape
+from p2p_runtime.redaction import redact
+
+from .output_lock import open_locked, require_shape
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from p2p_runtime.video.frames import FrameTask
 
-__all__ = ["CODEC", "CRF", "PRESET", "H264Sink"]
+__all__ = ["CODEC", "PUSH_FORMATS", "VIDEO_FORMATS", "H264Sink", "StreamSink", "VideoFileSink"]
+
+VIDEO_FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
+"""Container format by suffix of a file."""
+
+PUSH_FORMATS = {"rtsp": "rtsp", "rtsps": "rtsp", "rtmp": "flv", "rtmps": "flv"}
+PUSH_FORMATS |= dict.fromkeys(("srt", "udp", "tcp"), "mpegts")
+"""Container format by URL scheme."""
 
 CODEC = "libx264"
 GOP_FRAMES = 12
@@ -33,6 +50,18 @@ model; ``python -m experiments.encoding`` measures what others cost."""
 _TIME_BASE = Fraction(1, 90_000)
 _MAX_FPS_DENOMINATOR = 1001  # 30000/1001 and its relatives come out exact
 _SMPTE170M, _LIMITED_RANGE = 6, 1  # as OpenCV converts; players guess otherwise
+
+ANSWER_S = 10.0
+"""Longest wait in seconds for a server's first byte."""
+
+_PORTS = {"rtsp": 554, "rtsps": 322, "rtmp": 1935, "rtmps": 443}
+_HELLOS = {
+    "rtsp": b"OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n",
+    "rtmp": b"\x03" + bytes(1536),  # version and the first part of the handshake
+}
+"""First request by scheme; servers of the encrypted schemes only have to accept the connection."""
+
+_log = logging.getLogger(__name__)
 
 
 class H264Sink:
@@ -60,8 +89,8 @@ class H264Sink:
             name: the output's name in errors.
             width, height: size of the frames in pixels; odd sides grow by one.
             fps: frames a second, for players; each frame is shown at its own time.
-            preset: libx264's preset, its effort.
-            crf: libx264's constant rate factor; lower values give better and larger videos.
+            preset, crf: libx264's effort and its constant rate factor; a lower factor gives better
+                and larger videos.
         """
         self.written = 0
         self._container, self._name = container, name
@@ -120,3 +149,112 @@ class H264Sink:
         return SinkError(
             f"cannot write {self._name}: {reason(error)}; {self.written} frames were written"
         )
+
+
+class VideoFileSink(H264Sink):
+    """H.264 in fragmented MP4 (or Matroska): readable up to the last fragment at any moment."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        width: int,
+        height: int,
+        fps: float,
+        source: Path | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Lock the file and start the encoder; for the arguments see `open_sink`.
+
+        Raises:
+            SinkError: the place is wrong, or locked, or the encoder is missing.
+        """
+        self._path = path
+        if height % 2 or width % 2:
+            _log.warning(
+                "%s: %dx%d px is odd, which H.264 cannot hold; the last row or column is repeated",
+                path, width, height,
+            )  # fmt: skip
+        self._lock = open_locked(path, source, overwrite)
+        container_format, options = VIDEO_FORMATS[path.suffix.lower()], {"flush_packets": "1"}
+        if container_format != "matroska":
+            options["movflags"] = "frag_keyframe+empty_moov+default_base_moof"
+        try:
+            container = av.open(str(path.absolute()), "w", format=container_format, options=options)
+            super().__init__(container, str(path), width=width, height=height, fps=fps)
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            self._release()
+            raise SinkError(f"cannot write {path}: {reason(error)}") from error
+
+    def close(self) -> None:
+        """Finish the file, reopen it and count its frames; remove it if it has none."""
+        try:
+            super().close()
+            os.fsync(self._lock)
+        except OSError as error:
+            raise SinkError(f"cannot write {self._path}: {reason(error)}") from error
+        finally:
+            self._release()
+        if self.written and (found := count_frames(self._path)) != self.written:
+            raise SinkError(
+                f"{self._path} holds {found} frames, but {self.written} were written to it"
+            )
+
+    def _release(self) -> None:
+        if self._lock < 0:
+            return
+        if os.fstat(self._lock).st_size == 0:
+            self._path.unlink(missing_ok=True)
+        os.close(self._lock)
+        self._lock = -1
+
+
+def count_frames(path: Path) -> int:
+    """Return how many frames a video file holds; raise a SinkError if it cannot be read."""
+    try:
+        with av.open(str(path.absolute())) as container:
+            return sum(1 for packet in container.demux(video=0) if packet.size)
+    except (av.error.FFmpegError, OSError) as error:
+        raise SinkError(f"{path} was written but cannot be read back: {reason(error)}") from error
+
+
+class StreamSink(H264Sink):
+    """H.264 pushed to a server; whether the server keeps it cannot be checked."""
+
+    def __init__(self, url: str, *, width: int, height: int, fps: float) -> None:
+        """Connect to the server.
+
+        Args:
+            url: of a scheme in :data:`PUSH_FORMATS`; its password appears in no message.
+            width, height, fps: see :class:`H264Sink`.
+
+        Raises:
+            SinkError: the server does not answer within ten seconds, or refuses.
+        """
+        scheme = urlsplit(url).scheme.lower()
+        options = {"rtsp_transport": "tcp"} if scheme.startswith("rtsp") else {}
+        try:
+            if scheme in _PORTS:
+                _check_answer(url, scheme)
+            container = av.open(url, "w", format=PUSH_FORMATS[scheme], options=options)
+            super().__init__(container, redact(url), width=width, height=height, fps=fps)
+            container.start_encoding()
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            raise SinkError(f"cannot push to {redact(url)}: {reason(error)}") from error
+
+
+def _check_answer(url: str, scheme: str) -> None:
+    """Make sure that the server answers; raise an OSError otherwise.
+
+    PyAV holds Python's global lock while it connects, and FFmpeg waits for a silent server without
+    a limit: the whole process would freeze, signals included.
+    """
+    parts = urlsplit(url)
+    address = (parts.hostname or "", parts.port or _PORTS[scheme])
+    try:
+        with socket.create_connection(address, ANSWER_S) as probe:
+            if hello := _HELLOS.get(scheme):
+                probe.sendall(hello)
+                probe.recv(1)
+    except TimeoutError as error:
+        raise TimeoutError(f"no answer for {ANSWER_S:g} s") from error

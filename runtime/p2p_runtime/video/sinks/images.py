@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
-import numpy as np
 
 from p2p_runtime.errors import OutputError, SinkError
 from p2p_runtime.files import check_writable_folder, reason, write_bytes
 
-from .output_lock import lock, refuse_source
+from .output_lock import lock, refuse_source, require_shape
 
 if TYPE_CHECKING:
     from p2p_runtime.video.frames import FrameTask
@@ -29,8 +28,7 @@ class ImageFolderSink:
         """Lock the folder.
 
         Raises:
-            SinkError: it is the input, holds files already, cannot be written, or is being
-                written by another process.
+            SinkError: it is the input, is not empty, cannot be written, or is being written.
         """
         self._folder = folder
         self._names: set[str] = set()
@@ -51,10 +49,7 @@ class ImageFolderSink:
     def write(self, task: FrameTask) -> None:
         """Write one PNG of any size."""
         image = task.image
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise SinkError(
-                f"{self._folder} takes (H, W, 3) uint8, this frame is {image.shape} {image.dtype}"
-            )
+        require_shape(image, (*image.shape[:2], 3), str(self._folder))
         name = f"{task.name or f'{task.index:06d}'}.png"
         done, content = cv2.imencode(".png", image)
         if not done:

@@ -1,22 +1,25 @@
-"""Locks on output files and folders, and the checks that come with them."""
+"""Locks on output files and folders, and the checks that sinks share."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from p2p_runtime.errors import SinkError
 from p2p_runtime.files import reason
 
-__all__ = ["lock", "open_locked", "refuse_source"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["lock", "open_locked", "refuse_source", "require_shape"]
 
 
 def open_locked(path: Path, source: Path | None, overwrite: bool) -> int:
-    """Open and lock an output file, so that a second process is refused.
-
-    Returns:
-        The descriptor, which holds the lock.
+    """Open and lock an output file; return the descriptor, which holds the lock.
 
     Raises:
         SinkError: it is the input, cannot be written, is locked, or exists.
@@ -52,3 +55,15 @@ def refuse_source(output: Path, source: Path | None) -> None:
     """Raise a SinkError if the output is the input, under whatever name."""
     if source is not None and output.exists() and source.exists() and output.samefile(source):
         raise SinkError(f"{output} is the input; name another output")
+
+
+def require_shape(image: NDArray[np.uint8], shape: tuple[int, int, int], name: str) -> None:
+    """Make sure that an image is uint8 and has the shape (H, W, 3) of a sink's frames.
+
+    Raises:
+        SinkError: it is not; the message begins with the sink's ``name``.
+    """
+    if image.shape != shape or image.dtype != np.uint8:
+        raise SinkError(
+            f"{name} takes frames of {shape} uint8, this one is {image.shape} {image.dtype}"
+        )

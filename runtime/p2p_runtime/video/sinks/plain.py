@@ -1,26 +1,35 @@
-"""Raw frames on stdout as a sink, for the next program in a pipe."""
+"""Sinks without a codec: raw frames on stdout, nothing at all, and several sinks as one."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 
 from p2p_runtime.errors import SinkError
 from p2p_runtime.files import reason
-from p2p_runtime.video.frames import FrameTask
-from p2p_runtime.video.size_guard import require_shape
+from p2p_runtime.video.frames import FrameSink, FrameTask
 
-__all__ = ["PipeSink"]
+from .output_lock import require_shape
+
+__all__ = ["NullSink", "PipeSink", "TeeSink"]
 
 
-class PipeSink:
+class NullSink(FrameSink):
+    """Discards frames: for measurements, and for runs that only show a window."""
+
+    def write(self, task: FrameTask) -> None:
+        """Do nothing."""
+
+
+class PipeSink(FrameSink):
     """Writes each frame's pixels, (H, W, 3) uint8 BGR, row by row and without a header.
 
     Args:
         width, height: size of the frames in pixels.
-        descriptor: where to write; None for stdout.
+        descriptor: where to write, for the next program in a pipe; None for stdout.
 
     Raises:
         SinkError: stdout is a terminal.
@@ -53,8 +62,30 @@ class PipeSink:
             ) from error
         self._written += 1
 
+
+class TeeSink(FrameSink):
+    """Writes every frame to all of its sinks; the first that fails ends the run."""
+
+    def __init__(self, sinks: Sequence[FrameSink]) -> None:
+        self._sinks = tuple(sinks)
+
+    def write(self, task: FrameTask) -> None:
+        """Write one frame to each; when one fails, those before it have the frame."""
+        for sink in self._sinks:
+            sink.write(task)
+
     def close(self) -> None:
-        """Do nothing: what was written is in the pipe, and stdout belongs to the process."""
+        """Finish and check all of them; the error, if any, has every reason."""
+        errors = []
+        for sink in self._sinks:
+            try:
+                sink.close()
+            except SinkError as error:
+                errors.append(error)
+        if errors:
+            raise SinkError("; ".join(map(str, errors))) from errors[0]
 
     def abort(self) -> None:
-        """Do nothing, for the same reason."""
+        """Finish all of them as far as possible."""
+        for sink in self._sinks:
+            sink.abort()
