@@ -158,6 +158,8 @@ class FrameSink(Protocol):
         Raises:
             SinkError: fewer frames can be read back than were written.
         """
+        return  # by default, nothing is left to finish
 
     def abort(self) -> None:
         """Finish the output as far as possible, because something else has failed."""
+        return
