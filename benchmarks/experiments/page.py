@@ -104,8 +104,8 @@ def parity_table(document: Document) -> str:
             f"{row['within_one']:.1%}",
             f"{row['psnr_db']:.1f} dB",
             f"{row['worst_psnr_db']:.1f} dB",
-            f"{100 * row['segmentation']['mean_iou']:.2f}",
-            f"{100 * row['trained_segmentation']['mean_iou']:.2f}",
+            f"{100 * row['segmentation_score']['mean_iou']:.2f}",
+            f"{100 * row['trained_segmentation_score']['mean_iou']:.2f}",
         ]
         for name, row in document.items()
     ]

@@ -23,7 +23,7 @@ __all__ = ["bare_step", "main", "table", "trainer_step"]
 
 Step = Callable[[], None]
 SETTINGS: dict[str, Any] = {"ngf": 32, "ndf": 32, "batch_size": 4}
-SMOKE_SETTINGS: dict[str, Any] = {"ngf": 4, "ndf": 4, "batch_size": 2, "height": 64, "width": 64}
+SMOKE_SETTINGS: dict[str, Any] = {"ngf": 4, "ndf": 4, "batch_size": 2, "image_size": (64, 64)}
 WARM_UP = 4
 KNOWN_BATCHES = WARM_UP
 
