@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from .recipes import RECIPES
 __all__ = ["main"]
 
 FILE = click.Path(path_type=Path)
+_machine_flag = partial(option, group="Machine", advanced=True, is_flag=True)
+_run = partial(option, group="Run")
 EPILOG = """\b
 Examples:
   p2p-train --data photos
@@ -46,83 +49,48 @@ Or two folders matched by file name, such as labels/ and photos/; see --input-di
     type=click.IntRange(0, 64),
     help="Processes that decode images ahead.  [default: by device and cores]",
 )
-@option(
-    "--compile",
-    group="Machine",
-    advanced=True,
-    is_flag=True,
-    help="Fuse the networks with torch.compile.",
+@_machine_flag("--compile", help="Fuse the networks with torch.compile.")
+@_machine_flag("--recompute", help="Save memory: compute activations twice.")
+@_machine_flag(
+    "--sync-batchnorm", help="With several GPUs: compute BatchNorm statistics over the whole batch."
 )
-@option(
-    "--recompute",
-    group="Machine",
-    advanced=True,
-    is_flag=True,
-    help="Save memory: compute activations twice.",
-)
-@option(
-    "--sync-batchnorm",
-    group="Machine",
-    advanced=True,
-    is_flag=True,
-    help="With several GPUs: compute BatchNorm statistics over the whole batch.",
-)
-@option(
+@_run(
     "--recipe",
-    group="Run",
     type=click.Choice(list(RECIPES)),
-    help="Settings that replace the defaults: pix2pix with large batches, as published, for "
-    "devices, or with --teacher alone. Flags still win.  [default: classic]",
+    help="Settings that replace the defaults. classic: pix2pix with large batches; paper: as "
+    "published; edge: small, for devices; student: from --teacher alone. Flags still win.  "
+    "[default: classic]",
 )
-@option(
+@_run(
     "--config",
-    group="Run",
     metavar="FILE.json",
     type=FILE,
     help="Settings of another run, from its config.json. Flags still win.",
 )
-@option(
-    "--run-dir",
-    group="Run",
-    metavar="DIR",
-    type=FILE,
-    help="Folder of the results.  [default: runs/<data>-<n>]",
+@_run(
+    "--run-dir", metavar="DIR", type=FILE, help="Folder of the results.  [default: runs/<data>-<n>]"
 )
-@option(
+@_run(
     "--resume",
-    group="Run",
     metavar="[RUN|FILE.pt]",
     is_flag=False,
     flag_value="auto",
     help="Go on exactly where a run stopped; alone: the newest run under runs/.",
 )
-@option(
+@_run(
     "--eval-segmenter",
-    group="Run",
     metavar="FILE.pt",
     type=FILE,
     help="Log the segmentation score too; from p2p-train segmenter.",
 )
-@option(
-    "--tensorboard",
-    group="Run",
-    advanced=True,
-    is_flag=True,
-    help="Write the log to RUN/tensorboard too.",
-)
-@option(
+@_run("--tensorboard", advanced=True, is_flag=True, help="Write the log to RUN/tensorboard too.")
+@_run(
     "--inspect",
-    group="Run",
     is_flag=True,
     help="Report on the data and write inspect.png (to --run-dir if given), no training.",
 )
-@option(
-    "--dry-run",
-    group="Run",
-    is_flag=True,
-    help="Print the settings and check the data, no training.",
-)
-@option("-v", "--verbose", group="Run", is_flag=True, help="Log more.")
+@_run("--dry-run", is_flag=True, help="Print the settings and check the data, no training.")
+@_run("-v", "--verbose", is_flag=True, help="Log more.")
 @click.pass_context
 def main(ctx: click.Context, /, **flags: Any) -> None:
     """Train a pix2pix GAN on paired images; or train and apply its evaluation with a command.

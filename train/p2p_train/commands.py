@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ __all__ = ["score", "segmenter"]
 logger = logging.getLogger(__name__)
 
 FILE = click.Path(path_type=Path)
+_data = partial(option, group="Data")
+_scores = partial(option, group="Scores")
 
 
 @click.command(cls=P2PCommand)
@@ -36,10 +39,9 @@ FILE = click.Path(path_type=Path)
     show_default=True,
     help="Passes over the photos.",
 )
-@option(
+@_data(
     "--size",
     "size_px",
-    group="Data",
     metavar="PX",
     type=int,
     default=256,
@@ -100,34 +102,26 @@ def segmenter(
 
 @click.command(cls=P2PCommand)
 @click.argument("run", metavar="RUN|FILE.pt", type=FILE)
-@option(
+@_data(
     "--data",
-    group="Data",
     metavar="DIR",
     type=FILE,
     help="Folder with the pairs.  [default: that of the training]",
 )
-@option(
+@_data(
     "--clip",
-    group="Data",
     metavar="DIR|VIDEO",
     help="Consecutive label maps in the palette's colours, for the flicker.",
 )
-@option(
-    "--clip-photos",
-    group="Data",
-    metavar="DIR|VIDEO",
-    help="Real pictures of the same moments as --clip.",
-)
-@option(
+@_data("--clip-photos", metavar="DIR|VIDEO", help="Real pictures of the same moments as --clip.")
+@_scores(
     "--segmenter",
     "segmenter_file",
-    group="Scores",
     metavar="FILE.pt",
     type=FILE,
     help="Segmenter for the segmentation score; from p2p-train segmenter.",
 )
-@option("--published", group="Scores", is_flag=True, help="LPIPS and FID too, from torchmetrics.")
+@_scores("--published", is_flag=True, help="LPIPS and FID too, from torchmetrics.")
 @device_option
 @option(
     "--json",

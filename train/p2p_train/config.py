@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal, get_type_hints
 
 from p2p_runtime.errors import ConfigError
@@ -40,6 +41,14 @@ _TINY = 1e-12
 _RATE = (_TINY, 1.0)
 _WEIGHT = (0.0, 1e6)
 
+# Settings that need no group or unit of their own
+_advanced = partial(setting, advanced=True)
+_number = partial(_advanced, metavar="N")
+_decay = partial(_advanced, metavar="X", bounds=_BELOW_ONE)
+_share = partial(_advanced, metavar="SHARE", bounds=_SHARE)
+_weight = partial(_advanced, metavar="X", bounds=_WEIGHT)
+_distil_weight = partial(_weight, group="Distillation")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataConfig(SettingGroup):
@@ -57,8 +66,8 @@ class DataConfig(SettingGroup):
     target_dir: str | None = setting(
         None, "Folder of the targets within --data, if not a common name.", metavar="NAME"
     )
-    allow_missing: bool = setting(
-        False, "Leave out images without a partner, instead of refusing them.", advanced=True
+    allow_missing: bool = _advanced(
+        False, "Leave out images without a partner, instead of refusing them."
     )
     palette: str = setting(
         "auto",
@@ -71,17 +80,11 @@ class DataConfig(SettingGroup):
         "Width and height in pixels: multiples of 256, or of a smaller power of two.",
         metavar="WxH",
     )
-    jitter_px: int = setting(
-        30,
-        "Random crop out of an image enlarged by N pixels; 0 switches it off.",
-        metavar="N",
-        bounds=(0, 256),
-        advanced=True,
+    jitter_px: int = _number(
+        30, "Random crop out of an image enlarged by N pixels; 0 switches it off.", bounds=(0, 256)
     )
-    flip: bool = setting(True, "Mirror half of the pairs.", advanced=True)
-    samples: int = setting(
-        8, "Validation pairs in the sample grid.", metavar="N", bounds=(1, 1024), advanced=True
-    )
+    flip: bool = _advanced(True, "Mirror half of the pairs.")
+    samples: int = _number(8, "Validation pairs in the sample grid.", bounds=(1, 1024))
     seed: int = setting(
         0,
         "Random seed of weights, split, order and augmentation.",
@@ -116,40 +119,28 @@ class ModelConfig(SettingGroup):
     ndf: int = setting(
         64, "Channels of the discriminator's first layer.", metavar="N", bounds=(1, 1024)
     )
-    num_downs: int | None = setting(
+    num_downs: int | None = _number(
         None,
         "Downsamplings of the generator, 4 to 8; fewer save weights.  [default: to 1 px]",
-        metavar="N",
         bounds=(4, MAX_DOWNSAMPLINGS),
-        advanced=True,
     )
-    max_width: int | None = setting(
+    max_width: int | None = _number(
         None,
         "Maximum number of channels of a generator's layer.  [default: 8 times --ngf]",
-        metavar="N",
         bounds=(1, 8192),
-        advanced=True,
     )
     norm: Norm = setting(
-        "batch",
-        "Normalisation; batch is free on the device, instance is not.",
-        advanced=True,
+        "batch", "Normalisation; batch is free on the device, instance is not.", advanced=True
     )
-    norm_min_px: int = setting(
-        2,
-        "Layers with a smaller output have no norm; 2 is the paper's network.",
-        metavar="N",
-        bounds=(1, 256),
-        advanced=True,
+    norm_min_px: int = _number(
+        2, "Layers with a smaller output have no norm; 2 is the paper's network.", bounds=(1, 256)
     )
     # Miyato et al. 2018, arXiv 1802.05957
-    spectral_norm: bool = setting(
-        False, "Spectral normalisation of the discriminator in place of its norm.", advanced=True
+    spectral_norm: bool = _advanced(
+        False, "Spectral normalisation of the discriminator in place of its norm."
     )
-    checkerboard_free: bool = setting(
-        False,
-        "Constrain transposed convolutions so that they make no checkerboards.",
-        advanced=True,
+    checkerboard_free: bool = _advanced(
+        False, "Constrain transposed convolutions so that they make no checkerboards."
     )
     dropout: float = setting(
         0.5,
@@ -170,54 +161,39 @@ class OptimConfig(SettingGroup):
         None, "Stop after N steps in all.", metavar="N", bounds=(1, 10**9)
     )
     batch_size: int = setting(128, "Pairs a step.", metavar="N", bounds=(1, 2**16))
-    micro_batch: int | None = setting(
+    micro_batch: int | None = _advanced(
         None,
         "Pairs at a time within a step; auto halves them when memory runs out.",
         metavar="N|auto",
         bounds=(1, 2**16),
         group="Machine",
-        advanced=True,
     )
     lr: float = setting(2e-4, "Adam's learning rate.", metavar="RATE", bounds=_RATE)
     # Two time-scales: Heusel et al. 2017, arXiv 1706.08500
-    lr_discriminator: float | None = setting(
+    lr_discriminator: float | None = _advanced(
         None,
         "The discriminator's learning rate.  [default: that of --lr]",
         metavar="RATE",
         bounds=_RATE,
-        advanced=True,
     )
     lr_decay: bool = setting(
         False, "Lower the learning rates linearly to zero over the second half of the run."
     )
-    beta1: float = setting(
-        0.5, "Adam's decay rate of the mean.", metavar="X", bounds=_BELOW_ONE, advanced=True
-    )
-    beta2: float = setting(
-        0.999, "Adam's decay rate of the square.", metavar="X", bounds=_BELOW_ONE, advanced=True
-    )
+    beta1: float = _decay(0.5, "Adam's decay rate of the mean.")
+    beta2: float = _decay(0.999, "Adam's decay rate of the square.")
     # Yazici et al. 2019, arXiv 1806.04498
-    ema: float = setting(
+    ema: float = _decay(
         0.0,
         "Export a moving average of the generator's weights, with this decay; 0 switches it off.",
-        metavar="DECAY",
-        bounds=_BELOW_ONE,
-        advanced=True,
     )
     # Wu and Johnson 2021, arXiv 2105.07576
-    update_bn: int = setting(
+    update_bn: int = _number(
         0,
         "With --ema: estimate the average's BatchNorm statistics from N pairs; 0 copies them.",
-        metavar="N",
         bounds=(0, 10**6),
-        advanced=True,
     )
-    freeze_batchnorm: float = setting(
-        1.0,
-        "Share of the run after which BatchNorm uses its running statistics; 1 for never.",
-        metavar="SHARE",
-        bounds=_SHARE,
-        advanced=True,
+    freeze_batchnorm: float = _share(
+        1.0, "Share of the run after which BatchNorm uses its running statistics; 1 for never."
     )
     precision: PrecisionChoice = setting(
         "fp32",
@@ -236,108 +212,52 @@ class LossConfig(SettingGroup):
     gan_loss: GanLoss = setting(
         "bce", "The adversarial loss; none trains without a discriminator.", advanced=True
     )
-    lambda_gan: float = setting(
+    lambda_gan: float = _advanced(
         1.0,
         "Weight of the adversarial loss; the discriminator's loss keeps its weight.",
         metavar="X",
         bounds=(_TINY, 1e6),
-        advanced=True,
     )
     lambda_l1: float = setting(
         100.0, "Weight of the L1 loss to the photo.", metavar="X", bounds=_WEIGHT
     )
-    lambda_consistency: float = setting(
-        0.0,
-        "Weight of the change when a label map moves by some pixels; try 50.",
-        metavar="X",
-        bounds=_WEIGHT,
-        advanced=True,
+    lambda_consistency: float = _weight(
+        0.0, "Weight of the change when a label map moves by some pixels; try 50."
     )
     segmenter: str | None = setting(
         None, "Segmenter for the semantic loss; from p2p-train segmenter.", metavar="FILE.pt"
     )
-    lambda_semantic: float = setting(
+    lambda_semantic: float = _weight(
         10.0,
         "Weight of the semantic loss: the cross-entropy of the segmenter on generated pictures.",
-        metavar="X",
-        bounds=_WEIGHT,
-        advanced=True,
     )
-    lambda_style: float = setting(
-        0.0,
-        "Weight of the style loss: how far the segmenter's Gram matrices are from the photo's.",
-        metavar="X",
-        bounds=_WEIGHT,
-        advanced=True,
+    lambda_style: float = _weight(
+        0.0, "Weight of the style loss: how far the segmenter's Gram matrices are from the photo's."
     )
-    style_from: float = setting(
-        0.75,
-        "Share of the run after which the style loss counts.",
-        metavar="SHARE",
-        bounds=_SHARE,
-        advanced=True,
-    )
+    style_from: float = _share(0.75, "Share of the run after which the style loss counts.")
     teacher: str | None = setting(
-        None,
-        "Larger trained generator to learn from.",
-        metavar="RUN|FILE.pt",
-        group="Distillation",
+        None, "Larger trained generator to learn from.", metavar="RUN|FILE.pt", group="Distillation"
     )
-    feature_network: str = setting(
+    feature_network: str = _advanced(
         "teacher",
         "Network whose features are compared: the teacher's discriminator, or a segmenter.",
         metavar="teacher|FILE.pt",
         group="Distillation",
-        advanced=True,
     )
-    lambda_distil_l1: float = setting(
-        20.0,
-        "Weight of the L1 distance to the teacher's image.",
-        metavar="X",
-        bounds=_WEIGHT,
-        group="Distillation",
-        advanced=True,
+    lambda_distil_l1: float = _distil_weight(
+        20.0, "Weight of the L1 distance to the teacher's image."
     )
-    lambda_distil_ssim: float = setting(
-        10.0,
-        "Weight of 1 - SSIM to the teacher's image.",
-        metavar="X",
-        bounds=_WEIGHT,
-        group="Distillation",
-        advanced=True,
+    lambda_distil_ssim: float = _distil_weight(10.0, "Weight of 1 - SSIM to the teacher's image.")
+    lambda_distil_feature: float = _distil_weight(
+        20.0, "Weight of the distance of features, place by place."
     )
-    lambda_distil_feature: float = setting(
-        20.0,
-        "Weight of the distance of features, place by place.",
-        metavar="X",
-        bounds=_WEIGHT,
-        group="Distillation",
-        advanced=True,
+    lambda_distil_style: float = _distil_weight(
+        20.0, "Weight of the distance of the features' Gram matrices."
     )
-    lambda_distil_style: float = setting(
-        20.0,
-        "Weight of the distance of the features' Gram matrices.",
-        metavar="X",
-        bounds=_WEIGHT,
-        group="Distillation",
-        advanced=True,
+    lambda_distil_channel: float = _distil_weight(
+        2.0, "Weight of the distance of the generators' channel means."
     )
-    lambda_distil_channel: float = setting(
-        2.0,
-        "Weight of the distance of the generators' channel means.",
-        metavar="X",
-        bounds=_WEIGHT,
-        group="Distillation",
-        advanced=True,
-    )
-    lambda_distil_tv: float = setting(
-        0.0,
-        "Weight of the total variation of the image.",
-        metavar="X",
-        bounds=_WEIGHT,
-        group="Distillation",
-        advanced=True,
-    )
+    lambda_distil_tv: float = _distil_weight(0.0, "Weight of the total variation of the image.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -122,47 +122,31 @@ def _scan_training(
         Indices of the classes, ascending (None without a palette), and (3, H, W) in [-1, 1].
     """
     counter = None if palette is None else ClassCounter(palette)
-    photos = _PhotoMean(contract)
+    preprocess = replace(contract, palette=None).preprocess
+    photos: list[NDArray[np.uint8]] = []
     limit = MEAN_IMAGE_PAIRS if counter is None else MAX_INPUTS
     for number, index in enumerate(evenly_spread(len(pairs), limit)):
         try:
             if number < MEAN_IMAGE_PAIRS:
                 label, photo = read_pair(pairs[index], palette)
-                photos.add(photo)
+                photos.append(preprocess(photo))
             else:
                 label = read_input(pairs[index].input, palette)
         except ImageGoneError:
             continue  # training puts a neighbour in its place, and counts it
         if counter is not None:
             counter.add(label)
-    return None if counter is None else counter.present(), photos.mean()
+    return None if counter is None else counter.present(), _mean_signal(photos)
 
 
-class _PhotoMean:
-    """Adds photos up, eight at a time."""
-
-    def __init__(self, contract: PixelContract) -> None:
-        self._preprocess = replace(contract, palette=None, classes_present=None).preprocess
-        self._waiting: list[NDArray[np.uint8]] = []
-        self._total, self._count = torch.zeros(()), 0
-
-    def add(self, photo: NDArray[np.uint8]) -> None:
-        self._waiting.append(self._preprocess(photo))
-        if len(self._waiting) == VALIDATION_BATCH:
-            self._add_waiting()
-
-    def mean(self) -> torch.Tensor:
-        if self._waiting:
-            self._add_waiting()
-        if not self._count:
-            raise DatasetError("no training image is left: their files have gone")
-        return self._total / self._count
-
-    def _add_waiting(self) -> None:
-        batch = torch.from_numpy(np.stack(self._waiting))  # (n, H, W, 3) uint8 BGR
-        self._total = self._total + to_signal(batch).sum(dim=0)  # (3, H, W)
-        self._count += len(self._waiting)
-        self._waiting.clear()
+def _mean_signal(photos: list[NDArray[np.uint8]]) -> torch.Tensor:
+    """Return the mean of (H, W, 3) uint8 BGR photos, (3, H, W) in [-1, 1]."""
+    if not photos:
+        raise DatasetError("no training image is left: their files have gone")
+    total = torch.zeros(())
+    for part in torch.split(torch.from_numpy(np.stack(photos)), VALIDATION_BATCH):
+        total = total + to_signal(part).sum(dim=0)  # (n, H, W, 3) -> (3, H, W)
+    return total / len(photos)
 
 
 def _scan_validation(val: PairDataset, samples: int, mean: torch.Tensor) -> tuple[PairBatch, float]:

@@ -20,7 +20,7 @@ class DistilFeatureLoss(DistillationLoss):
     curve = Curve(panel=DISTILLATION_PANEL, label="features")
 
     def __call__(self, batch: LossBatch, output: GeneratorOutput) -> torch.Tensor:
-        """Return the loss."""
+        """Return the unweighted loss, a scalar."""
         return feature_distance(self.feature_pairs(batch, output))
 
 

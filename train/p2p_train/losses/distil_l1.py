@@ -22,5 +22,5 @@ class DistilL1Loss(DistillationLoss):
     )
 
     def __call__(self, batch: LossBatch, output: GeneratorOutput) -> torch.Tensor:
-        """Return the loss."""
+        """Return the unweighted loss, a scalar."""
         return functional.l1_loss(output.image.float(), self.teacher_output(batch).image.float())

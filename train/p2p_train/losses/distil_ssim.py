@@ -24,7 +24,7 @@ class DistilSsimLoss(DistillationLoss):
     curve = Curve(panel=DISTILLATION_PANEL, label="1 - SSIM")
 
     def __call__(self, batch: LossBatch, output: GeneratorOutput) -> torch.Tensor:
-        """Return the loss."""
+        """Return the unweighted loss, a scalar."""
         return dissimilarity(output.image, self.teacher_output(batch).image)
 
 

@@ -18,7 +18,7 @@ class DistilTvLoss(DistillationLoss):
     curve = Curve(panel=DISTILLATION_PANEL, label="total variation")
 
     def __call__(self, batch: LossBatch, output: GeneratorOutput) -> torch.Tensor:
-        """Return the loss."""
+        """Return the unweighted loss, a scalar."""
         return total_variation(output.image)
 
 
