@@ -70,9 +70,9 @@ def test_metadata_is_the_contract_alone(bundle_path):
 def test_casts_stand_at_both_ends(precision, exported):
     """uint8 meets a Cast and nothing else: other operators on uint8 are refused by TensorRT."""
     graph = onnx.load(exported[precision].path).graph
-    readers = [node.op_type for node in graph.node if "frame" in node.input]
-    writers = [node.op_type for node in graph.node if "image" in node.output]
-    assert (readers, writers) == (["Cast"], ["Cast"])
+    consumers = [node.op_type for node in graph.node if "frame" in node.input]
+    producers = [node.op_type for node in graph.node if "image" in node.output]
+    assert (consumers, producers) == (["Cast"], ["Cast"])
 
 
 def test_fp32_graph_is_lean(exported):

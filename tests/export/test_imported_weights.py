@@ -85,7 +85,7 @@ def test_a_negative_skip_is_rectified(state):
     """Our own U-Net rule on the same weights gives another picture: the difference is tested."""
     here = build(described("unet_128", statistics="running"), state)
     image = here(signal())
-    here.skip = lambda down: down
+    here.skip = lambda signal: signal
     assert (image - here(signal())).abs().max() > 0.05
 
 

@@ -1,4 +1,4 @@
-"""The generator as integer kernels want it computes what was trained, while it is in float."""
+"""The integer form computes what was trained, as long as it runs in float."""
 
 from __future__ import annotations
 
@@ -33,33 +33,33 @@ from toy_export import CONTRACT, toy_config, toy_frames, toy_generator
 
 
 def peaks(generator: UNetGenerator) -> tuple[float, float]:
-    """Return how far the last up's values and the skip beside them reach over the toy frames."""
+    """Return the peaks of the last decoder block and of the skip beside it over the toy frames."""
     features: list[torch.Tensor] = []
     generator(to_signal(torch.from_numpy(toy_frames()), "bgr"), features)
     return features[-1].abs().max().item(), generator.skip(features[0]).abs().max().item()
 
 
 @pytest.mark.parametrize("norm", ["batch", "instance"])
-@pytest.mark.parametrize("whole", [True, False])
-def test_every_frame_comes_out_as_trained(norm, whole):
-    """Folded, balanced and rewritten, no pixel is further off than a rounding edge.
+@pytest.mark.parametrize("uint8_ends", [True, False])
+def test_every_frame_comes_out_as_trained(norm, uint8_ends):
+    """Folded, equalised and rewritten, no pixel is off by more than one level.
 
-    What the border adds in the whole form is seen everywhere in images as small as these.
+    With uint8 ends the padding differs by half a level, which small images show everywhere.
     """
     generator = toy_generator(toy_config(norm=norm))
     frames = toy_frames()
     expected = run_torch(PixelGenerator(generator), frames).astype(int)
     assert expected.std() > 10, "the comparison would prove nothing"
-    module = integer_form(generator, frames, uint8_ends=whole)
-    assert isinstance(module, IntegerGenerator if whole else PixelGenerator)
+    module = integer_form(generator, frames, uint8_ends=uint8_ends)
+    assert isinstance(module, IntegerGenerator if uint8_ends else PixelGenerator)
     actual = run_torch(module, frames).astype(int)
     assert actual.shape == expected.shape
     assert np.abs(actual - expected).max() <= 1
-    assert (actual != expected).mean() < (0.03 if whole else 0.001)
+    assert (actual != expected).mean() < (0.03 if uint8_ends else 0.001)
 
 
 @pytest.mark.parametrize("bias", [True, False])
-def test_a_skip_that_is_rectified_is_balanced_as_it_is_seen(bias):
+def test_a_rectified_skip_is_equalised_after_its_relu(bias):
     """A relative of the U-Net, whose skips lose their negative part, computes the same, too."""
     torch.manual_seed(3)
     generator = RectifiedUNet(ngf=4, downsamplings=5).eval()
@@ -80,15 +80,15 @@ def test_the_argument_is_left_as_it_is(generator):
 
 
 @torch.inference_mode()
-def test_the_last_layers_inputs_reach_equally_far(generator):
+def test_the_output_layers_inputs_have_one_range(generator):
     """One scale then serves both; what the generator computes stays."""
     rewritten = replace_transposed_convs(swap_channels(fold(generator)))
     up, skip = peaks(rewritten)
-    assert not 0.9 < up / skip < 1.1, "there is nothing to balance"
-    balanced = equalise_output_inputs(rewritten, toy_frames())
-    up, skip = peaks(balanced)
+    assert not 0.9 < up / skip < 1.1, "there is nothing to equalise"
+    equalised = equalise_output_inputs(rewritten, toy_frames())
+    up, skip = peaks(equalised)
     assert skip == pytest.approx(up, rel=1e-4)
-    torch.testing.assert_close(balanced(signal()), rewritten(signal()), atol=1e-5, rtol=0)
+    torch.testing.assert_close(equalised(signal()), rewritten(signal()), atol=1e-5, rtol=0)
 
 
 @torch.inference_mode()
@@ -97,8 +97,8 @@ def test_a_dead_skip_is_left_alone(generator):
     rewritten = replace_transposed_convs(swap_channels(fold(generator)))
     for values in rewritten.encoder[0][0].parameters():
         values.zero_()
-    balanced = equalise_output_inputs(rewritten, toy_frames())
-    assert torch.equal(balanced(signal()), rewritten(signal()))
+    equalised = equalise_output_inputs(rewritten, toy_frames())
+    assert torch.equal(equalised(signal()), rewritten(signal()))
 
 
 @torch.inference_mode()
@@ -124,25 +124,25 @@ def test_levels_are_rounded_as_pixels_are():
 
 
 @pytest.mark.parametrize(("height", "width"), [(2, 2), (8, 6)])
-def test_cells_of_pixels_are_what_rows_of_pixels_put_in_place(height, width):
+def test_rows_undo_space_to_depth(height, width):
     """There and back gives the frame; the border is the level that stands for zero."""
     frame = torch.randint(0, 256, (2, height, width, 3), dtype=torch.uint8)
-    cells = SpaceToDepth()(frame)
-    assert cells.shape == (2, 12, height // 2 + 1, width // 2 + 1)
-    assert (cells[:, :6, 0] == 128).all()
-    assert (cells[:, 9:, :, -1] == 128).all()
-    spare = torch.zeros(2, 2, *cells.shape[2:], dtype=torch.uint8)
-    rows = torch.cat([cells[:, :6], spare, cells[:, 6:], spare], dim=1)
+    blocks = SpaceToDepth()(frame)
+    assert blocks.shape == (2, 12, height // 2 + 1, width // 2 + 1)
+    assert (blocks[:, :6, 0] == 128).all()
+    assert (blocks[:, 9:, :, -1] == 128).all()
+    spare = torch.zeros(2, 2, *blocks.shape[2:], dtype=torch.uint8)
+    rows = torch.cat([blocks[:, :6], spare, blocks[:, 6:], spare], dim=1)
     assert torch.equal(Rows()(rows), frame)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (4, 4), (3, 7)])
-def test_rows_of_pixels_are_the_shuffle(height, width):
+def test_rows_equal_depth_to_space(height, width):
     """The same pixels in the same places, whatever stands in the spare channels."""
-    cells = torch.rand(2, 12, height + 1, width + 1)
-    expected = DepthToSpace()(cells).permute(0, 2, 3, 1)
+    blocks = torch.rand(2, 12, height + 1, width + 1)
+    expected = DepthToSpace()(blocks).permute(0, 2, 3, 1)
     spare = torch.full((2, 2, height + 1, width + 1), -9.0)
-    rows = torch.cat([cells[:, :6], spare, cells[:, 6:], spare], dim=1)
+    rows = torch.cat([blocks[:, :6], spare, blocks[:, 6:], spare], dim=1)
     assert torch.equal(Rows()(rows), expected)
 
 
@@ -164,7 +164,7 @@ def test_the_graph_begins_and_ends_in_integers(generator):
     ("inputs", "outputs", "size", "bias"),
     [(3, 2, (4, 4), True), (5, 3, (1, 1), False), (2, 4, (3, 7), True), (1, 1, (16, 8), False)],
 )
-def test_cells_equal_the_transposed_convolution(inputs, outputs, size, bias):
+def test_the_convolution_equals_the_transposed_one(inputs, outputs, size, bias):
     """The 2x2 convolution with its shuffle is the ConvTranspose, to 1e-5, at any size."""
     torch.manual_seed(1)
     up = nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=bias)

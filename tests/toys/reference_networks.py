@@ -21,23 +21,23 @@ def norm_maker(norm: str, tracked: bool = False) -> MakeNorm:
 
 
 class Nested(nn.Module):
-    """A down, what lies inside, an up; inner ones put their input before their result."""
+    """An encoder block, the inner blocks, a decoder block; inner ones concatenate their input."""
 
     def __init__(
         self, inside: nn.Module | None, outer: int, inner: int, norm: str, make: MakeNorm, **more
     ):
         super().__init__()
         bias, self.outermost = norm == "instance", more.get("outermost", False)
-        up_inputs = inner if inside is None else 2 * inner
-        down = nn.Conv2d(outer, inner, 4, 2, 1, bias=bias)
-        up = nn.ConvTranspose2d(up_inputs, outer, 4, 2, 1, bias=bias or self.outermost)
+        decoder_inputs = inner if inside is None else 2 * inner
+        encode = nn.Conv2d(outer, inner, 4, 2, 1, bias=bias)
+        decode = nn.ConvTranspose2d(decoder_inputs, outer, 4, 2, 1, bias=bias or self.outermost)
         if self.outermost:
-            layers = [down, inside, nn.ReLU(True), up, nn.Tanh()]
+            layers = [encode, inside, nn.ReLU(True), decode, nn.Tanh()]
         elif inside is None:
-            layers = [nn.LeakyReLU(0.2, True), down, nn.ReLU(True), up, make(outer)]
+            layers = [nn.LeakyReLU(0.2, True), encode, nn.ReLU(True), decode, make(outer)]
         else:
-            before = [nn.LeakyReLU(0.2, True), down, make(inner)]
-            layers = [*before, inside, nn.ReLU(True), up, make(outer)]
+            before = [nn.LeakyReLU(0.2, True), encode, make(inner)]
+            layers = [*before, inside, nn.ReLU(True), decode, make(outer)]
             layers += [nn.Dropout(0.5)] * more.get("dropout", False)
         self.model = nn.Sequential(*layers)
 
@@ -95,8 +95,8 @@ def resnet(blocks: int, ngf: int, norm: str, *, tracked: bool = False, dropout: 
         layers += [nn.Conv2d(width, 2 * width, 3, 2, 1, bias=bias), make(2 * width), nn.ReLU(True)]
     layers += [Block(4 * ngf, norm, make, dropout) for _ in range(blocks)]
     for width in (4 * ngf, 2 * ngf):
-        up = nn.ConvTranspose2d(width, width // 2, 3, 2, 1, output_padding=1, bias=bias)
-        layers += [up, make(width // 2), nn.ReLU(True)]
+        decode = nn.ConvTranspose2d(width, width // 2, 3, 2, 1, output_padding=1, bias=bias)
+        layers += [decode, make(width // 2), nn.ReLU(True)]
     return Wrapped(nn.Sequential(*layers, nn.ReflectionPad2d(3), nn.Conv2d(ngf, 3, 7), nn.Tanh()))
 
 
