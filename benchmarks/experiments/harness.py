@@ -172,7 +172,7 @@ def _smoke_values(values: dict[str, Any]) -> dict[str, Any]:
 
 def _number(flag: str, default: int, text: str) -> Option:
     kind = click.IntRange(min=1)
-    return _option(flag, metavar="N", type=kind, default=default, show_default=True, help=text)
+    return _option(flag, metavar="N", type=kind, default=default, help=text)
 
 
 def _option(*names: str, **settings: Any) -> Option:

@@ -63,7 +63,7 @@ _log = logging.getLogger(__name__)
     metavar="N",
     type=click.IntRange(min=1),
     default=50,
-    help="Timed calls per backend.  [default: 50]",
+    help="Timed calls per backend.",
 )
 @option(
     "--batch",
@@ -71,7 +71,7 @@ _log = logging.getLogger(__name__)
     metavar="N",
     type=click.IntRange(1, 8),
     default=1,
-    help="Frames per call, at most 8.  [default: 1]",
+    help="Frames per call, at most 8.",
 )
 @option(
     "--threads",
@@ -87,7 +87,7 @@ _log = logging.getLogger(__name__)
     metavar="FILE",
     type=_FILE,
     default="bench.json",
-    help="Figures as JSON.  [default: bench.json]",
+    help="Figures as JSON.",
 )
 @option(
     "--plot",
@@ -96,7 +96,7 @@ _log = logging.getLogger(__name__)
     metavar="FILE",
     type=_FILE,
     default="bench.png",
-    help="Chart of the latencies.  [default: bench.png]",
+    help="Chart of the latencies.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Log more.")
 def main(

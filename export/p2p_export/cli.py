@@ -68,7 +68,6 @@ _run = partial(option, group="Run")
     advanced=True,
     type=click.Choice(["x86", "x86-avx2", "arm", "tensorrt"]),
     default="x86",
-    show_default=True,
     help="Integer kernels that model-int8.onnx is for; x86-avx2: without VNNI.",
 )
 @_tensorrt(

@@ -1,18 +1,6 @@
 """What the four commands share: help by section, error lines, exit codes, logging.
 
 Results go to stdout, logs and errors to stderr. This module imports click and nothing heavy.
-
-Example::
-
-    @click.command(cls=P2PCommand)
-    @option("--lr", group="Optimiser", type=float, default=2e-4)
-    @option("--beta1", group="Optimiser", advanced=True, type=float, default=0.5)
-    @click.option("-v", "--verbose", is_flag=True)
-    def main(lr: float, beta1: float, verbose: bool) -> None:
-        setup_logging(verbose)
-        require_extra("torch", "train")
-        from .loop import train  # heavy imports wait until they are needed
-        ...
 """
 
 from __future__ import annotations
@@ -32,12 +20,8 @@ from .errors import MissingExtraError, P2PError
 from .redaction import redact
 
 __all__ = [
-    "EXIT_INTERRUPTED",
-    "EXIT_PIPE_CLOSED",
-    "EXIT_TERMINATED",
     "P2PCommand",
     "P2PGroup",
-    "P2POption",
     "Size",
     "option",
     "require_extra",
@@ -45,13 +29,8 @@ __all__ = [
     "stack",
 ]
 
-EXIT_UNEXPECTED = 1
-EXIT_INTERRUPTED = 130
-EXIT_PIPE_CLOSED = 141
-EXIT_TERMINATED = 143
-
+_EXIT_UNEXPECTED, _EXIT_INTERRUPTED, _EXIT_PIPE_CLOSED = 1, 130, 141
 _NO_MEMORY = "error: not enough memory; try a smaller batch or size"
-
 _PACKAGES = ("p2p_runtime", "p2p_train", "p2p_export", "p2p_bench")
 
 _LAST_SECTION = "Run"
@@ -60,25 +39,24 @@ _LAST_SECTION = "Run"
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-class P2POption(click.Option):
-    """An option with a place in the help.
+class _Option(click.Option):
+    """An option with a place in the help, see :func:`option`."""
 
-    Args:
-        args, settings: what ``click.Option`` takes.
-        group: title of the section of ``--help`` that lists the option.
-        advanced: list the option under ``--help-all`` only.
-    """
-
-    def __init__(
-        self, *args: Any, group: str = _LAST_SECTION, advanced: bool = False, **settings: Any
-    ) -> None:
+    def __init__(self, *args: Any, group: str, advanced: bool, **settings: Any) -> None:
         super().__init__(*args, **settings)
         self.group, self.advanced = group, advanced
 
 
 def option(*names: str, group: str, advanced: bool = False, **settings: Any) -> Decorator:
-    """Return the decorator that gives a command a :class:`P2POption`."""
-    return click.option(*names, cls=P2POption, group=group, advanced=advanced, **settings)
+    """Return a decorator that does what ``click.option`` does, with a place in the help.
+
+    Args:
+        names, settings: what ``click.option`` takes; a default is shown unless told otherwise.
+        group: title of the section of ``--help`` that lists the option.
+        advanced: list the option under ``--help-all`` only.
+    """
+    settings.setdefault("show_default", settings.get("default") is not None)
+    return click.option(*names, cls=_Option, group=group, advanced=advanced, **settings)
 
 
 class Size(click.ParamType[tuple[int, int]]):
@@ -130,8 +108,7 @@ class P2PCommand(click.Command):
 
     Everything else is a defect and keeps its traceback.
 
-    ``-h`` works like ``--help``, which lists the options by section. A command with advanced
-    options (:class:`P2POption`) also has ``--help-all``, which lists these, too.
+    ``--help`` lists the options by section, ``--help-all`` the advanced ones, too.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -166,18 +143,17 @@ class P2PCommand(click.Command):
             return result
         except P2PError as error:
             _fail(ctx, f"error: {redact(str(error))}", error.exit_code)
-        except MemoryError:
-            _fail(ctx, _NO_MEMORY, EXIT_UNEXPECTED)
-        except RuntimeError as error:
-            if str(error) != "can't start new thread":  # no memory for its stack
+        except (MemoryError, RuntimeError) as error:
+            no_stack = str(error) == "can't start new thread"
+            if not (no_stack or isinstance(error, MemoryError)):
                 raise
-            _fail(ctx, _NO_MEMORY, EXIT_UNEXPECTED)
+            _fail(ctx, _NO_MEMORY, _EXIT_UNEXPECTED)
         except KeyboardInterrupt:
-            _fail(ctx, "interrupted", EXIT_INTERRUPTED)
+            _fail(ctx, "interrupted", _EXIT_INTERRUPTED)
         except BrokenPipeError:
             # Python flushes stdout again while it ends; redirect that flush.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            ctx.exit(EXIT_PIPE_CLOSED)
+            ctx.exit(_EXIT_PIPE_CLOSED)
 
 
 class P2PGroup(P2PCommand, click.Group):
@@ -193,7 +169,7 @@ _HELP_ALL = "p2p_runtime.help_all"
 
 
 def _is_advanced(parameter: click.Parameter) -> bool:
-    return isinstance(parameter, P2POption) and parameter.advanced
+    return isinstance(parameter, _Option) and parameter.advanced
 
 
 def _help_all() -> click.Option:
@@ -203,21 +179,14 @@ def _help_all() -> click.Option:
             click.echo(ctx.get_help(), color=ctx.color)
             ctx.exit()
 
-    return click.Option(
-        ["--help-all"],
-        is_flag=True,
-        is_eager=True,
-        expose_value=False,
-        callback=show,
-        help="Show all options and exit.",
-    )
+    eager: dict[str, Any] = {"is_flag": True, "is_eager": True, "expose_value": False}
+    return click.Option(["--help-all"], callback=show, help="Show all options and exit.", **eager)
 
 
 def setup_logging(verbose: bool = False) -> None:
-    """Send logs to stderr, without passwords: our packages from INFO on, others from WARNING on.
+    """Send logs to stderr, without passwords.
 
-    Args:
-        verbose: our packages from DEBUG on.
+    Other packages log from WARNING on, ours from INFO on; from DEBUG on if ``verbose``.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(_Formatter())

@@ -30,70 +30,35 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-__all__ = [
-    "BundleError",
-    "CheckpointError",
-    "ConfigError",
-    "ContractError",
-    "DatasetError",
-    "DeviceUnavailableError",
-    "EngineBuildError",
-    "EngineError",
-    "ExportError",
-    "LossesError",
-    "MissingExtraError",
-    "OutputError",
-    "P2PError",
-    "ParityError",
-    "SinkError",
-    "SourceError",
-    "SourceLostError",
-    "StoppedError",
-    "TrainingError",
-    "VideoError",
-]
-
 
 class P2PError(Exception):
     """The base of all errors with a message for the user and an exit code."""
 
-    exit_code: ClassVar[int] = 1
+    exit_code: ClassVar[int] = 2
 
 
 class ConfigError(P2PError):
     """Raised when an option, a setting or a combination of them is wrong."""
 
-    exit_code = 2
-
 
 class DatasetError(P2PError):
     """Raised when the training data are missing, unreadable or inconsistent."""
-
-    exit_code = 2
 
 
 class CheckpointError(P2PError):
     """Raised when a checkpoint is broken, unsafe, or of another network or version."""
 
-    exit_code = 2
-
 
 class ContractError(P2PError):
     """Raised when a frame or a document breaks the pixel contract."""
-
-    exit_code = 2
 
 
 class BundleError(P2PError):
     """Raised when a model file is missing, damaged, unsafe, or not an export of this project."""
 
-    exit_code = 2
-
 
 class MissingExtraError(P2PError):
     """Raised when a package of an extra is missing; the message has the pip command."""
-
-    exit_code = 2
 
 
 class DeviceUnavailableError(P2PError):
@@ -105,6 +70,8 @@ class DeviceUnavailableError(P2PError):
 class EngineError(P2PError):
     """Raised when a loaded model fails on a frame."""
 
+    exit_code = 1
+
 
 class OutputError(P2PError):
     """Raised when a result cannot be written."""
@@ -115,11 +82,11 @@ class OutputError(P2PError):
 class TrainingError(P2PError):
     """Raised when training cannot continue."""
 
+    exit_code = 1
+
 
 class ExportError(P2PError):
     """Raised when a generator cannot be exported."""
-
-    exit_code = 2
 
 
 class ParityError(ExportError):
@@ -132,8 +99,6 @@ class EngineBuildError(ExportError):
 
 class VideoError(P2PError):
     """The base of errors between a video's bytes and its frames."""
-
-    exit_code = 2
 
 
 class SourceError(VideoError):

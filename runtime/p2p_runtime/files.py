@@ -41,8 +41,7 @@ def atomic_file(path: Path, check: Callable[[Path], object] | None = None) -> It
 
     Args:
         path: the final name.
-        check: called with the complete file's temporary name; if it raises, nothing appears at
-            ``path``.
+        check: called with the complete file's temporary name; if it raises, nothing appears.
 
     Raises:
         OutputError: the folder or the file cannot be written; a file at ``path`` is unchanged.
@@ -58,7 +57,9 @@ def atomic_file(path: Path, check: Callable[[Path], object] | None = None) -> It
             os.fsync(file.fileno())
         if check is not None:
             check(temporary)
-        temporary.chmod(0o666 & ~_umask())
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
         temporary.replace(path)
         temporary = None
         _sync_folder(path.parent)
@@ -155,12 +156,6 @@ def sha256_of_file(path: Path) -> str:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _sync_folder(folder: Path) -> None:

@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from label_maps import COLOURS, contract_of, wrong
-from p2p_runtime.labels import classify
+from p2p_runtime.labels import repair
 from p2p_runtime.labels.likelihood import BgrAppearance
 from p2p_runtime.labels.palette import CITYSCAPES
 from p2p_runtime.labels.repair import count_nearby, least_costs
@@ -119,7 +119,7 @@ def test_exact_maps_are_looked_up_only(
     height: int, width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A map in exact colours, of whatever size, costs one lookup per pixel of the result."""
-    monkeypatch.setattr(classify, "BgrLikelihood", None)
+    monkeypatch.setattr(repair, "BgrLikelihood", None)
     repaired = replace(contract_of(street()), height=height, width=width).preprocess(street())
     size = (width, height)
     picked = cv2.resize(street(), size, interpolation=cv2.INTER_NEAREST_EXACT)

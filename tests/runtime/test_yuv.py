@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from label_maps import COLOURS, contract_of, wrong
 from p2p_runtime.engines.base import UninterruptibleEngine
-from p2p_runtime.labels import classify
+from p2p_runtime.labels import repair
 from p2p_runtime.labels.colorspace import MISMATCHES, find_mismatch
 from p2p_runtime.labels.likelihood import YuvLikelihood
 from p2p_runtime.labels.palette import CITYSCAPES
@@ -258,9 +258,9 @@ def test_a_run_of_a_video_never_converts_it_to_bgr(
     """Only samples of a label video become BGR; every frame is preprocessed in YUV."""
     path = save_video("seg.mp4", [street()] * 4, "libx264")
     read: list[YuvFrame] = []
-    likelihood = classify.YuvLikelihood
+    likelihood = repair.YuvLikelihood
     monkeypatch.setattr(
-        classify,
+        repair,
         "YuvLikelihood",
         lambda frame, colours: read.append(frame) or likelihood(frame, colours),
     )

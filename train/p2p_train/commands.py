@@ -36,7 +36,6 @@ _scores = partial(option, group="Scores")
     metavar="N",
     type=click.IntRange(1),
     default=10,
-    show_default=True,
     help="Passes over the photos.",
 )
 @_data(
@@ -45,7 +44,6 @@ _scores = partial(option, group="Scores")
     metavar="PX",
     type=int,
     default=256,
-    show_default=True,
     help="Side in pixels to which photos are resized; a multiple of 32.",
 )
 @option(
@@ -53,7 +51,6 @@ _scores = partial(option, group="Scores")
     group="Machine",
     type=click.Choice(["auto", "fp32", "bf16"]),
     default="auto",
-    show_default=True,
     help="auto: bf16 where the device has it, else fp32.",
 )
 @device_option

@@ -54,7 +54,6 @@ def device_option(function: Any) -> Any:
         group="Machine",
         metavar="auto|cpu|cuda[:N]",
         default="auto",
-        show_default=True,
         help="auto: a GPU if there is one, else the CPU.",
     )(function)
 
@@ -73,7 +72,7 @@ class _NumberOrAuto(click.ParamType["int | str"]):
 def _option(one: Setting) -> Decorator:
     flag = f"--{one.key.replace('_', '-')}"
     places: dict[str, Any] = {"group": one.group, "advanced": one.advanced}
-    shown: dict[str, Any] = {"help": one.help, "show_default": one.default is not None}
+    shown: dict[str, Any] = {"help": one.help}
     if one.kind is bool:
         return option(f"{flag}/--no-{flag[2:]}", default=one.default, **places, **shown)
     if one.choices:

@@ -18,13 +18,11 @@ __all__ = [
     "find_bundles",
 ]
 
-_NAME = re.compile(r".*-(fp32|fp16|int8)\.onnx")
 DEMO_MODELS = Path(__file__).parents[1] / "assets"
-"""Folder of the bundled model."""
-
 DEMO_VIDEO = DEMO_MODELS / "demo.mp4"
-"""The bundled label video, a drive along a drawn street; see ``assets/README.md``."""
+"""Folder of the bundled model, and the label video in it; see ``assets/README.md``."""
 
+_NAME = re.compile(r".*-(fp32|fp16|int8)\.onnx")
 _GPU = ("fp16", "fp32", "int8")
 _PREFERRED = {"cpu": ("int8", "fp32", "fp16"), "cuda": _GPU, "tensorrt": _GPU}
 """Precisions by device, best first: int8 is fastest on a CPU, fp16 on a GPU."""
@@ -36,7 +34,7 @@ def find_bundle(model: str | None, device: str, *, runs: Path = Path("runs")) ->
     """Return the model file to run.
 
     Args:
-        model: a file, a folder of ``*-<precision>.onnx`` files, or None to search.
+        model: a file, a folder as in :func:`find_bundles`, or None to search.
         device: ``cpu``, ``cuda`` or ``tensorrt``; selects the precision in a folder. For
             ``tensorrt``, an engine file for this GPU takes precedence over its ONNX file.
         runs: folder of the training runs.
@@ -48,9 +46,8 @@ def find_bundle(model: str | None, device: str, *, runs: Path = Path("runs")) ->
     if path is not None and not path.is_dir():
         return path
     bundles = find_bundles(path, runs=runs)
-    for precision in _PREFERRED.get(device, ("fp32",)):
-        matching = [bundle for bundle in bundles if _precision(bundle) == precision]
-        if matching:
+    for precision in _PREFERRED[device]:
+        if matching := [path for path in bundles if path.stem.endswith(f"-{precision}")]:
             chosen = max(matching, key=_age)
             chosen = (device == "tensorrt" and _engine_of(chosen)) or chosen
             _log.info("model: %s (%s, the best match for %s)", chosen, precision, device)
@@ -64,11 +61,9 @@ def engine_named(model: str | None) -> Path | None:
 
 
 def find_bundles(folder: Path | None = None, *, runs: Path = Path("runs")) -> list[Path]:
-    """Return all model files of a folder, by name.
+    """Return all ``*-<precision>.onnx`` files of a folder, by name.
 
-    Args:
-        folder: the folder; None for the latest export, else the bundled model.
-        runs: folder of the training runs.
+    Without a folder, the latest export under ``runs`` counts, else the bundled model.
 
     Raises:
         BundleError: there are none; the message says what to type.
@@ -104,11 +99,6 @@ def _engine_of(bundle: Path) -> Path | None:
 
     engine_path = bundle.with_name(f"{bundle.stem}-{first_gpu().sm}{ENGINE_SUFFIX}")
     return engine_path if engine_path.is_file() else None
-
-
-def _precision(bundle: Path) -> str:
-    match = _NAME.fullmatch(bundle.name)
-    return match[1] if match else ""
 
 
 def _age(bundle: Path) -> float:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["Overlay", "Window", "show_progress"]
 
 _LINE_EVERY_S = 5.0
-_BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
 _SMOOTHING = 0.9
 """Weight of the past in the running mean of the frame interval, which spans about ten frames."""
 
@@ -43,20 +42,17 @@ def show_progress(total: int | None) -> Iterator[Callable[[FrameTask], None]]:
         bar: ProgressBar[int]
         with click.progressbar(length=total, label="translating", file=sys.stderr) as bar:
             yield lambda task: bar.update(1)
-    else:
-        yield _Lines(total)
+        return
+    count, last_s = 0, time.monotonic()
 
+    def log(task: FrameTask) -> None:
+        nonlocal count, last_s
+        count += 1
+        if time.monotonic() - last_s >= _LINE_EVERY_S:
+            last_s = time.monotonic()
+            _log.info("%d%s frames", count, "" if total is None else f" of {total}")
 
-class _Lines:
-    def __init__(self, total: int | None) -> None:
-        self._of = "" if total is None else f" of {total}"
-        self._count, self._last_s = 0, time.monotonic()
-
-    def __call__(self, task: FrameTask) -> None:
-        self._count += 1
-        if time.monotonic() - self._last_s >= _LINE_EVERY_S:
-            self._last_s = time.monotonic()
-            _log.info("%d%s frames", self._count, self._of)
+    yield log
 
 
 class Window:
@@ -69,15 +65,13 @@ class Window:
         ConfigError: there is no display, or this OpenCV cannot open windows.
     """
 
-    _TITLE = "p2p-run"
-
     def __init__(self) -> None:
         # Qt aborts the process when it finds no display, so check first.
         linux = sys.platform.startswith("linux")
         if linux and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
             raise ConfigError("--show needs a display, and DISPLAY is not set")
         try:
-            cv2.namedWindow(self._TITLE, cv2.WINDOW_NORMAL)
+            cv2.namedWindow("p2p-run", cv2.WINDOW_NORMAL)
         except cv2.error as error:
             raise ConfigError(
                 "--show needs an OpenCV with windows; opencv-python-headless has none"
@@ -86,33 +80,29 @@ class Window:
 
     def __call__(self, task: FrameTask) -> None:
         """Show a frame."""
-        cv2.imshow(self._TITLE, task.image)
+        cv2.imshow("p2p-run", task.image)
         self.closed = cv2.waitKey(1) & 0xFF in (ord("q"), 27)
 
 
 class Overlay:
     """Draws the frame rate and the latency into the upper left corner."""
 
-    def __init__(self) -> None:
-        self._last_s: float | None = None
-        self._interval_s: float | None = None
+    _last_s: float | None = None
+    _interval_s: float | None = None
 
     def __call__(self, image: NDArray[np.uint8], decoded_s: float) -> NDArray[np.uint8]:
-        """Return a copy of an image with the figures drawn on it.
+        """Return a copy of an image, (H, W, 3) uint8 BGR, with the figures drawn on it.
 
-        Args:
-            image: (H, W, 3) uint8 BGR.
-            decoded_s: ``time.perf_counter()`` when the frame was decoded.
+        ``decoded_s`` is ``time.perf_counter()`` when the frame was decoded.
         """
         now_s = time.perf_counter()
         drawn, text = image.copy(), self._text(now_s, (now_s - decoded_s) * 1e3)
         scale = max(0.35, image.shape[0] / 720)
-        place = (round(12 * scale), round(30 * scale))
+        place, font = (round(12 * scale), round(30 * scale)), cv2.FONT_HERSHEY_SIMPLEX
         stroke_px = max(1, round(scale))
-        for colour, width_px in ((_BLACK, stroke_px + 2), (_WHITE, stroke_px)):  # on any picture
-            cv2.putText(
-                drawn, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, width_px, cv2.LINE_AA
-            )
+        for level, width_px in ((0, stroke_px + 2), (255, stroke_px)):  # readable on any picture
+            colour = (level, level, level)
+            cv2.putText(drawn, text, place, font, scale, colour, width_px, cv2.LINE_AA)
         return drawn
 
     def _text(self, now_s: float, latency_ms: float) -> str:

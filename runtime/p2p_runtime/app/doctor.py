@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +19,7 @@ from p2p_runtime.errors import P2PError
 from p2p_runtime.labels.color_lut import check_opencv
 from p2p_runtime.video.sinks.h264 import CODEC
 
-__all__ = ["Finding", "examine", "has_codec", "installed_version"]
+__all__ = ["examine", "has_codec", "installed_version"]
 
 PACKAGES = ("numpy", "opencv-python", "av")
 ONNXRUNTIMES = ("onnxruntime", "onnxruntime-gpu")
@@ -26,34 +28,38 @@ JETSON_MODEL = Path("/proc/device-tree/model")
 JETSON_RELEASE = Path("/etc/nv_tegra_release")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One result of the diagnosis.
 
     Attributes:
-        healthy: whether ``p2p-run`` can work.
+        mark: ``ok``; ``no`` for something optional that is missing; ``BAD`` for what must change.
         text: the result, with the reason or the command that helps.
-        there: False for something optional that is missing.
     """
 
-    healthy: bool
+    mark: Literal["ok", "no", "BAD"]
     text: str
-    there: bool = True
+
+    @property
+    def healthy(self) -> bool:
+        """Whether ``p2p-run`` can work."""
+        return self.mark != "BAD"
 
     def __str__(self) -> str:
         """Return the line to print."""
-        mark = ("ok  " if self.there else "no  ") if self.healthy else "BAD "
-        return f"{mark}{self.text}"
+        return f"{self.mark:4}{self.text}"
+
+
+_ok, _missing, _bad = (partial(Finding, mark) for mark in ("ok", "no", "BAD"))
 
 
 def examine() -> list[Finding]:
     """Return results on versions, the machine, devices and codecs; translates one frame."""
     python = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
-    packages = {name: installed_version(name) or "missing" for name in PACKAGES}
     return [
         _ok(f"pix2pix-edge {__version__}, {python}"),
         *_machine(),
-        _ok(", ".join(f"{name} {version}" for name, version in packages.items())),
+        _ok(", ".join(f"{name} {installed_version(name) or 'missing'}" for name in PACKAGES)),
         *_onnxruntime(),
         *_opencv(),
         *_codecs(),
@@ -70,31 +76,29 @@ def _machine() -> Iterator[Finding]:
         yield _ok(", ".join([model, *release]))
     try:
         gpu = first_gpu()
+        yield _ok(f"GPU: {gpu.sm}, driver for CUDA {gpu.driver}")
     except P2PError as error:
         yield _missing(f"GPU: {error}")
-        return
-    yield _ok(f"GPU: {gpu.sm}, driver for CUDA {gpu.driver}")
 
 
 def _onnxruntime() -> Iterator[Finding]:
     installed = [name for name in ONNXRUNTIMES if installed_version(name)]
     if not installed:
         yield _bad('onnxruntime is not installed; type: pip install "pix2pix-edge[cpu]"')
-        return
-    if len(installed) > 1:
+    elif len(installed) > 1:
         yield _bad(
             f"{' and '.join(installed)} are both installed and overwrite each other; type: "
             f"pip uninstall -y {' '.join(installed)}, then "
             'pip install "pix2pix-edge[gpu]" (or [cpu])'
         )
-        return
-    try:
-        import onnxruntime
-    except ImportError as error:
-        yield _bad(f"{installed[0]} cannot be imported: {error}")
-        return
-    yield _ok(f"{installed[0]} {onnxruntime.__version__}")
-    yield from _devices(installed[0])
+    else:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            yield _bad(f"{installed[0]} cannot be imported: {error}")
+            return
+        yield _ok(f"{installed[0]} {onnxruntime.__version__}")
+        yield from _devices(installed[0])
 
 
 def _devices(wheel: str) -> Iterator[Finding]:
@@ -135,8 +139,7 @@ def _trial() -> Finding:
 
     from .discover import demo_bundle
 
-    demo = demo_bundle()
-    if demo is None:
+    if (demo := demo_bundle()) is None:
         return _ok("device cpu: offered (no demo model is installed to try it with)")
     try:
         Translator.load(demo, device="cpu").close()
@@ -153,14 +156,11 @@ def _opencv() -> Iterator[Finding]:
     registry = cv2.videoio_registry
     names = [registry.getBackendName(backend) for backend in registry.getCameraBackends()]
     yield _ok(f"OpenCV camera back-ends: {', '.join(names) or 'none'}")
-    windows = next(
-        (line.split(":")[1].strip() for line in cv2.getBuildInformation().splitlines()
-         if line.strip().startswith("GUI:")), "NONE",
-    )  # fmt: skip
-    if windows == "NONE":
+    windows = re.search(r"GUI: +(\w.*)", cv2.getBuildInformation())
+    if windows is None or windows[1] == "NONE":
         yield _missing("OpenCV windows: none, so --show does not work; pip install opencv-python")
     else:
-        yield _ok(f"OpenCV windows: {windows}")
+        yield _ok(f"OpenCV windows: {windows[1]}")
 
 
 def _codecs() -> Iterator[Finding]:
@@ -189,15 +189,3 @@ def installed_version(distribution: str) -> str | None:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _ok(text: str) -> Finding:
-    return Finding(healthy=True, text=text)
-
-
-def _missing(text: str) -> Finding:
-    return Finding(healthy=True, there=False, text=text)
-
-
-def _bad(text: str) -> Finding:
-    return Finding(healthy=False, text=text)

@@ -50,7 +50,6 @@ run_options = stack(
         type=click.FloatRange(min=0, min_open=True),
         metavar="SECONDS",
         default=10,
-        show_default=True,
         help="Reconnect a camera or stream that delivers no frame for this long.",
     ),
     _input(
@@ -59,7 +58,6 @@ run_options = stack(
         type=click.FloatRange(min=0),
         metavar="SECONDS",
         default=300,
-        show_default=True,
         help="Try to reconnect for this long, then exit with code 6.",
     ),
     _model(
@@ -72,13 +70,11 @@ run_options = stack(
         "--labels",
         type=click.Choice(["colour", "ids"]),
         default="colour",
-        show_default=True,
         help="How the input encodes classes: by colour, or as single-channel class ids.",
     ),
     _labels(
         "--repair-labels/--no-repair-labels",
         default=True,
-        show_default=True,
         help="Undo the blur of video codecs: give each pixel its most likely class.",
     ),
     _labels(
@@ -87,7 +83,6 @@ run_options = stack(
         type=click.IntRange(min=1),
         metavar="FRAMES",
         default=1,
-        show_default=True,
         help="Give each pixel its most frequent class over this many frames, against flicker.",
     ),
     _labels(
@@ -96,7 +91,6 @@ run_options = stack(
         type=click.IntRange(min=0),
         metavar="PIXELS",
         default=0,
-        show_default=True,
         help="Reuse the last image if at most this many input pixels changed; 0 is lossless.",
     ),
     _output(
@@ -120,7 +114,6 @@ run_options = stack(
         "--device",
         type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]),
         default="auto",
-        show_default=True,
         help="Where the model runs; a device that is missing or cannot run all of it is an error.",
     ),
     _machine(
@@ -136,7 +129,6 @@ run_options = stack(
         advanced=True,
         type=click.Choice(["text", "json"]),
         default="text",
-        show_default=True,
         help="json: also print a line of JSON to stderr every five seconds.",
     ),
     _run("-v", "--verbose", is_flag=True, help="Log more."),

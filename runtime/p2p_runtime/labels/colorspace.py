@@ -26,15 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["MISMATCHES", "NO_MISMATCH", "ColorspaceMismatch", "ColorspaceWatch", "find_mismatch"]
 
 WITHIN_LEVELS = 6
-"""Maximum distance in luma, Cb and Cr between a pixel and a palette colour to count as a match.
+"""Maximum distance in luma, Cb and Cr between a pixel and a palette colour to count as a match."""
 
-Most decoded label colours are that near to the true ones; mismatches shift them further."""
-
-LEAST_SHARE = 0.5
-"""Minimum share of matching pixels for a mismatch to be accepted."""
-
-LEAST_GAIN = 0.2
-"""Minimum increase of that share over the current mismatch."""
+LEAST_SHARE, LEAST_GAIN = 0.5, 0.2
+"""Minimum share of matching pixels for a mismatch to be accepted, and its minimum increase."""
 
 FIRST_FRAMES, EVERY_FRAMES = 8, 64
 """Number of frames tested at the start of a stream, and distance between tests after them."""
@@ -51,8 +46,7 @@ class ColorspaceMismatch:
 
     Attributes:
         name: for people, for example ``BT.601 taken for BT.709``; empty for no mismatch.
-        matrix: (3, 3).
-        offset: (3,).
+        matrix, offset: (3, 3) and (3,).
     """
 
     name: str
@@ -74,15 +68,10 @@ NO_MISMATCH = ColorspaceMismatch(
 
 
 class ColorspaceWatch:
-    """Tests a stream for a mismatch, on its first frames and then every 64th.
-
-    Attributes:
-        mismatch: the current one.
-    """
+    """Tests a stream for a mismatch, on its first frames and then every 64th."""
 
     def __init__(self, palette: Palette | None) -> None:
-        self._palette = palette
-        self._frames = 0
+        self._palette, self._frames = palette, 0
         self.mismatch = NO_MISMATCH
 
     def update(self, frame: Picture) -> ColorspaceMismatch:
@@ -122,8 +111,7 @@ def find_mismatch(
         return current
     shares = {mismatch: share(mismatch) for mismatch in MISMATCHES}
     best = max(shares, key=lambda mismatch: shares[mismatch])
-    accepted = shares[best] >= LEAST_SHARE and shares[best] - before >= LEAST_GAIN
-    return best if accepted else current
+    return best if shares[best] >= max(LEAST_SHARE, before + LEAST_GAIN) else current
 
 
 def _matches(pixels: NDArray[np.uint8], colours: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -145,12 +133,12 @@ def _mismatch(stored: tuple[str, str], taken_for: tuple[str, str]) -> Colorspace
 MISMATCHES = (
     NO_MISMATCH,
     *(
-        _mismatch((matrices[0], ranges[0]), (matrices[1], ranges[1]))
-        for matrices, ranges in product(
+        _mismatch((stored, stored_range), (taken_for, range_taken_for))
+        for (stored, taken_for), (stored_range, range_taken_for) in product(
             (("BT.601", "BT.601"), ("BT.601", "BT.709"), ("BT.709", "BT.601")),
             (("limited", "limited"), ("limited", "full"), ("full", "limited")),
         )
-        if matrices[0] != matrices[1] or ranges[0] != ranges[1]
+        if stored != taken_for or stored_range != range_taken_for
     ),
 )
 """No mismatch, and the eight ways in which the matrix, the range or both can be wrong."""

@@ -14,7 +14,7 @@ their class and form the prior of the others, see :mod:`.repair`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -27,14 +27,7 @@ if TYPE_CHECKING:
 
     from .yuv import YuvFrame
 
-__all__ = [
-    "LEVELS_PER_NAT",
-    "BgrAppearance",
-    "BgrLikelihood",
-    "Features",
-    "Likelihood",
-    "YuvLikelihood",
-]
+__all__ = ["LEVELS_PER_NAT", "BgrAppearance", "BgrLikelihood", "Features", "YuvLikelihood"]
 
 LEVELS_PER_NAT = 1200.0
 """Squared levels of distance that cost one nat, twice the variance of the Gaussian."""
@@ -87,24 +80,13 @@ class BgrAppearance:
         return self._exact_colours.issuperset(map(tuple, few.tolist()))
 
     def exact_ids(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
-        """Return the classes, (h, w) uint8, of a frame with exact colours only.
-
-        Args:
-            frame: (h, w, 3) uint8 BGR.
-
-        Returns:
-            None if a pixel has another colour.
-        """
+        """Return the classes of a frame, (h, w, 3) uint8 BGR; None if a colour is not exact."""
         ids = self.lut.lookup(frame).astype(np.uint8)
         return ids if np.array_equal(paint(self._paint_lut, ids), frame) else None
 
 
 class BgrLikelihood:
-    """The likelihood of a BGR frame.
-
-    Args:
-        frame: (H, W, 3) uint8 BGR, H and W even.
-        appearance: the colours of the classes.
+    """The likelihood of a BGR frame, (H, W, 3) uint8, H and W even.
 
     Attributes:
         class_features: (3, 256) float32, weighted luma and chroma of each class's colour.
@@ -169,17 +151,13 @@ class YuvLikelihood:
         samples = self._chroma.view(np.uint8).reshape(*self._chroma.shape, 2)  # Cr, Cb
         between = _interpolate_blocks(samples, row, column)
         own, interpolated = np.empty((2, 3, block.size), np.float32)
-        channels: list[tuple[NDArray[Any], NDArray[Any]]]
-        channels = [(luma, luma), (cb, between[:, 1]), (cr, between[:, 0])]
-        for channel, (pixels, around) in enumerate(channels):
+        at: tuple[NDArray[Any], ...] = luma, cb, cr
+        around: tuple[NDArray[Any], ...] = luma, between[:, 1], between[:, 0]
+        for channel, pixels in enumerate(at):
             np.multiply(pixels, self._lut.weights[channel], out=own[channel])
-            np.multiply(around, self._lut.weights[channel], out=interpolated[channel])
+            np.multiply(around[channel], self._lut.weights[channel], out=interpolated[channel])
         nearest = apply_lut(self._lut.nearest, cells_of(luma, pairs))
         return Features(block, nearest, own, interpolated, None)
-
-
-Likelihood: TypeAlias = BgrLikelihood | YuvLikelihood
-"""What label repair needs of a frame."""
 
 
 def _no_class_where(uncertain: NDArray[np.bool_]) -> NDArray[np.uint8]:

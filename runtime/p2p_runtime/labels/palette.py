@@ -42,36 +42,30 @@ class Palette:
     colours_rgb: tuple[tuple[int, int, int], ...]
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.classes) <= MAX_CLASSES:
+        count, name = len(self.classes), f"palette {self.name!r}"
+        if not 1 <= count <= MAX_CLASSES:
+            raise ContractError(f"{name} has {count} classes; 1 to {MAX_CLASSES} work")
+        if count != len(self.colours_rgb):
             raise ContractError(
-                f"palette {self.name!r} has {len(self.classes)} classes; 1 to {MAX_CLASSES} work"
-            )
-        if len(self.classes) != len(self.colours_rgb):
-            raise ContractError(
-                f"palette {self.name!r} has {len(self.classes)} class names "
-                f"but {len(self.colours_rgb)} colours"
+                f"{name} has {count} class names but {len(self.colours_rgb)} colours"
             )
         for colour in self.colours_rgb:
             if len(colour) != 3 or any(not 0 <= level <= 255 for level in colour):
                 raise ContractError(
-                    f"palette {self.name!r}: {list(colour)} is not a colour; "
+                    f"{name}: {list(colour)} is not a colour; "
                     "write three numbers 0-255 (red, green, blue)"
                 )
-        if len(set(self.colours_rgb)) != len(self.colours_rgb):
-            raise ContractError(f"palette {self.name!r} gives two classes the same colour")
+        if len(set(self.colours_rgb)) != count:
+            raise ContractError(f"{name} gives two classes the same colour")
 
     def colours_bgr(self) -> NDArray[np.uint8]:
         """Return the colours as (classes, 3) uint8 BGR, in class order."""
         return np.array(self.colours_rgb, np.uint8)[:, ::-1].copy()
 
     def to_ids(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return the class index of each pixel's nearest colour.
+        """Return the class of each pixel's nearest colour: (H, W) uint8 from (H, W, 3) uint8 BGR.
 
-        Args:
-            frame: (H, W, 3) uint8 BGR.
-
-        Returns:
-            (H, W) uint8 class indices: least squared distance in RGB, the first one on a tie.
+        The least squared distance in RGB decides, the first class on a tie.
         """
         return (_lut(self).lookup(frame) & CLASS_BITS).astype(np.uint8)
 
@@ -122,13 +116,12 @@ class Palette:
             return cls(
                 name=str(document["name"]),
                 classes=tuple(str(name) for name in document["classes"]),
-                colours_rgb=tuple(
-                    (int(red), int(green), int(blue))
-                    for red, green, blue in document["colours_rgb"]
-                ),
+                colours_rgb=tuple((int(r), int(g), int(b)) for r, g, b in document["colours_rgb"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ContractError(f"palette: {_reason(error)}") from error
+        except KeyError as error:
+            raise ContractError(f"palette: field {error} is missing") from error
+        except (TypeError, ValueError) as error:
+            raise ContractError(f"palette: {error}") from error
 
 
 @lru_cache(maxsize=4)
@@ -142,9 +135,7 @@ def _paint_lut(palette: Palette) -> NDArray[np.float32]:
 
 
 def load_palette(name_or_file: str) -> Palette:
-    """Return a preset by name, or read a palette from a JSON file.
-
-    The file holds ``{"name": ..., "classes": [...], "colours_rgb": [[r, g, b], ...]}``.
+    """Return a preset by name, or read a JSON file of what :meth:`Palette.to_json` returns.
 
     Raises:
         ConfigError: there is no such preset or file, or the file is not such a document.
@@ -160,10 +151,6 @@ def load_palette(name_or_file: str) -> Palette:
         return Palette.from_json(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, ContractError) as error:
         raise ConfigError(f"palette file {path}: {error}") from error
-
-
-def _reason(error: Exception) -> str:
-    return f"field {error} is missing" if isinstance(error, KeyError) else str(error)
 
 
 def _palette(name: str, table: dict[str, tuple[int, int, int]]) -> Palette:

@@ -19,23 +19,30 @@ The constants were chosen on the CamVid label video; ``docs/label-repair.md`` ha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from .color_lut import apply_lut
-from .likelihood import LEVELS_PER_NAT
-from .yuv_lut import NO_CLASS
+from .color_lut import NEAR, apply_lut
+from .likelihood import LEVELS_PER_NAT, BgrAppearance, BgrLikelihood, YuvLikelihood
+from .resampling import resample, resize_nearest
+from .yuv import YuvFrame
+from .yuv_lut import NO_CLASS, YuvLut, cells_of, chroma_pairs, near_cells
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .likelihood import Features, Likelihood
+    from .colorspace import ColorspaceMismatch
+    from .likelihood import Features
+    from .palette import Palette
     from .resampling import Resampling
+    from .yuv import ColorSpec, Picture
 
-__all__ = ["count_nearby", "least_costs", "repaired_ids"]
+    Classes = tuple[int, ...] | None
+
+__all__ = ["classify", "count_nearby", "least_costs", "off_palette"]
 
 RARE_SHARE = 3e-4
 """Minimum share of confident blocks of a class; below it they may be mixtures and are decided."""
@@ -52,10 +59,8 @@ OWN_PRIOR = 0.002
 _COUNTED_ROWS = 45
 """Approximate number of block rows from which the classes' shares are estimated."""
 
-_SIDE = 5
-"""Side of the neighbourhood in blocks."""
-
-_RADIUS = _SIDE // 2
+_SIDE, _RADIUS = 5, 2
+"""Size of the neighbourhood in blocks."""
 
 _INDEX_BITS, _STEPS = 8, 4096
 """Costs are below 1000 nats, so cost steps and a class index fit into 32 bits."""
@@ -67,83 +72,139 @@ _SHIFTS = np.array([8 * (i % 8) + 4 * (i // 8) for i in range(_CLASSES_PER_WORD)
 _LOWER_HALVES = np.uint64(0x0F0F0F0F0F0F0F0F)
 
 
-@dataclass(frozen=True, slots=True)
-class _Blocks:
-    """The 2x2 px blocks of a frame.
-
-    Attributes:
-        classes: (H / 2, W / 2) uint8, the class of confident blocks, else ``NO_CLASS``.
-        common: (C,) uint8, the classes of which at least ``RARE_SHARE`` blocks are confident.
-        shares: (C,) float32, their shares (0-1) of the blocks.
-    """
-
-    classes: NDArray[np.uint8]
-    common: NDArray[np.uint8]
-    shares: NDArray[np.float32]
-
-
-def repaired_ids(likelihood: Likelihood, resampling: Resampling) -> NDArray[np.uint8]:
-    """Return the most likely class of each pixel of a resized frame.
+def classify(
+    frame: Picture,
+    size: tuple[int, int],
+    palette: Palette,
+    classes: Classes,
+    mismatch: ColorspaceMismatch,
+) -> NDArray[np.uint8]:
+    """Return the repaired class of each pixel of a label map, resized by nearest neighbour.
 
     Args:
-        likelihood: of the frame's pixels that the resize needs.
-        resampling: which of them form the result.
+        frame: (H, W, 3) uint8 BGR, or YUV 4:2:0.
+        size: height and width of the result in pixels.
+        palette: the colours of the label map.
+        classes: the class indices that may come out, ascending; None for all.
+        mismatch: the colorspace mismatch of the frame.
 
     Returns:
-        (h, w) uint8 class indices, the size of the resampling's result.
+        (height, width) uint8 class indices.
     """
-    blocks = _without_rare_classes(likelihood.confident_blocks())
-    ids = resampling.from_blocks(blocks.classes)
+    if classes is not None and len(classes) == len(palette.classes):
+        classes = None  # one table for both
+    resampling = resample(*frame.shape[:2], *size)
+    if isinstance(frame, YuvFrame):
+        in_yuv = _in_yuv(palette, classes, mismatch, frame.spec)
+        return _repaired_ids(YuvLikelihood(resampling.source_yuv(frame), in_yuv), resampling)
+    in_bgr = _in_bgr(palette, classes, mismatch)
+    if in_bgr.may_be_exact(frame):
+        exact = in_bgr.exact_ids(resize_nearest(frame, *size))
+        if exact is not None:
+            return exact
+    return _repaired_ids(BgrLikelihood(resampling.source_pixels(frame), in_bgr), resampling)
+
+
+def off_palette(
+    frame: Picture, palette: Palette, mismatch: ColorspaceMismatch, every_px: int
+) -> float:
+    """Return the share (0-1) of pixels over 31 levels from every colour of the palette.
+
+    Pixels of every ``every_px``-th row and column are tested; the rest is as in :func:`classify`.
+    """
+    if isinstance(frame, YuvFrame):
+        luma, cb, cr = frame.strided(every_px, every_px)
+        cells = cells_of(luma, chroma_pairs(cb, cr))
+        near = apply_lut(_near_in_yuv(palette, mismatch, frame.spec), cells)
+        return 1 - cv2.countNonZero(near) / cells.size
+    entries = _in_bgr(palette, None, mismatch).lut.lookup(frame[::every_px, ::every_px])
+    return float(((entries & NEAR) == 0).mean())
+
+
+def _indices(palette: Palette, classes: Classes) -> NDArray[np.uint8]:
+    return np.array(range(len(palette.classes)) if classes is None else classes, np.uint8)
+
+
+@lru_cache(maxsize=4)
+def _in_bgr(palette: Palette, classes: Classes, mismatch: ColorspaceMismatch) -> BgrAppearance:
+    indices = _indices(palette, classes)
+    return BgrAppearance(indices, mismatch.shift(palette.colours_bgr())[indices])
+
+
+@lru_cache(maxsize=4)
+def _in_yuv(
+    palette: Palette, classes: Classes, mismatch: ColorspaceMismatch, spec: ColorSpec
+) -> YuvLut:
+    indices = _indices(palette, classes)
+    return YuvLut(indices, mismatch.shift_levels(palette.colours_bgr())[indices], spec)
+
+
+@lru_cache(maxsize=4)
+def _near_in_yuv(
+    palette: Palette, mismatch: ColorspaceMismatch, spec: ColorSpec
+) -> NDArray[np.uint8]:
+    return near_cells(mismatch.shift_levels(palette.colours_bgr()), spec)
+
+
+def _repaired_ids(
+    likelihood: BgrLikelihood | YuvLikelihood, resampling: Resampling
+) -> NDArray[np.uint8]:
+    """Return the most likely class of each pixel of a resized frame, (h, w) uint8."""
+    confident = likelihood.confident_blocks()
+    common, shares = _common_classes(confident)
+    kept = np.full(NO_CLASS + 1, NO_CLASS, np.uint8)
+    kept[common] = common
+    blocks = apply_lut(kept, confident)
+    ids = resampling.from_blocks(blocks)
     uncertain = np.flatnonzero(ids == NO_CLASS)
     if uncertain.size:
         row, column = np.divmod(uncertain, ids.shape[1])
-        block = np.take(resampling.block_rows, row) * blocks.classes.shape[1]
+        block = np.take(resampling.block_rows, row) * blocks.shape[1]
         block += np.take(resampling.block_columns, column)
         row, column = np.take(resampling.rows, row), np.take(resampling.columns, column)
         features = likelihood.features(row, column, block)
-        np.put(ids, uncertain, _most_likely(features, blocks, likelihood.class_features))
+        best = _most_likely(features, likelihood.class_features, blocks, common, shares)
+        np.put(ids, uncertain, best)
     return ids
 
 
-def _without_rare_classes(confident: NDArray[np.uint8]) -> _Blocks:
+def _common_classes(confident: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Return the C classes that are not rare, and their shares (0-1) of all blocks: (C,) each."""
     some = confident[:: max(1, len(confident) // _COUNTED_ROWS)]
     counts = cv2.calcHist([some], [0], None, [NO_CLASS], [0, NO_CLASS])  # exact: under 2^24
     shares = np.asarray(counts.ravel() / some.size, np.float32)
     common = np.flatnonzero(shares >= RARE_SHARE).astype(np.uint8)
-    kept = np.full(NO_CLASS + 1, NO_CLASS, np.uint8)
-    kept[common] = common
-    return _Blocks(apply_lut(kept, confident), common, shares[common])
+    return common, shares[common]
 
 
 def _most_likely(
-    pixels: Features, blocks: _Blocks, class_features: NDArray[np.float32]
+    pixels: Features,
+    class_features: NDArray[np.float32],
+    blocks: NDArray[np.uint8],
+    common: NDArray[np.uint8],
+    shares: NDArray[np.float32],
 ) -> NDArray[np.uint8]:
     """Return the class of least cost of each pixel, (P,) uint8.
 
     ``|x|^2`` is left out of ``|x - f|^2`` everywhere, since all classes have it in common.
-
-    Args:
-        pixels: features of the uncertain pixels.
-        blocks: the confident blocks around them.
-        class_features: (3, 256) by class.
     """
     nearest = pixels.nearest
-    if not blocks.common.size:
+    if not common.size:
         return nearest
     offset = pixels.own - np.take(class_features, nearest, axis=1)  # (3, P)
     own_cost = (_squares(offset) - _squares(pixels.interpolated)) / np.float32(LEVELS_PER_NAT)
     own_cost -= np.float32(np.log(OWN_PRIOR))
     if pixels.exact is not None:
         own_cost[pixels.exact] = -np.inf
-    common = class_features[:, blocks.common] / np.float32(LEVELS_PER_NAT)  # (3, C)
-    costs = np.asarray((-2 * common.T) @ pixels.interpolated, np.float32)  # (C, P)
-    counts = count_nearby(blocks.classes, blocks.common, pixels.block)  # (C or more, P)
-    by_count = _prior_costs(blocks.shares)
-    by_count += (_squares(common) * np.float32(LEVELS_PER_NAT))[:, np.newaxis]
+    scaled = class_features[:, common] / np.float32(LEVELS_PER_NAT)  # (3, C)
+    costs = np.asarray((-2 * scaled.T) @ pixels.interpolated, np.float32)  # (C, P)
+    counts = count_nearby(blocks, common, pixels.block)  # (C or more, P)
+    by_count = _prior_costs(shares)
+    by_count += (_squares(scaled) * np.float32(LEVELS_PER_NAT))[:, np.newaxis]
     for index, cost in enumerate(costs):
         cost += apply_lut(by_count[index], counts[index])
     cheapest, cost = least_costs(costs)
-    return np.where(cost < own_cost, np.take(blocks.common, cheapest), nearest)
+    return np.where(cost < own_cost, np.take(common, cheapest), nearest)
 
 
 def least_costs(costs: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
@@ -199,11 +260,7 @@ def count_nearby(
 
 
 def _prior_costs(shares: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the cost of the prior by class and count: (C, 256) nats, filled for counts 0-25.
-
-    Args:
-        shares: (C,) of the frame, 0-1.
-    """
+    """Return the cost of the prior by class and count: (C, 256) nats, filled for counts 0-25."""
     table = np.zeros((len(shares), 256), np.float32)
     nearby = np.arange(_SIDE**2 + 1, dtype=np.float32) / _SIDE**2
     priors = nearby + (FRAME_WEIGHT * shares + LEAST_PRIOR)[:, np.newaxis]

@@ -37,11 +37,8 @@ class Resampling:
 
     def source_pixels(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the part of a (H, W, 3) uint8 BGR frame to process, of even height and width."""
-        if self.source_rows is not None:
-            frame = frame[self.source_rows]
-        if self.source_columns is not None:
-            frame = frame[:, self.source_columns]
-        return frame
+        frame = frame if self.source_rows is None else frame[self.source_rows]
+        return frame if self.source_columns is None else frame[:, self.source_columns]
 
     def source_yuv(self, frame: YuvFrame) -> YuvFrame:
         """Return the part of a frame to process, of even height and width."""
@@ -68,8 +65,7 @@ def resize_nearest(frame: NDArray[np.uint8], height: int, width: int) -> NDArray
 def resample(height: int, width: int, to_height: int, to_width: int) -> Resampling:
     """Return the index of a nearest-neighbour resize; all sizes in pixels.
 
-    Along an axis that shrinks to less than half, only the blocks of the result's pixels are
-    processed, so the work depends on the result's size.
+    Of an axis that shrinks to less than half, only the blocks of the result's pixels are processed.
     """
     source_rows, rows = _axis(height, to_height)
     source_columns, columns = _axis(width, to_width)

@@ -1,14 +1,13 @@
 """Frames in YUV 4:2:0, as video codecs store them: luma per pixel, chroma per 2x2 pixels.
 
-Label repair works on them directly. Conversion to BGR costs time, spreads each chroma sample over
-four pixels and clips values outside the gamut, without adding information.
+Label repair works on them directly: conversion to BGR costs time and clips some values.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,14 +55,6 @@ class ColorSpec:
         return yuv @ matrix + offset
 
 
-class _Samples(NamedTuple):
-    """Luma and chroma of the same pixels of a frame, (h, w) uint8 each."""
-
-    luma: NDArray[np.uint8]
-    cb: NDArray[np.uint8]
-    cr: NDArray[np.uint8]
-
-
 @dataclass(frozen=True, eq=False, slots=True)
 class YuvFrame:
     """A frame in YUV 4:2:0; its pixels are read-only by convention.
@@ -84,15 +75,15 @@ class YuvFrame:
         """(H, W, 3), the frame's shape as BGR."""
         return (*self.luma.shape[:2], 3)
 
-    def strided(self, rows: int, columns: int) -> _Samples:
-        """Return every ``rows``-th row and ``columns``-th column, with the chroma of each pixel."""
+    def strided(self, rows: int, columns: int) -> tuple[NDArray[np.uint8], ...]:
+        """Return luma, Cb, Cr of every ``rows``-th row and ``columns``-th column: (h, w) uint8."""
         luma = np.ascontiguousarray(self.luma[::rows, ::columns])
         if rows % 2 == columns % 2 == 0:
             blocks = slice(None, None, rows // 2), slice(None, None, columns // 2)
-            return _Samples(luma, self.cb[blocks], self.cr[blocks])
+            return luma, self.cb[blocks], self.cr[blocks]
         height, width = self.luma.shape
         at = np.ix_(np.arange(0, height, rows) >> 1, np.arange(0, width, columns) >> 1)
-        return _Samples(luma, self.cb[at], self.cr[at])
+        return luma, self.cb[at], self.cr[at]
 
     def bgr(self, rows: int = 1, columns: int = 1) -> NDArray[np.uint8]:
         """Return the pixels of :meth:`strided` as (h, w, 3) uint8 BGR; by default all of them."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
 from .color_lut import NEAR_LEVELS, apply_lut, nearest_colours
@@ -16,26 +15,25 @@ from .color_lut import NEAR_LEVELS, apply_lut, nearest_colours
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .yuv import ColorSpec, YuvFrame
+    from .yuv import ColorSpec
 
 __all__ = [
     "FEATURE_WEIGHTS",
     "NO_CLASS",
     "YuvLut",
-    "YuvPaletteLut",
     "cells_of",
     "chroma_pairs",
+    "near_cells",
     "split_bytes",
 ]
 
 NO_CLASS = 255
 """Class index of blocks that are not confident."""
 
-LUMA_WEIGHT = 8.0
-"""Weight of a squared level of luma, which has full resolution, against one of chroma."""
+FEATURE_WEIGHTS = np.sqrt(np.array([8, 1, 1], np.float32))
+"""(3,): factors of full-range luma, Cb and Cr in the features of label repair.
 
-FEATURE_WEIGHTS = np.sqrt(np.array([LUMA_WEIGHT, 1, 1], np.float32))
-"""(3,): factors of full-range luma, Cb and Cr in the features of label repair."""
+A squared level of luma, which has full resolution, counts as much as 8 of chroma."""
 
 CONFIDENT_LEVELS = np.array([12, 9, 9], np.float32)
 """Maximum distance in luma, Cb and Cr between a confident cell's centre and a class's colour.
@@ -78,30 +76,21 @@ class YuvLut:
         distances = np.abs(centres - colours[nearest])
         confident = (distances <= CONFIDENT_LEVELS * scales).all(axis=-1)
         self.nearest = np.asarray(classes[nearest], np.uint8)
-        self.confident = _with_highest_luma(
-            np.where(confident, self.nearest, NO_CLASS).astype(np.uint8)
-        )
+        confident_classes = np.where(confident, self.nearest, NO_CLASS)
+        self.confident = _with_highest_luma(confident_classes.astype(np.uint8))
 
 
-class YuvPaletteLut:
-    """A table of the cells near any colour of a palette.
+def near_cells(levels_bgr: NDArray[np.float64], spec: ColorSpec) -> NDArray[np.uint8]:
+    """Return which cells are within ``NEAR_LEVELS`` of a colour: (65536,) uint8, 0 or 1.
 
     Args:
         levels_bgr: (N, 3) BGR, the unclipped levels of each colour.
         spec: the meaning of the frame's levels.
     """
-
-    def __init__(self, levels_bgr: NDArray[np.float64], spec: ColorSpec) -> None:
-        levels = np.asarray(levels_bgr, np.float32)
-        centres = spec.to_bgr(_cell_centres())
-        distances = np.abs(centres - levels[nearest_colours(centres, levels)])
-        self._near = (distances <= NEAR_LEVELS).all(axis=-1).view(np.uint8)
-
-    def off_palette(self, frame: YuvFrame, every_px: int) -> float:
-        """Return the share (0-1) of pixels whose cell is not near; see ``NEAR_LEVELS``."""
-        luma, cb, cr = frame.strided(every_px, every_px)
-        cells = cells_of(luma, chroma_pairs(cb, cr))
-        return 1 - cv2.countNonZero(apply_lut(self._near, cells)) / cells.size
+    levels = np.asarray(levels_bgr, np.float32)
+    centres = spec.to_bgr(_cell_centres())
+    distances = np.abs(centres - levels[nearest_colours(centres, levels)])
+    return np.asarray((distances <= NEAR_LEVELS).all(axis=-1), np.uint8)
 
 
 def chroma_pairs(cb: NDArray[np.uint8], cr: NDArray[np.uint8]) -> NDArray[np.uint16]:

@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 
 from p2p_runtime.errors import ContractError
-from p2p_runtime.labels.classify import classify, off_palette
 from p2p_runtime.labels.colorspace import NO_MISMATCH, ColorspaceMismatch
 from p2p_runtime.labels.palette import Palette
+from p2p_runtime.labels.repair import classify, off_palette
 from p2p_runtime.labels.resampling import resize_nearest
 from p2p_runtime.labels.yuv import Picture, YuvFrame, to_bgr
 
