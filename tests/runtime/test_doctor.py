@@ -11,7 +11,7 @@ import pytest
 
 from fake_gpu import FakeDriver
 from p2p_runtime.app import discover, doctor
-from p2p_runtime.engines import gpu, trt_cache
+from p2p_runtime.engines import gpu, ort_gpu
 from p2p_runtime.errors import MissingExtraError
 from p2p_runtime.labels.palette import CITYSCAPES
 from p2p_runtime.model.contract import PixelContract
@@ -75,7 +75,7 @@ def test_a_gpu_and_tensorrt_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "TensorRT 100300" in lines("device tensorrt")[0]
 
     def refuse(name: str) -> FakeDriver:
-        if name == trt_cache.LIBRARY:
+        if name == ort_gpu.LIBRARY:
             raise OSError("no such library")
         return driver
 

@@ -14,9 +14,9 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from p2p_runtime.engines import open_engine, resolve_device, session
-from p2p_runtime.engines.ort import OrtEngine
-from p2p_runtime.engines.session import SESSION_KEYS
+from p2p_runtime.engines import open_engine, resolve_device
+from p2p_runtime.engines import ort as ort_engine
+from p2p_runtime.engines.ort import SESSION_KEYS, OrtEngine
 from p2p_runtime.errors import (
     BundleError,
     ContractError,
@@ -173,7 +173,7 @@ def test_fault_51_a_session_that_fell_back_is_refused(
     """What the session got is compared with what was asked for."""
     providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(ort, "get_available_providers", lambda: providers)
-    monkeypatch.setattr(session, "_preload", lambda device: None)
+    monkeypatch.setattr(ort_engine, "_preload", lambda device: None)
     on_cpu = ort.InferenceSession(bundle, providers=["CPUExecutionProvider"])
     monkeypatch.setattr(ort, "InferenceSession", lambda *args, **kwargs: on_cpu)
     with pytest.raises(DeviceUnavailableError, match="but got CPUExecutionProvider"):
@@ -193,8 +193,8 @@ def test_without_onnxruntime_the_pip_command_is_told(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A missing extra is one line."""
-    monkeypatch.delitem(sys.modules, "p2p_runtime.engines.session")
-    monkeypatch.delattr("p2p_runtime.engines.session", raising=False)
+    monkeypatch.delitem(sys.modules, "p2p_runtime.engines.ort")
+    monkeypatch.delattr("p2p_runtime.engines.ort", raising=False)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingExtraError, match=r"pip install .*\[cpu\]"):
         resolve_device("auto")

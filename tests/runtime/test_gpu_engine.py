@@ -14,9 +14,9 @@ import onnxruntime as ort
 import pytest
 
 from fake_gpu import FakeDriver
-from p2p_runtime.engines import ort_gpu, session, trt_cache
-from p2p_runtime.engines.ort_gpu import OrtGpuEngine
-from p2p_runtime.engines.trt_cache import TrtCache, tensorrt_version
+from p2p_runtime.engines import ort as ort_engine
+from p2p_runtime.engines import ort_gpu
+from p2p_runtime.engines.ort_gpu import OrtGpuEngine, TrtCache, tensorrt_version
 from p2p_runtime.errors import DeviceUnavailableError, EngineError
 from p2p_runtime.model.bundle import ModelBundle
 
@@ -34,11 +34,11 @@ def test_fault_52_a_device_that_cannot_run_all_is_refused(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nodes that would go to the CPU are an error, though the session names the other provider."""
-    monkeypatch.setitem(session.PROVIDERS, "azure", "AzureExecutionProvider")
-    monkeypatch.setattr(session, "_preload", lambda device: None)
+    monkeypatch.setitem(ort_engine.PROVIDERS, "azure", "AzureExecutionProvider")
+    monkeypatch.setattr(ort_engine, "_preload", lambda device: None)
     loaded = ModelBundle.load(bundle)
     with pytest.raises(DeviceUnavailableError, match="azure cannot run all of") as caught:
-        session.open_session(loaded, "azure", session.session_options("azure"))
+        ort_engine.open_session(loaded, "azure", ort_engine.session_options("azure"))
     assert caught.value.exit_code == 4
 
 
@@ -148,7 +148,7 @@ def test_another_model_library_or_gpu_has_another_folder(
     elif fact == "tensorrt":
         tensorrt.getInferLibVersion = lambda: 101600  # type: ignore[method-assign]  # a stand-in
     else:
-        monkeypatch.setattr(trt_cache, "first_gpu", lambda: SimpleNamespace(sm="sm120"))
+        monkeypatch.setattr(ort_gpu, "first_gpu", lambda: SimpleNamespace(sm="sm120"))
     assert TrtCache(loaded).folder != before
 
 
@@ -192,6 +192,6 @@ def test_a_folder_that_cannot_be_made_is_told(
 
 def test_fault_40_tensorrt_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """The message holds the pip command."""
-    monkeypatch.setattr(trt_cache, "LIBRARY", "libnvinfer-that-is-not-there.so")
+    monkeypatch.setattr(ort_gpu, "LIBRARY", "libnvinfer-that-is-not-there.so")
     with pytest.raises(DeviceUnavailableError, match=r"pip install .*gpu,tensorrt\]"):
         tensorrt_version()

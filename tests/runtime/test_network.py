@@ -29,8 +29,8 @@ from p2p_runtime.errors import SourceError, SourceLostError
 from p2p_runtime.labels.palette import CAMVID
 from p2p_runtime.video.frames import FrameSource
 from p2p_runtime.video.live import LivePolicy
-from p2p_runtime.video.sources import camera, open_source
-from p2p_runtime.video.sources.network import NetworkCapture
+from p2p_runtime.video.sources import captures, open_source
+from p2p_runtime.video.sources.captures import NetworkCapture
 from toy_runtime import label_frame, write_video
 
 Image = NDArray[np.uint8]
@@ -320,7 +320,7 @@ class _Camera:
 
 def test_a_camera_that_fails_is_opened_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Frames go on after the plug was pulled; an impossible rate becomes the default."""
-    monkeypatch.setattr(camera.cv2, "VideoCapture", _Camera)
+    monkeypatch.setattr(captures.cv2, "VideoCapture", _Camera)
     source = open_source("0", policy=WAITING)
     assert source.info.fps == 25
     assert [int(frame.image[0, 0, 0]) for frame in itertools.islice(source, 5)] == [2, 1, 0, 2, 1]

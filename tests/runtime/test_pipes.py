@@ -25,7 +25,7 @@ from p2p_runtime.video.frames import FrameTask
 from p2p_runtime.video.sinks import open_sink
 from p2p_runtime.video.sinks.h264 import StreamSink
 from p2p_runtime.video.sinks.plain import PipeSink
-from p2p_runtime.video.sources.pipe import PipeCapture
+from p2p_runtime.video.sources.captures import PipeCapture
 
 Image = NDArray[np.uint8]
 COMMAND = [sys.executable, "-m", "p2p_runtime.cli"]

@@ -126,7 +126,7 @@ def test_side_by_side_is_twice_as_wide(
         ),
         (["--video", "-"], 2, "raw frames on stdin need --size WxH"),
         (["--video", "seg.mp4", "--size", "64x48"], 2, "not for a video file"),
-        (["--video", "seg.mp4", "--fps", "9"], 2, "--fps is for raw frames on stdin"),
+        (["--video", "seg.mp4", "--fps", "9"], 2, "--fps are for raw frames on stdin"),
         (["--video", "seg.mp4", "--output", "ftp://me:pw@x/"], 3, "ftp://***@x/: ftp is not known"),
         (["--video", "seg.mp4", "--model", "no.onnx"], 2, "no.onnx does not exist"),
         (["--video", "seg.mp4", "--output", "seg.mp4"], 3, "is the input"),

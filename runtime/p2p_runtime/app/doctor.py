@@ -103,7 +103,7 @@ def _onnxruntime() -> Iterator[Finding]:
 
 def _devices(wheel: str) -> Iterator[Finding]:
     """Report each device of ONNX Runtime; run the bundled model on the CPU."""
-    from p2p_runtime.engines.session import PROVIDERS, available_devices
+    from p2p_runtime.engines.ort import PROVIDERS, available_devices
 
     offered = available_devices()
     for device, provider in PROVIDERS.items():
@@ -123,7 +123,7 @@ def _devices(wheel: str) -> Iterator[Finding]:
 def _gpu_device(device: str) -> Finding:
     """Report what a GPU device needs besides its provider."""
     from p2p_runtime.engines.gpu import first_gpu
-    from p2p_runtime.engines.trt_cache import tensorrt_version
+    from p2p_runtime.engines.ort_gpu import tensorrt_version
 
     try:
         first_gpu()

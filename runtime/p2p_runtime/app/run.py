@@ -33,10 +33,10 @@ from p2p_runtime.translate.pipeline import run_pipeline
 from p2p_runtime.translate.report import RunReport
 from p2p_runtime.translate.translator import Translator
 from p2p_runtime.translate.workers import default_workers, threads_per_worker, use_one_opencv_thread
-from p2p_runtime.video.frames import DEFAULT_FPS, FrameSink, FrameSource, FrameTask
+from p2p_runtime.video.frames import FrameSink, FrameSource, FrameTask
 from p2p_runtime.video.live import LivePolicy
 from p2p_runtime.video.sinks import OutputKind, open_sink, parse_output
-from p2p_runtime.video.sources import RawFormat, SourceKind, SourceSpec, open_source, parse_source
+from p2p_runtime.video.sources import SourceKind, SourceSpec, open_source, parse_source
 
 from .discover import engine_named, find_bundle
 from .display import Overlay, Window, show_progress
@@ -146,12 +146,6 @@ def _open_translator(
 def _open_source(
     options: RunOptions, spec: SourceSpec, translator: Translator, stop: StopRequest
 ) -> FrameSource:
-    raw = None
-    if options.size is not None:
-        width, height = options.size
-        raw = RawFormat(width=width, height=height, fps=options.fps or DEFAULT_FPS)
-    elif options.fps is not None:
-        raise ConfigError("--fps is for raw frames on stdin (-), and needs --size")
     return open_source(
         spec,
         ids_palette=_ids_palette(options, translator),
@@ -161,7 +155,8 @@ def _open_source(
             stall_timeout_s=options.stall_timeout,
             reconnect_for_s=options.reconnect_for,
         ),
-        raw=raw,
+        size=options.size,
+        fps=options.fps,
         stopping=lambda: stop.requested,
     )
 

@@ -67,7 +67,7 @@ def resolve_device(device: str, *, engine_path: Path | None = None) -> str:
             )
         return "tensorrt"
     try:
-        from .session import available_devices, check_device
+        from .ort import available_devices, check_device
     except ModuleNotFoundError as error:
         if error.name != "onnxruntime":
             raise

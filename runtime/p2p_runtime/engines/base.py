@@ -16,47 +16,31 @@ __all__ = ["Engine", "FrameByFrameEngine", "UninterruptibleEngine"]
 
 
 class Engine(Protocol):
-    """Runs a generator on one device.
-
-    Attributes:
-        device: where it runs, as the user would type it: ``cpu``, ``cuda``, ``tensorrt``.
-        restarts: how often the model was opened again after a failure.
-    """
+    """Runs a generator on one device."""
 
     @property
     def device(self) -> str:
-        """Where the generator runs."""
-        ...
+        """Where the generator runs, as the user would type it: ``cpu``, ``cuda``, ``tensorrt``."""
 
     @property
     def restarts(self) -> int:
         """How often the model was opened again; 0 for an engine without supervision."""
-        ...
 
     def infer(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Translate a batch.
-
-        Args:
-            frames: (N, H, W, 3) uint8 BGR, C-contiguous, of the contract's size.
-
-        Returns:
-            (N, H, W, 3) uint8 BGR.
+        """Translate a batch (N, H, W, 3) uint8 BGR, C-contiguous, of the contract's size.
 
         Raises:
             EngineError: the device or its library failed.
         """
-        ...
 
     def interrupt(self) -> None:
         """Let every :meth:`infer`, now and later, end with an EngineError, if the library can.
 
         May be called from any thread. It does nothing where a running inference cannot be ended.
         """
-        ...
 
     def close(self) -> None:
         """Free the device; the engine cannot be used afterwards."""
-        ...
 
 
 class UninterruptibleEngine:

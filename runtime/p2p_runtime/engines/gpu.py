@@ -1,4 +1,4 @@
-"""NVIDIA's driver, asked by itself: which GPU there is, and memory on it. It needs no CUDA package.
+"""NVIDIA's driver by itself, without a CUDA package: which GPU there is, and memory on it.
 
 Not tested on hardware.
 """
@@ -85,11 +85,11 @@ class GpuMemory:
 
     def upload(self, address: int, array: NDArray[np.uint8]) -> None:
         """Queue a copy of a C-contiguous array to the GPU."""
-        self._call("cuMemcpyHtoDAsync_v2", _address(address), _pointer(array), *self._rest(array))
+        self._copy("cuMemcpyHtoDAsync_v2", ctypes.c_uint64(address), _pointer(array), array.nbytes)
 
     def download(self, array: NDArray[np.uint8], address: int) -> None:
         """Queue a copy from the GPU into a C-contiguous array."""
-        self._call("cuMemcpyDtoHAsync_v2", _pointer(array), _address(address), *self._rest(array))
+        self._copy("cuMemcpyDtoHAsync_v2", _pointer(array), ctypes.c_uint64(address), array.nbytes)
 
     def wait(self) -> None:
         """Wait until everything that was queued is done."""
@@ -102,12 +102,12 @@ class GpuMemory:
         self._closed = True
         self.enter()
         while self._buffers:
-            self._call("cuMemFree_v2", _address(self._buffers.pop()))
+            self._call("cuMemFree_v2", ctypes.c_uint64(self._buffers.pop()))
         self._call("cuStreamDestroy_v2", ctypes.c_void_p(self.stream))
         self._call("cuDevicePrimaryCtxRelease_v2", self._device)
 
-    def _rest(self, array: NDArray[np.uint8]) -> tuple[Any, Any]:
-        return ctypes.c_size_t(array.nbytes), ctypes.c_void_p(self.stream)
+    def _copy(self, name: str, to: Any, source: Any, size: int) -> None:
+        self._call(name, to, source, ctypes.c_size_t(size), ctypes.c_void_p(self.stream))
 
     def _call(self, name: str, *arguments: Any) -> None:
         if status := getattr(self._cuda, name)(*arguments):
@@ -121,10 +121,6 @@ def _driver() -> Any:
         raise DeviceUnavailableError(f"no NVIDIA driver here ({error})") from error
     _require(cuda.cuInit(0), "cuInit")
     return cuda
-
-
-def _address(address: int) -> ctypes.c_uint64:
-    return ctypes.c_uint64(address)
 
 
 def _pointer(array: NDArray[np.uint8]) -> ctypes.c_void_p:

@@ -51,8 +51,7 @@ def open_supervised(
     """Open a bundle on a device, and supervise it.
 
     Args:
-        bundle: the checked model file.
-        device, threads, allow_spinning: see :func:`p2p_runtime.engines.open_engine`.
+        bundle, device, threads, allow_spinning: see :func:`p2p_runtime.engines.open_engine`.
         verify: replay the golden frame, now and after each restart. This is the warm-up, too.
         on_hang: see :class:`SupervisedEngine`.
 
@@ -75,8 +74,7 @@ class SupervisedEngine:
     """Opens an engine again when it fails; see :class:`p2p_runtime.engines.base.Engine`.
 
     Args:
-        engine: open and checked.
-        reopen: opens and checks a replacement.
+        engine, reopen: an open and checked engine, and what opens and checks a replacement.
         hang_s: seconds after which an inference counts as hanging.
         on_hang: called, in the watchdog's thread, when an inference hangs for as long again after
             it was interrupted: nothing in this process can end it.
@@ -148,13 +146,7 @@ class SupervisedEngine:
 
 
 class _Watchdog:
-    """Checks, in a thread of its own, whether a watched block takes too long.
-
-    Args:
-        interrupt: called once for a block over the limit.
-        on_hang: called when it takes twice the limit.
-        limit_s: how long a block may take, in seconds.
-    """
+    """Interrupts a watched block over the limit, and calls ``on_hang`` at twice the limit."""
 
     def __init__(
         self, interrupt: Callable[[], None], on_hang: Callable[[], None], limit_s: float

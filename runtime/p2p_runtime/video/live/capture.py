@@ -1,8 +1,4 @@
-"""The settings of live sources, one connection to one, and the thread that reads it.
-
-A decoder blocks for as long as a camera is silent, and nothing in Python can interrupt it. So each
-connection has a thread of its own, which may be abandoned.
-"""
+"""The settings of live sources, one connection to one, and the thread that reads it."""
 
 from __future__ import annotations
 
@@ -10,7 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from p2p_runtime.errors import ConfigError
@@ -44,7 +40,6 @@ class LivePolicy:
     reconnect_for_s: float = 300.0
     first_delay_s: float = 0.5
     longest_delay_s: float = 30.0
-    _random: random.Random = field(default_factory=random.Random, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.drop is not None and self.drop not in _DROPS:
@@ -55,16 +50,13 @@ class LivePolicy:
             raise ConfigError(f"reconnect for {self.reconnect_for_s:g} s; use 0 or more")
 
     def delay_s(self, attempt: int) -> float:
-        """Return how long to wait before an attempt to reconnect.
+        """Return how long to wait before an attempt to reconnect, 0 for the first after a frame.
 
-        The bound doubles with each attempt up to a cap. The upper half is random, so that several
-        devices that lost the same source do not come back at the same time.
-
-        Args:
-            attempt: 0 for the first one after a frame.
+        The bound doubles with each attempt. Its upper half is random, so that devices that lost
+        the same source do not come back at the same time.
         """
         delay_s = min(self.first_delay_s * 2.0 ** min(attempt, 60), self.longest_delay_s)
-        return delay_s * self._random.uniform(0.5, 1.0)
+        return delay_s * random.uniform(0.5, 1.0)
 
 
 class Capture(Protocol):
@@ -92,15 +84,16 @@ class Capture(Protocol):
             EOFError: the source ended.
             SourceError: the connection broke.
         """
-        ...
 
     def close(self) -> None:
         """Close the connection."""
-        ...
 
 
 class Attempt:
     """An attempt to connect and, if it succeeds, the connection and its thread.
+
+    A decoder blocks for as long as a camera is silent, and nothing in Python can interrupt it. So
+    each connection has a thread of its own, which may be abandoned.
 
     Attributes:
         began_s: ``time.monotonic()`` when it began.
@@ -118,12 +111,11 @@ class Attempt:
             connect: opens the source; may block.
             deliver: gets each frame, in the thread; returns False when no more are wanted.
         """
+        self._connect, self._deliver = connect, deliver
         self.began_s = time.monotonic()
         self.capture: Capture | None = None
         self.error: BaseException | None = None
-        self.ended = threading.Event()
-        self._connect, self._deliver = connect, deliver
-        self._abandoned = threading.Event()
+        self.ended, self._abandoned = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, name=UNINTERRUPTIBLE, daemon=True)
         self._thread.start()
 

@@ -1,7 +1,4 @@
-"""A live source: supervised and reconnected by the thread that iterates.
-
-That thread only ever waits with a time-out, and checks the connection while it waits.
-"""
+"""A live source: supervised and reconnected by the thread that iterates."""
 
 from __future__ import annotations
 
@@ -36,10 +33,15 @@ _log = logging.getLogger(__name__)
 class LiveSource:
     """Frames that arrive at their own pace; see :class:`p2p_runtime.video.frames.FrameSource`.
 
+    The thread that iterates only ever waits with a time-out, and checks the connection meanwhile.
+
     Attributes:
+        info: size of the first frame, frame rate, and length if the source has one.
         reconnects: how often a lost source came back.
         stalls: how often a connection was given up because no frame came.
     """
+
+    info: VideoInfo
 
     def __init__(
         self,
@@ -77,14 +79,9 @@ class LiveSource:
             raise
 
     @property
-    def info(self) -> VideoInfo:
-        """Size of the first frame, speed, and length if it has one."""
-        return self._info
-
-    @property
     def frames_lost(self) -> int:
         """Number of frames of a source with an end that came in part, or not at all."""
-        return self._capture.frames_lost + max(0, (self._info.frame_count or 0) - self.received)
+        return self._capture.frames_lost + max(0, (self.info.frame_count or 0) - self.received)
 
     @property
     def received(self) -> int:
@@ -134,11 +131,9 @@ class LiveSource:
         """Take a frame, in the connection's thread."""
         if self._frames is None:
             self._frames = self._open(attempt, task)
+        age_s = task.decoded_s - self._first_s
         task.index = self._index
-        if self._capture.finite:
-            task.timestamp_s = self._index / self._info.fps
-        else:
-            task.timestamp_s = task.decoded_s - self._first_s
+        task.timestamp_s = self._index / self.info.fps if self._capture.finite else age_s
         task.picture = self._guard(task.picture, self._index)
         delivered = self._frames.put(task, lambda: attempt.wanted)
         self._index += delivered
@@ -150,7 +145,7 @@ class LiveSource:
         assert attempt.capture is not None, "the frame came from it"
         self._capture, self._first_s = attempt.capture, first.decoded_s
         height, width = first.picture.shape[:2]
-        self._info = VideoInfo(
+        self.info = VideoInfo(
             width=width, height=height, fps=self._capture.fps, frame_count=self._capture.frame_count
         )
         self._guard = SizeGuard(self._name, width=width, height=height)
@@ -185,16 +180,14 @@ class LiveSource:
             raise error
         attempt.abandon()
         self._attempt, self._gap = None, True
-        now_s = time.monotonic()
         delay_s = self._policy.delay_s(self._failures)
         self._failures += 1
-        self._retry_at_s = now_s + delay_s
-        until_s = self._last_frame_s + self._policy.reconnect_for_s
-        if self._capture.finite or self._retry_at_s > until_s:
-            gone_s = now_s - self._last_frame_s
+        gone_s = time.monotonic() - self._last_frame_s
+        if self._capture.finite or gone_s + delay_s > self._policy.reconnect_for_s:
             raise SourceLostError(
                 f"{self._name} was lost {gone_s:.1f} s ago and did not come back: {why}"
             ) from error
+        self._retry_at_s = self._last_frame_s + gone_s + delay_s
         _log.warning("%s: lost (%s); next attempt in %.1f s", self._name, why, delay_s)
 
     def _silent_s(self, attempt: Attempt) -> float:

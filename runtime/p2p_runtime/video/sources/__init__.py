@@ -1,13 +1,12 @@
 """Where frames come from: files, folders, cameras, network streams, and a pipe.
 
-The kind of a source is decided from its name, before any decoder sees it. FFmpeg opens other files
-for names like ``concat:a|b`` and for playlists; here a name is a number (a camera), ``-`` (frames
-on stdin), a URL of an allowed scheme, or a file, and nothing else.
+FFmpeg opens other files for names like ``concat:a|b`` and for playlists. So the kind of a source is
+decided before any decoder sees its name: a number (a camera), ``-`` (frames on stdin), a URL of an
+allowed scheme, or a file, and nothing else.
 """
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,8 +17,10 @@ from urllib.parse import urlsplit
 
 from p2p_runtime.errors import ConfigError, SourceError
 from p2p_runtime.redaction import redact
+from p2p_runtime.video.frames import DEFAULT_FPS
 from p2p_runtime.video.live import Capture, LivePolicy, LiveSource
 
+from .captures import CameraCapture, NetworkCapture, PipeCapture
 from .images import PictureSource, list_folder, list_matches
 from .videofile import VideoFileSource
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from p2p_runtime.labels.palette import Palette
     from p2p_runtime.video.frames import FrameSource
 
-__all__ = ["RawFormat", "SourceKind", "SourceSpec", "open_source", "parse_source"]
+__all__ = ["SourceKind", "SourceSpec", "open_source", "parse_source"]
 
 LIVE_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "udp", "srt", "tcp")
 
@@ -91,15 +92,6 @@ class SourceSpec:
         return self.name.replace(" ", "-")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RawFormat:
-    """Format of raw frames on a pipe: ``width`` x ``height`` px, ``fps`` frames a second."""
-
-    width: int
-    height: int
-    fps: float
-
-
 def parse_source(text: str) -> SourceSpec:
     """Decide the kind of what was typed.
 
@@ -132,7 +124,8 @@ def open_source(
     ids_palette: Palette | None = None,
     yuv: bool = False,
     policy: LivePolicy | None = None,
-    raw: RawFormat | None = None,
+    size: tuple[int, int] | None = None,
+    fps: float | None = None,
     stopping: Callable[[], bool] | None = None,
 ) -> FrameSource:
     """Open what the user named.
@@ -144,61 +137,47 @@ def open_source(
             hold colours.
         yuv: leave frames that a video stores in 4:2:0 as they are; for label repair.
         policy: what to drop, and how long to wait; None for the defaults of the kind.
-        raw: needed for ``-``, and for nothing else.
+        size, fps: width and height in pixels, and frames a second (25 if None), of raw frames;
+            for ``-`` only, which needs a size.
         stopping: asked during the wait for a live source; once it returns True, the wait ends.
 
     Raises:
         SourceError: it is of a kind that cannot be read, does not exist, or is damaged.
         SourceLostError: a live source does not answer, or no frame comes.
         StoppedError: ``stopping`` returned True before the first frame.
-        ConfigError: ``policy`` or ``raw`` does not suit the kind.
+        ConfigError: ``policy``, ``size`` or ``fps`` does not suit the kind.
     """
     spec = parse_source(spec) if isinstance(spec, str) else spec
     policy = policy or LivePolicy()
-    _check_settings(spec.kind, policy, raw)
+    _check_settings(spec.kind, policy, size, fps)
     if spec.kind is SourceKind.FILE:
         return VideoFileSource(Path(spec.text), ids_palette=ids_palette, yuv=yuv)
     if spec.kind is SourceKind.FOLDER:
         return PictureSource(list_folder(Path(spec.text)), ids_palette=ids_palette)
     if spec.kind is SourceKind.GLOB:
         return PictureSource(list_matches(spec.text), ids_palette=ids_palette)
-    connect = _connector(spec, policy, raw, ids_palette, yuv=yuv)
+
+    def connect() -> Capture:
+        if spec.kind is SourceKind.URL:
+            return NetworkCapture(spec.text, policy.stall_timeout_s, ids_palette, yuv=yuv)
+        if spec.kind is SourceKind.CAMERA:
+            return CameraCapture(int(spec.text))
+        assert size is not None, "_check_settings makes sure of it"
+        return PipeCapture(*size, fps or DEFAULT_FPS, ids_palette)
+
     return LiveSource(spec.name, connect, policy=policy, stopping=stopping)
 
 
-def _connector(
-    spec: SourceSpec,
-    policy: LivePolicy,
-    raw: RawFormat | None,
-    ids_palette: Palette | None,
-    *,
-    yuv: bool,
-) -> Callable[[], Capture]:
-    """Return what connects to a live source; libraries are loaded only for the kind in use."""
-    if spec.kind is SourceKind.URL:
-        from .network import NetworkCapture
-
-        return functools.partial(
-            NetworkCapture, spec.text, policy.stall_timeout_s, ids_palette, yuv=yuv
-        )
-    if spec.kind is SourceKind.CAMERA:
-        from .camera import CameraCapture
-
-        return functools.partial(CameraCapture, int(spec.text))
-    from .pipe import PipeCapture
-
-    assert raw is not None, "_check_settings makes sure of it"
-    return functools.partial(PipeCapture, raw.width, raw.height, raw.fps, ids_palette)
-
-
-def _check_settings(kind: SourceKind, policy: LivePolicy, raw: RawFormat | None) -> None:
+def _check_settings(
+    kind: SourceKind, policy: LivePolicy, size: tuple[int, int] | None, fps: float | None
+) -> None:
     if policy.drop == "latest" and not kind.live:
         raise ConfigError(
             f"--drop latest needs a live source; {kind.value} waits, so nothing is dropped"
         )
-    if kind is SourceKind.PIPE and raw is None:
+    if kind is SourceKind.PIPE and size is None:
         raise ConfigError("raw frames on stdin need --size WxH, and --fps unless it is 25")
-    if kind is not SourceKind.PIPE and raw is not None:
+    if kind is not SourceKind.PIPE and (size or fps):
         raise ConfigError(f"--size and --fps are for raw frames on stdin (-), not for {kind.value}")
 
 

@@ -38,28 +38,16 @@ class PictureSource:
     """
 
     def __init__(self, paths: Sequence[Path], *, ids_palette: Palette | None = None) -> None:
-        self._paths = paths
-        self._ids_palette = ids_palette
-        height, width = self._read(self._paths[0]).shape[:2]
-        self._info = VideoInfo(
-            width=width, height=height, fps=DEFAULT_FPS, frame_count=len(self._paths)
-        )
-
-    @property
-    def info(self) -> VideoInfo:
-        """Size of the first picture, and how many there are."""
-        return self._info
-
-    @property
-    def frames_lost(self) -> int:
-        """Always 0: an unreadable picture is an error."""
-        return 0
+        self._paths, self._ids_palette = paths, ids_palette
+        height, width = self._read(paths[0]).shape[:2]
+        self.info = VideoInfo(width=width, height=height, fps=DEFAULT_FPS, frame_count=len(paths))
+        self.frames_lost = 0  # an unreadable picture is an error
 
     def __iter__(self) -> Iterator[FrameTask]:
         """Yield every picture; an unreadable one is a SourceError that names it."""
         for index, path in enumerate(self._paths):
             picture = self._read(path)
-            timestamp_s = index / self._info.fps
+            timestamp_s = index / self.info.fps
             yield FrameTask(picture=picture, index=index, timestamp_s=timestamp_s, name=path.stem)
 
     def close(self) -> None:

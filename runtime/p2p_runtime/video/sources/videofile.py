@@ -31,11 +31,7 @@ _log = logging.getLogger(__name__)
 
 
 class VideoFileSource:
-    """A video file, of which no frame is dropped.
-
-    A frame of another size than the first (some streams switch) is resized by nearest neighbour,
-    which keeps label colours.
-    """
+    """A video file, of which no frame is dropped; see :class:`SizeGuard` for changes of size."""
 
     def __init__(
         self, path: Path, *, ids_palette: Palette | None = None, yuv: bool = False
@@ -44,8 +40,7 @@ class VideoFileSource:
 
         Args:
             path: an existing regular file.
-            ids_palette: paint grey levels as class ids with these colours.
-            yuv: leave frames in 4:2:0 as they are stored.
+            ids_palette, yuv: see :class:`PixelReader`.
 
         Raises:
             SourceError: it is empty, not a video, damaged, or has no video stream.
@@ -56,32 +51,22 @@ class VideoFileSource:
         try:
             self._stream = self._container.streams.video[0]
             _choose_threads(self._stream)
-            self._info = video_info(path, self._stream)
+            self.info = video_info(path, self._stream)
         except BaseException:
             self._container.close()
             raise
-        self._lost = 0
-
-    @property
-    def info(self) -> VideoInfo:
-        """Size, frame rate and length, as far as they are possible."""
-        return self._info
-
-    @property
-    def frames_lost(self) -> int:
-        """Number of frames that the file announces and that could not be decoded."""
-        return self._lost
+        self.frames_lost = 0
 
     def __iter__(self) -> Iterator[FrameTask]:
         """Yield every frame that can be decoded; warn if some, fail if all could not."""
         index, end_s = 0, 0.0
-        guard = SizeGuard(str(self._path), width=self._info.width, height=self._info.height)
+        guard = SizeGuard(str(self._path), width=self.info.width, height=self.info.height)
         for decoded in self._decode():
             picture = guard(self._pixels(decoded), index)
-            timestamp_s = index / self._info.fps if decoded.time is None else decoded.time
+            timestamp_s = index / self.info.fps if decoded.time is None else decoded.time
             yield FrameTask(picture=picture, index=index, timestamp_s=timestamp_s)
             index += 1
-            end_s = timestamp_s + 1 / self._info.fps
+            end_s = timestamp_s + 1 / self.info.fps
         if index == 0:
             raise SourceError(f"{self._path}: not a single frame could be decoded")
         self._count_lost(index, end_s)
@@ -109,13 +94,13 @@ class VideoFileSource:
             yield from frames
 
     def _count_lost(self, got: int, end_s: float) -> None:
-        expected = self._info.frame_count
+        expected = self.info.frame_count
         if expected is None:
             # Matroska counts seconds, not frames. Half a frame of slack: it rounds to 1 ms.
             duration_s = _duration_s(self._container, self._stream)
-            expected = got + max(0, math.floor((duration_s - end_s) * self._info.fps + 0.5))
-        self._lost = max(0, expected - got)
-        if self._lost:
+            expected = got + max(0, math.floor((duration_s - end_s) * self.info.fps + 0.5))
+        self.frames_lost = max(0, expected - got)
+        if self.frames_lost:
             _log.warning("%s: got %d of %d frames", self._path, got, expected)
 
 
@@ -144,17 +129,16 @@ def _open(path: Path) -> Any:
 def _why_not_opened(path: Path, error: Exception) -> str:
     with path.open("rb") as file:
         begins_as_mp4 = file.read(8)[4:] == b"ftyp"
-    if begins_as_mp4 and "moov" not in _boxes(path):
+    if begins_as_mp4 and b"moov" not in _boxes(path):
         return f"{path}: moov atom missing: the file was not finished, or copied only in part"
     return f"{path} is not a video that can be read ({reason(error)})"
 
 
-def _boxes(path: Path) -> list[str]:
+def _boxes(path: Path) -> list[bytes]:
     """Return the names of an MP4's complete top-level boxes."""
-    names: list[str] = []
-    size = path.stat().st_size
+    names: list[bytes] = []
+    position, size = 0, path.stat().st_size
     with path.open("rb") as file:
-        position = 0
         while position + 8 <= size and len(names) < 1000:
             file.seek(position)
             header = file.read(16)
@@ -163,7 +147,7 @@ def _boxes(path: Path) -> list[str]:
                 length = int.from_bytes(header[8:16], "big")
             if length < 8 or position + length > size:  # 0 means: up to the end
                 break
-            names.append(name.decode("ascii", errors="replace"))
+            names.append(name)
             position += length
     return names
 

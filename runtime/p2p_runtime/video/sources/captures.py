@@ -1,0 +1,240 @@
+"""Connections to live sources: network streams, cameras, and raw frames on stdin.
+
+Each is a :class:`p2p_runtime.video.live.Capture`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import urlsplit
+
+import av
+import cv2
+import numpy as np
+
+from p2p_runtime.errors import SourceError, SourceLostError
+from p2p_runtime.files import reason
+from p2p_runtime.prefetch import POLL_S
+from p2p_runtime.redaction import redact
+from p2p_runtime.video.frames import FrameTask
+
+from .decode import CONTAINERS, PixelReader, believable_count, believable_fps, paint_ids
+
+if TYPE_CHECKING:
+    from p2p_runtime.labels.palette import Palette
+    from p2p_runtime.labels.yuv import Picture
+
+__all__ = ["CameraCapture", "NetworkCapture", "PipeCapture"]
+
+# A server must not send the decoder to local files, nor to a playlist of other places.
+_PROTOCOLS = "rtsp,rtsps,rtp,rtmp,rtmps,http,https,httpproxy,udp,srt,tcp,tls"
+_FORMATS = f"{CONTAINERS},rtsp,rtp,sdp,mpjpeg,mjpeg"
+
+_log = logging.getLogger(__name__)
+
+
+class NetworkCapture:
+    """A connection to an RTSP, HTTP, RTMP, SRT, UDP or TCP stream, decoded with PyAV."""
+
+    def __init__(
+        self, url: str, timeout_s: float, ids_palette: Palette | None, *, yuv: bool = False
+    ) -> None:
+        """Connect and read the stream's header.
+
+        Args:
+            url: of an allowed scheme; its password appears in no message.
+            timeout_s: seconds that connecting, and later each read, may take.
+            ids_palette, yuv: see :class:`PixelReader`.
+
+        Raises:
+            SourceLostError: the server refuses, does not know the stream, or is silent.
+            SourceError: what it sends is not a video.
+        """
+        self._name, self._timeout_s, self.frames_lost = redact(url), timeout_s, 0
+        self._container = self._open(url)
+        if not self._container.streams.video:
+            self._container.close()
+            raise SourceError(f"{self._name} has no video stream")
+        stream: Any = self._container.streams.video[0]
+        stream.thread_type = "SLICE"  # decoding several frames at once would delay them
+        self.fps = believable_fps(self._name, stream.average_rate or stream.guessed_rate)
+        # A recording on a web server has a length; what is live has none.
+        http = urlsplit(url).scheme in ("http", "https")
+        self.finite = http and self._container.duration is not None
+        self.frame_count = believable_count(stream.frames) if self.finite else None
+        self._pixels = PixelReader(self._name, ids_palette, yuv=yuv)
+        self._tasks = self._decode(stream)
+
+    def read(self) -> FrameTask:
+        """Wait for the next frame."""
+        for task in self._tasks:
+            return task
+        raise EOFError
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._container.close()
+
+    def _open(self, url: str) -> Any:
+        options = {
+            "rtsp_transport": "tcp",  # lost UDP packets would smear the labels
+            "protocol_whitelist": _PROTOCOLS,
+            "format_whitelist": _FORMATS,
+        }
+        start_s = time.monotonic()
+        try:
+            return av.open(url, options=options, timeout=self._timeout_s, metadata_errors="replace")
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            raise self._lost(error, time.monotonic() - start_s) from error
+
+    def _decode(self, stream: Any) -> Iterator[FrameTask]:
+        """Decode packet by packet, so that a broken one does not end the stream."""
+        packets = self._container.demux(stream)
+        while True:
+            asked_s = time.monotonic()
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except (av.error.FFmpegError, OSError) as error:
+                raise self._lost(error, time.monotonic() - asked_s) from error
+            try:
+                start_s = time.perf_counter()
+                for decoded in packet.decode():
+                    yield _timed(self._pixels(decoded), start_s)
+                    start_s = time.perf_counter()
+            except av.error.FFmpegError as error:
+                _log.debug("%s: a packet was not decoded: %s", self._name, error.strerror)
+
+    def _lost(self, error: Exception, took_s: float) -> SourceLostError:
+        """Return the error to raise; FFmpeg has many names for a time-out."""
+        if isinstance(error, av.error.ExitError) or took_s >= self._timeout_s:
+            return SourceLostError(f"{self._name} was silent for {self._timeout_s:g} s")
+        if isinstance(error, av.error.ProtocolNotFoundError):
+            scheme = self._name.partition(":")[0]
+            return SourceLostError(
+                f"{self._name}: PyAV {av.__version__} was built without {scheme}"
+            )
+        return SourceLostError(f"{self._name}: {reason(error)}")
+
+
+class CameraCapture:
+    """An open camera, through OpenCV. Not tested on hardware."""
+
+    frame_count: int | None = None
+    finite: bool = False
+    frames_lost: int = 0
+
+    def __init__(self, index: int) -> None:
+        """Open the camera of this number, from 0, with its own settings.
+
+        Raises:
+            SourceLostError: it is not there, or in use; the message lists what is there.
+        """
+        self._name = f"camera {index}"
+        level = cv2.utils.logging.getLogLevel()
+        try:
+            cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # we raise
+            backend = cv2.CAP_V4L2 if sys.platform.startswith("linux") else cv2.CAP_ANY
+            self._camera = cv2.VideoCapture(index, backend)
+        finally:
+            cv2.utils.logging.setLogLevel(level)
+        if not self._camera.isOpened():
+            cameras = sorted(path.name for path in Path("/dev").glob("video*"))
+            raise SourceLostError(
+                f"{self._name} cannot be opened: it is not there, or in use; "
+                + (f"there are {', '.join(cameras)} in /dev" if cameras else "there is no camera")
+            )
+        self._camera.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # frames that wait in the driver are old
+        self.fps = believable_fps(self._name, self._camera.get(cv2.CAP_PROP_FPS))
+
+    def read(self) -> FrameTask:
+        """Wait for the next frame."""
+        grabbed = self._camera.grab()
+        start_s = time.perf_counter()
+        done, image = self._camera.retrieve() if grabbed else (False, None)
+        if not done or image is None:
+            raise SourceLostError(f"{self._name} delivers no frame")
+        return _timed(np.asarray(image, np.uint8), start_s)
+
+    def close(self) -> None:
+        """Release the camera."""
+        self._camera.release()
+
+
+class PipeCapture:
+    """Frames without a header on stdin, one after the other, so that any segmenter can be piped in.
+
+    Args:
+        width, height: size of the frames in pixels.
+        fps: frames a second.
+        ids_palette: a pixel is one byte, a class id to paint with these colours; None for three
+            bytes, BGR.
+        descriptor: where to read; None for stdin.
+
+    Raises:
+        SourceError: stdin is a terminal.
+    """
+
+    frame_count: int | None = None
+    finite: bool = True
+
+    def __init__(
+        self,
+        width: int,
+        height: int,
+        fps: float,
+        ids_palette: Palette | None,
+        descriptor: int | None = None,
+    ) -> None:
+        self.fps, self.frames_lost = fps, 0
+        self._ids_palette = ids_palette
+        self._shape = (height, width) if ids_palette else (height, width, 3)
+        self._descriptor = sys.stdin.fileno() if descriptor is None else descriptor
+        self._buffer, self._filled = self._new_buffer(), 0
+        if os.isatty(self._descriptor):
+            raise SourceError("stdin is a terminal; pipe raw frames into it")
+
+    def read(self) -> FrameTask | None:
+        """Return the next frame once all of its bytes are there."""
+        while self._filled < len(self._buffer):
+            readable, _, _ = select.select([self._descriptor], [], [], POLL_S)
+            if not readable:
+                return None
+            count = os.readv(self._descriptor, [memoryview(self._buffer)[self._filled :]])
+            if count == 0:
+                self._end()
+            self._filled += count
+        start_s = time.perf_counter()
+        pixels = np.frombuffer(self._buffer, np.uint8).reshape(self._shape)
+        self._buffer, self._filled = self._new_buffer(), 0
+        if self._ids_palette is not None:
+            pixels = paint_ids(self._ids_palette, pixels, "stdin")
+        return _timed(pixels, start_s)
+
+    def close(self) -> None:
+        """Leave stdin open; it belongs to the process."""
+
+    def _new_buffer(self) -> bytearray:
+        return bytearray(int(np.prod(self._shape)))
+
+    def _end(self) -> NoReturn:
+        if self._filled:
+            self.frames_lost = 1
+            _log.warning(
+                "stdin ended within a frame: %d of %d bytes; do --size and --labels fit?",
+                self._filled, len(self._buffer),
+            )  # fmt: skip
+        raise EOFError
+
+
+def _timed(picture: Picture, start_s: float) -> FrameTask:
+    """Return the task of a picture whose decoding began at ``time.perf_counter() == start_s``."""
+    return FrameTask(picture=picture, times_ms={"decode": (time.perf_counter() - start_s) * 1e3})
