@@ -144,8 +144,6 @@ def train(
             stack.enter_context(exclusive_lock(run_dir / ".lock", busy))
 
         # Networks, losses and optimisers
-        if eval_segmenter is not None:
-            eval_segmenter.check_labels(data.contract)
         teacher, segmenter = load_loss_networks(config, data.contract, device)
         state = TrainState(config, device, distributed, teacher, segmenter)
         if resume_from is not None:
@@ -164,8 +162,7 @@ def train(
         )
         _apply(machine, state)
         if distributed.is_first:
-            write_json(run_dir / "config.json", config.to_json())
-            _announce(data, state, total)
+            _announce(run_dir, data, state, total)
         stack.enter_context(named_worker_failures())
         stop = stack.enter_context(StopRequest())
         progress = TrainProgress(
@@ -185,12 +182,13 @@ def train(
             )
             state.count(losses)
             stopping = distributed.any(stop.requested)
-            epoch_ends, finished = state.step % per_epoch == 0, state.step == total
+            epoch, epoch_ends = state.step / per_epoch, state.step % per_epoch == 0
+            finished = state.step == total
 
             # The tick: losses are read and shown
             if epoch_ends or finished or stopping or time.monotonic() - tick_s >= TICK_S:
                 means = _read_losses(state)
-                progress.show(state.step, state.step / per_epoch, recorder.summary(means))
+                progress.show(state.step, epoch, recorder.summary(means))
                 tick_s = time.monotonic()
 
             # Validation and checkpoints
@@ -199,8 +197,7 @@ def train(
                 progress.pause()
                 state.gather_rng_states()
                 if distributed.is_first and (epoch_ends or finished):
-                    epoch, speed = state.step / per_epoch, progress.speed()
-                    recorder.measure(means, epoch=epoch, images_per_s=speed)
+                    recorder.measure(means, epoch=epoch, images_per_s=progress.speed())
                 if distributed.is_first:
                     recorder.save()
                 progress.resume()
@@ -254,7 +251,8 @@ def _apply(machine: Machine, state: TrainState) -> None:
         state.compile()
 
 
-def _announce(data: TrainingData, state: TrainState, total: int) -> None:
+def _announce(run_dir: Path, data: TrainingData, state: TrainState, total: int) -> None:
+    write_json(run_dir / "config.json", state.config.to_json())
     logger.info(
         "%d training and %d validation pairs; %s", len(data.train), len(data.val), data.palette_note
     )

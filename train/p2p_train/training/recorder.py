@@ -42,6 +42,9 @@ class Recorder:
         data, state: what is validated and saved.
         log: the JSONL line, the curves and the sample grids.
         segmenter: computes the segmentation score, if given.
+
+    Raises:
+        ConfigError: the segmenter was trained on other labels.
     """
 
     def __init__(
@@ -56,6 +59,8 @@ class Recorder:
         self._data = data
         self._state = state
         self._log = log
+        if segmenter is not None:
+            segmenter.check_labels(data.contract)
         self._segmenter = segmenter
         self._curves = loss_curves(state.config)
         self.batch_size = min(state.config.optim.batch_size, len(data.train))
