@@ -22,7 +22,7 @@ SMALLER = {
 }
 """What a command gets besides what stands in the tutorial; the later of two flags wins."""
 
-FEWER = (("pairs=20", "pairs=4"), ("frames=60", "frames=6"))
+FEWER = (("pairs=20", "pairs=16"), ("frames=60", "frames=6"))
 """What the tutorial draws, and how little of it the test draws."""
 
 SETUP = ("python3 -m venv", ". .venv", "pip install")
