@@ -13,8 +13,8 @@ import pytest
 
 from p2p_runtime.translate.workers import (
     MAX_WORKERS,
+    Workers,
     default_workers,
-    ordered_results,
     threads_per_worker,
 )
 from p2p_runtime.video.frames import FrameTask
@@ -42,7 +42,7 @@ def working(
     stopping: Callable[[], bool] | None = None,
 ) -> AbstractContextManager[Iterator[FrameTask]]:
     """Work on tasks with steps that get their numbers."""
-    return ordered_results(
+    return Workers(
         tasks,
         lambda task: prepare(task.index),
         lambda task: finish(task.index),

@@ -10,7 +10,6 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,7 +21,6 @@ import onnxruntime as ort
 
 from p2p_runtime import __version__
 from p2p_runtime.engines import resolve_device
-from p2p_runtime.engines.supervised import open_supervised
 from p2p_runtime.errors import ConfigError, EngineError
 from p2p_runtime.files import check_writable_folder
 from p2p_runtime.interrupts import StopRequest
@@ -32,7 +30,7 @@ from p2p_runtime.model.bundle import ModelBundle
 from p2p_runtime.translate.pipeline import run_pipeline
 from p2p_runtime.translate.report import RunReport
 from p2p_runtime.translate.translator import Translator
-from p2p_runtime.translate.workers import default_workers, threads_per_worker, use_one_opencv_thread
+from p2p_runtime.translate.workers import default_workers, use_one_opencv_thread
 from p2p_runtime.video.frames import FrameSink, FrameSource, FrameTask
 from p2p_runtime.video.live import LivePolicy
 from p2p_runtime.video.sinks import OutputKind, open_sink, parse_output
@@ -110,7 +108,11 @@ def translate_video(options: RunOptions, stop: StopRequest) -> RunReport:
             source=spec.path,
             overwrite=options.overwrite,
         )
-        facts = {"source": spec.name, "outputs": [output.name for output in outputs]}
+        facts: dict[str, object] = {
+            "source": spec.name,
+            "outputs": [output.name for output in outputs],
+            **_versions(),
+        }
         report = _run(options, stop, window, source, translator, sink, facts)
     if options.report is not None:
         report.save(options.report)
@@ -124,22 +126,16 @@ def _open_translator(
     options: RunOptions, bundle: ModelBundle, device: str, *, live: bool
 ) -> Translator:
     # For files, the frame rate counts; for live sources, the latency and idle cores.
-    workers = 1 if live else default_workers(device, options.threads)
-    engine = open_supervised(
+    return Translator.load(
         bundle,
-        device,
-        threads=threads_per_worker(workers, options.threads),
+        device=device,
+        threads=options.threads,
         allow_spinning=not live,
-        on_hang=_exit_now,
-    )
-    return Translator(
-        bundle.contract,
-        engine,
-        bundle=bundle,
         repair_labels=options.repair_labels,
         temporal_filter=options.temporal_filter,
         dedupe_threshold_px=options.dedupe_threshold,
-        workers=workers,
+        workers=1 if live else default_workers(device, options.threads),
+        on_hang=_exit_now,
     )
 
 
@@ -168,7 +164,7 @@ def _run(
     source: FrameSource,
     translator: Translator,
     sink: FrameSink,
-    facts: Mapping[str, object],
+    facts: dict[str, object],
 ) -> RunReport:
     heartbeat = Heartbeat(sys.stderr if options.status == "json" else None)
     with (
@@ -198,7 +194,7 @@ def _run(
             on_frame=on_frame,
             stopping=stopping,
             started_s=options.started_s,
-            run={**facts, **_versions()},
+            run=facts,
         )
 
 
@@ -217,8 +213,8 @@ def _default_output(spec: SourceSpec) -> str:
 
 
 def _total(source: FrameSource, max_frames: int | None) -> int | None:
-    counts = [count for count in (source.info.frame_count, max_frames) if count is not None]
-    return min(counts, default=None)
+    counts = (source.info.frame_count, max_frames)
+    return min((count for count in counts if count is not None), default=None)
 
 
 def _exit_now() -> None:
@@ -228,9 +224,6 @@ def _exit_now() -> None:
 
 
 def _versions() -> dict[str, str]:
-    return {
-        "p2p_runtime": __version__,
-        "onnxruntime": ort.__version__,
-        "opencv": cv2.__version__,
-        "av": av.__version__,
-    }
+    libraries = {"onnxruntime": ort, "opencv": cv2, "av": av}
+    versions = {name: library.__version__ for name, library in libraries.items()}
+    return {"p2p_runtime": __version__, **versions}

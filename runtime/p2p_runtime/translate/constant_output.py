@@ -1,9 +1,7 @@
-"""An alarm for images of a single colour.
+"""An alarm for images of a single colour, because a generator cannot report NaN in uint8.
 
-A generator that computes NaN cannot report it: its output is uint8, and the cast of a NaN is
-undefined, in practice black everywhere. What shows is that a label map with several colours became
-an image with one. The golden frame detects a model that is broken from the start; this detects
-one, or a device, that breaks later.
+In practice such images are black. The golden frame detects a model that is broken from the start;
+this detects one, or a device, that breaks later.
 """
 
 from __future__ import annotations

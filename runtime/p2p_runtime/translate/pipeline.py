@@ -21,7 +21,7 @@ from p2p_runtime.prefetch import prefetched
 from p2p_runtime.video.live import LiveSource
 
 from .report import OFF_PALETTE_WARN, Recorder, RunReport
-from .workers import ordered_results
+from .workers import Workers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -101,7 +101,7 @@ def run_pipeline(
                 size = max(ahead, in_a_row)
                 tasks = stack.enter_context(prefetched(tasks, size=size, stopping=stop))
             results = stack.enter_context(
-                ordered_results(
+                Workers(
                     steps.admit(tasks),
                     steps.prepare,
                     steps.finish,

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["OutputCache", "Preprocessor"]
 
-_OFF_PALETTE_EVERY_PX = 8
-"""Distance in pixels of the rows and columns that are measured."""
+_OFF_PALETTE_PX = 8
+"""Distance in pixels of the rows and columns that are measured for colours off the palette."""
 
 
 class Preprocessor:
@@ -129,9 +129,7 @@ class Preprocessor:
         """
         if self._contract.palette is None:
             return None
-        return self._contract.off_palette(
-            task.picture, task.mismatch, every_px=_OFF_PALETTE_EVERY_PX
-        )
+        return self._contract.off_palette(task.picture, task.mismatch, every_px=_OFF_PALETTE_PX)
 
     def repaired(self, task: FrameTask) -> NDArray[np.uint8]:
         """Return the picture (h, w, 3) uint8 BGR at its own size in the input's colours."""

@@ -11,6 +11,7 @@ Example::
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,7 +73,7 @@ class Translator:
     @classmethod
     def load(
         cls,
-        path: str | Path,
+        path: str | Path | ModelBundle,
         *,
         device: str = "auto",
         threads: int | None = None,
@@ -82,6 +83,7 @@ class Translator:
         verify: bool = True,
         dedupe_threshold_px: int | None = 0,
         workers: int = 1,
+        on_hang: Callable[[], None] | None = None,
     ) -> Translator:
         """Check a model file, open it on a device, and replay its golden frame there.
 
@@ -98,19 +100,21 @@ class Translator:
                 most so many pixels gets that one's image; 0 is lossless, None translates all.
             workers: number of frames that may be in work at the same time, on a CPU. They share
                 the threads: more frames a second, and each takes longer. For files.
+            on_hang: called when an inference hangs that nothing in this process can end.
 
         Raises:
             BundleError: the file is missing, damaged or unsafe, or this device does not compute
                 from it what the exporting machine did.
             DeviceUnavailableError: the device is not there.
         """
-        bundle = ModelBundle.load(path)
+        bundle = path if isinstance(path, ModelBundle) else ModelBundle.load(path)
         engine = open_supervised(
             bundle,
             resolve_device(device, engine_path=bundle.engine_path),
             threads=threads_per_worker(workers, threads),
             allow_spinning=allow_spinning,
             verify=verify,
+            on_hang=on_hang,
         )
         return cls(
             bundle.contract,

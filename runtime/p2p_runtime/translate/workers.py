@@ -11,7 +11,6 @@ code and tables are in the core's cache. Finishing is mostly the engine, and run
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -24,13 +23,7 @@ from p2p_runtime.prefetch import FrameQueue, close_iterator
 if TYPE_CHECKING:
     from p2p_runtime.video.frames import FrameTask
 
-__all__ = [
-    "MAX_WORKERS",
-    "default_workers",
-    "ordered_results",
-    "threads_per_worker",
-    "use_one_opencv_thread",
-]
+__all__ = ["Workers", "default_workers", "threads_per_worker", "use_one_opencv_thread"]
 
 MAX_WORKERS = 4
 """Maximum number of workers. Each holds a frame's activations; more cores are better used as more
@@ -40,9 +33,8 @@ threads for each."""
 def use_one_opencv_thread() -> None:
     """Let OpenCV work in the calling thread only, in the whole process.
 
-    Its own threads spin for a moment after each call, which takes time from workers that keep every
-    core busy: label repair of a 480x360 px frame costs 2.7 ms of CPU time with them and 1.7 ms
-    without, on two cores, in the same wall time.
+    Its own threads spin after each call: label repair of a 480x360 px frame costs 2.7 ms of CPU
+    time with them and 1.7 ms without, on two cores, in the same wall time.
     """
     cv2.setNumThreads(1)
 
@@ -62,18 +54,8 @@ def threads_per_worker(workers: int, threads: int | None) -> int | None:
     return threads if workers == 1 else max(1, (threads or _cores()) // workers)
 
 
-@contextlib.contextmanager
-def ordered_results(
-    tasks: Iterable[FrameTask],
-    prepare: Callable[[FrameTask], None],
-    finish: Callable[[FrameTask], None],
-    *,
-    workers: int,
-    ahead: int,
-    in_a_row: int = 1,
-    stopping: Callable[[], bool] | None = None,
-) -> Iterator[Iterator[FrameTask]]:
-    """Work on tasks in threads and yield them in their order when they are finished.
+class Workers:
+    """Threads that work on tasks; the block's value yields finished tasks in their order.
 
     An error in taking, preparing or finishing a task is raised where that task would have come.
     Leaving the block, early or not, ends all threads and closes the iterable if that can be closed.
@@ -87,47 +69,46 @@ def ordered_results(
         in_a_row: how many tasks a worker takes and prepares in a row.
         stopping: asked at least ten times a second; once it returns True, the iteration ends.
     """
-    pool = _Workers(iter(tasks), prepare, finish, workers, limit=ahead + workers, in_a_row=in_a_row)
-    threads = [
-        threading.Thread(target=pool.run, name=f"worker-{number}", daemon=True)
-        for number in range(workers)
-    ]
-    try:
-        for thread in threads:
-            thread.start()
-        yield pool.results(stopping)
-    finally:
-        pool.stop()
-        for thread in threads:
-            if thread.ident is not None:  # a thread that could not be started ended the loop
-                thread.join()
-        pool.close()
-
-
-class _Workers:
-    """What the worker threads share.
-
-    ``ordered`` holds every task that was taken and not yet given out; its first task may be taken
-    once it is done. ``prepared`` holds those that wait for their second step.
-    """
 
     def __init__(
         self,
-        tasks: Iterator[FrameTask],
+        tasks: Iterable[FrameTask],
         prepare: Callable[[FrameTask], None],
         finish: Callable[[FrameTask], None],
-        workers: int,
         *,
-        limit: int,
-        in_a_row: int,
+        workers: int,
+        ahead: int,
+        in_a_row: int = 1,
+        stopping: Callable[[], bool] | None = None,
     ) -> None:
-        self._tasks, self._prepare, self._finish = tasks, prepare, finish
-        self._workers, self._limit, self._in_a_row = workers, limit, in_a_row
+        self._tasks, self._prepare, self._finish = iter(tasks), prepare, finish
+        self._workers, self._limit, self._in_a_row = workers, ahead + workers, in_a_row
+        self._stopping = stopping
+        # Every task that was taken and not yet given out; the first one may go once it is done.
         self._ordered: FrameQueue[FrameTask] = FrameQueue(ready=lambda task: task.done)
-        self._prepared: FrameQueue[FrameTask] = FrameQueue()
+        self._prepared: FrameQueue[FrameTask] = FrameQueue()  # they wait for their second step
         self._preparing = self._exhausted = self._stopped = False
+        self._threads: list[threading.Thread] = []
 
-    def run(self) -> None:
+    def __enter__(self) -> Iterator[FrameTask]:
+        try:
+            for number in range(self._workers):
+                thread = threading.Thread(target=self._run, name=f"worker-{number}", daemon=True)
+                thread.start()
+                self._threads.append(thread)
+        except BaseException:  # the system has no more threads
+            self.__exit__()
+            raise
+        return self._results()
+
+    def __exit__(self, *error: object) -> None:
+        self._stopped = True  # no worker starts another step
+        self._prepared.close()
+        for thread in self._threads:
+            thread.join()
+        close_iterator(self._tasks)
+
+    def _run(self) -> None:
         """Work until nothing is left; the body of each thread."""
         while not self._prepared.ended:
             task = self._prepared.get(unless=self._becomes_preparer)
@@ -138,22 +119,12 @@ class _Workers:
             elif not self._prepared.ended:
                 self._prepare_row()
 
-    def results(self, stopping: Callable[[], bool] | None) -> Iterator[FrameTask]:
-        """Yield finished tasks in order, or raise their errors."""
-        for task in self._ordered.iterate(stopping):
+    def _results(self) -> Iterator[FrameTask]:
+        for task in self._ordered.iterate(self._stopping):
             self._prepared.wake()  # there is room for another task
             if task.error is not None:
                 raise task.error
             yield task
-
-    def stop(self) -> None:
-        """Let no worker start another step."""
-        self._stopped = True
-        self._prepared.close()
-
-    def close(self) -> None:
-        """Close what yields the tasks; no worker runs any more."""
-        close_iterator(self._tasks)
 
     def _becomes_preparer(self) -> bool:
         """Give the calling worker the preparing, if the others will soon have nothing to finish."""
