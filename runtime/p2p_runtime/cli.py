@@ -79,21 +79,19 @@ def program() -> None:
 
 def _fill_in_demo(options: dict[str, Any]) -> None:
     """Set the bundled clip and model, side by side."""
-    from .app.discover import DEMO_MODELS, DEMO_VIDEO
+    from .app.discover import DEMO_MODELS
 
     if options["video"] is not None:
         raise ConfigError("--demo has its own video; give either --demo or --video")
-    options.update(video=str(DEMO_VIDEO), side_by_side=True)
-    if options["model"] is None:
-        options["model"] = str(DEMO_MODELS)
+    options.update(video=str(DEMO_MODELS / "demo.mp4"), side_by_side=True)
+    options["model"] = options["model"] or str(DEMO_MODELS)
 
 
 def _doctor() -> int:
     from .app.doctor import examine
 
     findings = examine()
-    for finding in findings:
-        click.echo(str(finding))
+    click.echo("\n".join(map(str, findings)))
     return 0 if all(finding.healthy for finding in findings) else 1
 
 

@@ -62,7 +62,11 @@ def atomic_file(path: Path, check: Callable[[Path], object] | None = None) -> It
         temporary.chmod(0o666 & ~mask)
         temporary.replace(path)
         temporary = None
-        _sync_folder(path.parent)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {reason(error)}") from error
     finally:
@@ -85,10 +89,8 @@ def write_picture(path: Path, image: NDArray[np.uint8]) -> None:
     import cv2  # only needed here
 
     if not cv2.haveImageWriter(str(path)):
-        raise OutputError(
-            f"cannot write {path}: {path.suffix or 'a name without suffix'} is no kind of picture; "
-            "try .png or .jpg"
-        )
+        suffix = path.suffix or "a name without suffix"
+        raise OutputError(f"cannot write {path}: {suffix} is no kind of picture; try .png or .jpg")
     encoded, content = cv2.imencode(path.suffix, image)
     if not encoded:
         raise OutputError(f"cannot write {path}: OpenCV could not encode it")
@@ -156,11 +158,3 @@ def sha256_of_file(path: Path) -> str:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

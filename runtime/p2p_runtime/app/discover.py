@@ -7,20 +7,12 @@ import re
 from pathlib import Path
 
 from p2p_runtime.errors import BundleError
-from p2p_runtime.model.bundle import ENGINE_SUFFIX
+from p2p_runtime.model.trt_manifest import ENGINE_SUFFIX
 
-__all__ = [
-    "DEMO_MODELS",
-    "DEMO_VIDEO",
-    "demo_bundle",
-    "engine_named",
-    "find_bundle",
-    "find_bundles",
-]
+__all__ = ["DEMO_MODELS", "demo_bundle", "engine_named", "find_bundle", "find_bundles"]
 
 DEMO_MODELS = Path(__file__).parents[1] / "assets"
-DEMO_VIDEO = DEMO_MODELS / "demo.mp4"
-"""Folder of the bundled model, and the label video in it; see ``assets/README.md``."""
+"""Folder of the bundled model and ``demo.mp4``, a label video; see its ``README.md``."""
 
 _NAME = re.compile(r".*-(fp32|fp16|int8)\.onnx")
 _GPU = ("fp16", "fp32", "int8")

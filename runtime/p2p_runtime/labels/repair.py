@@ -27,7 +27,7 @@ import numpy as np
 
 from .color_lut import NEAR, apply_lut
 from .likelihood import LEVELS_PER_NAT, BgrAppearance, BgrLikelihood, YuvLikelihood
-from .resampling import resample, resize_nearest
+from .resampling import resample, resize
 from .yuv import YuvFrame
 from .yuv_lut import NO_CLASS, YuvLut, cells_of, chroma_pairs, near_cells
 
@@ -99,7 +99,7 @@ def classify(
         return _repaired_ids(YuvLikelihood(resampling.source_yuv(frame), in_yuv), resampling)
     in_bgr = _in_bgr(palette, classes, mismatch)
     if in_bgr.may_be_exact(frame):
-        exact = in_bgr.exact_ids(resize_nearest(frame, *size))
+        exact = in_bgr.exact_ids(resize(frame, *size))
         if exact is not None:
             return exact
     return _repaired_ids(BgrLikelihood(resampling.source_pixels(frame), in_bgr), resampling)

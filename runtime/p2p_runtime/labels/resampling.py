@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from .yuv import YuvFrame
 
-__all__ = ["Resampling", "resample", "resize_nearest"]
+__all__ = ["Resampling", "resample", "resize"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +53,12 @@ class Resampling:
         return np.take(cv2.transpose(turned), self.block_rows, axis=0)
 
 
-def resize_nearest(frame: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+def resize(
+    frame: NDArray[np.uint8], height: int, width: int, how: int = cv2.INTER_NEAREST_EXACT
+) -> NDArray[np.uint8]:
     """Return a (H, W, 3) uint8 frame at another size in pixels; itself if it has that size."""
     if frame.shape[:2] == (height, width):
         return frame
-    how = cv2.INTER_NEAREST_EXACT
     return np.asarray(cv2.resize(frame, (width, height), interpolation=how), np.uint8)
 
 

@@ -1,8 +1,7 @@
 """The model bundle: one ONNX file with its contract, its origin and a test of itself.
 
-The ONNX file's ``metadata_props`` hold one JSON document under :data:`METADATA_KEY`: the pixel
-contract, the precision, the origin of the weights, the parity with the torch module, a SHA-256 over
-the rest of the file, and a golden frame.
+The ONNX file's ``metadata_props`` hold one JSON document under :data:`METADATA_KEY`, see
+:class:`BundleInfo`.
 """
 
 from __future__ import annotations
@@ -14,24 +13,15 @@ from typing import Any
 
 from p2p_runtime.errors import BundleError, ContractError
 
-from .contract import PixelContract
+from .contract import PixelContract, json_field
 from .golden import GoldenFrame
 from .onnx_check import inspect_onnx
-from .trt_manifest import source_of
+from .trt_manifest import ENGINE_SUFFIX, source_of
 
-__all__ = [
-    "ENGINE_SUFFIX",
-    "METADATA_KEY",
-    "PRECISIONS",
-    "BundleInfo",
-    "GoldenFrame",
-    "ModelBundle",
-]
+__all__ = ["INPUT_NAME", "METADATA_KEY", "OUTPUT_NAME", "BundleInfo", "ModelBundle"]
 
 METADATA_KEY = "p2p_contract"
 PRECISIONS = ("fp32", "fp16", "int8")
-ENGINE_SUFFIX = ".engine"
-
 INPUT_NAME, OUTPUT_NAME = "frame", "image"
 """Names of the graph's input and output."""
 
@@ -60,12 +50,8 @@ class BundleInfo:
 
     def to_json(self) -> str:
         """Return the JSON document; equal metadata give equal text."""
-        document = {
-            **self.contract.to_json(),
-            **{name: getattr(self, name) for name in _FIELDS},
-            "golden": self.golden.to_json(),
-        }
-        return json.dumps(document, sort_keys=True, allow_nan=False)
+        own = {name: getattr(self, name) for name in _FIELDS} | {"golden": self.golden.to_json()}
+        return json.dumps(self.contract.to_json() | own, sort_keys=True, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> BundleInfo:
@@ -79,23 +65,19 @@ class BundleInfo:
         except (json.JSONDecodeError, RecursionError) as error:
             raise ContractError(f"contract is not JSON: {error}") from error
         contract = PixelContract.from_json(document)
-        for name, kind in _FIELDS.items():
-            if not isinstance(document.get(name), kind):
-                raise ContractError(f"contract field {name!r} is missing or malformed")
-        if document["precision"] not in PRECISIONS:
+        fields = {name: json_field(document, name, kind) for name, kind in _FIELDS.items()}
+        if (precision := fields["precision"]) not in PRECISIONS:
             raise ContractError(
-                f"contract field 'precision' is {document['precision']!r}; "
-                f"known are {', '.join(PRECISIONS)}"
+                f"contract field 'precision' is {precision!r}; known are {', '.join(PRECISIONS)}"
             )
-        fields = {name: document[name] for name in _FIELDS}
         fields["golden"] = GoldenFrame.from_json(fields["golden"])
         return cls(contract=contract, **fields)
 
 
 _FIELDS: dict[str, type] = {
-    "precision": str, "generator": dict, "provenance": dict, "parity": dict, "golden": dict,
-    "payload_sha256": str,
-}  # fmt: skip
+    **dict.fromkeys(("precision", "payload_sha256"), str),
+    **dict.fromkeys(("generator", "provenance", "parity", "golden"), dict),
+}
 """Fields of the JSON document beside those of the contract, and their types."""
 
 
@@ -128,12 +110,11 @@ class ModelBundle:
         """Check a model file before any inference library opens it.
 
         Args:
-            path: an ONNX file, or a TensorRT engine (``.engine``) beside the ONNX file that it
-                was built from: the contract and the golden frame lie there.
+            path: an ONNX file, or a TensorRT engine (``.engine``) beside its ONNX file.
 
         Raises:
-            BundleError: the file is missing, damaged, unsafe (external data, custom operators),
-                or has no readable contract; the message says which and what to do.
+            BundleError: the file is missing, damaged, unsafe (external data, custom operators), or
+                has no readable contract; the message says which and what to do.
         """
         path, engine_path = Path(path), None
         if path.suffix == ENGINE_SUFFIX:

@@ -1,7 +1,6 @@
 """The pixel contract: how any frame becomes the generator's input, and its output a frame.
 
-Training and the device call the same :meth:`PixelContract.preprocess`, so both give the generator
-the same input.
+Training and the device call the same :meth:`PixelContract.preprocess`.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ from p2p_runtime.errors import ContractError
 from p2p_runtime.labels.colorspace import NO_MISMATCH, ColorspaceMismatch
 from p2p_runtime.labels.palette import Palette
 from p2p_runtime.labels.repair import classify, off_palette
-from p2p_runtime.labels.resampling import resize_nearest
+from p2p_runtime.labels.resampling import resize
 from p2p_runtime.labels.yuv import Picture, YuvFrame, to_bgr
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["PixelContract", "check_frame"]
+__all__ = ["PixelContract", "check_frame", "json_field"]
 
 CONTRACT_SCHEMA = 2
 """Version of the JSON document; documents of other versions are refused."""
@@ -62,11 +61,11 @@ class PixelContract:
         The frame is stretched to the contract's size, never cropped. Label maps are resized by
         nearest neighbour, since any other rule invents classes, and repaired: each pixel becomes
         the exact colour of its most likely class, see :mod:`p2p_runtime.labels.repair`. Other
-        pictures are resized by area (smaller) or bilinear (larger) and left as they are.
+        pictures are resized by area (smaller) or bilinear (larger).
 
         Args:
             frame: (H, W, 3) uint8 BGR, any size, or YUV 4:2:0.
-            repair_labels: repair label maps; without it they are only resized.
+            repair_labels: False: label maps are only resized.
 
         Returns:
             (height, width, 3) uint8 BGR, C-contiguous.
@@ -77,7 +76,12 @@ class PixelContract:
         if self.palette is not None and repair_labels:
             return self.paint(self.classify(frame))
         check_frame(frame)
-        return np.ascontiguousarray(self._resize(to_bgr(frame)))
+        if self.palette is not None:
+            how = cv2.INTER_NEAREST_EXACT
+        else:
+            shrinks = frame.shape[0] * frame.shape[1] > self.height * self.width
+            how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        return np.ascontiguousarray(resize(to_bgr(frame), self.height, self.width, how))
 
     def classify(
         self,
@@ -86,15 +90,12 @@ class PixelContract:
         size: tuple[int, int] | None = None,
         mismatch: ColorspaceMismatch = NO_MISMATCH,
     ) -> NDArray[np.uint8]:
-        """Return the repaired class of each pixel of a label map, resized.
+        """Return the repaired class of each pixel of a label map, (height, width) uint8.
 
         Args:
             frame: (H, W, 3) uint8 BGR, any size, or YUV 4:2:0.
             size: height and width of the result in pixels; None for the contract's.
             mismatch: the colorspace mismatch of the frame.
-
-        Returns:
-            (height, width) uint8 class indices.
 
         Raises:
             ContractError: the frame is not (H, W, 3) uint8, or the contract has no palette.
@@ -104,11 +105,7 @@ class PixelContract:
         return classify(frame, size, self._label_colours, self.classes_present, mismatch)
 
     def paint(self, ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return class indices (H, W) uint8 in the palette's colours, (H, W, 3) uint8 BGR.
-
-        Raises:
-            ContractError: the contract has no palette.
-        """
+        """Return class indices (H, W) uint8 in the palette's colours, (H, W, 3) uint8 BGR."""
         return self._label_colours.paint(ids)
 
     def off_palette(
@@ -116,45 +113,24 @@ class PixelContract:
     ) -> float:
         """Return the share (0-1) of pixels over 31 levels from every colour of the palette.
 
-        Args:
-            frame: (H, W, 3) uint8 BGR, or YUV 4:2:0.
-            mismatch: the colorspace mismatch of the frame.
-            every_px: step between the rows and columns that are tested.
-
-        Raises:
-            ContractError: the contract has no palette.
+        Pixels of every ``every_px``-th row and column are tested; the rest, and what is raised, is
+        as in :meth:`classify`.
         """
         return off_palette(frame, self._label_colours, mismatch, every_px)
 
     def postprocess(self, image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-        """Stretch a generated image back to its source frame's size.
+        """Stretch a generated image, (H, W, 3) uint8 BGR, back to its source frame's size.
 
-        Args:
-            image: (contract height, contract width, 3) uint8 BGR.
-            height, width: the source frame's size in pixels.
-
-        Returns:
-            (height, width, 3) uint8 BGR; bicubic when larger, area when smaller.
+        ``height`` and ``width`` are in pixels; the rule is bicubic when larger, area when smaller.
         """
-        if image.shape[:2] == (height, width):
-            return image
-        larger = height * width > image.shape[0] * image.shape[1]
-        how = cv2.INTER_CUBIC if larger else cv2.INTER_AREA
-        return np.asarray(cv2.resize(image, (width, height), interpolation=how), np.uint8)
+        grows = height * width > image.shape[0] * image.shape[1]
+        return resize(image, height, width, cv2.INTER_CUBIC if grows else cv2.INTER_AREA)
 
     @property
     def _label_colours(self) -> Palette:
         if self.palette is None:
             raise ContractError("the contract has no palette, so its inputs have no classes")
         return self.palette
-
-    def _resize(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        if self.palette is not None or frame.shape[:2] == (self.height, self.width):
-            return resize_nearest(frame, self.height, self.width)
-        smaller = frame.shape[0] * frame.shape[1] > self.height * self.width
-        how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-        size = (self.width, self.height)
-        return np.asarray(cv2.resize(frame, size, interpolation=how), np.uint8)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values for :meth:`from_json`."""
@@ -183,13 +159,13 @@ class PixelContract:
                 f"contract field 'schema' is {document.get('schema')!r}, this version reads "
                 f"{CONTRACT_SCHEMA}; train or export again with this version"
             )
-        palette = _field(document, "palette", (dict, type(None)))
-        classes = _field(document, "classes_present", (list, type(None)))
+        palette = json_field(document, "palette", (dict, type(None)))
+        classes = json_field(document, "classes_present", (list, type(None)))
         return cls(
-            height=_field(document, "height", int),
-            width=_field(document, "width", int),
+            height=json_field(document, "height", int),
+            width=json_field(document, "width", int),
             palette=None if palette is None else Palette.from_json(palette),
-            direction=_field(document, "direction", str),
+            direction=json_field(document, "direction", str),
             classes_present=None if classes is None else tuple(classes),
         )
 
@@ -208,10 +184,15 @@ def check_frame(frame: Picture) -> None:
         )
 
 
-def _field(document: dict[str, Any], name: str, kind: Any) -> Any:
-    value = document.get(name, _field)
-    if value is _field:
+def json_field(document: dict[str, Any], name: str, kind: Any) -> Any:
+    """Return a field of a JSON object.
+
+    Raises:
+        ContractError: it is missing, or not of ``kind``, a class or a tuple of classes.
+    """
+    if name not in document:
         raise ContractError(f"contract field {name!r} is missing")
+    value = document[name]
     if not isinstance(value, kind) or isinstance(value, bool):
         raise ContractError(f"contract field {name!r} is {value!r}, of the wrong type")
     return value

@@ -21,11 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["GoldenFrame"]
 
-GOLDEN_BLOCK_PX = 8
-"""Side of the blocks whose means are compared; single pixels differ by rounding."""
-
-GOLDEN_MIN_PSNR_DB = 40.0
-"""Minimum PSNR of the block means; the rounding of devices stays far above it."""
+GOLDEN_BLOCK_PX, GOLDEN_MIN_PSNR_DB = 8, 40.0
+"""Side of the blocks whose means are compared, since single pixels differ by rounding; and the
+minimum PSNR of the means, which the rounding of devices far exceeds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,8 +44,7 @@ class GoldenFrame:
     def draw(contract: PixelContract, seed: int) -> NDArray[np.uint8]:
         """Return the input, (H, W, 3) uint8 BGR: 16x16 px patches of hashed noise.
 
-        Palette colours for label maps, any colour otherwise. Integer arithmetic makes it equal on
-        every machine.
+        Label maps get palette colours. Integer arithmetic makes it equal on every machine.
         """
         patches = np.indices((contract.height, contract.width)).astype(np.uint32) // 16
         noise = patches[0] * np.uint32(73856093) ^ patches[1] * np.uint32(19349663)
@@ -105,7 +102,7 @@ class GoldenFrame:
 
 
 def _block_means(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    rows, columns = (side // GOLDEN_BLOCK_PX for side in image.shape[:2])
-    cropped = image[: rows * GOLDEN_BLOCK_PX, : columns * GOLDEN_BLOCK_PX]
-    blocks = cropped.reshape(rows, GOLDEN_BLOCK_PX, columns, GOLDEN_BLOCK_PX, 3)
+    side = GOLDEN_BLOCK_PX
+    rows, columns = (length // side for length in image.shape[:2])
+    blocks = image[: rows * side, : columns * side].reshape(rows, side, columns, side, 3)
     return np.asarray(blocks.mean(axis=(1, 3), dtype=np.float64).round(), np.uint8)

@@ -1,10 +1,8 @@
 """A safety check of ONNX files, made before any inference library opens them.
 
 An ONNX file is a protobuf message that can make a library open other files or allocate absurd
-amounts of memory. This walker parses the bytes, follows the parts that can do harm, and refuses
-them. It needs neither onnx nor protobuf.
-
-Field numbers are those of onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
+amounts of memory. This walker refuses such files; it needs neither onnx nor protobuf. The field
+numbers are those of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
 """
 
 from __future__ import annotations
@@ -12,32 +10,25 @@ from __future__ import annotations
 import hashlib
 import mmap
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from p2p_runtime.errors import BundleError
 
-__all__ = ["OnnxSummary", "inspect_onnx", "payload_sha256"]
+__all__ = ["inspect_onnx", "payload_sha256"]
 
 ALLOWED_DOMAINS = ("", "ai.onnx", "com.microsoft")
 """Domains of the operators built into ONNX Runtime; com.microsoft has its integer kernels."""
 
-MAX_ELEMENTS = 1 << 31
-"""Maximum number of elements of a declared tensor, far above those of any generator."""
+MAX_ELEMENTS, MAX_RANK = 1 << 31, 64
+"""Maximum number of elements and of dimensions of a declared tensor, far above any generator's."""
 
-MAX_RANK = 64
-"""Maximum number of dimensions of a declared tensor."""
-
-MAX_DEPTH = 48
-"""Maximum nesting of messages."""
-
-MAX_SMALL_BYTES = 64 << 20
-"""Maximum size of a name or a metadata value."""
+MAX_DEPTH, MAX_SMALL_BYTES = 48, 64 << 20
+"""Maximum nesting of messages, and maximum size of a name or a metadata value."""
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_METADATA_PROPS = 14
-_EXTERNAL = 1
+_GRAPH, _METADATA_PROPS, _EXTERNAL = 7, 14, 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,17 +55,13 @@ def inspect_onnx(path: Path) -> OnnxSummary:
     """
     content = _map(path)
     try:
-        walk = _Walk()
-        walk.message("model", content, 0)
-        if walk.graphs == 0:
+        summary = OnnxSummary(metadata={}, payload_sha256=_digest(content), op_types={})
+        _check_message(summary, "model", content, 0)
+        if not any(item.number == _GRAPH for item in _fields(content)):
             raise BundleError("it holds no graph")
-        return OnnxSummary(
-            metadata=walk.metadata,
-            payload_sha256=_digest(content),
-            op_types=walk.op_types,
-        )
     except BundleError as error:
         raise BundleError(f"{path} is not a usable ONNX model: {error}") from error
+    return summary
 
 
 def payload_sha256(model_bytes: bytes) -> str:
@@ -119,63 +106,6 @@ _CHILDREN: dict[str, dict[int, str]] = {
 }  # fmt: skip
 
 
-@dataclass
-class _Walk:
-    """One pass over a model. Every occurrence of a field is checked, since parsers merge them."""
-
-    metadata: dict[str, str] = field(default_factory=dict)
-    op_types: dict[str, int] = field(default_factory=dict)
-    graphs: int = 0
-
-    def message(self, kind: str, view: memoryview, depth: int) -> dict[int, list[int | str]]:
-        """Check a message and all below it; return its scalar fields by number."""
-        if depth > MAX_DEPTH:
-            raise BundleError(f"its graphs nest deeper than {MAX_DEPTH} levels")
-        children, scalars = _CHILDREN.get(kind, {}), _SCALARS.get(kind, {})
-        own: dict[int, list[int | str]] = {}
-        dims: list[int] = []
-        for item in _fields(view):
-            if item.number in children:
-                _expect(item, _BYTES, kind)
-                child = self.message(children[item.number], view[item.value : item.end], depth + 1)
-                dims += [int(value) for value in child.get(1, [])] if kind == "shape" else []
-            elif kind in ("tensor", "sparse") and item.number == _DIMS[kind]:
-                dims += _integers(view, item)
-            elif item.number in scalars:
-                _expect(item, scalars[item.number], kind)
-                own.setdefault(item.number, []).append(_scalar(view, item))
-            if len(dims) > MAX_RANK:
-                raise BundleError(f"it declares a tensor with more than {MAX_RANK} sides")
-        _check_dims(dims)
-        self._check(kind, own)
-        return own
-
-    def _check(self, kind: str, own: dict[int, list[int | str]]) -> None:
-        if kind == "tensor" and (_EXTERNAL in own.get(14, []) or 13 in own):
-            raise BundleError(
-                "it keeps tensors in other files (external data); save it as one file"
-            )
-        if kind == "node":
-            self._operator(own)
-        elif kind == "function":
-            _check_domain(_last(own, 10), f"function {_last(own, 1)!r}")
-        elif kind == "entry":
-            self._entry(_last(own, 1), _last(own, 2))
-        elif kind == "graph":
-            self.graphs += 1
-
-    def _operator(self, own: dict[int, list[int | str]]) -> None:
-        name = _last(own, 4)
-        for domain in own.get(7, [""]):
-            _check_domain(str(domain), f"operator {name!r}")
-        self.op_types[name] = self.op_types.get(name, 0) + 1
-
-    def _entry(self, key: str, value: str) -> None:
-        if key in self.metadata:
-            raise BundleError(f"its metadata holds {key!r} twice")
-        self.metadata[key] = value
-
-
 # Fields of each kind of message whose values are read, and their wire type. Of TensorProto 13, a
 # message, only the presence matters.
 _SCALARS: dict[str, dict[int, int]] = {
@@ -186,6 +116,54 @@ _SCALARS: dict[str, dict[int, int]] = {
     "dim": {1: _VARINT},
 }
 _DIMS = {"tensor": 1, "sparse": 3}
+
+
+def _check_message(
+    summary: OnnxSummary, kind: str, view: memoryview, depth: int
+) -> dict[int, list[int | str]]:
+    """Check a message and all below it; return its scalar fields by number.
+
+    Every occurrence of a field is checked, since parsers merge them.
+    """
+    if depth > MAX_DEPTH:
+        raise BundleError(f"its graphs nest deeper than {MAX_DEPTH} levels")
+    children, scalars = _CHILDREN.get(kind, {}), _SCALARS.get(kind, {})
+    own: dict[int, list[int | str]] = {}
+    dims: list[int] = []
+    for item in _fields(view):
+        if item.number in children:
+            _expect(item, _BYTES, kind)
+            inner = view[item.value : item.end]
+            child = _check_message(summary, children[item.number], inner, depth + 1)
+            dims += [int(value) for value in child.get(1, [])] if kind == "shape" else []
+        elif item.number == _DIMS.get(kind):
+            dims += _integers(view, item)
+        elif item.number in scalars:
+            _expect(item, scalars[item.number], kind)
+            own.setdefault(item.number, []).append(_scalar(view, item))
+        if len(dims) > MAX_RANK:
+            raise BundleError(f"it declares a tensor with more than {MAX_RANK} sides")
+    _check_dims(dims)
+    _check_scalars(summary, kind, own)
+    return own
+
+
+def _check_scalars(summary: OnnxSummary, kind: str, own: dict[int, list[int | str]]) -> None:
+    """Refuse a message for its scalar fields, or enter it in the summary."""
+    if kind == "tensor" and (_EXTERNAL in own.get(14, []) or 13 in own):
+        raise BundleError("it keeps tensors in other files (external data); save it as one file")
+    if kind == "node":
+        name = _last(own, 4)
+        for domain in own.get(7, [""]):
+            _check_domain(str(domain), f"operator {name!r}")
+        summary.op_types[name] = summary.op_types.get(name, 0) + 1
+    elif kind == "function":
+        _check_domain(_last(own, 10), f"function {_last(own, 1)!r}")
+    elif kind == "entry":
+        key = _last(own, 1)
+        if key in summary.metadata:
+            raise BundleError(f"its metadata holds {key!r} twice")
+        summary.metadata[key] = _last(own, 2)
 
 
 def _map(path: Path) -> memoryview:
@@ -201,17 +179,10 @@ def _map(path: Path) -> memoryview:
             content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name, or just emptied
         raise BundleError(f"cannot read model {path}: {error}") from error
-    if _is_text(bytes(content[:512])):
+    head = bytes(content[:512]).decode("utf-8", errors="surrogateescape")  # not printable
+    if all(character.isprintable() or character in "\t\r\n" for character in head):
         raise BundleError(f"{path} is a text file, not an ONNX model")
     return content
-
-
-def _is_text(head: bytes) -> bool:
-    try:
-        text = head.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return all(character.isprintable() or character in "\t\r\n" for character in text)
 
 
 def _digest(content: memoryview) -> str:
@@ -294,10 +265,8 @@ def _check_dims(dims: list[int]) -> None:
 
 def _check_domain(domain: str, what: str) -> None:
     if domain not in ALLOWED_DOMAINS:
-        raise BundleError(
-            f"{what} is of domain {domain!r}; only "
-            f"{', '.join(repr(name) for name in ALLOWED_DOMAINS[1:])} are allowed"
-        )
+        allowed = ", ".join(map(repr, ALLOWED_DOMAINS[1:]))
+        raise BundleError(f"{what} is of domain {domain!r}; only {allowed} are allowed")
 
 
 def _last(own: dict[int, list[int | str]], number: int) -> str:

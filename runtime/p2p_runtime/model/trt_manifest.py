@@ -17,6 +17,7 @@ from p2p_runtime.errors import BundleError, ContractError
 from p2p_runtime.files import sha256_of_file
 
 __all__ = [
+    "ENGINE_SUFFIX",
     "EngineManifest",
     "EngineTarget",
     "check_manifest",
@@ -25,8 +26,8 @@ __all__ = [
     "source_of",
 ]
 
-FORMAT = 1
-MAX_MANIFEST_BYTES = 1 << 16
+ENGINE_SUFFIX = ".engine"
+FORMAT, MAX_MANIFEST_BYTES = 1, 1 << 16
 _SM = re.compile(r"-sm\d+$")
 
 
@@ -46,6 +47,10 @@ class EngineTarget:
     sm: str
     driver: str | None = None
 
+    def __str__(self) -> str:
+        """Return the target for people."""
+        return f"{self.library} {self.version} on {self.sm}"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EngineManifest:
@@ -56,8 +61,7 @@ class EngineManifest:
         engine_sha256, onnx_sha256: hex SHA-256 of the engine file and of its ONNX file.
         precision: precision of the ONNX file.
         shapes: input shapes (N, H, W, 3) under ``min``, ``opt`` and ``max``.
-        flags: the builder's flags.
-        built_by: name and version of the program that built it.
+        flags, built_by: the builder's flags, and the program's name and version.
     """
 
     target: EngineTarget
@@ -100,21 +104,22 @@ def source_of(engine: Path) -> Path:
 
 
 def read_manifest(engine: Path) -> EngineManifest:
-    """Return the manifest beside an engine file, without comparing anything.
+    """Return the manifest beside an engine file, unchecked.
 
     Raises:
         BundleError: it is missing or not a manifest.
     """
+    path = manifest_path(engine)
     try:
-        return _read(manifest_path(engine))
+        if path.stat().st_size > MAX_MANIFEST_BYTES:
+            raise ContractError(f"{path} is too large")
+        return EngineManifest.from_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, ContractError) as error:
         raise BundleError(f"{engine} has no usable manifest: {error}") from error
 
 
 def check_manifest(engine: Path, onnx: Path, here: EngineTarget) -> bytes:
-    """Return an engine file's bytes if its manifest matches.
-
-    The bytes that were checked are returned, so the file cannot change in between.
+    """Return an engine file's bytes, those that were checked, if its manifest matches.
 
     Args:
         engine: the engine file, beside its manifest.
@@ -124,33 +129,21 @@ def check_manifest(engine: Path, onnx: Path, here: EngineTarget) -> bytes:
     Raises:
         BundleError: something is missing or does not match; the message says how to rebuild.
     """
-    flag = here.library.replace("_", "-")
-    rebuild = f"rebuild it with p2p-export --{flag}"
+    rebuild = f"rebuild it with p2p-export --{here.library.replace('_', '-')}"
     try:
-        content = engine.read_bytes()
-        manifest = _read(manifest_path(engine))
-        onnx_sha256 = sha256_of_file(onnx)
-    except (OSError, ValueError, ContractError) as error:
-        raise BundleError(f"{engine} has no usable manifest: {error}; {rebuild}") from error
+        manifest = read_manifest(engine)
+        content, onnx_sha256 = engine.read_bytes(), sha256_of_file(onnx)
+    except (OSError, BundleError) as error:
+        raise BundleError(f"{error}; {rebuild}") from error
     checks = {
         "its bytes are not those that were built": (
             manifest.engine_sha256 == hashlib.sha256(content).hexdigest()
         ),
         f"it was not built from {onnx}": manifest.onnx_sha256 == onnx_sha256,
-        f"it is for {_name(manifest.target)}, and this is {_name(here)}": (
+        f"it is for {manifest.target}, and this is {here}": (
             replace(manifest.target, driver=None) == replace(here, driver=None)
         ),
     }
     if faults := [fault for fault, passed in checks.items() if not passed]:
         raise BundleError(f"{engine} is refused: {'; '.join(faults)}; {rebuild}")
     return content
-
-
-def _read(path: Path) -> EngineManifest:
-    if path.stat().st_size > MAX_MANIFEST_BYTES:
-        raise ContractError(f"{path} is too large")
-    return EngineManifest.from_json(path.read_text(encoding="utf-8"))
-
-
-def _name(target: EngineTarget) -> str:
-    return f"{target.library} {target.version} on {target.sm}"

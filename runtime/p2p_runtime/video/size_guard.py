@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from p2p_runtime.labels.resampling import resize_nearest
+from p2p_runtime.labels.resampling import resize
 from p2p_runtime.labels.yuv import to_bgr
 
 if TYPE_CHECKING:
@@ -39,4 +39,4 @@ class SizeGuard:
         if size == self._size:
             return image
         width, height = self._size
-        return resize_nearest(to_bgr(image), height, width)
+        return resize(to_bgr(image), height, width)
