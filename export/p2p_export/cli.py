@@ -100,7 +100,7 @@ _run = partial(option, group="Run")
 )
 @_run("-v", "--verbose", is_flag=True, help="Log details to stderr.")
 def main(inspect: Path | None, verbose: bool, **flags: Any) -> None:
-    """Export a trained generator to ONNX, and prove it against torch."""
+    """Export a trained generator to ONNX, and check it against PyTorch."""
     started_s = time.monotonic()
     setup_logging(verbose)
     require_extra("onnx", "export")

@@ -49,7 +49,7 @@ Or two folders matched by file name, such as labels/ and photos/; see --input-di
     type=click.IntRange(0, 64),
     help="Processes that decode images ahead.  [default: by device and cores]",
 )
-@_machine_flag("--compile", help="Fuse the networks with torch.compile.")
+@_machine_flag("--compile", help="Compile the networks with torch.compile.")
 @_machine_flag("--recompute", help="Save memory: compute activations twice.")
 @_machine_flag(
     "--sync-batchnorm", help="With several GPUs: compute BatchNorm statistics over the whole batch."
@@ -75,25 +75,25 @@ Or two folders matched by file name, such as labels/ and photos/; see --input-di
     metavar="[RUN|FILE.pt]",
     is_flag=False,
     flag_value="auto",
-    help="Go on exactly where a run stopped; alone: the newest run under runs/.",
+    help="Continue a run exactly where it stopped; without a value, the newest run.",
 )
 @_run(
     "--eval-segmenter",
     metavar="FILE.pt",
     type=FILE,
-    help="Log the segmentation score too; from p2p-train segmenter.",
+    help="Segmenter for a segmentation score in the log.",
 )
 @_run("--tensorboard", advanced=True, is_flag=True, help="Write the log to RUN/tensorboard too.")
 @_run(
     "--inspect",
     is_flag=True,
-    help="Report on the data and write inspect.png (to --run-dir if given), no training.",
+    help="Report on the data, write inspect.png (to --run-dir if given), and exit.",
 )
-@_run("--dry-run", is_flag=True, help="Print the settings and check the data, no training.")
+@_run("--dry-run", is_flag=True, help="Print the settings, check the data, and exit.")
 @_run("-v", "--verbose", is_flag=True, help="Log more.")
 @click.pass_context
 def main(ctx: click.Context, /, **flags: Any) -> None:
-    """Train a pix2pix GAN on paired images; or train and apply its evaluation with a command.
+    """Train a pix2pix GAN on paired images. The commands below score the result.
 
     Writes checkpoints, a JSONL log, loss curves and sample grids to the run directory. Next:
     p2p-export.

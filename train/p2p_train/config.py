@@ -84,7 +84,7 @@ class DataConfig(SettingGroup):
         30, "Random crop out of an image enlarged by N pixels; 0 switches it off.", bounds=(0, 256)
     )
     flip: bool = _advanced(True, "Mirror half of the pairs.")
-    samples: int = _number(8, "Validation pairs in the sample grid.", bounds=(1, 1024))
+    samples: int = _number(8, "Number of validation pairs in the sample grid.", bounds=(1, 1024))
     seed: int = setting(
         0,
         "Random seed of weights, split, order and augmentation.",
@@ -158,9 +158,9 @@ class OptimConfig(SettingGroup):
 
     epochs: int = setting(50, "Passes over the pairs.", metavar="N", bounds=(1, 10**6))
     max_steps: int | None = setting(
-        None, "Stop after N steps in all.", metavar="N", bounds=(1, 10**9)
+        None, "Stop after N steps in total.", metavar="N", bounds=(1, 10**9)
     )
-    batch_size: int = setting(128, "Pairs a step.", metavar="N", bounds=(1, 2**16))
+    batch_size: int = setting(128, "Pairs per step.", metavar="N", bounds=(1, 2**16))
     micro_batch: int | None = _advanced(
         None,
         "Pairs at a time within a step; auto halves them when memory runs out.",
@@ -222,7 +222,7 @@ class LossConfig(SettingGroup):
         100.0, "Weight of the L1 loss to the photo.", metavar="X", bounds=_WEIGHT
     )
     lambda_consistency: float = _weight(
-        0.0, "Weight of the change when a label map moves by some pixels; try 50."
+        0.0, "Weight of the consistency loss under shifts of the label map; try 50."
     )
     segmenter: str | None = setting(
         None, "Segmenter for the semantic loss; from p2p-train segmenter.", metavar="FILE.pt"
@@ -249,7 +249,7 @@ class LossConfig(SettingGroup):
     )
     lambda_distil_ssim: float = _distil_weight(10.0, "Weight of 1 - SSIM to the teacher's image.")
     lambda_distil_feature: float = _distil_weight(
-        20.0, "Weight of the distance of features, place by place."
+        20.0, "Weight of the distance of features at each position."
     )
     lambda_distil_style: float = _distil_weight(
         20.0, "Weight of the distance of the features' Gram matrices."

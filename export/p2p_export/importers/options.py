@@ -120,7 +120,8 @@ import_flags = stack(
     ),
     _option("--norm", type=click.Choice(get_args(Norm)), help="As in training.  [default: batch]"),
     _option(
-        "--ngf", metavar="N", type=click.IntRange(1, 1024), help="[default: read from the file]"
+        "--ngf", metavar="N", type=click.IntRange(1, 1024),
+        help="Width of the generator.  [default: read from the file]",
     ),
     _option(
         "--statistics", type=click.Choice(get_args(Statistics)),

@@ -1,4 +1,4 @@
-"""Distance of the images' features, place by place."""
+"""Distance of the images' features at each position."""
 
 from __future__ import annotations
 
