@@ -19,15 +19,7 @@ import click
 from .errors import MissingExtraError, P2PError
 from .redaction import redact
 
-__all__ = [
-    "P2PCommand",
-    "P2PGroup",
-    "Size",
-    "option",
-    "require_extra",
-    "setup_logging",
-    "stack",
-]
+__all__ = ["P2PCommand", "P2PGroup", "Size", "option", "require_extra", "setup_logging", "stack"]
 
 _EXIT_UNEXPECTED, _EXIT_INTERRUPTED, _EXIT_PIPE_CLOSED = 1, 130, 141
 _NO_MEMORY = "error: not enough memory; try a smaller batch or size"
@@ -60,11 +52,7 @@ def option(*names: str, group: str, advanced: bool = False, **settings: Any) -> 
 
 
 class Size(click.ParamType[tuple[int, int]]):
-    """A picture's size as ``WxH`` in pixels; the value is (width, height).
-
-    Args:
-        square: take a single number, too, as both sides.
-    """
+    """A size in pixels as ``WxH``; with ``square``, also as a single number for both sides."""
 
     name = "WxH"
 
@@ -196,11 +184,7 @@ def setup_logging(verbose: bool = False) -> None:
 
 
 def require_extra(module: str, extra: str) -> None:
-    """Check, without importing it, that a module of an optional extra is installed.
-
-    Raises:
-        MissingExtraError: it is not; the message holds the pip command.
-    """
+    """Raise a MissingExtraError with the pip command if a module of an extra is not installed."""
     if importlib.util.find_spec(module) is None:
         raise MissingExtraError(
             f"this command needs {module}, which is not installed; "

@@ -34,8 +34,7 @@ def anon_rss_mib() -> float | None:
     """Return the anonymous resident memory in MiB; None where the system does not report it.
 
     The rest is mostly unchanged pages of libraries, which processes share and which the system
-    drops when memory is short. The kernel decides how many count as resident: Linux 6.18 maps them
-    in pieces of up to 2 MiB.
+    drops when memory is short.
     """
     return _status_mib("RssAnon")
 

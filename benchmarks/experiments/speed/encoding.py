@@ -139,13 +139,10 @@ def table(document: Document) -> str:
 def main(*, video: Path, model: Path | None, rounds: int, smoke: bool) -> Document:
     """Measure what each preset of libx264 costs p2p-run, and the quality it keeps."""
     from p2p_bench.inputs import read_frames
-    from p2p_runtime.app.discover import demo_bundle
-    from p2p_runtime.errors import ConfigError
+    from p2p_runtime.app.discover import DEMO_MODELS, find_bundles
     from p2p_runtime.translate.translator import Translator
 
-    model = model or demo_bundle()
-    if model is None:
-        raise ConfigError("no demo model is installed; name a model with --model")
+    model = model or find_bundles(DEMO_MODELS)[0]
     with Translator.load(model, device="cpu") as translator:
         frames = [translator(frame) for frame in read_frames(video)[: 3 if smoke else None]]
     presets, qualities = (PRESETS[:1], QUALITIES[:1]) if smoke else (PRESETS, QUALITIES)

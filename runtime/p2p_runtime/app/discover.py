@@ -9,7 +9,7 @@ from pathlib import Path
 from p2p_runtime.errors import BundleError
 from p2p_runtime.model.trt_manifest import ENGINE_SUFFIX
 
-__all__ = ["DEMO_MODELS", "demo_bundle", "engine_named", "find_bundle", "find_bundles"]
+__all__ = ["DEMO_MODELS", "engine_named", "find_bundle", "find_bundles"]
 
 DEMO_MODELS = Path(__file__).parents[1] / "assets"
 """Folder of the bundled model and ``demo.mp4``, a label video; see its ``README.md``."""
@@ -41,7 +41,8 @@ def find_bundle(model: str | None, device: str, *, runs: Path = Path("runs")) ->
     for precision in _PREFERRED[device]:
         if matching := [path for path in bundles if path.stem.endswith(f"-{precision}")]:
             chosen = max(matching, key=_age)
-            chosen = (device == "tensorrt" and _engine_of(chosen)) or chosen
+            if device == "tensorrt":
+                chosen = _engine_of(chosen) or chosen
             _log.info("model: %s (%s, the best match for %s)", chosen, precision, device)
             return chosen
     raise BundleError(f"no model for {device} among {', '.join(map(str, bundles))}")
@@ -61,9 +62,9 @@ def find_bundles(folder: Path | None = None, *, runs: Path = Path("runs")) -> li
         BundleError: there are none; the message says what to type.
     """
     if folder is not None:
-        if not (bundles := _in(folder)):
-            raise BundleError(f"{folder} holds no model-fp32.onnx, model-fp16.onnx or -int8.onnx")
-        return bundles
+        if bundles := _in(folder):
+            return bundles
+        raise BundleError(f"{folder} holds no model-fp32.onnx, model-fp16.onnx or -int8.onnx")
     exports = [bundles for export in runs.glob("*/export") if (bundles := _in(export))]
     if exports:
         return max(exports, key=lambda bundles: max(map(_age, bundles)))
@@ -74,11 +75,6 @@ def find_bundles(folder: Path | None = None, *, runs: Path = Path("runs")) -> li
         f"no exported model under {runs}/*/export/; name one with --model, "
         "or make one: p2p-train, then p2p-export"
     )
-
-
-def demo_bundle() -> Path | None:
-    """Return the bundled model, if the package has it."""
-    return next(iter(_in(DEMO_MODELS)), None)
 
 
 def _in(folder: Path) -> list[Path]:

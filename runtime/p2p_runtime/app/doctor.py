@@ -137,11 +137,10 @@ def _trial() -> Finding:
     """Load the bundled model and replay its golden frame."""
     from p2p_runtime.translate.translator import Translator
 
-    from .discover import demo_bundle
+    from .discover import DEMO_MODELS, find_bundles
 
-    if (demo := demo_bundle()) is None:
-        return _ok("device cpu: offered (no demo model is installed to try it with)")
     try:
+        demo = find_bundles(DEMO_MODELS)[0]
         Translator.load(demo, device="cpu").close()
     except P2PError as error:
         return _bad(f"device cpu: the demo model does not run: {error}")

@@ -37,8 +37,7 @@ __all__ = [
 
 Entry = TypeVar("Entry", np.uint8, np.uint16, np.float32, np.float64)
 
-OPENCV_NEEDED = (4, 13)
-"""First version whose ``LUT`` takes 16-bit indices."""
+OPENCV_NEEDED = (4, 13)  # the first whose ``LUT`` takes 16-bit indices
 
 NEAR_LEVELS = 31
 """Maximum distance per channel between a pixel and its nearest palette colour to be ``NEAR``.
@@ -48,17 +47,13 @@ In the JPEG label maps of Cityscapes, that holds for 92 % of the pixels."""
 CONFIDENT_LEVELS = 12
 """Maximum distance in luma, Cb and Cr between a pixel and a palette colour to be ``CONFIDENT``.
 
-Chosen on the CamVid label video: with 8, thin poles have no confident pixel; with 16, riders become
-persons, whose chroma is 17 levels away."""
+With 8, thin poles of the CamVid video have no confident pixel; with 16, riders become persons."""
 
 YCBCR_OF_BGR = np.asarray(ColorSpec("BT.601", "full").bgr_to_yuv()[0], np.float32)
 """(3, 3): ``bgr @ YCBCR_OF_BGR`` is (luma, Cb, Cr) in levels, without offsets; ITU-T T.871."""
 
-CLASS_BITS = 0x00FF
-"""Bits of an entry that hold the class index."""
-
-CONFIDENT, NEAR, _MIXED, _FILLED = 0x0100, 0x0200, 0x4000, 0x8000
-"""Flags of an entry."""
+CLASS_BITS, CONFIDENT, NEAR, _MIXED, _FILLED = 0x00FF, 0x0100, 0x0200, 0x4000, 0x8000
+"""Bits of an entry that hold the class index, and flags."""
 
 _HALF_CELL = np.array([3.5, 1.5, 3.5], np.float32)
 """Distance in levels from the centre of a BGR565 cell (8x4x8 levels) to its outermost colours."""
@@ -77,7 +72,7 @@ def check_opencv() -> None:
     Raises:
         MissingExtraError: OpenCV is too old.
     """
-    if tuple(int(part) for part in cv2.__version__.split(".")[:2]) < OPENCV_NEEDED:
+    if tuple(map(int, cv2.__version__.split(".")[:2])) < OPENCV_NEEDED:
         needed = ".".join(map(str, OPENCV_NEEDED))
         raise MissingExtraError(
             f"label repair needs OpenCV {needed} or later, this is {cv2.__version__}; "

@@ -8,7 +8,7 @@ costs nothing per frame.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -42,29 +42,35 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ColorspaceMismatch:
-    """The shift of colours by wrong decoding: ``decoded = true @ matrix + offset`` in BGR levels.
+    """The shift of all colours of a video that is decoded by another matrix or range than its own.
 
     Attributes:
-        name: for people, for example ``BT.601 taken for BT.709``; empty for no mismatch.
-        matrix, offset: (3, 3) and (3,).
+        stored: what the video was encoded with.
+        taken_for: what it is decoded with.
     """
 
-    name: str
-    matrix: tuple[tuple[float, ...], ...]
-    offset: tuple[float, ...]
+    stored: ColorSpec
+    taken_for: ColorSpec
+
+    @property
+    def name(self) -> str:
+        """The mismatch for people, such as ``BT.601 taken for BT.709``; empty for none."""
+        pairs = zip(astuple(self.stored), astuple(self.taken_for), strict=True)
+        return " and ".join(f"{own} taken for {other}" for own, other in pairs if own != other)
 
     def shift_levels(self, colours_bgr: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Return the decoded levels of true colours, unclipped: (N, 3) BGR in and out."""
-        return np.asarray(colours_bgr @ np.array(self.matrix) + np.array(self.offset))
+        encode, offset = self.stored.bgr_to_yuv()
+        decode, decode_offset = self.taken_for.bgr_to_yuv()
+        yuv = colours_bgr @ encode + (offset - decode_offset)
+        return np.asarray(yuv @ np.linalg.inv(decode))
 
     def shift(self, colours_bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the decoded colours of true ones: (N, 3) uint8 BGR in and out."""
         return np.asarray(np.clip(np.rint(self.shift_levels(colours_bgr)), 0, 255), np.uint8)
 
 
-NO_MISMATCH = ColorspaceMismatch(
-    "", ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)), (0.0, 0.0, 0.0)
-)
+NO_MISMATCH = ColorspaceMismatch(ColorSpec(), ColorSpec())
 
 
 class ColorspaceWatch:
@@ -120,25 +126,15 @@ def _matches(pixels: NDArray[np.uint8], colours: NDArray[np.uint8]) -> NDArray[n
     return np.asarray(np.abs(offset).max(axis=-1).min(axis=-1) <= WITHIN_LEVELS)
 
 
-def _mismatch(stored: tuple[str, str], taken_for: tuple[str, str]) -> ColorspaceMismatch:
-    encode, encode_offset = ColorSpec(*stored).bgr_to_yuv()
-    decode, decode_offset = ColorSpec(*taken_for).bgr_to_yuv()
-    back = np.linalg.inv(decode)
-    matrix, offset = encode @ back, (encode_offset - decode_offset) @ back
-    names = [f"{a} taken for {b}" for a, b in zip(stored, taken_for, strict=True) if a != b]
-    rows = tuple(tuple(row) for row in matrix.tolist())
-    return ColorspaceMismatch(" and ".join(names), rows, tuple(offset.tolist()))
-
-
 MISMATCHES = (
     NO_MISMATCH,
     *(
-        _mismatch((stored, stored_range), (taken_for, range_taken_for))
-        for (stored, taken_for), (stored_range, range_taken_for) in product(
+        ColorspaceMismatch(ColorSpec(stored, levels), ColorSpec(taken_for, levels_taken_for))
+        for (stored, taken_for), (levels, levels_taken_for) in product(
             (("BT.601", "BT.601"), ("BT.601", "BT.709"), ("BT.709", "BT.601")),
             (("limited", "limited"), ("limited", "full"), ("full", "limited")),
         )
-        if stored != taken_for or stored_range != range_taken_for
+        if stored != taken_for or levels != levels_taken_for
     ),
 )
 """No mismatch, and the eight ways in which the matrix, the range or both can be wrong."""

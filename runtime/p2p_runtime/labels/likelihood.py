@@ -34,8 +34,7 @@ LEVELS_PER_NAT = 1200.0
 
 _FEATURES_OF_BGR = YCBCR_OF_BGR * FEATURE_WEIGHTS
 _SAMPLE_PX = 97
-_REMAP_PX = 1024
-"""Pixels per row given to ``cv2.remap``, which limits their number."""
+_REMAP_PX = 1024  # pixels per row given to ``cv2.remap``, which limits their number
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +46,7 @@ class Features:
         nearest: (P,) uint8, the class whose colour is nearest to the pixel's.
         own: (3, P) float32, weighted luma and chroma of the pixel itself.
         interpolated: (3, P) float32, the same luma, and the chroma interpolated between blocks.
-        exact: (P,) bool, whether the pixel has exactly a class's colour; None in YUV, which has no
-            exact colours.
+        exact: (P,) bool, whether the pixel has exactly a class's colour; None in YUV.
     """
 
     block: NDArray[np.intp]
@@ -59,12 +57,7 @@ class Features:
 
 
 class BgrAppearance:
-    """The colours of the classes in BGR frames.
-
-    Args:
-        classes: (N,) uint8, the class indices that may come out.
-        colours_bgr: (N, 3) uint8 BGR, the colour of each.
-    """
+    """The classes that may come out, (N,) uint8, and their colours, (N, 3) uint8 BGR."""
 
     def __init__(self, classes: NDArray[np.uint8], colours_bgr: NDArray[np.uint8]) -> None:
         self.lut = ColorLut(classes, colours_bgr)

@@ -82,14 +82,9 @@ def classify(
     """Return the repaired class of each pixel of a label map, resized by nearest neighbour.
 
     Args:
-        frame: (H, W, 3) uint8 BGR, or YUV 4:2:0.
-        size: height and width of the result in pixels.
-        palette: the colours of the label map.
-        classes: the class indices that may come out, ascending; None for all.
-        mismatch: the colorspace mismatch of the frame.
-
-    Returns:
-        (height, width) uint8 class indices.
+        frame: (H, W, 3) uint8 BGR, or YUV 4:2:0, with this mismatch.
+        size: height and width in pixels of the (height, width) uint8 class indices returned.
+        palette, classes: the colours, and the ascending indices that may come out (None: all).
     """
     if classes is not None and len(classes) == len(palette.classes):
         classes = None  # one table for both
@@ -98,10 +93,8 @@ def classify(
         in_yuv = _in_yuv(palette, classes, mismatch, frame.spec)
         return _repaired_ids(YuvLikelihood(resampling.source_yuv(frame), in_yuv), resampling)
     in_bgr = _in_bgr(palette, classes, mismatch)
-    if in_bgr.may_be_exact(frame):
-        exact = in_bgr.exact_ids(resize(frame, *size))
-        if exact is not None:
-            return exact
+    if in_bgr.may_be_exact(frame) and (exact := in_bgr.exact_ids(resize(frame, *size))) is not None:
+        return exact
     return _repaired_ids(BgrLikelihood(resampling.source_pixels(frame), in_bgr), resampling)
 
 
@@ -210,8 +203,7 @@ def _most_likely(
 def least_costs(costs: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Return the row of each column's least cost, and that cost: (C, P) nats in, (P,) each out.
 
-    Costs are compared in 4096ths of a nat, with the row in the bits below: one minimum finds both,
-    several times as fast as ``argmin`` down columns.
+    Costs are compared in 4096ths of a nat, with the row in the bits below: faster than ``argmin``.
     """
     ranks = (costs * np.float32(_STEPS)).astype(np.int32)
     ranks <<= _INDEX_BITS

@@ -38,8 +38,7 @@ A squared level of luma, which has full resolution, counts as much as 8 of chrom
 CONFIDENT_LEVELS = np.array([12, 9, 9], np.float32)
 """Maximum distance in luma, Cb and Cr between a confident cell's centre and a class's colour.
 
-A cell's corners are up to 4 levels of chroma further away. On the CamVid label video, 12 levels of
-chroma, which are right for single colours, leave a tenth more errors."""
+A cell's corners are up to 4 levels of chroma further away."""
 
 # Bits of a cell's index: 5 of Cb, 3 of luma, 5 of Cr, 3 of luma. So chroma needs no shifts.
 _CHROMA_BITS = np.uint16(0xF8F8)
@@ -118,11 +117,10 @@ def _with_highest_luma(classes: NDArray[np.uint8]) -> NDArray[np.uint16]:
     """
     # (32 of Cb, 8 of luma, 32 of Cr, 8 of luma) -> (luma, chroma)
     by_luma = classes.reshape(32, 8, 32, 8).transpose(1, 3, 0, 2).reshape(64, -1)
-    highest = np.empty_like(by_luma)
-    highest[63] = 255
-    for luma in range(62, -1, -1):
-        same = by_luma[luma] == by_luma[luma + 1]
-        highest[luma] = np.where(same, highest[luma + 1], 4 * luma + 3)
+    same = by_luma[:-1] == by_luma[1:]  # (63, chroma)
+    last = np.where(same, 255, 4 * np.arange(63)[:, np.newaxis] + 3)
+    highest = np.full_like(by_luma, 255)
+    highest[:-1] = np.minimum.accumulate(last[::-1])[::-1]
     by_cell = highest.reshape(8, 8, 32, 32).transpose(2, 0, 3, 1).reshape(-1)
     return np.asarray(classes | by_cell.astype(np.uint16) << 8, np.uint16)
 

@@ -31,13 +31,11 @@ class BundleInfo:
     """The metadata of a bundle.
 
     Attributes:
-        contract: the rule from frames to inputs.
-        precision: ``fp32``, ``fp16`` or ``int8``.
+        contract, precision: as in :class:`ModelBundle`.
         golden: the test that the runtime replays when it opens the model.
         payload_sha256: hex SHA-256 of the file without its metadata, see :mod:`.onnx_check`.
-        generator: architecture, ngf, norm, dropout (for people and tools).
-        provenance: checkpoint sha256, dataset fingerprint, images seen, tool versions.
-        parity: the parity report's figures.
+        generator, provenance, parity: for people and tools: the architecture, the origin of the
+            weights, and the parity report's figures.
     """
 
     contract: PixelContract

@@ -38,8 +38,8 @@ class PixelContract:
         height, width: the generator's input and output size in pixels.
         palette: the label colours; None for inputs that are not label maps (grey photos, edges).
         direction: what is translated into what, for people, for example ``labels to photo``.
-        classes_present: indices of the classes that the training data holds, ascending; label
-            repair yields no other class. None: every class of the palette.
+        classes_present: indices of the classes that the training data holds, ascending, and that
+            label repair yields; None for every class of the palette.
     """
 
     height: int
@@ -105,7 +105,11 @@ class PixelContract:
         return classify(frame, size, self._label_colours, self.classes_present, mismatch)
 
     def paint(self, ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return class indices (H, W) uint8 in the palette's colours, (H, W, 3) uint8 BGR."""
+        """Return class indices (H, W) uint8 in the palette's colours, (H, W, 3) uint8 BGR.
+
+        Raises:
+            ContractError: the contract has no palette.
+        """
         return self._label_colours.paint(ids)
 
     def off_palette(
@@ -199,8 +203,8 @@ def json_field(document: dict[str, Any], name: str, kind: Any) -> Any:
 
 
 def _check_classes(classes: tuple[int, ...], count: int) -> None:
-    whole = bool(classes) and all(type(index) is int for index in classes)
-    if not whole or list(classes) != sorted({*classes} & {*range(count)}):
+    whole = all(type(index) is int for index in classes)
+    if not (classes and whole and list(classes) == sorted({*classes} & {*range(count)})):
         raise ContractError(
             f"contract field 'classes_present' is {list(classes)}; it must hold indices of the "
             f"palette's {count} classes, ascending"

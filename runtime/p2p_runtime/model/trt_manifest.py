@@ -1,7 +1,7 @@
 """The manifest of a TensorRT engine file: a JSON document beside it.
 
-An engine file is executable code for one library version and one GPU architecture. It is loaded
-only if its manifest matches its bytes, the ONNX file, the library and the GPU.
+An engine file is executable code: it is loaded only if its manifest matches its bytes, the ONNX
+file, the library and the GPU.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,8 +24,6 @@ from .report import OFF_PALETTE_WARN, Recorder, RunReport
 from .workers import Workers
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from p2p_runtime.video.frames import FrameSink, FrameSource, FrameTask, VideoInfo
 
     from .translator import Translator
@@ -44,10 +42,6 @@ quarter."""
 _OFF_PALETTE_EVERY = 4
 """Of so many frames, the first is measured for colours far from the palette."""
 
-Draw: TypeAlias = "Callable[[NDArray[np.uint8], float], NDArray[np.uint8]]"
-"""Gets an image (H, W, 3) uint8 BGR and ``time.perf_counter()`` of its decoding, and returns what
-to write instead."""
-
 _log = logging.getLogger(__name__)
 
 
@@ -58,7 +52,6 @@ def run_pipeline(
     *,
     max_frames: int | None = None,
     side_by_side: bool = False,
-    draw: Draw | None = None,
     on_frame: Callable[[FrameTask], None] | None = None,
     stopping: Callable[[], bool] | None = None,
     started_s: float | None = None,
@@ -76,7 +69,6 @@ def run_pipeline(
         sink: where images go; twice as wide as the source for ``side_by_side``.
         max_frames: maximum number of frames; None for all.
         side_by_side: write the input, in the colours that the generator gets, left of the output.
-        draw: changes each image before it is written.
         on_frame: called in the calling thread with each frame that was written.
         stopping: once it returns True, no more frames are taken and the sink is finished.
         started_s: ``time.perf_counter()`` when the command began, for the time to first frame.
@@ -114,7 +106,7 @@ def run_pipeline(
             if live:
                 stack.callback(live.interrupt)  # first of all: a silent source must not hold us
             for task in results:
-                _write(task, sink, draw)
+                _write(task, sink)
                 recorder.wrote(task)
                 if on_frame is not None:
                     on_frame(task)
@@ -218,10 +210,8 @@ class _Steps:
         task.finished_s = end_s
 
 
-def _write(task: FrameTask, sink: FrameSink, draw: Draw | None) -> None:
+def _write(task: FrameTask, sink: FrameSink) -> None:
     start_s = time.perf_counter()
-    if draw is not None:
-        task.output = draw(task.image, task.decoded_s)
     sink.write(task)
     end_s = time.perf_counter()
     task.times_ms["wait"] += (start_s - task.finished_s) * 1e3

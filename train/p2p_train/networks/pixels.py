@@ -1,6 +1,7 @@
-"""Pixels (files, devices) to signals (networks) and back: the only normalisation in the project.
+"""Pixels to signals and back: the only normalisation in the project.
 
-Export traces these two functions into the graph, so the device never repeats them.
+Files and devices hold pixels, networks take signals. Export traces these two functions into the
+graph, so the device never repeats them.
 """
 
 from __future__ import annotations
