@@ -15,10 +15,9 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
-if TYPE_CHECKING:
-    from p2p_runtime.video.frames import FrameTask
+from p2p_runtime.video.frames import FrameTask
 
 __all__ = ["Heartbeat", "notify_systemd", "resources"]
 

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from p2p_runtime.errors import DeviceUnavailableError, MissingExtraError
+from p2p_runtime.model.bundle import ModelBundle
 
 from .base import Engine, UninterruptibleEngine
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from p2p_runtime.model.bundle import ModelBundle
 
 __all__ = ["Engine", "UninterruptibleEngine", "open_engine", "resolve_device"]
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from p2p_runtime.errors import EngineError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["Engine", "FrameByFrameEngine", "UninterruptibleEngine"]
 

@@ -12,21 +12,16 @@ import functools
 import importlib
 import io
 import logging
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from p2p_runtime.errors import BundleError, DeviceUnavailableError, EngineError
-from p2p_runtime.model.bundle import INPUT_NAME, OUTPUT_NAME
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
-
-    from p2p_runtime.model.bundle import ModelBundle
+from p2p_runtime.model.bundle import INPUT_NAME, OUTPUT_NAME, ModelBundle
 
 __all__ = [
     "ORT_ERRORS", "PROVIDERS", "SESSION_KEYS", "OrtEngine", "available_devices", "check_device",

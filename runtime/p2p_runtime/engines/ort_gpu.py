@@ -11,10 +11,11 @@ import hashlib
 import json
 import logging
 import shutil
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 
 from p2p_runtime.errors import DeviceUnavailableError, EngineError, OutputError
 from p2p_runtime.files import sha256_of_file, write_text
@@ -23,9 +24,6 @@ from p2p_runtime.model.bundle import INPUT_NAME, OUTPUT_NAME, ModelBundle
 from .base import FrameByFrameEngine
 from .gpu import first_gpu
 from .ort import ORT_ERRORS, first_line, open_session, session_options
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["OrtGpuEngine", "TrtCache", "tensorrt_version"]
 

@@ -12,21 +12,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from p2p_runtime.errors import BundleError, EngineError, P2PError
+from p2p_runtime.model.bundle import ModelBundle
 from p2p_runtime.model.golden import GoldenFrame
 
 from . import open_engine
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from p2p_runtime.model.bundle import ModelBundle
-
-    from .base import Engine
+from .base import Engine
 
 __all__ = ["RESTARTS", "SupervisedEngine", "open_supervised"]
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import importlib
 import logging
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from p2p_runtime.errors import BundleError, DeviceUnavailableError, EngineError
 from p2p_runtime.model.bundle import INPUT_NAME, OUTPUT_NAME, ModelBundle
@@ -18,11 +20,6 @@ from p2p_runtime.model.trt_manifest import EngineTarget, check_manifest, read_ma
 
 from .base import FrameByFrameEngine
 from .gpu import GpuMemory, first_gpu
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
 
 __all__ = ["TensorRTEngine"]
 

@@ -7,13 +7,11 @@ this detects one, or a device, that breaks later.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from p2p_runtime.errors import EngineError
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 __all__ = ["BLANK_LIMIT", "BlankAlarm", "is_blank"]
 

@@ -12,21 +12,18 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from p2p_runtime.errors import LossesError, SourceLostError
 from p2p_runtime.prefetch import prefetched
+from p2p_runtime.video.frames import FrameSink, FrameSource, FrameTask, VideoInfo
 from p2p_runtime.video.live import LiveSource
 
 from .report import OFF_PALETTE_WARN, Recorder, RunReport
+from .translator import Translator
 from .workers import Workers
-
-if TYPE_CHECKING:
-    from p2p_runtime.video.frames import FrameSink, FrameSource, FrameTask, VideoInfo
-
-    from .translator import Translator
 
 __all__ = ["check_losses", "frames_in_a_row", "run_pipeline"]
 

@@ -11,23 +11,17 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from p2p_runtime.errors import ConfigError
 from p2p_runtime.labels.color_lut import check_opencv
 from p2p_runtime.labels.colorspace import ColorspaceWatch
 from p2p_runtime.labels.temporal import TemporalFilter
-from p2p_runtime.labels.yuv import YuvFrame, to_bgr
-from p2p_runtime.model.contract import check_frame
+from p2p_runtime.labels.yuv import Picture, YuvFrame, to_bgr
+from p2p_runtime.model.contract import PixelContract, check_frame
 from p2p_runtime.video.frames import FrameInput, FrameTask
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from p2p_runtime.labels.yuv import Picture
-    from p2p_runtime.model.contract import PixelContract
 
 __all__ = ["OutputCache", "Preprocessor"]
 

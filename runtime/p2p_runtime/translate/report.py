@@ -9,15 +9,13 @@ import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from p2p_runtime.files import write_text
 from p2p_runtime.memory import anon_rss_mib, peak_rss_mib
+from p2p_runtime.video.frames import FrameTask
 
 from .constant_output import BlankAlarm
-
-if TYPE_CHECKING:
-    from p2p_runtime.video.frames import FrameTask
 
 __all__ = ["OFF_PALETTE_WARN", "REPORT_SCHEMA", "STAGES", "Histogram", "Recorder", "RunReport"]
 

@@ -13,23 +13,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from p2p_runtime.engines import Engine, resolve_device
 from p2p_runtime.engines.supervised import open_supervised
+from p2p_runtime.labels.yuv import Picture
 from p2p_runtime.model.bundle import ModelBundle
+from p2p_runtime.model.contract import PixelContract
 from p2p_runtime.video.frames import FrameTask
 
 from .constant_output import is_blank
 from .preprocess import Preprocessor
 from .workers import threads_per_worker
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from p2p_runtime.labels.yuv import Picture
-    from p2p_runtime.model.contract import PixelContract
 
 __all__ = ["Translator"]
 

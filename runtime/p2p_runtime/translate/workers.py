@@ -14,14 +14,11 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
 
 import cv2
 
 from p2p_runtime.prefetch import FrameQueue, close_iterator
-
-if TYPE_CHECKING:
-    from p2p_runtime.video.frames import FrameTask
+from p2p_runtime.video.frames import FrameTask
 
 __all__ = ["Workers", "default_workers", "threads_per_worker", "use_one_opencv_thread"]
 

@@ -6,15 +6,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from p2p_runtime.labels.colorspace import NO_MISMATCH, ColorspaceMismatch
 from p2p_runtime.labels.yuv import Picture, to_bgr
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["DEFAULT_FPS", "FrameInput", "FrameSink", "FrameSource", "FrameTask", "VideoInfo"]
 

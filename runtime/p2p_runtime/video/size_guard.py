@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
 
 from p2p_runtime.labels.resampling import resize
-from p2p_runtime.labels.yuv import to_bgr
-
-if TYPE_CHECKING:
-    from p2p_runtime.labels.yuv import Picture
+from p2p_runtime.labels.yuv import Picture, to_bgr
 
 __all__ = ["SizeGuard"]
 

@@ -7,13 +7,11 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal, Protocol
 
 from p2p_runtime.errors import ConfigError
 from p2p_runtime.interrupts import UNINTERRUPTIBLE
-
-if TYPE_CHECKING:
-    from p2p_runtime.video.frames import FrameTask
+from p2p_runtime.video.frames import FrameTask
 
 __all__ = ["Attempt", "Capture", "LivePolicy"]
 

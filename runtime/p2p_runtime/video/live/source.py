@@ -6,18 +6,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 from p2p_runtime.errors import SourceLostError, StoppedError
 from p2p_runtime.prefetch import POLL_S, FrameQueue
-from p2p_runtime.video.frames import VideoInfo
+from p2p_runtime.video.frames import FrameTask, VideoInfo
 from p2p_runtime.video.size_guard import SizeGuard
 
 from .capture import Attempt, Capture, LivePolicy
-
-if TYPE_CHECKING:
-    from p2p_runtime.video.frames import FrameTask
-
 
 __all__ = ["LiveSource"]
 

@@ -12,17 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from p2p_runtime.errors import SinkError
 from p2p_runtime.redaction import redact
+from p2p_runtime.video.frames import FrameSink
 
 from .h264 import PUSH_FORMATS, VIDEO_FORMATS, StreamSink, VideoFileSink
 from .images import ImageFolderSink
 from .plain import NullSink, PipeSink, TeeSink
-
-if TYPE_CHECKING:
-    from p2p_runtime.video.frames import FrameSink
 
 __all__ = [
     "ImageFolderSink",

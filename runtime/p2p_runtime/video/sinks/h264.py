@@ -11,23 +11,20 @@ import os
 import socket
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import av
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from p2p_runtime.errors import SinkError
 from p2p_runtime.files import reason
 from p2p_runtime.redaction import redact
+from p2p_runtime.video.frames import FrameTask
 
 from .output_lock import open_locked, require_shape
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from p2p_runtime.video.frames import FrameTask
 
 __all__ = ["CODEC", "PUSH_FORMATS", "VIDEO_FORMATS", "H264Sink", "StreamSink", "VideoFileSink"]
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 
 from p2p_runtime.errors import OutputError, SinkError
 from p2p_runtime.files import check_writable_folder, reason, write_bytes
+from p2p_runtime.video.frames import FrameTask
 
 from .output_lock import lock, refuse_source, require_shape
-
-if TYPE_CHECKING:
-    from p2p_runtime.video.frames import FrameTask
 
 __all__ = ["ImageFolderSink"]
 

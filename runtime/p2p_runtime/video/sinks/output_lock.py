@@ -5,15 +5,12 @@ from __future__ import annotations
 import fcntl
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from p2p_runtime.errors import SinkError
 from p2p_runtime.files import reason
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["lock", "open_locked", "refuse_source", "require_shape"]
 

@@ -12,21 +12,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from p2p_runtime.errors import ConfigError, SourceError
+from p2p_runtime.labels.palette import Palette
 from p2p_runtime.redaction import redact
-from p2p_runtime.video.frames import DEFAULT_FPS
+from p2p_runtime.video.frames import DEFAULT_FPS, FrameSource
 from p2p_runtime.video.live import Capture, LivePolicy, LiveSource
 
 from .captures import CameraCapture, NetworkCapture, PipeCapture
 from .images import PictureSource, list_folder, list_matches
 from .videofile import VideoFileSource
-
-if TYPE_CHECKING:
-    from p2p_runtime.labels.palette import Palette
-    from p2p_runtime.video.frames import FrameSource
 
 __all__ = ["SourceKind", "SourceSpec", "open_source", "parse_source"]
 

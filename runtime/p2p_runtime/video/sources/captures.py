@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import av
@@ -21,15 +21,13 @@ import numpy as np
 
 from p2p_runtime.errors import SourceError, SourceLostError
 from p2p_runtime.files import reason
+from p2p_runtime.labels.palette import Palette
+from p2p_runtime.labels.yuv import Picture
 from p2p_runtime.prefetch import POLL_S
 from p2p_runtime.redaction import redact
 from p2p_runtime.video.frames import FrameTask
 
 from .decode import CONTAINERS, PixelReader, believable_count, believable_fps, paint_ids
-
-if TYPE_CHECKING:
-    from p2p_runtime.labels.palette import Palette
-    from p2p_runtime.labels.yuv import Picture
 
 __all__ = ["CameraCapture", "NetworkCapture", "PipeCapture"]
 

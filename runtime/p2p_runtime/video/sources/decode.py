@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from av.video.reformatter import ColorRange, VideoReformatter
+from numpy.typing import NDArray
 
 from p2p_runtime.errors import ContractError, SourceError
-from p2p_runtime.labels.yuv import ColorSpec, YuvFrame
+from p2p_runtime.labels.palette import Palette
+from p2p_runtime.labels.yuv import ColorSpec, Picture, YuvFrame
 from p2p_runtime.video.frames import DEFAULT_FPS
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from p2p_runtime.labels.palette import Palette
-    from p2p_runtime.labels.yuv import Picture
 
 __all__ = ["CONTAINERS", "PixelReader", "believable_count", "believable_fps", "paint_ids"]
 

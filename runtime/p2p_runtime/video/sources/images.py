@@ -5,21 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from p2p_runtime.errors import SourceError
 from p2p_runtime.files import reason
+from p2p_runtime.labels.palette import Palette
 from p2p_runtime.video.frames import DEFAULT_FPS, FrameTask, VideoInfo
 
 from .decode import paint_ids
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from p2p_runtime.labels.palette import Palette
 
 __all__ = ["PictureSource", "list_folder", "list_matches"]
 

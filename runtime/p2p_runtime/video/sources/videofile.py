@@ -7,19 +7,17 @@ import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import av
 
 from p2p_runtime.errors import SourceError
 from p2p_runtime.files import reason
+from p2p_runtime.labels.palette import Palette
 from p2p_runtime.video.frames import FrameTask, VideoInfo
 from p2p_runtime.video.size_guard import SizeGuard
 
 from .decode import CONTAINERS, PixelReader, believable_count, believable_fps
-
-if TYPE_CHECKING:
-    from p2p_runtime.labels.palette import Palette
 
 __all__ = ["VideoFileSource"]
 
