@@ -18,13 +18,11 @@ POLL_S = 0.1
 
 
 class FrameQueue(Generic[T]):
-    """A first-in, first-out queue whose full state either blocks the producer or drops items.
-
-    Items are never None.
+    """A first-in, first-out queue of items other than None; when full, it blocks or drops.
 
     Attributes:
-        received: items that were accepted.
-        dropped: accepted items that no consumer will get.
+        received: number of items that were accepted.
+        dropped: number of accepted items that no consumer will get.
     """
 
     def __init__(
@@ -40,8 +38,7 @@ class FrameQueue(Generic[T]):
             size: maximum number of waiting items; None for no limit.
             drop: what a full queue does: ``none`` blocks the producer, ``latest`` drops the
                 oldest item and so keeps the latest ones.
-            ready: tells whether the first item may be taken; None for always. After a change,
-                call :meth:`wake`.
+            ready: tells whether the first item may be taken; None for always; see :meth:`wake`.
         """
         self.received, self.dropped = 0, 0
         self._size, self._drop = size, drop
@@ -88,8 +85,8 @@ class FrameQueue(Generic[T]):
 
         Args:
             timeout_s: longest wait in seconds; None for no limit.
-            unless: asked, under the queue's lock, before each look at the items; once it returns
-                True, None is returned and nothing is taken.
+            unless: asked, under the queue's lock, before each look at the items; True ends the
+                wait, and nothing is taken.
 
         Raises:
             BaseException: the error that :meth:`end` was given, when no item is left.
@@ -110,13 +107,9 @@ class FrameQueue(Generic[T]):
         return None
 
     def iterate(self, stopping: Callable[[], bool] | None = None) -> Iterator[T]:
-        """Yield the items until the queue has ended.
+        """Yield the items until the queue has ended; then raise the error that it ended with.
 
-        Args:
-            stopping: asked at least every :data:`POLL_S`; once it returns True, iteration ends.
-
-        Raises:
-            BaseException: the error that :meth:`end` was given, after the items before it.
+        ``stopping`` is asked at least every :data:`POLL_S`; True ends the iteration.
         """
         while not (stopping and stopping()):
             item = self.get(POLL_S)
@@ -167,14 +160,9 @@ def prefetched(
 ) -> Iterator[Iterator[T]]:
     """Take items from an iterable in a thread of its own, and yield an iterator over them.
 
-    Leaving the block, early or not, stops the thread, waits until it has finished its current item
-    and closes the iterable if it has a ``close`` method. An error inside the iterable is raised in
-    the consuming thread, after the items that came before it.
-
-    Args:
-        items: only the thread touches them.
-        size: maximum number of items that wait.
-        stopping: asked at least every :data:`POLL_S`; once it returns True, iteration ends.
+    At most ``size`` items wait. Leaving the block, early or not, stops the thread after its current
+    item and closes the iterable if that can be closed. For errors and ``stopping``, see
+    :meth:`FrameQueue.iterate`.
     """
     queue: FrameQueue[T] = FrameQueue(size)
     thread = threading.Thread(target=_fill, args=(queue, iter(items)), name="prefetch", daemon=True)

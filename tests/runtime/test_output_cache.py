@@ -131,7 +131,7 @@ def test_threads_that_ask_together_share_one_inference(
     translator = Translator(contract, engine, workers=2)
     tasks = [FrameTask(picture=frame) for _ in range(4)]
     for task in tasks:
-        translator.admit(task)
+        translator.preprocessor.admit(task)
     threads = [threading.Thread(target=translator.finish, args=(task,)) for task in tasks]
     for thread in threads:
         thread.start()

@@ -22,7 +22,7 @@ from p2p_runtime.app import discover, doctor
 from p2p_runtime.cli import main
 from p2p_runtime.errors import BundleError
 from p2p_runtime.labels.yuv import YuvFrame
-from p2p_runtime.translate.translator import Translator
+from p2p_runtime.translate.preprocess import Preprocessor
 
 Image = NDArray[np.uint8]
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "camvid_clip"
@@ -77,9 +77,9 @@ def test_label_videos_are_left_in_yuv(
 ) -> None:
     """Label repair is given what the codec stored; without repair there is nothing to gain."""
     pictures: list[object] = []
-    admit = Translator.admit
+    admit = Preprocessor.admit
     monkeypatch.setattr(
-        Translator, "admit", lambda self, task: pictures.append(task.picture) or admit(self, task)
+        Preprocessor, "admit", lambda self, task: pictures.append(task.picture) or admit(self, task)
     )
     result = p2p_run("--video", video, "--model", bundle, "--output", "null:", *flags)
     assert result.exit_code == 0, result.output

@@ -28,7 +28,7 @@ def admitted(translator: Translator, frames: list[Image]) -> list[FrameTask]:
     """Admit frames to a translator."""
     tasks = [FrameTask(picture=frame) for frame in frames]
     for task in tasks:
-        translator.admit(task)
+        translator.preprocessor.admit(task)
     return tasks
 
 
@@ -91,10 +91,10 @@ def test_preparing_changes_nothing_and_classifies_once(
     translator = Translator(contract, Inverter(), temporal_filter=count, workers=2)
     tasks = admitted(translator, frames_with_repeats())
     for task in tasks[::2]:
-        translator.prepare(task)
+        translator.preprocessor.preprocess(task)
     translator.preprocessor.complete(tasks[5])
     for task in tasks:
-        translator.prepare(task)
+        translator.preprocessor.preprocess(task)
         translator.finish(task)
     assert_alike(tasks, expected)
     assert len(calls) == len(tasks)
@@ -115,7 +115,7 @@ def test_a_wrong_picture_is_refused_when_it_is_admitted(contract: PixelContract)
     """It fails by itself and does not stand in the way of the next."""
     translator = Translator(contract, Inverter())
     with pytest.raises(ContractError, match="must be"):
-        translator.admit(FrameTask(picture=np.zeros((4, 4), np.uint8)))
+        translator.preprocessor.admit(FrameTask(picture=np.zeros((4, 4), np.uint8)))
     assert (translator(label_frame(0, 64, 64)) == 255 - label_frame(0, 64, 64)).all()
 
 

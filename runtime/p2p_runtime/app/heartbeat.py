@@ -28,12 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 class Heartbeat:
-    """Counts frames, and reports at intervals that the run goes on.
-
-    Args:
-        stream: where JSON lines go, one every five seconds; None for none.
-        clock: returns the time in seconds.
-    """
+    """Counts frames, and reports that the run goes on, every five seconds as JSON to ``stream``."""
 
     def __init__(
         self, stream: TextIO | None = None, *, clock: Callable[[], float] = time.monotonic
@@ -89,10 +84,7 @@ class Heartbeat:
 
 
 def notify_systemd(state: str) -> None:
-    """Send ``READY=1``, ``WATCHDOG=1`` or ``STOPPING=1`` to systemd if it listens.
-
-    See sd_notify(3). A datagram to a local socket; nothing leaves the machine.
-    """
+    """Send ``READY=1``, ``WATCHDOG=1`` or ``STOPPING=1`` to systemd if it listens: sd_notify(3)."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
         return

@@ -79,12 +79,7 @@ class RunOptions:
 def translate_video(options: RunOptions, stop: StopRequest) -> RunReport:
     """Translate a source and print the report; what can fail before the first frame does so.
 
-    Args:
-        options: what the user asked for.
-        stop: requests an early end of the run.
-
-    Raises:
-        P2PError: as the errors' names say; what was written until then can be read.
+    A P2PError, or a request of ``stop``, ends the run early; what was written can be read.
     """
     spec = parse_source(options.video)
     outputs = [parse_output(text) for text in options.output or (_default_output(spec),)]

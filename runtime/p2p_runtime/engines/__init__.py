@@ -18,13 +18,11 @@ _log = logging.getLogger(__name__)
 def open_engine(
     bundle: ModelBundle, device: str, threads: int | None = None, allow_spinning: bool = True
 ) -> Engine:
-    """Open a bundle on a device.
+    """Open a checked model file on a device.
 
     Args:
-        bundle: the checked model file.
-        device: ``cpu``, ``cuda`` or ``tensorrt``; :func:`resolve_device` returns it.
-        threads: CPU threads; None for all cores.
-        allow_spinning: see :class:`p2p_runtime.engines.ort.OrtEngine`.
+        bundle, device: what to open, and ``cpu``, ``cuda`` or ``tensorrt``.
+        threads, allow_spinning: see :class:`p2p_runtime.engines.ort.OrtEngine`.
 
     Raises:
         DeviceUnavailableError: the device is not there, or cannot run all of the model.

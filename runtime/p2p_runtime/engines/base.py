@@ -51,11 +51,7 @@ class UninterruptibleEngine:
 
 
 class FrameByFrameEngine(UninterruptibleEngine):
-    """Base of engines that take one frame at a time, from one thread at a time.
-
-    Args:
-        shape: of the input, (1, H, W, 3).
-    """
+    """Base of engines with inputs of one ``shape``, (1, H, W, 3), from one thread at a time."""
 
     device: str
 

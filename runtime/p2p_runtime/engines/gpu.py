@@ -23,23 +23,14 @@ MAJOR, MINOR = 75, 76
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gpu:
-    """A GPU.
-
-    Attributes:
-        sm: its architecture, for example ``sm86``.
-        driver: the CUDA version that its driver speaks, for example ``13.0``.
-    """
+    """A GPU: its architecture (``sm86``), and the CUDA version of its driver (``13.0``)."""
 
     sm: str
     driver: str
 
 
 def first_gpu() -> Gpu:
-    """Return the GPU that a library takes when none is named.
-
-    Raises:
-        DeviceUnavailableError: there is no NVIDIA GPU or no driver.
-    """
+    """Return the GPU that libraries take by default; raise a DeviceUnavailableError without one."""
     cuda = _driver()
     device = _integer(cuda.cuDeviceGet, 0)
     major, minor = (_integer(cuda.cuDeviceGetAttribute, key, device) for key in (MAJOR, MINOR))
@@ -50,15 +41,11 @@ def first_gpu() -> Gpu:
 class GpuMemory:
     """Buffers on the first GPU, and a stream that copies to and from them.
 
-    Every thread that works with it calls :meth:`enter` first.
+    Every thread that works with it calls :meth:`enter` first. The GPU's primary context is taken,
+    which CUDA libraries share; without a GPU or driver, a DeviceUnavailableError is raised.
     """
 
     def __init__(self) -> None:
-        """Take the GPU's primary context, which CUDA libraries share.
-
-        Raises:
-            DeviceUnavailableError: there is no NVIDIA GPU or no driver.
-        """
         self._cuda = _driver()
         self._device = _integer(self._cuda.cuDeviceGet, 0)
         self._context = ctypes.c_void_p()

@@ -62,11 +62,7 @@ def available_devices() -> list[str]:
 
 
 def check_device(device: str) -> str:
-    """Return onnxruntime's name for a device.
-
-    Raises:
-        DeviceUnavailableError: it is not there; the message lists what is.
-    """
+    """Return onnxruntime's name for a device; raise a DeviceUnavailableError if it is not there."""
     devices = available_devices()
     if device in devices:
         return PROVIDERS[device]
@@ -196,17 +192,16 @@ class OrtEngine:
     def __init__(
         self, bundle: ModelBundle, *, threads: int | None = None, allow_spinning: bool = True
     ) -> None:
-        """Load a bundle.
+        """Load a checked model file.
 
         Args:
-            bundle: the checked model file.
+            bundle: the file.
             threads: CPU threads inside an operator; None lets onnxruntime take all cores.
             allow_spinning: let idle threads spin. Faster at full load; for a paced stream it
                 doubles the CPU time.
 
         Raises:
-            BundleError: onnxruntime cannot load the file, or its inputs and outputs are not the
-                contract's.
+            BundleError: see :func:`open_session`.
         """
         options = session_options(self.device)
         options.intra_op_num_threads = threads or 0

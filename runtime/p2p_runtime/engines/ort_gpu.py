@@ -54,79 +54,63 @@ class OrtGpuEngine(FrameByFrameEngine):
                 and says so where it cannot.
 
         Raises:
-            DeviceUnavailableError: the device is not there, or cannot run all of the model.
-            BundleError: onnxruntime cannot load the file, or it breaks its contract.
+            DeviceUnavailableError, BundleError: see :func:`p2p_runtime.engines.ort.open_session`.
             EngineError: it does not run.
         """
         super().__init__((1, bundle.contract.height, bundle.contract.width, 3))
         self.device = device
         cache = TrtCache(bundle) if device == "tensorrt" else None
         try:
-            self._buffers = self._load(bundle, cache, graph=graph is not False)
+            self._load(bundle, cache, graph=graph is not False)
         except EngineError as error:
             if graph is not None:
                 raise
             _log.warning("%s: without a CUDA graph, which is slower: %s", device, error)
-            self._buffers = self._load(bundle, cache, graph=False)
+            self._load(bundle, cache, graph=False)
         self._open = True
         if cache is not None:
             cache.seal()
 
-    def _load(self, bundle: ModelBundle, cache: TrtCache | None, *, graph: bool) -> _Buffers | None:
+    def _load(self, bundle: ModelBundle, cache: TrtCache | None, *, graph: bool) -> None:
         """Open a session and run it twice: cuDNN tunes itself, the graph is captured, and used."""
         options = _provider_options(bundle, cache, graph=graph)
-        session = open_session(bundle, self.device, session_options(self.device), options)
-        self._buffers = _Buffers(session, self._shape, memory="cuda")
-        black = np.zeros(self._shape[1:], np.uint8)
+        self._session: Any = open_session(
+            bundle, self.device, session_options(self.device), options
+        )
+        # One input and one output on the GPU, at addresses that a CUDA graph can rely on.
+        shape = self._shape
+        self._input: Any = ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, np.uint8), "cuda", 0)
+        self._output: Any = ort.OrtValue.ortvalue_from_shape_and_type(shape, np.uint8, "cuda", 0)
+        self._binding = self._session.io_binding()
+        self._binding.bind_ortvalue_input(INPUT_NAME, self._input)
+        self._binding.bind_ortvalue_output(OUTPUT_NAME, self._output)
+        black = np.zeros(shape[1:], np.uint8)
         for _ in range(2):
             self._translate(black, np.empty_like(black))
-        return self._buffers
 
     def _translate(self, frame: NDArray[np.uint8], image: NDArray[np.uint8]) -> None:
-        assert self._buffers is not None, "the engine is open"
         try:
-            image[:] = self._buffers.run(frame[np.newaxis])[0]
+            self._input.update_inplace(frame[np.newaxis])
+            self._session.run_with_iobinding(self._binding)
+            image[:] = self._output.numpy()[0]
         except ORT_ERRORS as error:
             raise EngineError(f"the model failed on {self.device}: {first_line(error)}") from error
 
     def close(self) -> None:
         """Free the session and the GPU's memory."""
         with self._lock:
-            self._buffers, self._open = None, False
+            self._open = False
+            self._session = self._binding = self._input = self._output = None
 
 
-class _Buffers:
-    """One input and one output on a device, at addresses that a CUDA graph can rely on."""
-
-    def __init__(
-        self, session: ort.InferenceSession, shape: tuple[int, ...], *, memory: str
-    ) -> None:
-        self._session: Any = session
-        self._input = ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, np.uint8), memory, 0)
-        self._output = ort.OrtValue.ortvalue_from_shape_and_type(shape, np.uint8, memory, 0)
-        self._binding = session.io_binding()
-        self._binding.bind_ortvalue_input(INPUT_NAME, self._input)
-        self._binding.bind_ortvalue_output(OUTPUT_NAME, self._output)
-
-    def run(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        self._input.update_inplace(frame)
-        self._session.run_with_iobinding(self._binding)
-        return np.asarray(self._output.numpy())
-
-
-def _provider_options(
-    bundle: ModelBundle, cache: TrtCache | None, *, graph: bool
-) -> dict[str, str]:
+def _provider_options(bundle: ModelBundle, cache: TrtCache | None, graph: bool) -> dict[str, str]:
     if cache is None:
         return {"enable_cuda_graph": "1" if graph else "0"}
-    contract = bundle.contract
-    shape = f"{INPUT_NAME}:1x{contract.height}x{contract.width}x3"
+    shape = f"{INPUT_NAME}:1x{bundle.contract.height}x{bundle.contract.width}x3"
     # No trt_fp16_enable: precision lies in the ONNX file, so that what was proved is what runs.
     return {
         "trt_cuda_graph_enable": "1" if graph else "0",
-        "trt_profile_min_shapes": shape,
-        "trt_profile_opt_shapes": shape,
-        "trt_profile_max_shapes": shape,
+        **{f"trt_profile_{bound}_shapes": shape for bound in ("min", "opt", "max")},
         **cache.provider_options(),
     }
 
@@ -144,11 +128,7 @@ class TrtCache:
     """
 
     def __init__(self, bundle: ModelBundle) -> None:
-        """Find the folder, and remove it if anything in it is not what was sealed.
-
-        Raises:
-            DeviceUnavailableError: there is no GPU or no TensorRT.
-        """
+        """Find the folder, and remove it if anything in it is not what was sealed."""
         versions = [ort.__version__, tensorrt_version(), first_gpu().sm]
         facts = [bundle.info.payload_sha256, *versions, "static batch 1"]
         digest = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:32]
@@ -195,8 +175,7 @@ class TrtCache:
 def tensorrt_version() -> str:
     """Return the version of the TensorRT that onnxruntime links, for example ``101600``.
 
-    Raises:
-        DeviceUnavailableError: it is not installed.
+    Without one, a DeviceUnavailableError is raised.
     """
     try:
         library: Any = ctypes.CDLL(LIBRARY)

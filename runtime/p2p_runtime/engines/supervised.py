@@ -51,9 +51,8 @@ def open_supervised(
         on_hang: see :class:`SupervisedEngine`.
 
     Raises:
-        BundleError: the file cannot be loaded, or this device does not compute from it what the
-            exporting machine did.
-        DeviceUnavailableError: the device is not there, or cannot run all of the model.
+        DeviceUnavailableError, BundleError: as :func:`p2p_runtime.engines.open_engine`; also a
+            device that does not compute what the exporting machine did.
     """
 
     def opened() -> Engine:

@@ -57,19 +57,19 @@ class TensorRTEngine(FrameByFrameEngine):
                 raise BundleError(f"{trt.__name__} {trt.__version__} does not load {engine_path}")
             _check_ports(trt, self._engine, self._shape, engine_path)
             self._context = self._engine.create_execution_context()
-            self._input, self._output = self._bind(self._memory)
+            self._context.set_input_shape(INPUT_NAME, self._shape)
+            self._input, self._output = (
+                self._bind(name, self._memory) for name in (INPUT_NAME, OUTPUT_NAME)
+            )
             self._open = True
         except BaseException:
             self.close()
             raise
 
-    def _bind(self, memory: GpuMemory) -> tuple[int, int]:
-        size = int(np.prod(self._shape))
-        addresses = memory.allocate(size), memory.allocate(size)
-        self._context.set_input_shape(INPUT_NAME, self._shape)
-        for name, address in zip((INPUT_NAME, OUTPUT_NAME), addresses, strict=True):
-            self._context.set_tensor_address(name, address)
-        return addresses
+    def _bind(self, name: str, memory: GpuMemory) -> int:
+        address = memory.allocate(int(np.prod(self._shape)))
+        self._context.set_tensor_address(name, address)
+        return address
 
     def _translate(self, frame: NDArray[np.uint8], image: NDArray[np.uint8]) -> None:
         assert self._memory is not None, "the engine is open"

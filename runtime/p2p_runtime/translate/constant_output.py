@@ -25,10 +25,9 @@ _log = logging.getLogger(__name__)
 
 
 def is_blank(pixels: NDArray[np.uint8], image: NDArray[np.uint8]) -> bool:
-    """Tell whether an image has one colour although its input has several, by every 8th pixel.
+    """Tell by every 8th pixel whether an image has one colour although its input has several.
 
-    Args:
-        pixels, image: (H, W, 3) uint8 BGR, the generator's input and output.
+    Both are (H, W, 3) uint8 BGR.
     """
     return _is_flat(image) and not _is_flat(pixels)
 
@@ -45,11 +44,7 @@ class BlankAlarm:
         self._in_a_row = 0
 
     def add(self, blank: bool) -> None:
-        """Count one image.
-
-        Raises:
-            EngineError: it is the last of ``BLANK_LIMIT`` blank ones in a row.
-        """
+        """Count an image; raise an EngineError after ``BLANK_LIMIT`` blank ones in a row."""
         self._in_a_row = self._in_a_row + 1 if blank else 0
         self.count += blank
         if blank and self.count == 1:

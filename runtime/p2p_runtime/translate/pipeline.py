@@ -181,13 +181,13 @@ class _Steps:
         """Do what has to be done in the order of the frames."""
         for task in tasks:
             start_s = time.perf_counter()
-            self._translator.admit(task)
+            self._translator.preprocessor.admit(task)
             task.times_ms["check"] = (time.perf_counter() - start_s) * 1e3
             yield task
 
     def prepare(self, task: FrameTask) -> None:
         """Preprocess a frame and measure its colours, while it lies in the core's cache."""
-        self._translator.prepare(task)
+        self._translator.preprocessor.preprocess(task)
         self._prepared += 1  # one worker at a time is here
         if self._prepared % _OFF_PALETTE_EVERY == 1:
             start_s = time.perf_counter()

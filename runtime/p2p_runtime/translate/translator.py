@@ -34,14 +34,13 @@ __all__ = ["Translator"]
 class Translator:
     """Preprocesses a frame, runs the generator, and brings the image to the frame's size.
 
-    Frames of one stream are admitted in order; then any thread may prepare and finish them, in any
-    order, and gets what one after the other would give.
+    The preprocessor admits the frames of a stream in order; then any thread may preprocess and
+    finish them, in any order, and gets what one after the other would give.
 
     Attributes:
-        contract: how frames become the generator's input.
+        contract, preprocessor: how frames become the generator's input, and what does that.
         engine: what runs the generator.
         bundle: the model file; None for a translator without one.
-        preprocessor: what makes inputs of frames.
         workers: number of frames that may be in work at the same time; see :meth:`load`.
     """
 
@@ -135,24 +134,12 @@ class Translator:
     def translate(self, frame: Picture) -> FrameTask:
         """Translate a frame as a call does, and return all that is known of it, times included."""
         task = FrameTask(picture=frame)
-        self.admit(task)
+        self.preprocessor.admit(task)
         self.finish(task)
         return task
 
-    def admit(self, task: FrameTask) -> None:
-        """Take the stream's next frame; quick, and called in the order of the frames.
-
-        Raises:
-            ContractError: the picture is not (H, W, 3) uint8.
-        """
-        self.preprocessor.admit(task)
-
-    def prepare(self, task: FrameTask) -> None:
-        """Preprocess an admitted frame, so that :meth:`finish` has less to do; in any thread."""
-        self.preprocessor.preprocess(task)
-
     def finish(self, task: FrameTask) -> None:
-        """Fill in an admitted frame's input, output and times; in any thread.
+        """Fill in the input, output and times of a frame that was admitted; in any thread.
 
         Raises:
             EngineError: the device failed.

@@ -16,10 +16,6 @@ class SizeGuard:
     """Resizes every frame to the size of the first one, and logs each change.
 
     Nearest neighbour is the only rule that mixes no label colours into classes that are not there.
-
-    Args:
-        name: the source's name in logs.
-        width, height: size of every frame, in pixels.
     """
 
     def __init__(self, name: str, *, width: int, height: int) -> None:

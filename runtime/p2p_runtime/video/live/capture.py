@@ -103,12 +103,7 @@ class Attempt:
     def __init__(
         self, connect: Callable[[], Capture], deliver: Callable[[Attempt, FrameTask], bool]
     ) -> None:
-        """Start the thread.
-
-        Args:
-            connect: opens the source; may block.
-            deliver: gets each frame, in the thread; returns False when no more are wanted.
-        """
+        """Start the thread: ``connect`` may block; ``deliver`` says whether more are wanted."""
         self._connect, self._deliver = connect, deliver
         self.began_s = time.monotonic()
         self.capture: Capture | None = None

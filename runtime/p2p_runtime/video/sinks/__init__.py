@@ -64,11 +64,7 @@ class OutputSpec:
 
 
 def parse_output(text: str) -> OutputSpec:
-    """Decide the kind of what was typed.
-
-    Raises:
-        SinkError: it is none: another protocol or file format.
-    """
+    """Decide the kind of what was typed; other protocols and formats are a SinkError."""
     if text in (NULL, STDOUT):
         return OutputSpec(kind=OutputKind.NULL if text == NULL else OutputKind.STDOUT, text=text)
     if match := _URL.match(text):
@@ -102,14 +98,12 @@ def open_sink(
 
     Args:
         outputs: where to write.
-        width, height: size of the frames in pixels (folders take any).
-        fps: frames a second.
+        width, height, fps: size of the frames in pixels (folders take any), and frames a second.
         source: the input; never written over.
         overwrite: replace existing outputs.
 
     Raises:
-        SinkError: a name, place or permission is wrong, or an output is named twice; nothing was
-            changed.
+        SinkError: a name, place or permission is wrong, or given twice; nothing was changed.
     """
     if isinstance(outputs, (str, Path)):
         outputs = [parse_output(str(outputs))]

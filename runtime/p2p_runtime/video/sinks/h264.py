@@ -82,12 +82,10 @@ class H264Sink:
         """Add a video stream to a container.
 
         Args:
-            container: an open ``av`` output container.
-            name: the output's name in errors.
+            container, name: an open ``av`` output container, and the output's name in errors.
             width, height: size of the frames in pixels; odd sides grow by one.
             fps: frames a second, for players; each frame is shown at its own time.
-            preset, crf: libx264's effort and its constant rate factor; a lower factor gives better
-                and larger videos.
+            preset, crf: libx264's effort, and its rate factor: lower is better and larger.
         """
         self.written = 0
         self._container, self._name = container, name
@@ -219,11 +217,7 @@ class StreamSink(H264Sink):
     """H.264 pushed to a server; whether the server keeps it cannot be checked."""
 
     def __init__(self, url: str, *, width: int, height: int, fps: float) -> None:
-        """Connect to the server.
-
-        Args:
-            url: of a scheme in :data:`PUSH_FORMATS`; its password appears in no message.
-            width, height, fps: see :class:`H264Sink`.
+        """Connect to a URL of a scheme in :data:`PUSH_FORMATS`; no message holds its password.
 
         Raises:
             SinkError: the server does not answer within ten seconds, or refuses.

@@ -37,8 +37,7 @@ def open_locked(path: Path, source: Path | None, overwrite: bool) -> int:
 def lock(descriptor: int, path: Path) -> int:
     """Lock an open file or folder and return its descriptor; closing it frees the lock.
 
-    Raises:
-        SinkError: another process holds it; the descriptor is closed.
+    If another process holds the lock, the descriptor is closed and a SinkError raised.
     """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -55,11 +54,7 @@ def refuse_source(output: Path, source: Path | None) -> None:
 
 
 def require_shape(image: NDArray[np.uint8], shape: tuple[int, int, int], name: str) -> None:
-    """Make sure that an image is uint8 and has the shape (H, W, 3) of a sink's frames.
-
-    Raises:
-        SinkError: it is not; the message begins with the sink's ``name``.
-    """
+    """Raise a SinkError unless an image is uint8 and has the shape (H, W, 3) of a sink's frames."""
     if image.shape != shape or image.dtype != np.uint8:
         raise SinkError(
             f"{name} takes frames of {shape} uint8, this one is {image.shape} {image.dtype}"

@@ -42,12 +42,7 @@ class PipeSink(FrameSink):
             raise SinkError("stdout is a terminal; pipe --output - into a program, or a file")
 
     def write(self, task: FrameTask) -> None:
-        """Write one frame; wait while the pipe is full.
-
-        Raises:
-            SinkError: as for every sink.
-            BrokenPipeError: the program that reads the pipe has ended.
-        """
+        """Write one frame; wait while the pipe is full. A reader that ends is a BrokenPipeError."""
         image = task.image
         require_shape(image, self._shape, "stdout")
         rest = np.ascontiguousarray(image).data.cast("B")

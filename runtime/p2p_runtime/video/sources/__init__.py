@@ -91,8 +91,7 @@ class SourceSpec:
 def parse_source(text: str) -> SourceSpec:
     """Decide the kind of what was typed.
 
-    Raises:
-        SourceError: it is none: another protocol, a playlist, a file that does not exist.
+    Other protocols, playlists and files that do not exist are a SourceError.
     """
     if not text:
         raise SourceError("no video was named")

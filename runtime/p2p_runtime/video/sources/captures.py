@@ -131,11 +131,7 @@ class CameraCapture:
     frames_lost: int = 0
 
     def __init__(self, index: int) -> None:
-        """Open the camera of this number, from 0, with its own settings.
-
-        Raises:
-            SourceLostError: it is not there, or in use; the message lists what is there.
-        """
+        """Open a camera by its number, from 0; raise a SourceLostError if that cannot be done."""
         self._name = f"camera {index}"
         level = cv2.utils.logging.getLogLevel()
         try:
@@ -171,14 +167,10 @@ class PipeCapture:
     """Frames without a header on stdin, one after the other, so that any segmenter can be piped in.
 
     Args:
-        width, height: size of the frames in pixels.
-        fps: frames a second.
+        width, height, fps: size of the frames in pixels, and frames a second.
         ids_palette: a pixel is one byte, a class id to paint with these colours; None for three
             bytes, BGR.
-        descriptor: where to read; None for stdin.
-
-    Raises:
-        SourceError: stdin is a terminal.
+        descriptor: where to read; None for stdin. A terminal is a SourceError.
     """
 
     frame_count: int | None = None

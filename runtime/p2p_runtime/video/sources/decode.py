@@ -54,12 +54,7 @@ class PixelReader:
         self._reformatter = VideoReformatter()  # a frame's own would be set up for each frame
 
     def __call__(self, decoded: Any) -> Picture:
-        """Return the picture of an ``av.VideoFrame``.
-
-        Raises:
-            SourceError: it does not hold class ids although it should.
-            MemoryError: there is not enough memory to convert it.
-        """
+        """Return the picture of an ``av.VideoFrame``; raise a SourceError for ids in colours."""
         if self._ids_palette is None:
             if self._yuv and (stored := _yuv_frame(decoded)) is not None:
                 return stored
@@ -80,8 +75,7 @@ class PixelReader:
 def paint_ids(palette: Palette, ids: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
     """Return class ids (H, W) uint8 in the palette's colours, (H, W, 3) uint8 BGR.
 
-    Raises:
-        SourceError: an id has no colour; the message begins with the source's ``name``.
+    An id without a colour is a SourceError.
     """
     try:
         return palette.to_colours(ids)

@@ -23,15 +23,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 
 class PictureSource:
-    """Pictures, one after the other.
-
-    Args:
-        paths: at least one, in their order.
-        ids_palette: paint the pictures' class ids with these colours.
-
-    Raises:
-        SourceError: the first picture cannot be read.
-    """
+    """Pictures of at least one path, one after the other; an unreadable one is a SourceError."""
 
     def __init__(self, paths: Sequence[Path], *, ids_palette: Palette | None = None) -> None:
         self._paths, self._ids_palette = paths, ids_palette
@@ -40,7 +32,7 @@ class PictureSource:
         self.frames_lost = 0  # an unreadable picture is an error
 
     def __iter__(self) -> Iterator[FrameTask]:
-        """Yield every picture; an unreadable one is a SourceError that names it."""
+        """Yield every picture."""
         for index, path in enumerate(self._paths):
             picture = self._read(path)
             timestamp_s = index / self.info.fps
@@ -58,10 +50,7 @@ class PictureSource:
 def list_folder(folder: Path) -> list[Path]:
     """Return a folder's pictures in natural order: ``frame2`` comes before ``frame10``.
 
-    Subfolders and hidden files are left out.
-
-    Raises:
-        SourceError: there are none, or two with the same stem.
+    Subfolders and hidden files are left out. No pictures, or two with one stem, are a SourceError.
     """
     try:
         paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
@@ -71,11 +60,7 @@ def list_folder(folder: Path) -> list[Path]:
 
 
 def list_matches(pattern: str) -> list[Path]:
-    """Return the pictures that match a glob, in natural order; ``**`` searches subfolders.
-
-    Raises:
-        SourceError: there are none, or two with the same stem.
-    """
+    """Return the pictures that match a glob, as :func:`list_folder`; ``**`` searches subfolders."""
     path = Path(pattern)
     paths = Path(path.anchor).glob(str(path.relative_to(path.anchor)))
     return _in_order(paths, f"no picture matches {pattern} ({', '.join(SUFFIXES)})")

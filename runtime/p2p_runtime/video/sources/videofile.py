@@ -34,11 +34,7 @@ class VideoFileSource:
     def __init__(
         self, path: Path, *, ids_palette: Palette | None = None, yuv: bool = False
     ) -> None:
-        """Open the file and read its header.
-
-        Args:
-            path: an existing regular file.
-            ids_palette, yuv: see :class:`PixelReader`.
+        """Open a regular file and read its header; for the other arguments see `PixelReader`.
 
         Raises:
             SourceError: it is empty, not a video, damaged, or has no video stream.
@@ -151,11 +147,7 @@ def _boxes(path: Path) -> list[bytes]:
 
 
 def video_info(path: Path, stream: Any) -> VideoInfo:
-    """Return size, frame rate and length of a video stream, as far as they are possible.
-
-    Raises:
-        SourceError: it has no size.
-    """
+    """Return what a video stream states, as far as it is possible; no size is a SourceError."""
     width, height = stream.codec_context.width, stream.codec_context.height
     if not width or not height:
         raise SourceError(f"{path}: the video has no size; not a single frame can be decoded")
