@@ -20,7 +20,7 @@ from p2p_runtime.labels import repair
 from p2p_runtime.labels.colorspace import MISMATCHES, find_mismatch
 from p2p_runtime.labels.likelihood import YuvLikelihood
 from p2p_runtime.labels.palette import CITYSCAPES
-from p2p_runtime.labels.yuv import ColorSpec, YuvFrame, strided_bgr, to_bgr
+from p2p_runtime.labels.yuv import ColorSpec, YuvFrame, to_bgr
 from p2p_runtime.labels.yuv_lut import NO_CLASS, YuvLut, cells_of, chroma_pairs
 from p2p_runtime.model.contract import PixelContract
 from p2p_runtime.translate.pipeline import run_pipeline
@@ -112,7 +112,7 @@ def test_a_strided_frame_is_the_same_with_fewer_pixels(
     """A strided conversion gives the pixels of the whole one."""
     noise = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
     yuv = stored(noise)
-    np.testing.assert_array_equal(strided_bgr(yuv, *steps), yuv.bgr()[:: steps[0], :: steps[1]])
+    np.testing.assert_array_equal(to_bgr(yuv, *steps), yuv.bgr()[:: steps[0], :: steps[1]])
 
 
 def test_the_share_off_the_palette_is_that_of_bgr() -> None:

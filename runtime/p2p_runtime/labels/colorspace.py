@@ -10,18 +10,13 @@ from __future__ import annotations
 import logging
 from dataclasses import astuple, dataclass
 from itertools import product
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .color_lut import YCBCR_OF_BGR
-from .yuv import ColorSpec, strided_bgr
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from .palette import Palette
-    from .yuv import Picture
+from .palette import Palette
+from .yuv import ColorSpec, Picture, to_bgr
 
 __all__ = ["MISMATCHES", "NO_MISMATCH", "ColorspaceMismatch", "ColorspaceWatch", "find_mismatch"]
 
@@ -103,14 +98,16 @@ def find_mismatch(
         current: the mismatch to keep unless another one matches many more pixels.
     """
     rows, columns = (max(1, length // _SAMPLES) for length in frame.shape[:2])
-    pixels = strided_bgr(frame, rows, columns).reshape(-1, 3)
+    pixels = to_bgr(frame, rows, columns).reshape(-1, 3)
     packed = pixels @ np.array([1, 1 << 8, 1 << 16], np.uint32)
     _, first, counts = np.unique(packed, return_index=True, return_counts=True)
-    pixels, weights = pixels[first], counts / len(packed)
+    weights = counts / len(packed)
+    levels = (pixels[first] @ YCBCR_OF_BGR)[:, np.newaxis]  # (P, 1, 3) luma, Cb, Cr
     colours = palette.colours_bgr()
 
     def share(mismatch: ColorspaceMismatch) -> float:
-        return float(weights @ _matches(pixels, mismatch.shift(colours)))
+        distances = np.abs(levels - mismatch.shift(colours) @ YCBCR_OF_BGR).max(axis=-1)  # (P, N)
+        return float(weights @ (distances.min(axis=-1) <= WITHIN_LEVELS))
 
     before = share(current)
     if before > 1 - LEAST_GAIN:
@@ -118,12 +115,6 @@ def find_mismatch(
     shares = {mismatch: share(mismatch) for mismatch in MISMATCHES}
     best = max(shares, key=lambda mismatch: shares[mismatch])
     return best if shares[best] >= max(LEAST_SHARE, before + LEAST_GAIN) else current
-
-
-def _matches(pixels: NDArray[np.uint8], colours: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return which pixels are near a colour: (P, 3) and (N, 3) uint8 BGR in, (P,) out."""
-    offset = (pixels @ YCBCR_OF_BGR)[:, np.newaxis] - colours @ YCBCR_OF_BGR  # (P, N, 3)
-    return np.asarray(np.abs(offset).max(axis=-1).min(axis=-1) <= WITHIN_LEVELS)
 
 
 MISMATCHES = (

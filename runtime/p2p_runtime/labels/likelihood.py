@@ -14,18 +14,15 @@ their class and form the prior of the others, see :mod:`.repair`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from .color_lut import CLASS_BITS, CONFIDENT, YCBCR_OF_BGR, ColorLut, apply_lut, paint, paint_lut
+from .yuv import YuvFrame
 from .yuv_lut import FEATURE_WEIGHTS, YuvLut, cells_of, chroma_pairs, split_bytes
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from .yuv import YuvFrame
 
 __all__ = ["LEVELS_PER_NAT", "BgrAppearance", "BgrLikelihood", "Features", "YuvLikelihood"]
 

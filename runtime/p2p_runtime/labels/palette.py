@@ -10,16 +10,14 @@ import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from p2p_runtime.errors import ConfigError, ContractError
 
 from .color_lut import CLASS_BITS, NEAR, NEAR_LEVELS, ColorLut, paint, paint_lut
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["CAMVID", "CITYSCAPES", "PRESETS", "Palette", "load_palette"]
 

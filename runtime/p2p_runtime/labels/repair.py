@@ -20,29 +20,23 @@ The constants were chosen on the CamVid label video; ``docs/label-repair.md`` ha
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TypeAlias
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from .color_lut import NEAR, apply_lut
-from .likelihood import LEVELS_PER_NAT, BgrAppearance, BgrLikelihood, YuvLikelihood
-from .resampling import resample, resize
-from .yuv import YuvFrame
+from .colorspace import ColorspaceMismatch
+from .likelihood import LEVELS_PER_NAT, BgrAppearance, BgrLikelihood, Features, YuvLikelihood
+from .palette import Palette
+from .resampling import Resampling, resample, resize
+from .yuv import ColorSpec, Picture, YuvFrame
 from .yuv_lut import NO_CLASS, YuvLut, cells_of, chroma_pairs, near_cells
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from .colorspace import ColorspaceMismatch
-    from .likelihood import Features
-    from .palette import Palette
-    from .resampling import Resampling
-    from .yuv import ColorSpec, Picture
-
-    Classes = tuple[int, ...] | None
-
 __all__ = ["classify", "count_nearby", "least_costs", "off_palette"]
+
+Classes: TypeAlias = tuple[int, ...] | None
 
 RARE_SHARE = 3e-4
 """Minimum share of confident blocks of a class; below it they may be mixtures and are decided."""

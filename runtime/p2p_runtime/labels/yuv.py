@@ -6,13 +6,12 @@ Label repair works on them directly: conversion to BGR costs time and clips some
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ColorSpec", "Picture", "YuvFrame", "strided_bgr", "to_bgr"]
+__all__ = ["ColorSpec", "Picture", "YuvFrame", "to_bgr"]
 
 # Luma weights of (blue, green, red): ITU-R BT.601-7, BT.709-6.
 _LUMA = {"BT.601": (0.114, 0.587, 0.299), "BT.709": (0.0722, 0.7152, 0.2126)}
@@ -51,8 +50,9 @@ class ColorSpec:
 
     def to_bgr(self, yuv: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the unclipped BGR levels of (..., 3) luma, Cb and Cr."""
-        matrix, offset = _yuv_to_bgr(self)
-        return yuv @ matrix + offset
+        matrix, offset = self.bgr_to_yuv()
+        inverse = np.linalg.inv(matrix)
+        return yuv @ inverse.astype(np.float32) + (-offset @ inverse).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -106,20 +106,8 @@ Picture: TypeAlias = NDArray[np.uint8] | YuvFrame
 """A frame: (H, W, 3) uint8 BGR, or YUV 4:2:0."""
 
 
-def strided_bgr(picture: Picture, rows: int, columns: int) -> NDArray[np.uint8]:
+def to_bgr(picture: Picture, rows: int = 1, columns: int = 1) -> NDArray[np.uint8]:
     """Return every ``rows``-th row and ``columns``-th column as (h, w, 3) uint8 BGR."""
     if isinstance(picture, YuvFrame):
         return picture.bgr(rows, columns)
     return picture[::rows, ::columns]
-
-
-def to_bgr(picture: Picture) -> NDArray[np.uint8]:
-    """Return a picture as (H, W, 3) uint8 BGR; a BGR picture is returned as it is."""
-    return picture.bgr() if isinstance(picture, YuvFrame) else picture
-
-
-@lru_cache(maxsize=4)
-def _yuv_to_bgr(spec: ColorSpec) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    matrix, offset = spec.bgr_to_yuv()
-    inverse = np.linalg.inv(matrix)
-    return inverse.astype(np.float32), (-offset @ inverse).astype(np.float32)

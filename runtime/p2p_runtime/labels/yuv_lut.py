@@ -6,16 +6,11 @@ kept as one 16-bit pair, Cb in the upper byte and Cr in the lower.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import NDArray
 
 from .color_lut import NEAR_LEVELS, apply_lut, nearest_colours
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from .yuv import ColorSpec
+from .yuv import ColorSpec
 
 __all__ = [
     "FEATURE_WEIGHTS",

@@ -6,10 +6,11 @@ Training and the device call the same :meth:`PixelContract.preprocess`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from p2p_runtime.errors import ContractError
 from p2p_runtime.labels.colorspace import NO_MISMATCH, ColorspaceMismatch
@@ -17,9 +18,6 @@ from p2p_runtime.labels.palette import Palette
 from p2p_runtime.labels.repair import classify, off_palette
 from p2p_runtime.labels.resampling import resize
 from p2p_runtime.labels.yuv import Picture, YuvFrame, to_bgr
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["PixelContract", "check_frame", "json_field"]
 
@@ -53,7 +51,13 @@ class PixelContract:
             if not 1 <= side <= MAX_SIDE_PX:
                 raise ContractError(f"contract {name} is {side} px; 1 to {MAX_SIDE_PX} work")
         if self.palette is not None and self.classes_present is not None:
-            _check_classes(self.classes_present, len(self.palette.classes))
+            classes, count = self.classes_present, len(self.palette.classes)
+            whole = all(type(index) is int for index in classes)
+            if not (classes and whole and list(classes) == sorted({*classes} & {*range(count)})):
+                raise ContractError(
+                    f"contract field 'classes_present' is {list(classes)}; it must hold indices of "
+                    f"the palette's {count} classes, ascending"
+                )
 
     def preprocess(self, frame: Picture, *, repair_labels: bool = True) -> NDArray[np.uint8]:
         """Turn any frame into the generator's input.
@@ -200,12 +204,3 @@ def json_field(document: dict[str, Any], name: str, kind: Any) -> Any:
     if not isinstance(value, kind) or isinstance(value, bool):
         raise ContractError(f"contract field {name!r} is {value!r}, of the wrong type")
     return value
-
-
-def _check_classes(classes: tuple[int, ...], count: int) -> None:
-    whole = all(type(index) is int for index in classes)
-    if not (classes and whole and list(classes) == sorted({*classes} & {*range(count)})):
-        raise ContractError(
-            f"contract field 'classes_present' is {list(classes)}; it must hold indices of the "
-            f"palette's {count} classes, ascending"
-        )

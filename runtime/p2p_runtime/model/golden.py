@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from p2p_runtime.errors import ContractError
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from .contract import PixelContract
+from .contract import PixelContract
 
 __all__ = ["GoldenFrame"]
 

@@ -55,7 +55,7 @@ def inspect_onnx(path: Path) -> OnnxSummary:
     """
     content = _map(path)
     try:
-        summary = OnnxSummary(metadata={}, payload_sha256=_digest(content), op_types={})
+        summary = OnnxSummary(metadata={}, payload_sha256=payload_sha256(content), op_types={})
         _check_message(summary, "model", content, 0)
         if not any(item.number == _GRAPH for item in _fields(content)):
             raise BundleError("it holds no graph")
@@ -64,7 +64,7 @@ def inspect_onnx(path: Path) -> OnnxSummary:
     return summary
 
 
-def payload_sha256(model_bytes: bytes) -> str:
+def payload_sha256(model_bytes: bytes | memoryview) -> str:
     """Return the hex SHA-256 of a serialised ONNX model without its ``metadata_props``.
 
     It covers the raw bytes, tags included, of all other top-level fields in file order, so it can
@@ -73,7 +73,11 @@ def payload_sha256(model_bytes: bytes) -> str:
     Raises:
         BundleError: the bytes are not a protobuf message.
     """
-    return _digest(memoryview(model_bytes))
+    view, digest = memoryview(model_bytes), hashlib.sha256()
+    for item in _fields(view):
+        if item.number != _METADATA_PROPS:
+            digest.update(view[item.start : item.end])
+    return digest.hexdigest()
 
 
 class _Field(NamedTuple):
@@ -183,14 +187,6 @@ def _map(path: Path) -> memoryview:
     if all(character.isprintable() or character in "\t\r\n" for character in head):
         raise BundleError(f"{path} is a text file, not an ONNX model")
     return content
-
-
-def _digest(content: memoryview) -> str:
-    digest = hashlib.sha256()
-    for item in _fields(content):
-        if item.number != _METADATA_PROPS:
-            digest.update(content[item.start : item.end])
-    return digest.hexdigest()
 
 
 def _fields(view: memoryview) -> Iterator[_Field]:
