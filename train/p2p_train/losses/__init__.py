@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from p2p_train.config import TrainConfig
 
 from .adversarial import AdversarialLoss, DiscriminatorLoss, FakeLoss, RealLoss
 from .base import Curve, GeneratorLoss, GeneratorOutput, Loss, LossBatch, LossSetup
@@ -17,22 +17,9 @@ from .l1 import L1Loss
 from .semantic import SemanticLoss
 from .style import StyleLoss
 
-if TYPE_CHECKING:
-    from p2p_train.config import TrainConfig
-
 __all__ = [
-    "DISCRIMINATOR_LOSSES",
-    "GENERATOR_LOSSES",
-    "Curve",
-    "DiscriminatorLoss",
-    "GeneratorLoss",
-    "GeneratorOutput",
-    "Loss",
-    "LossBatch",
-    "LossSetup",
-    "discriminator_losses",
-    "generator_losses",
-    "loss_curves",
+    *("DISCRIMINATOR_LOSSES", "GENERATOR_LOSSES", "Curve", "GeneratorLoss", "GeneratorOutput"),
+    *("Loss", "LossBatch", "LossSetup", "discriminator_losses", "generator_losses", "loss_curves"),
 ]
 
 GENERATOR_LOSSES: list[type[GeneratorLoss]] = [
@@ -59,9 +46,9 @@ def generator_losses(setup: LossSetup) -> list[GeneratorLoss]:
     return [loss(setup) for loss in GENERATOR_LOSSES if loss.applies(setup.config)]
 
 
-def discriminator_losses(config: TrainConfig) -> list[DiscriminatorLoss]:
+def discriminator_losses(setup: LossSetup) -> list[DiscriminatorLoss]:
     """Make the losses of the discriminator; none in a run without one."""
-    return [loss(config) for loss in DISCRIMINATOR_LOSSES if loss.applies(config)]
+    return [loss(setup) for loss in DISCRIMINATOR_LOSSES if loss.applies(setup.config)]
 
 
 def loss_curves(config: TrainConfig) -> dict[str, Curve]:

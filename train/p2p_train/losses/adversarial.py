@@ -6,23 +6,17 @@ the discriminator's loss halved, as in section 3.3; least squares and hinge as a
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch.nn import functional
 
+from p2p_train.config import GanLoss, TrainConfig
 from p2p_train.precision import autocast
 
 from .base import Curve, GeneratorLoss, GeneratorOutput, Loss, LossBatch
 
-if TYPE_CHECKING:
-    from p2p_train.config import GanLoss, TrainConfig
-
 __all__ = ["AdversarialLoss", "DiscriminatorLoss", "FakeLoss", "RealLoss", "patch_loss"]
-
-PANEL = "adversarial losses"
-UNIT = "mean over the epoch"
 
 
 def patch_loss(kind: GanLoss, logits: torch.Tensor, *, real: bool) -> torch.Tensor:
@@ -44,12 +38,17 @@ def patch_loss(kind: GanLoss, logits: torch.Tensor, *, real: bool) -> torch.Tens
     return functional.binary_cross_entropy_with_logits(logits, labels)
 
 
+def _curve(label: str, short: str) -> Curve:
+    unit = "mean over the epoch"
+    return Curve(panel="adversarial losses", label=label, unit=unit, progress=(short, 3))
+
+
 class AdversarialLoss(GeneratorLoss):
     """How far the discriminator is from taking generated images for real ones."""
 
     name = "generator_adversarial"
     setting = "lambda_gan"
-    curve = Curve(panel=PANEL, label="G", unit=UNIT, progress=("G", 3))
+    curve = _curve("G", "G")
 
     @classmethod
     def applies(cls, config: TrainConfig) -> bool:
@@ -68,44 +67,38 @@ class AdversarialLoss(GeneratorLoss):
 
 
 class DiscriminatorLoss(Loss):
-    """One term of what the discriminator minimises.
+    """One term of what the discriminator minimises: how far patches are from being classified.
 
     Attributes:
         weight: factor; halves, so that the discriminator learns more slowly (section 3.3).
+        real: whether the term is about the patches of real images, or of generated ones.
     """
 
     weight: ClassVar[float] = 0.5
-
-    def __init__(self, config: TrainConfig) -> None:
-        self.kind = config.loss.gan_loss
+    real: ClassVar[bool]
 
     @classmethod
     def applies(cls, config: TrainConfig) -> bool:
         """Apply to runs with a discriminator."""
         return config.loss.gan_loss != "none"
 
-    @abstractmethod
     def __call__(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
         """Return the unweighted loss of logits of real and of generated images, (N, 1, h, w)."""
+        logits = real if self.real else fake
+        return patch_loss(self.setup.config.loss.gan_loss, logits, real=self.real)
 
 
 class RealLoss(DiscriminatorLoss):
     """How far real patches are from being classified as real."""
 
     name = "discriminator_real"
-    curve = Curve(panel=PANEL, label="D, real", unit=UNIT, progress=("D real", 3))
-
-    def __call__(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
-        """Return the loss of the real patches."""
-        return patch_loss(self.kind, real, real=True)
+    curve = _curve("D, real", "D real")
+    real = True
 
 
 class FakeLoss(DiscriminatorLoss):
     """How far generated patches are from being classified as generated."""
 
     name = "discriminator_fake"
-    curve = Curve(panel=PANEL, label="D, fake", unit=UNIT, progress=("fake", 3))
-
-    def __call__(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
-        """Return the loss of the generated patches."""
-        return patch_loss(self.kind, fake, real=False)
+    curve = _curve("D, fake", "fake")
+    real = False

@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import nn
 
-from p2p_train.networks.generator import GeneratorOutput
-
-if TYPE_CHECKING:
-    from p2p_train.config import TrainConfig
-    from p2p_train.distillation import Teacher
-    from p2p_train.networks.discriminators import PatchDiscriminator
-    from p2p_train.networks.generator import UNetGenerator
-    from p2p_train.segmentation.frozen import FrozenSegmenter
+from p2p_train.config import TrainConfig
+from p2p_train.distillation import Teacher
+from p2p_train.networks.discriminators import PatchDiscriminator
+from p2p_train.networks.generator import GeneratorOutput, UNetGenerator
+from p2p_train.segmentation.frozen import FrozenSegmenter
 
 __all__ = [
-    "Curve",
-    "DistillationLoss",
-    "FeaturePairs",
-    "GeneratorLoss",
-    "GeneratorOutput",
-    "Loss",
-    "LossBatch",
-    "LossSetup",
-    "relative_l1",
+    *("Curve", "DistillationLoss", "FeaturePairs", "GeneratorLoss", "GeneratorOutput", "Loss"),
+    *("LossBatch", "LossSetup", "SegmenterLoss", "distillation_curve", "feature_distance"),
 ]
 
 T = TypeVar("T")
 
-FeaturePairs = list[tuple[torch.Tensor, torch.Tensor]]
+FeaturePairs = Iterable[tuple[torch.Tensor, torch.Tensor]]
 """Features of the image and of its reference, (N, C, h, w) each, fine to coarse."""
 
 TINY = 1e-6
@@ -59,11 +49,11 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LossBatch:
-    """The pairs of a micro-batch, and what several losses compute from them once.
+    """The pairs of a micro-batch, (N, 3, H, W) RGB in [-1, 1], and what losses share about them.
 
     Attributes:
-        source: the generator's inputs, (N, 3, H, W) RGB in [-1, 1].
-        target: the photos, likewise.
+        source: the generator's inputs.
+        target: the photos.
     """
 
     source: torch.Tensor
@@ -108,6 +98,9 @@ class Loss(ABC):
     name: ClassVar[str]
     curve: ClassVar[Curve]
 
+    def __init__(self, setup: LossSetup) -> None:
+        self.setup = setup
+
     @classmethod
     @abstractmethod
     def applies(cls, config: TrainConfig) -> bool:
@@ -125,20 +118,13 @@ class GeneratorLoss(Loss):
     setting: ClassVar[str]
     trainable: nn.Module | None = None
 
-    def __init__(self, setup: LossSetup) -> None:
-        self.setup = setup
-
     @classmethod
     def applies(cls, config: TrainConfig) -> bool:
         """Return whether the weight is not 0."""
         return bool(getattr(config.loss, cls.setting))
 
     def weight(self, progress: float) -> float:
-        """Return the factor of the loss.
-
-        Args:
-            progress: share (0-1) of the run's steps that are done.
-        """
+        """Return the factor of the loss when a share ``progress`` (0-1) of the steps is done."""
         return float(getattr(self.setup.config.loss, self.setting))
 
     def extra_inputs(self, source: torch.Tensor) -> torch.Tensor | None:
@@ -154,8 +140,22 @@ class GeneratorLoss(Loss):
         """Return the unweighted loss, a scalar."""
 
 
+class SegmenterLoss(GeneratorLoss):
+    """A loss on what the frozen segmenter computes from generated pictures."""
+
+    @property
+    def segmenter(self) -> FrozenSegmenter:
+        """The segmenter, which exists wherever the loss applies."""
+        assert self.setup.segmenter is not None
+        return self.setup.segmenter
+
+    def features(self, batch: LossBatch, output: GeneratorOutput) -> list[torch.Tensor]:
+        """Return the features of the generated pictures; gradients flow through to them."""
+        return batch.once("segmenter features", lambda: self.segmenter.features(output.image))
+
+
 class DistillationLoss(GeneratorLoss):
-    """A distance between the generator and its teacher; computed where its weight is not 0.
+    """A distance between the generator and its teacher.
 
     Losses of features are relative to the teacher's values, so that a weight means the same
     whatever the features' scale.
@@ -182,13 +182,21 @@ class DistillationLoss(GeneratorLoss):
         def compute() -> FeaturePairs:
             with torch.no_grad():
                 reference = self.teacher.features(batch.source, self.teacher_output(batch).image)
-            return list(
-                zip(self.teacher.features(batch.source, output.image), reference, strict=True)
-            )
+            features = self.teacher.features(batch.source, output.image)
+            return list(zip(features, reference, strict=True))
 
         return batch.once("feature pairs", compute)
 
 
-def relative_l1(value: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-    """Return the mean absolute difference over the reference's mean magnitude, a scalar."""
-    return nn.functional.l1_loss(value, reference) / (reference.abs().mean() + TINY)
+def distillation_curve(label: str, progress: tuple[str, int] | None = None) -> Curve:
+    """Return a curve in the panel that the distillation losses share."""
+    return Curve(panel="distance to the teacher", label=label, unit="0 = equal", progress=progress)
+
+
+def feature_distance(pairs: FeaturePairs) -> torch.Tensor:
+    """Return the mean of the pairs' L1, each relative to its reference's mean magnitude."""
+    distances = []
+    for features, reference in pairs:
+        l1 = nn.functional.l1_loss(features.float(), reference.float())
+        distances.append(l1 / (reference.float().abs().mean() + TINY))
+    return torch.stack(distances).mean()

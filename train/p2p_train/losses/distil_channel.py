@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
-
 import torch
 from torch import nn
-from torch.nn import functional
 
-from .base import TINY, Curve, DistillationLoss, GeneratorOutput, LossBatch, LossSetup
-from .distil_l1 import DISTILLATION_PANEL
+from p2p_train.networks.generator import UNetGenerator
 
-if TYPE_CHECKING:
-    from p2p_train.networks.generator import UNetGenerator
+from .base import (
+    TINY,
+    DistillationLoss,
+    FeaturePairs,
+    GeneratorOutput,
+    LossBatch,
+    LossSetup,
+    distillation_curve,
+)
 
 __all__ = ["DistilChannelLoss", "channel_distance"]
 
@@ -31,7 +33,7 @@ class DistilChannelLoss(DistillationLoss):
 
     name = "distil_channel"
     setting = "lambda_distil_channel"
-    curve = Curve(panel=DISTILLATION_PANEL, label="channels")
+    curve = distillation_curve("channels")
 
     def __init__(self, setup: LossSetup) -> None:
         super().__init__(setup)
@@ -48,24 +50,18 @@ class DistilChannelLoss(DistillationLoss):
         )
 
 
-def channel_distance(pairs: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
-    """Return the distance of the channels' means, relative to their mean square, a scalar.
+def channel_distance(pairs: FeaturePairs) -> torch.Tensor:
+    """Return the mean square distance of the channels' means, relative to their mean square.
 
     The mean of a channel over an image says how much the channel matters to it.
-
-    Args:
-        pairs: features of the image and of its reference, (N, C, h, w) each.
     """
-    distances = [_relative_square(_means(one), _means(reference)) for one, reference in pairs]
+    distances = []
+    for features, reference in pairs:
+        # (N, C, h, w) -> (N, C)
+        ours, theirs = (one.float().mean(dim=(2, 3)) for one in (features, reference))
+        square = nn.functional.mse_loss(ours, theirs)
+        distances.append(square / (theirs.square().mean() + TINY))
     return torch.stack(distances).mean()
-
-
-def _means(features: torch.Tensor) -> torch.Tensor:
-    return features.float().mean(dim=(2, 3))  # (N, C, h, w) -> (N, C)
-
-
-def _relative_square(value: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-    return functional.mse_loss(value, reference) / (reference.square().mean() + TINY)
 
 
 def _widths(generator: UNetGenerator) -> list[int]:

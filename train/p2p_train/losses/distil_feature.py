@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 
-from .base import Curve, DistillationLoss, GeneratorOutput, LossBatch, relative_l1
-from .distil_l1 import DISTILLATION_PANEL
+from .base import (
+    DistillationLoss,
+    GeneratorOutput,
+    LossBatch,
+    distillation_curve,
+    feature_distance,
+)
 
-__all__ = ["DistilFeatureLoss", "feature_distance"]
+__all__ = ["DistilFeatureLoss"]
 
 
 class DistilFeatureLoss(DistillationLoss):
@@ -17,18 +20,8 @@ class DistilFeatureLoss(DistillationLoss):
 
     name = "distil_feature"
     setting = "lambda_distil_feature"
-    curve = Curve(panel=DISTILLATION_PANEL, label="features")
+    curve = distillation_curve("features")
 
     def __call__(self, batch: LossBatch, output: GeneratorOutput) -> torch.Tensor:
-        """Return the unweighted loss, a scalar."""
+        """Return the loss; see :func:`.feature_distance`."""
         return feature_distance(self.feature_pairs(batch, output))
-
-
-def feature_distance(pairs: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
-    """Return the distance of features, relative to the reference's magnitude, a scalar.
-
-    Args:
-        pairs: features of the image and of its reference, (N, C, h, w) each.
-    """
-    distances = [relative_l1(one.float(), reference.float()) for one, reference in pairs]
-    return torch.stack(distances).mean()

@@ -5,11 +5,9 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from .base import Curve, DistillationLoss, GeneratorOutput, LossBatch
+from .base import DistillationLoss, GeneratorOutput, LossBatch, distillation_curve
 
-__all__ = ["DISTILLATION_PANEL", "DistilL1Loss"]
-
-DISTILLATION_PANEL = "distance to the teacher"
+__all__ = ["DistilL1Loss"]
 
 
 class DistilL1Loss(DistillationLoss):
@@ -17,10 +15,8 @@ class DistilL1Loss(DistillationLoss):
 
     name = "distil_l1"
     setting = "lambda_distil_l1"
-    curve = Curve(
-        panel=DISTILLATION_PANEL, label="L1", unit="0 = equal", progress=("to the teacher", 4)
-    )
+    curve = distillation_curve("L1", progress=("to the teacher", 4))
 
     def __call__(self, batch: LossBatch, output: GeneratorOutput) -> torch.Tensor:
-        """Return the unweighted loss, a scalar."""
+        """Return the loss; in float32, whatever the generators ran in."""
         return functional.l1_loss(output.image.float(), self.teacher_output(batch).image.float())

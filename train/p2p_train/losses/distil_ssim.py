@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from .base import Curve, DistillationLoss, GeneratorOutput, LossBatch
-from .distil_l1 import DISTILLATION_PANEL
+from .base import DistillationLoss, GeneratorOutput, LossBatch, distillation_curve
 
 __all__ = ["DistilSsimLoss", "dissimilarity"]
 
@@ -21,10 +20,10 @@ class DistilSsimLoss(DistillationLoss):
 
     name = "distil_ssim"
     setting = "lambda_distil_ssim"
-    curve = Curve(panel=DISTILLATION_PANEL, label="1 - SSIM")
+    curve = distillation_curve("1 - SSIM")
 
     def __call__(self, batch: LossBatch, output: GeneratorOutput) -> torch.Tensor:
-        """Return the unweighted loss, a scalar."""
+        """Return the loss; see :func:`dissimilarity`."""
         return dissimilarity(output.image, self.teacher_output(batch).image)
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from .base import Curve, DistillationLoss, GeneratorOutput, LossBatch
-from .distil_l1 import DISTILLATION_PANEL
+from .base import DistillationLoss, GeneratorOutput, LossBatch, distillation_curve
 from .style import style_distance
 
 __all__ = ["DistilStyleLoss"]
@@ -16,7 +15,7 @@ class DistilStyleLoss(DistillationLoss):
 
     name = "distil_style"
     setting = "lambda_distil_style"
-    curve = Curve(panel=DISTILLATION_PANEL, label="style")
+    curve = distillation_curve("style")
 
     def __call__(self, batch: LossBatch, output: GeneratorOutput) -> torch.Tensor:
         """Return the loss; see :func:`.style_distance`."""

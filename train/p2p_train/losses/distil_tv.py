@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from .base import Curve, DistillationLoss, GeneratorOutput, LossBatch
-from .distil_l1 import DISTILLATION_PANEL
+from .base import DistillationLoss, GeneratorOutput, LossBatch, distillation_curve
 
 __all__ = ["DistilTvLoss", "total_variation"]
 
@@ -15,10 +14,10 @@ class DistilTvLoss(DistillationLoss):
 
     name = "distil_tv"
     setting = "lambda_distil_tv"
-    curve = Curve(panel=DISTILLATION_PANEL, label="total variation")
+    curve = distillation_curve("total variation")
 
     def __call__(self, batch: LossBatch, output: GeneratorOutput) -> torch.Tensor:
-        """Return the unweighted loss, a scalar."""
+        """Return the loss; see :func:`total_variation`."""
         return total_variation(output.image)
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch.nn import functional
 
-from .base import Curve, GeneratorLoss, GeneratorOutput, LossBatch
+from p2p_train.config import TrainConfig
 
-if TYPE_CHECKING:
-    from p2p_train.config import TrainConfig
+from .base import Curve, GeneratorLoss, GeneratorOutput, LossBatch
 
 __all__ = ["L1Loss"]
 

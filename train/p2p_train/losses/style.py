@@ -6,14 +6,18 @@ computed from a whole picture, and its mean is no blur.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 
 from p2p_train.segmentation.network import TEXTURE_STAGES
 
-from .base import Curve, GeneratorOutput, LossBatch, relative_l1
-from .semantic import SegmenterLoss
+from .base import (
+    Curve,
+    FeaturePairs,
+    GeneratorOutput,
+    LossBatch,
+    SegmenterLoss,
+    feature_distance,
+)
 
 __all__ = ["StyleLoss", "style_distance"]
 
@@ -38,16 +42,12 @@ class StyleLoss(SegmenterLoss):
         return style_distance(zip(features, reference, strict=True))
 
 
-def style_distance(pairs: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+def style_distance(pairs: FeaturePairs) -> torch.Tensor:
     """Return the distance of Gram matrices, relative to the reference's, a scalar.
 
     Gatys et al. 2016, "Image style transfer using convolutional neural networks", equation 3.
-
-    Args:
-        pairs: features of the image and of its reference, (N, C, h, w) each.
     """
-    distances = [relative_l1(_gram(one), _gram(reference)) for one, reference in pairs]
-    return torch.stack(distances).mean()
+    return feature_distance((_gram(features), _gram(reference)) for features, reference in pairs)
 
 
 def _gram(features: torch.Tensor) -> torch.Tensor:

@@ -141,7 +141,7 @@ class TrainState:
             segmenter=segmenter,
         )
         self.generator_losses = generator_losses(setup)
-        self.discriminator_losses = discriminator_losses(self.config)
+        self.discriminator_losses = discriminator_losses(setup)
         losses: list[Loss] = [*self.generator_losses, *self.discriminator_losses]
         self.loss_names = tuple(loss.name for loss in losses)
         self._loss_sums = torch.zeros(len(losses), device=self.device)
