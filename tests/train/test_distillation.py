@@ -21,7 +21,7 @@ from p2p_train.config import TrainConfig
 from p2p_train.distillation import Teacher
 from p2p_train.segmentation import Segmenter
 from p2p_train.training.checkpoint import Checkpoint
-from p2p_train.training.loss_networks import load_teacher
+from p2p_train.training.loss_networks import load_loss_networks
 from p2p_train.training.state import TrainState
 from p2p_train.training.step import train_step
 from toy_pairs import SIDE_PX
@@ -57,10 +57,9 @@ def taught(config: TrainConfig) -> TrainState:
 
 def teacher_of(config: TrainConfig) -> Teacher:
     """Load the teacher that a config names."""
-    loss = config.loss
-    return load_teacher(
-        Path(str(loss.teacher)), CONTRACT, CPU, config.precision, loss.feature_network
-    )
+    teacher, _ = load_loss_networks(config, CONTRACT, CPU)
+    assert teacher is not None
+    return teacher
 
 
 def adapters_of(state: TrainState) -> list[torch.Tensor]:

@@ -13,8 +13,14 @@ from test_loop import run as train_to
 
 from p2p_train import losses
 from p2p_train.config import TrainConfig
-from p2p_train.losses import Curve, GeneratorLoss, GeneratorOutput, LossBatch, loss_curves
-from p2p_train.losses.base import feature_distance
+from p2p_train.losses import loss_curves
+from p2p_train.losses.base import (
+    Curve,
+    GeneratorLoss,
+    GeneratorOutput,
+    LossBatch,
+    feature_distance,
+)
 from p2p_train.losses.distil_channel import channel_distance
 from p2p_train.losses.distil_ssim import dissimilarity
 from p2p_train.losses.distil_tv import total_variation

@@ -23,7 +23,8 @@ from p2p_train.losses.style import StyleLoss
 from p2p_train.metrics import IGNORED
 from p2p_train.networks.pixels import to_signal
 from p2p_train.segmentation import Segmenter
-from p2p_train.segmentation.frozen import FrozenSegmenter, load_frozen_segmenter
+from p2p_train.segmentation.frozen import FrozenSegmenter
+from p2p_train.training.loss_networks import load_loss_networks
 from p2p_train.training.state import TrainState
 from p2p_train.training.step import train_step
 from toy_pairs import SIDE_PX, draw_pair
@@ -44,7 +45,7 @@ def file(segmenter: Segmenter, tmp_path: Path) -> Path:
 @pytest.fixture
 def frozen(file: Path) -> FrozenSegmenter:
     """The same, loaded for losses."""
-    return load_frozen_segmenter(file, CONTRACT, CPU, "fp32")
+    return load(file, CONTRACT)
 
 
 @pytest.fixture
@@ -55,6 +56,13 @@ def semantic(tiny: MakeConfig, file: Path) -> MakeConfig:
         return tiny(**{"segmenter": str(file), **changes})
 
     return make
+
+
+def load(file: Path, contract: PixelContract) -> FrozenSegmenter:
+    """Load a segmenter as a run with a semantic loss does."""
+    _, segmenter = load_loss_networks(TrainConfig.of(segmenter=str(file)), contract, CPU)
+    assert segmenter is not None
+    return segmenter
 
 
 def loss_of(
@@ -202,4 +210,4 @@ def test_a_segmenter_of_other_pictures_is_refused(
 ) -> None:
     """It must be trained on photos of the generator's size, with the same labels."""
     with pytest.raises(ConfigError, match=message):
-        load_frozen_segmenter(file, contract, CPU, "fp32")
+        load(file, contract)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from p2p_train.config import TrainConfig
 
 from .adversarial import AdversarialLoss, DiscriminatorLoss, FakeLoss, RealLoss
-from .base import Curve, GeneratorLoss, GeneratorOutput, Loss, LossBatch, LossSetup
+from .base import Curve, GeneratorLoss, Loss, LossSetup
 from .consistency import ConsistencyLoss
 from .distil_channel import DistilChannelLoss
 from .distil_feature import DistilFeatureLoss
@@ -17,10 +17,7 @@ from .l1 import L1Loss
 from .semantic import SemanticLoss
 from .style import StyleLoss
 
-__all__ = [
-    *("DISCRIMINATOR_LOSSES", "GENERATOR_LOSSES", "Curve", "GeneratorLoss", "GeneratorOutput"),
-    *("Loss", "LossBatch", "LossSetup", "discriminator_losses", "generator_losses", "loss_curves"),
-]
+__all__ = ["GENERATOR_LOSSES", "discriminator_losses", "generator_losses", "loss_curves"]
 
 GENERATOR_LOSSES: list[type[GeneratorLoss]] = [
     L1Loss,

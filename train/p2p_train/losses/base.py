@@ -17,8 +17,17 @@ from p2p_train.networks.generator import GeneratorOutput, UNetGenerator
 from p2p_train.segmentation.frozen import FrozenSegmenter
 
 __all__ = [
-    *("Curve", "DistillationLoss", "FeaturePairs", "GeneratorLoss", "GeneratorOutput", "Loss"),
-    *("LossBatch", "LossSetup", "SegmenterLoss", "distillation_curve", "feature_distance"),
+    "Curve",
+    "DistillationLoss",
+    "FeaturePairs",
+    "GeneratorLoss",
+    "GeneratorOutput",
+    "Loss",
+    "LossBatch",
+    "LossSetup",
+    "SegmenterLoss",
+    "distillation_curve",
+    "feature_distance",
 ]
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from p2p_train.losses import Curve
+    from p2p_train.losses.base import Curve
 
 __all__ = ["draw_curves"]
 

@@ -9,16 +9,16 @@ from torch import nn
 
 from p2p_runtime.errors import CheckpointError, ConfigError
 from p2p_runtime.model.contract import PixelContract
-from p2p_train.config import Precision, TrainConfig
+from p2p_train.config import TrainConfig
 from p2p_train.distillation import FeatureNetwork, Teacher
 from p2p_train.precision import freeze
 from p2p_train.segmentation import Segmenter
-from p2p_train.segmentation.frozen import FrozenSegmenter, load_frozen_segmenter
+from p2p_train.segmentation.frozen import FrozenSegmenter
 from p2p_train.tensorfile import digest
 
 from .checkpoint import Checkpoint, find_checkpoint
 
-__all__ = ["load_loss_networks", "load_teacher"]
+__all__ = ["load_loss_networks"]
 
 
 def load_loss_networks(
@@ -26,71 +26,48 @@ def load_loss_networks(
 ) -> tuple[Teacher | None, FrozenSegmenter | None]:
     """Load the trained networks that losses compare with, if the config names them.
 
-    Raises:
-        CheckpointError: a file is missing or broken, or the teacher's run had no discriminator.
-        ConfigError: one was trained on other inputs.
-    """
-    loss, precision = config.loss, config.precision
-    teacher = segmenter = None
-    if loss.teacher is not None:
-        teacher = load_teacher(
-            Path(loss.teacher), contract, device, precision, loss.feature_network
-        )
-    if loss.segmenter is not None:
-        segmenter = load_frozen_segmenter(Path(loss.segmenter), contract, device, precision)
-    return teacher, segmenter
-
-
-def load_teacher(
-    path: Path,
-    contract: PixelContract,
-    device: torch.device,
-    precision: Precision,
-    feature_network: str = "teacher",
-) -> Teacher:
-    """Load a teacher and its feature network.
-
     Args:
-        path: run or checkpoint of the teacher.
-        contract: of the student's inputs; the teacher's must be the same.
-        device: where both go.
-        precision: arithmetic of both.
-        feature_network: ``teacher`` for the discriminator of its run, else a segmenter's file.
+        config: names their files, and the precision in which they compute.
+        contract: of the generator's inputs; theirs must be the same.
+        device: where they go.
 
     Raises:
         CheckpointError: a file is missing or broken, or the teacher's run had no discriminator.
-        ConfigError: the teacher or the segmenter was trained on other inputs.
+        ConfigError: one was trained on other labels, or on another size.
     """
-    path = find_checkpoint(path)
+    return _load_teacher(config, contract, device), _load_segmenter(config, contract, device)
+
+
+def _load_teacher(
+    config: TrainConfig, contract: PixelContract, device: torch.device
+) -> Teacher | None:
+    if config.loss.teacher is None:
+        return None
+    path = find_checkpoint(Path(config.loss.teacher))
     checkpoint = Checkpoint.load(path)
-    _check_inputs(path, checkpoint.contract, contract)
+    ours, theirs = _inputs_of(contract), _inputs_of(checkpoint.contract)
+    if ours != theirs or contract.palette != checkpoint.contract.palette:
+        raise ConfigError(
+            f"the inputs of the teacher {path} are {theirs}, those of its student {ours}; "
+            "they must be the same"
+        )
     generator = checkpoint.build_generator()
-    if feature_network == "teacher":
-        network, features = _discriminator_features(path, checkpoint)
-    else:
-        network, features = _segmenter_features(Path(feature_network), contract)
+    network, features = _feature_network(config.loss.feature_network, path, checkpoint, contract)
     sha256 = digest([generator.state_dict(), network.state_dict()])
     for module in (generator, network):
-        freeze(module, device, precision)
+        freeze(module, device, config.precision)
     return Teacher(
-        generator=generator, feature_network=features, precision=precision, sha256=sha256
+        generator=generator, feature_network=features, precision=config.precision, sha256=sha256
     )
 
 
-def _check_inputs(path: Path, teacher: PixelContract, student: PixelContract) -> None:
-    if _inputs_of(teacher) != _inputs_of(student) or teacher.palette != student.palette:
-        raise ConfigError(
-            f"the inputs of the teacher {path} are {_inputs_of(teacher)}, those of its student "
-            f"{_inputs_of(student)}; they must be the same"
-        )
-
-
-def _inputs_of(contract: PixelContract) -> str:
-    labels = f"palette {contract.palette.name}" if contract.palette else "no palette"
-    return f"{contract.width}x{contract.height} px with {labels}"
-
-
-def _discriminator_features(path: Path, checkpoint: Checkpoint) -> tuple[nn.Module, FeatureNetwork]:
+def _feature_network(
+    name: str, path: Path, checkpoint: Checkpoint, contract: PixelContract
+) -> tuple[nn.Module, FeatureNetwork]:
+    """Return the discriminator of the teacher at ``path``, or the segmenter called ``name``."""
+    if name != "teacher":
+        network = _matching_segmenter(Path(name), contract).network
+        return network, lambda source, image: network.feature_maps(image)
     discriminator = checkpoint.build_discriminator()
     if discriminator is None:
         raise CheckpointError(
@@ -100,7 +77,30 @@ def _discriminator_features(path: Path, checkpoint: Checkpoint) -> tuple[nn.Modu
     return discriminator, discriminator.features
 
 
-def _segmenter_features(path: Path, contract: PixelContract) -> tuple[nn.Module, FeatureNetwork]:
+def _load_segmenter(
+    config: TrainConfig, contract: PixelContract, device: torch.device
+) -> FrozenSegmenter | None:
+    path = config.loss.segmenter
+    if path is None:
+        return None
+    segmenter = _matching_segmenter(Path(path), contract)
+    theirs, ours = ((c.height, c.width) for c in (segmenter.contract, contract))
+    if theirs != ours:
+        raise ConfigError(
+            f"the segmenter {path} was trained on {theirs[1]}x{theirs[0]} px, the generator makes "
+            f"{ours[1]}x{ours[0]}; train one with p2p-train segmenter --size {ours[0]}"
+        )
+    sha256 = digest(segmenter.network.state_dict())
+    freeze(segmenter.network, device, config.precision)
+    return FrozenSegmenter(segmenter=segmenter, precision=config.precision, sha256=sha256)
+
+
+def _matching_segmenter(path: Path, contract: PixelContract) -> Segmenter:
     segmenter = Segmenter.load(path, torch.device("cpu"))
     segmenter.check_labels(contract)
-    return segmenter.network, lambda source, image: segmenter.network.feature_maps(image)
+    return segmenter
+
+
+def _inputs_of(contract: PixelContract) -> str:
+    labels = f"palette {contract.palette.name}" if contract.palette else "no palette"
+    return f"{contract.width}x{contract.height} px with {labels}"

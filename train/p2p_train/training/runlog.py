@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch.utils.tensorboard import SummaryWriter
 
-    from p2p_train.losses import Curve
+    from p2p_train.losses.base import Curve
 
 __all__ = ["EpochRecord", "RunLog", "sample_grid"]
 

@@ -14,7 +14,8 @@ from p2p_runtime.errors import CheckpointError
 from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import TrainConfig
 from p2p_train.distillation import Teacher
-from p2p_train.losses import Loss, LossSetup, discriminator_losses, generator_losses
+from p2p_train.losses import discriminator_losses, generator_losses
+from p2p_train.losses.base import Loss, LossSetup
 from p2p_train.networks.discriminators import PatchDiscriminator
 from p2p_train.networks.generator import UNetGenerator
 from p2p_train.networks.norms import batch_norms

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from p2p_train.data.dataset import PairBatch
-from p2p_train.losses import GeneratorOutput, LossBatch
+from p2p_train.losses.base import GeneratorOutput, LossBatch
 from p2p_train.networks.norms import frozen_batchnorm
 from p2p_train.networks.pixels import to_signal
 from p2p_train.precision import autocast
