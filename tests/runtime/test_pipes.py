@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from fake_rtsp import FakeRTSP
 from p2p_runtime.errors import SinkError, SourceError
 from p2p_runtime.labels.palette import CAMVID
-from p2p_runtime.video.frames import FrameTask
+from p2p_runtime.video.frames import FrameTask, VideoInfo
 from p2p_runtime.video.sinks import open_sink
 from p2p_runtime.video.sinks.h264 import StreamSink
 from p2p_runtime.video.sinks.plain import PipeSink
@@ -28,6 +28,7 @@ from p2p_runtime.video.sources.captures import PipeCapture
 
 Image = NDArray[np.uint8]
 COMMAND = [sys.executable, "-m", "p2p_runtime.cli"]
+VIDEO = VideoInfo(width=64, height=48, fps=10, frame_count=None)
 
 
 def run(arguments: list[object], stdin: bytes, folder: Path) -> subprocess.CompletedProcess[bytes]:
@@ -127,7 +128,7 @@ def test_terminals_are_no_pipes() -> None:
     with pytest.raises(SourceError, match="stdin is a terminal"):
         PipeCapture(64, 48, 25, CAMVID, descriptor=follower)
     with pytest.raises(SinkError, match="stdout is a terminal"):
-        PipeSink(width=64, height=48, descriptor=follower)
+        PipeSink(VIDEO, descriptor=follower)
     os.close(leader)
     os.close(follower)
 
@@ -135,7 +136,7 @@ def test_terminals_are_no_pipes() -> None:
 def test_a_pipe_refuses_frames_of_another_shape(frames: list[Image]) -> None:
     """A program that counts bytes would lose its place."""
     descriptor = os.open(os.devnull, os.O_WRONLY)
-    sink = PipeSink(width=64, height=48, descriptor=descriptor)
+    sink = PipeSink(VIDEO, descriptor=descriptor)
     with pytest.raises(SinkError, match="stdout takes frames of"):
         sink.write(FrameTask(picture=frames[0][:40], index=0, timestamp_s=0))
     os.close(descriptor)
@@ -237,7 +238,7 @@ def test_a_stream_is_pushed_to_an_rtsp_server(bundle: Path, lossless: Path) -> N
 def test_a_server_that_refuses_a_push_is_told() -> None:
     """Nobody there is an error before the first frame, without the password."""
     with pytest.raises(SinkError, match=r"cannot push to rtsp://\*\*\*@127.*Connection refused"):
-        StreamSink(f"rtsp://me:secret@127.0.0.1:{free_port()}/x", width=64, height=48, fps=10)
+        StreamSink(f"rtsp://me:secret@127.0.0.1:{free_port()}/x", VIDEO)
 
 
 def test_a_silent_server_does_not_hold_a_push(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,4 +248,4 @@ def test_a_silent_server_does_not_hold_a_push(monkeypatch: pytest.MonkeyPatch) -
         FakeRTSP(silent=True) as server,
         pytest.raises(SinkError, match=r"rtsp://\*\*\*@127.*no answer for 0\.3 s"),
     ):
-        StreamSink(server.url, width=64, height=48, fps=10)
+        StreamSink(server.url, VIDEO)

@@ -18,10 +18,9 @@ import pytest
 from numpy.typing import NDArray
 
 from p2p_runtime.errors import SinkError
-from p2p_runtime.video.frames import FrameTask
+from p2p_runtime.video.frames import FrameSink, FrameTask
 from p2p_runtime.video.sinks import (
     ImageFolderSink,
-    VideoFileSink,
     h264,
     open_sink,
     parse_output,
@@ -37,10 +36,10 @@ def as_frames(images: list[Image], fps: float = 10) -> Iterator[FrameTask]:
         yield FrameTask(picture=image, index=index, timestamp_s=index / fps)
 
 
-def open_video(path: Path, **settings: object) -> VideoFileSink:
+def open_video(path: Path, **settings: object) -> FrameSink:
     """Open a sink for the frames of the fixtures."""
     values: dict[str, object] = {"width": 64, "height": 48, "fps": 10.0, **settings}
-    return VideoFileSink(path, **values)  # type: ignore[arg-type]  # tests pick what to change
+    return open_sink(path, **values)  # type: ignore[arg-type]  # tests pick what to change
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
@@ -200,10 +199,9 @@ def test_fault_77_after_kill_9_nearly_all_frames_are_readable(
     path = tmp_path / "out.mp4"
     code = (
         "import sys, time, numpy as np\n"
-        "from pathlib import Path\n"
         "from p2p_runtime.video.frames import FrameTask\n"
-        "from p2p_runtime.video.sinks import VideoFileSink\n"
-        "sink = VideoFileSink(Path(sys.argv[1]), width=64, height=48, fps=25)\n"
+        "from p2p_runtime.video.sinks import open_sink\n"
+        "sink = open_sink(sys.argv[1], width=64, height=48, fps=25)\n"
         "for i in range(200):\n"
         "    image = np.full((48, 64, 3), i, np.uint8)\n"
         "    sink.write(FrameTask(picture=image, index=i, timestamp_s=i / 25))\n"

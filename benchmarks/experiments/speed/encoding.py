@@ -86,15 +86,14 @@ def measure_encodings(
 def _encode(frames: Sequence[NDArray[np.uint8]], preset: str, crf: int) -> io.BytesIO:
     import av
 
-    from p2p_runtime.video.frames import FrameTask
+    from p2p_runtime.video.frames import FrameTask, VideoInfo
     from p2p_runtime.video.sinks.h264 import H264Sink
 
     file = io.BytesIO()
     height, width = frames[0].shape[:2]
     container: Any = av.open(file, "w", format="matroska")
-    encoder = H264Sink(
-        container, "memory", width=width, height=height, fps=FRAMES_PER_S, preset=preset, crf=crf
-    )
+    video = VideoInfo(width=width, height=height, fps=FRAMES_PER_S, frame_count=len(frames))
+    encoder = H264Sink(container, "memory", video, preset=preset, crf=crf)
     for index, image in enumerate(frames):
         encoder.write(FrameTask(picture=image, index=index, timestamp_s=index / FRAMES_PER_S))
     encoder.close()

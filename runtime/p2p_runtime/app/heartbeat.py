@@ -1,7 +1,7 @@
 """Status of a long run: JSON lines for programs, watchdog notifications for systemd.
 
-The run's main thread calls :meth:`Heartbeat.beat` at least ten times a second, also while its
-source is silent. Only what blocks that thread, a hung disk for example, stops the notifications.
+The run's main thread beats ten times a second, also while its source is silent. Only what blocks
+that thread, a hung disk for example, stops the notifications.
 """
 
 from __future__ import annotations

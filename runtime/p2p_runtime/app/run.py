@@ -24,7 +24,6 @@ from p2p_runtime.engines import resolve_device
 from p2p_runtime.errors import ConfigError, EngineError
 from p2p_runtime.files import check_writable_folder
 from p2p_runtime.interrupts import StopRequest
-from p2p_runtime.labels.palette import Palette
 from p2p_runtime.memory import unmap_libraries
 from p2p_runtime.model.bundle import ModelBundle
 from p2p_runtime.translate.pipeline import run_pipeline
@@ -33,7 +32,7 @@ from p2p_runtime.translate.translator import Translator
 from p2p_runtime.translate.workers import default_workers, use_one_opencv_thread
 from p2p_runtime.video.frames import FrameSink, FrameSource, FrameTask
 from p2p_runtime.video.live import LivePolicy
-from p2p_runtime.video.sinks import OutputKind, open_sink, parse_output
+from p2p_runtime.video.sinks import open_sink, parse_output
 from p2p_runtime.video.sources import SourceKind, SourceSpec, open_source, parse_source
 
 from .discover import engine_named, find_bundle
@@ -47,11 +46,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunOptions:
-    """What the user asked for; the fields are `p2p-run`'s flags.
-
-    Attributes:
-        started_s: ``time.perf_counter()`` when the command began.
-    """
+    """`p2p-run`'s flags, and ``time.perf_counter()`` when the command began."""
 
     video: str
     size: tuple[int, int] | None
@@ -111,7 +106,7 @@ def translate_video(options: RunOptions, stop: StopRequest) -> RunReport:
     if options.report is not None:
         report.save(options.report)
     _log.info("written: %s", ", ".join(output.text for output in outputs))
-    frames_own_stdout = any(output.kind is OutputKind.STDOUT for output in outputs)
+    frames_own_stdout = any(output.kind == "stdout" for output in outputs)
     click.echo(report.to_table(), err=frames_own_stdout)
     return report
 
@@ -136,9 +131,12 @@ def _open_translator(
 def _open_source(
     options: RunOptions, spec: SourceSpec, translator: Translator, stop: StopRequest
 ) -> FrameSource:
+    ids_palette = translator.contract.palette if options.labels == "ids" else None
+    if options.labels == "ids" and ids_palette is None:
+        raise ConfigError("--labels ids needs a model with a palette, and this one has none")
     return open_source(
         spec,
-        ids_palette=_ids_palette(options, translator),
+        ids_palette=ids_palette,
         yuv=translator.preprocessor.wants_yuv,
         policy=LivePolicy(
             drop=options.drop,
@@ -161,8 +159,9 @@ def _run(
     facts: dict[str, object],
 ) -> RunReport:
     heartbeat = Heartbeat(sys.stderr if options.status == "json" else None)
+    counts = (source.info.frame_count, options.max_frames)
     with (
-        show_progress(_total(source, options.max_frames)) as advance,
+        show_progress(min((n for n in counts if n is not None), default=None)) as advance,
         contextlib.ExitStack() as ending,
     ):
         ending.callback(heartbeat.end)
@@ -191,23 +190,10 @@ def _run(
         )
 
 
-def _ids_palette(options: RunOptions, translator: Translator) -> Palette | None:
-    if options.labels != "ids":
-        return None
-    if translator.contract.palette is None:
-        raise ConfigError("--labels ids needs a model with a palette, and this one has none")
-    return translator.contract.palette
-
-
 def _default_output(spec: SourceSpec) -> str:
     """Return a name in the working directory; pictures stay pictures, all else becomes MP4."""
     pictures = spec.kind in (SourceKind.FOLDER, SourceKind.GLOB)
     return f"{spec.stem}-translated{'' if pictures else '.mp4'}"
-
-
-def _total(source: FrameSource, max_frames: int | None) -> int | None:
-    counts = (source.info.frame_count, max_frames)
-    return min((count for count in counts if count is not None), default=None)
 
 
 def _exit_now() -> None:

@@ -71,11 +71,13 @@ class GpuMemory:
 
     def upload(self, address: int, array: NDArray[np.uint8]) -> None:
         """Queue a copy of a C-contiguous array to the GPU."""
-        self._copy("cuMemcpyHtoDAsync_v2", ctypes.c_uint64(address), _pointer(array), array.nbytes)
+        source = ctypes.c_void_p(array.ctypes.data)
+        self._copy("cuMemcpyHtoDAsync_v2", ctypes.c_uint64(address), source, array.nbytes)
 
     def download(self, array: NDArray[np.uint8], address: int) -> None:
         """Queue a copy from the GPU into a C-contiguous array."""
-        self._copy("cuMemcpyDtoHAsync_v2", _pointer(array), ctypes.c_uint64(address), array.nbytes)
+        target = ctypes.c_void_p(array.ctypes.data)
+        self._copy("cuMemcpyDtoHAsync_v2", target, ctypes.c_uint64(address), array.nbytes)
 
     def wait(self) -> None:
         """Wait until everything that was queued is done."""
@@ -107,10 +109,6 @@ def _driver() -> Any:
         raise DeviceUnavailableError(f"no NVIDIA driver here ({error})") from error
     _require(cuda.cuInit(0), "cuInit")
     return cuda
-
-
-def _pointer(array: NDArray[np.uint8]) -> ctypes.c_void_p:
-    return ctypes.c_void_p(array.ctypes.data)
 
 
 def _integer(function: Any, *arguments: int) -> int:

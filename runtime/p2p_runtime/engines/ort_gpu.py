@@ -118,10 +118,9 @@ def _provider_options(bundle: ModelBundle, cache: TrtCache | None, graph: bool) 
 class TrtCache:
     """Where the TensorRT provider keeps the engines that it builds.
 
-    An engine is executable code for one GPU and one TensorRT, and onnxruntime tells engines apart
-    by the graph's structure alone: a cache that was filled by another model gives wrong pictures
-    (onnxruntime#6455). So each model, library and GPU has a folder of its own, and what lies in it
-    is loaded only if it is what was put there.
+    onnxruntime tells engines apart by the graph's structure alone: a cache that was filled by
+    another model gives wrong pictures (onnxruntime#6455). So each model, library and GPU has its
+    own folder. Engines are executable code, so only what was put there is loaded.
 
     Attributes:
         folder: ``.tensorrt/<digest>`` beside the model.

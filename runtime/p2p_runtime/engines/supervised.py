@@ -1,8 +1,4 @@
-"""An engine that is watched: a hanging inference is interrupted, a failed engine opened again.
-
-A driver that hiccups after days should cost a frame's time, not the stream; a model that fails on
-every frame should end the run.
-"""
+"""An engine that is watched: a hanging inference is interrupted, a failed engine opened again."""
 
 from __future__ import annotations
 
@@ -65,7 +61,7 @@ def open_supervised(
 
 
 class SupervisedEngine:
-    """Opens an engine again when it fails; see :class:`p2p_runtime.engines.base.Engine`.
+    """Opens an engine again when it fails, but ends a run whose model fails on every frame.
 
     Args:
         engine, reopen: an open and checked engine, and what opens and checks a replacement.

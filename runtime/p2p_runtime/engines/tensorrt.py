@@ -58,9 +58,8 @@ class TensorRTEngine(FrameByFrameEngine):
             _check_ports(trt, self._engine, self._shape, engine_path)
             self._context = self._engine.create_execution_context()
             self._context.set_input_shape(INPUT_NAME, self._shape)
-            self._input, self._output = (
-                self._bind(name, self._memory) for name in (INPUT_NAME, OUTPUT_NAME)
-            )
+            self._input = self._bind(INPUT_NAME, self._memory)
+            self._output = self._bind(OUTPUT_NAME, self._memory)
             self._open = True
         except BaseException:
             self.close()

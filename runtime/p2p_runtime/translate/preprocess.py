@@ -1,8 +1,7 @@
 """From the frames of a stream to the generator's inputs.
 
-Preprocessing is most of the work outside the engine, and one frame does not need another for it.
-Only the end does: the temporal filter over the last label maps, and whether an input equals an
-earlier one. So frames are admitted in their order, preprocessed by any thread, and completed in
+Most of the work on one frame needs no other frame; only the temporal filter and the search for an
+equal input do. So frames are admitted in their order, preprocessed by any thread, and completed in
 their order by whichever thread needs a result first.
 """
 
@@ -69,11 +68,7 @@ class Preprocessor:
         return self._repairs
 
     def __call__(self, picture: Picture) -> NDArray[np.uint8]:
-        """Return the input (height, width, 3) uint8 BGR of the stream's next frame.
-
-        Raises:
-            ContractError: the picture is not (h, w, 3) uint8.
-        """
+        """Return the input (height, width, 3) uint8 BGR of the stream's next frame."""
         task = FrameTask(picture=picture)
         self.admit(task)
         self.complete(task)
@@ -158,11 +153,7 @@ class OutputCache:
     A generator in evaluation is a function of its input, so equal inputs have equal images: a
     paused or slow stream costs a comparison a frame, about 10 us for 256x256 px.
 
-    Args:
-        threshold_px: number of pixels in which equal inputs may differ; None disables the cache.
-
-    Raises:
-        ConfigError: the threshold is negative.
+    Equal inputs may differ in ``threshold_px`` pixels; None disables the cache.
     """
 
     def __init__(self, threshold_px: int | None = 0) -> None:
@@ -174,8 +165,7 @@ class OutputCache:
     def find(self, new: FrameInput) -> tuple[FrameInput, bool]:
         """Return the equal input of an earlier frame and True, or ``new`` and False.
 
-        A frame is compared with the last input that was translated, not with the frame before it,
-        so small changes add up until they count.
+        It is compared with the last one that was translated, so that small changes add up.
         """
         last = self._last
         if last is not None and self._equal(last.pixels, new.pixels):

@@ -124,18 +124,14 @@ class RunReport:
     run: dict[str, Any]
 
     def save(self, path: Path) -> None:
-        """Write the report as JSON.
-
-        Raises:
-            OutputError: it cannot be written.
-        """
+        """Write the report as JSON; raise an OutputError if that fails."""
         document = {"schema": REPORT_SCHEMA, **asdict(self)}
         write_text(path, json.dumps(document, indent=2, sort_keys=True) + "\n")
 
     def to_table(self) -> str:
         """Return the report as a few lines for people."""
-        counts = {"lost": self.frames_lost, "dropped": self.frames_dropped}
-        counts["reused"] = self.frames_reused
+        lost, dropped, reused = self.frames_lost, self.frames_dropped, self.frames_reused
+        counts = {"lost": lost, "dropped": dropped, "reused": reused}
         more = "".join(f", {count} {name}" for name, count in counts.items() if count)
         first = "" if self.first_frame_s is None else f", first after {self.first_frame_s:.2f} s"
         own = self.anon_rss_mib
@@ -157,14 +153,12 @@ class RunReport:
 
 
 class Recorder:
-    """Collects a run's figures while it goes, in constant memory."""
+    """Collects a run's figures while it goes, in constant memory.
+
+    ``started_s`` is ``time.perf_counter()`` when the command began; None for now.
+    """
 
     def __init__(self, started_s: float | None = None) -> None:
-        """Start the clock.
-
-        Args:
-            started_s: ``time.perf_counter()`` when the command began; None for now.
-        """
         self._began_s = time.perf_counter()
         self._started_s = self._began_s if started_s is None else started_s
         self._first_s: float | None = None
@@ -180,11 +174,7 @@ class Recorder:
             self._translated += 1
 
     def wrote(self, task: FrameTask) -> None:
-        """Count a frame that was written, with its times.
-
-        Raises:
-            EngineError: too many images in a row were blank.
-        """
+        """Count a frame that was written, with its times; an EngineError ends a blank run."""
         self.frames_out += 1
         self.frames_reused += bool(task.reused)
         if self._first_s is None:

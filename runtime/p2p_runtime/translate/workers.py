@@ -1,12 +1,11 @@
 """Several frames in work at the same time, with their results in order.
 
-One frame on two threads keeps both waiting for each other between operators; two frames on one
-thread each do not. On two cores, a worker each gives 1.2 to 1.5 times the frames a second, and
-every single frame takes longer: right for files, wrong for live streams.
+Two threads of one frame wait for each other between operators. On two cores, a worker each gives
+1.2 to 1.5 times the frames a second, but each frame takes longer: right for files only.
 
-Work on a frame has two steps. Preparing is mostly Python, so two threads that prepare at once only
-hold each other up: one worker at a time does it, for several frames in a row, while the frames'
-code and tables are in the core's cache. Finishing is mostly the engine, and runs in parallel.
+Work on a frame has two steps. Preparing is mostly Python, which runs in one thread at a time, so
+one worker does it for several frames in a row, while their code and tables are in the core's cache.
+Finishing is mostly the engine, and runs in parallel.
 """
 
 from __future__ import annotations
@@ -37,11 +36,9 @@ def use_one_opencv_thread() -> None:
 
 
 def default_workers(device: str, threads: int | None) -> int:
-    """Return the number of workers for a file.
+    """Return the number of workers for a file; a GPU works on one frame at a time.
 
-    Args:
-        device: only ``cpu`` has more than one worker; a GPU works on one frame at a time.
-        threads: CPU threads in all; None for every core that this process may use.
+    ``threads`` is the number of CPU threads in all; None for every core of this process.
     """
     return min(threads or _cores(), MAX_WORKERS) if device == "cpu" else 1
 

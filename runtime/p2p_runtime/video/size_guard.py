@@ -19,8 +19,8 @@ class SizeGuard:
     """
 
     def __init__(self, name: str, *, width: int, height: int) -> None:
-        self._name, self._size = name, (width, height)
-        self._seen = self._size
+        self._name = name
+        self._size = self._seen = (width, height)
 
     def __call__(self, image: Picture, index: int) -> Picture:
         """Return the picture at the first one's size; ``index`` is for the log."""
@@ -30,5 +30,4 @@ class SizeGuard:
             _log.warning("%s: the size changes at frame %d, to %dx%d", self._name, index, *size)
         if size == self._size:
             return image
-        width, height = self._size
-        return resize(to_bgr(image), height, width)
+        return resize(to_bgr(image), self._size[1], self._size[0])

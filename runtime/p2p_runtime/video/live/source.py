@@ -46,12 +46,11 @@ class LiveSource:
         policy: LivePolicy,
         stopping: Callable[[], bool] | None = None,
     ) -> None:
-        """Connect, and wait for the first frame.
+        """Connect, and wait for the first frame, unless ``stopping`` returns True.
 
         Args:
-            name: the source's name in logs and errors.
-            connect: opens it; called in a thread of its own, again after each loss.
-            policy: what to drop, and how long to wait.
+            name, policy: the name in logs and errors; what to drop, and how long to wait.
+            connect: opens the source; called in a thread of its own, again after each loss.
             stopping: asked during the wait for the first frame.
 
         Raises:

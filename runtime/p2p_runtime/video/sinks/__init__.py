@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
+from typing import Literal
 
 from p2p_runtime.errors import SinkError
 from p2p_runtime.redaction import redact
-from p2p_runtime.video.frames import FrameSink
+from p2p_runtime.video.frames import FrameSink, VideoInfo
 
 from .h264 import PUSH_FORMATS, VIDEO_FORMATS, StreamSink, VideoFileSink
 from .images import ImageFolderSink
@@ -24,37 +24,19 @@ from .plain import NullSink, PipeSink, TeeSink
 __all__ = [
     "ImageFolderSink",
     "NullSink",
-    "OutputKind",
     "OutputSpec",
-    "VideoFileSink",
     "open_sink",
     "parse_output",
 ]
 
-NULL, STDOUT = "null:", "-"
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
-class OutputKind(Enum):
-    """Kinds of outputs."""
-
-    NULL = "nowhere"
-    STDOUT = "raw frames on stdout"
-    URL = "a server"
-    FILE = "a video file"
-    FOLDER = "a folder of PNGs"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class OutputSpec:
-    """An output that may be opened.
+    """An output that may be opened: its kind, and its text as typed, passwords included."""
 
-    Attributes:
-        kind: decided once, by :func:`parse_output`.
-        text: as it was typed, passwords included.
-    """
-
-    kind: OutputKind
+    kind: Literal["null", "stdout", "url", "file", "folder"]
     text: str
 
     @property
@@ -65,24 +47,24 @@ class OutputSpec:
 
 def parse_output(text: str) -> OutputSpec:
     """Decide the kind of what was typed; other protocols and formats are a SinkError."""
-    if text in (NULL, STDOUT):
-        return OutputSpec(kind=OutputKind.NULL if text == NULL else OutputKind.STDOUT, text=text)
+    if text in ("null:", "-"):
+        return OutputSpec("stdout" if text == "-" else "null", text)
     if match := _URL.match(text):
         if (scheme := match[1].lower()) not in PUSH_FORMATS:
             raise SinkError(
                 f"cannot push to {redact(text)}: {scheme} is not known; "
                 f"use {', '.join(PUSH_FORMATS)}"
             )
-        return OutputSpec(kind=OutputKind.URL, text=text)
+        return OutputSpec("url", text)
     path = Path(text)
     if path.suffix.lower() in VIDEO_FORMATS:
-        return OutputSpec(kind=OutputKind.FILE, text=text)
+        return OutputSpec("file", text)
     if path.suffix and not path.is_dir():
         raise SinkError(
             f"cannot write {path}: {path.suffix} is not known; use "
             f"{', '.join(VIDEO_FORMATS)}, or a name without a suffix for a folder of PNGs"
         )
-    return OutputSpec(kind=OutputKind.FOLDER, text=text)
+    return OutputSpec("folder", text)
 
 
 def open_sink(
@@ -110,10 +92,11 @@ def open_sink(
     for spec in outputs:
         if outputs.count(spec) > 1:
             raise SinkError(f"output {spec.name} is named twice")
+    video = VideoInfo(width=width, height=height, fps=fps, frame_count=None)
     sinks: list[FrameSink] = []
     try:
         for spec in outputs:
-            sinks.append(_open(spec, width, height, fps, source=source, overwrite=overwrite))
+            sinks.append(_open(spec, video, source, overwrite))
     except SinkError:
         for sink in sinks:
             sink.abort()
@@ -121,18 +104,14 @@ def open_sink(
     return sinks[0] if len(sinks) == 1 else TeeSink(sinks)
 
 
-def _open(
-    spec: OutputSpec, width: int, height: int, fps: float, *, source: Path | None, overwrite: bool
-) -> FrameSink:
-    if spec.kind is OutputKind.NULL:
+def _open(spec: OutputSpec, video: VideoInfo, source: Path | None, overwrite: bool) -> FrameSink:
+    if spec.kind == "null":
         return NullSink()
-    if spec.kind is OutputKind.STDOUT:
-        return PipeSink(width=width, height=height)
-    if spec.kind is OutputKind.URL:
-        return StreamSink(spec.text, width=width, height=height, fps=fps)
+    if spec.kind == "stdout":
+        return PipeSink(video)
+    if spec.kind == "url":
+        return StreamSink(spec.text, video)
     path = Path(spec.text)
-    if spec.kind is OutputKind.FOLDER:
+    if spec.kind == "folder":
         return ImageFolderSink(path, source=source, overwrite=overwrite)
-    return VideoFileSink(
-        path, width=width, height=height, fps=fps, source=source, overwrite=overwrite
-    )
+    return VideoFileSink(path, video, source=source, overwrite=overwrite)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from p2p_runtime.errors import SinkError
 from p2p_runtime.files import reason
 from p2p_runtime.redaction import redact
-from p2p_runtime.video.frames import FrameTask
+from p2p_runtime.video.frames import FrameTask, VideoInfo
 
 from .output_lock import open_locked, require_shape
 
@@ -69,24 +69,16 @@ class H264Sink:
     """
 
     def __init__(
-        self,
-        container: Any,
-        name: str,
-        *,
-        width: int,
-        height: int,
-        fps: float,
-        preset: str = PRESET,
-        crf: int = CRF,
+        self, container: Any, name: str, video: VideoInfo, *, preset: str = PRESET, crf: int = CRF
     ) -> None:
         """Add a video stream to a container.
 
         Args:
             container, name: an open ``av`` output container, and the output's name in errors.
-            width, height: size of the frames in pixels; odd sides grow by one.
-            fps: frames a second, for players; each frame is shown at its own time.
+            video: odd sides grow by one; the frame rate is for players, each frame has its time.
             preset, crf: libx264's effort, and its rate factor: lower is better and larger.
         """
+        width, height, fps = video.width, video.height, video.fps
         self.written = 0
         self._container, self._name = container, name
         self._shape, self._last_pts = (height, width, 3), -1
@@ -152,10 +144,8 @@ class VideoFileSink(H264Sink):
     def __init__(
         self,
         path: Path,
+        video: VideoInfo,
         *,
-        width: int,
-        height: int,
-        fps: float,
         source: Path | None = None,
         overwrite: bool = False,
     ) -> None:
@@ -165,10 +155,10 @@ class VideoFileSink(H264Sink):
             SinkError: the place is wrong, or locked, or the encoder is missing.
         """
         self._path = path
-        if height % 2 or width % 2:
+        if video.height % 2 or video.width % 2:
             _log.warning(
                 "%s: %dx%d px is odd, which H.264 cannot hold; the last row or column is repeated",
-                path, width, height,
+                path, video.width, video.height,
             )  # fmt: skip
         self._lock = open_locked(path, source, overwrite)
         container_format, options = VIDEO_FORMATS[path.suffix.lower()], {"flush_packets": "1"}
@@ -176,7 +166,7 @@ class VideoFileSink(H264Sink):
             options["movflags"] = "frag_keyframe+empty_moov+default_base_moof"
         try:
             container = av.open(str(path.absolute()), "w", format=container_format, options=options)
-            super().__init__(container, str(path), width=width, height=height, fps=fps)
+            super().__init__(container, str(path), video)
         except (av.error.FFmpegError, OSError, ValueError) as error:
             self._release()
             raise SinkError(f"cannot write {path}: {reason(error)}") from error
@@ -216,7 +206,7 @@ def count_frames(path: Path) -> int:
 class StreamSink(H264Sink):
     """H.264 pushed to a server; whether the server keeps it cannot be checked."""
 
-    def __init__(self, url: str, *, width: int, height: int, fps: float) -> None:
+    def __init__(self, url: str, video: VideoInfo) -> None:
         """Connect to a URL of a scheme in :data:`PUSH_FORMATS`; no message holds its password.
 
         Raises:
@@ -228,7 +218,7 @@ class StreamSink(H264Sink):
             if scheme in _PORTS:
                 _check_answer(url, scheme)
             container = av.open(url, "w", format=PUSH_FORMATS[scheme], options=options)
-            super().__init__(container, redact(url), width=width, height=height, fps=fps)
+            super().__init__(container, redact(url), video)
             container.start_encoding()
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise SinkError(f"cannot push to {redact(url)}: {reason(error)}") from error

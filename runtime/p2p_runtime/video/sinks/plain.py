@@ -10,7 +10,7 @@ import numpy as np
 
 from p2p_runtime.errors import SinkError
 from p2p_runtime.files import reason
-from p2p_runtime.video.frames import FrameSink, FrameTask
+from p2p_runtime.video.frames import FrameSink, FrameTask, VideoInfo
 
 from .output_lock import require_shape
 
@@ -27,16 +27,11 @@ class NullSink(FrameSink):
 class PipeSink(FrameSink):
     """Writes each frame's pixels, (H, W, 3) uint8 BGR, row by row and without a header.
 
-    Args:
-        width, height: size of the frames in pixels.
-        descriptor: where to write, for the next program in a pipe; None for stdout.
-
-    Raises:
-        SinkError: stdout is a terminal.
+    ``descriptor`` is where to write, by default stdout; a terminal is a SinkError.
     """
 
-    def __init__(self, *, width: int, height: int, descriptor: int | None = None) -> None:
-        self._shape, self._written = (height, width, 3), 0
+    def __init__(self, video: VideoInfo, descriptor: int | None = None) -> None:
+        self._shape, self._written = (video.height, video.width, 3), 0
         self._descriptor = sys.stdout.fileno() if descriptor is None else descriptor
         if os.isatty(self._descriptor):
             raise SinkError("stdout is a terminal; pipe --output - into a program, or a file")

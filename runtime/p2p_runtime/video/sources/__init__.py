@@ -52,12 +52,7 @@ class SourceKind(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceSpec:
-    """A source that may be opened.
-
-    Attributes:
-        kind: decided once, by :func:`parse_source`.
-        text: as it was typed, passwords included.
-    """
+    """A source that may be opened: its kind, and its text as typed, passwords included."""
 
     kind: SourceKind
     text: str
@@ -77,10 +72,9 @@ class SourceSpec:
     @property
     def stem(self) -> str:
         """Start of the name of files made from it."""
-        if self.kind is SourceKind.FILE:
-            return Path(self.text).resolve().stem
-        if self.kind is SourceKind.FOLDER:
-            return Path(self.text).resolve().name
+        if self.path is not None:
+            path = self.path.resolve()
+            return path.stem if self.kind is SourceKind.FILE else path.name
         if self.kind is SourceKind.GLOB:
             return "pictures"
         if self.kind is SourceKind.URL:

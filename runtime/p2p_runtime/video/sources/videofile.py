@@ -44,8 +44,11 @@ class VideoFileSource:
         self._container = _open(path)
         try:
             self._stream = self._container.streams.video[0]
-            _choose_threads(self._stream)
             self.info = video_info(path, self._stream)
+            if self.info.width * self.info.height <= ONE_THREAD_PX:
+                self._stream.codec_context.thread_count = 1
+            else:
+                self._stream.thread_type = "AUTO"
         except BaseException:
             self._container.close()
             raise
@@ -96,13 +99,6 @@ class VideoFileSource:
         self.frames_lost = max(0, expected - got)
         if self.frames_lost:
             _log.warning("%s: got %d of %d frames", self._path, got, expected)
-
-
-def _choose_threads(stream: Any) -> None:
-    if 0 < stream.width * stream.height <= ONE_THREAD_PX:
-        stream.codec_context.thread_count = 1
-    else:
-        stream.thread_type = "AUTO"
 
 
 def _open(path: Path) -> Any:
