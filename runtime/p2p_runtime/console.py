@@ -85,18 +85,15 @@ def stack(*decorators: Decorator) -> Decorator:
 class P2PCommand(click.Command):
     """A command that turns what the library raises into one line and an exit code.
 
-    ========================  ======================================================
-    raised inside             on stderr, and the exit code
-    ========================  ======================================================
-    ``P2PError``              ``error: <message>``, the error's ``exit_code``
-    ``MemoryError``           ``error: not enough memory ...``, 1
-    ``KeyboardInterrupt``     ``interrupted``, 130
-    ``BrokenPipeError``       nothing (stdout is closed), 141
-    ========================  ======================================================
+    =====================  ==============================================
+    ``P2PError``           ``error: <message>``, the error's ``exit_code``
+    ``MemoryError``        ``error: not enough memory ...``, 1
+    ``KeyboardInterrupt``  ``interrupted``, 130
+    ``BrokenPipeError``    nothing (stdout is closed), 141
+    =====================  ==============================================
 
-    Everything else is a defect and keeps its traceback.
-
-    ``--help`` lists the options by section, ``--help-all`` the advanced ones, too.
+    Everything else is a defect and keeps its traceback. ``--help`` lists the options by
+    section, ``--help-all`` the advanced ones, too.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -108,11 +108,9 @@ def write_json(path: Path, document: Any) -> None:
 
 
 def check_writable_folder(folder: Path, *, create: bool = True) -> None:
-    """Check that files can be written in a folder, before any work is done.
+    """Check that files can be written in a folder, which is created, before any work is done.
 
-    Args:
-        folder: the folder of the results.
-        create: create it; otherwise the nearest existing parent is tested.
+    Without ``create``, the nearest existing parent is tested.
 
     Raises:
         OutputError: they cannot.

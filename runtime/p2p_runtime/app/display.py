@@ -51,10 +51,7 @@ def show_progress(total: int | None) -> Iterator[Callable[[FrameTask], None]]:
 
 
 class Window:
-    """Shows frames in a window; Q or Escape closes it.
-
-    Attributes:
-        closed: whether the user has closed it.
+    """Shows frames in a window; Q or Escape sets :attr:`closed`.
 
     Raises:
         ConfigError: there is no display, or this OpenCV cannot open windows.
@@ -68,9 +65,8 @@ class Window:
         try:
             cv2.namedWindow("p2p-run", cv2.WINDOW_NORMAL)
         except cv2.error as error:
-            raise ConfigError(
-                "--show needs an OpenCV with windows; opencv-python-headless has none"
-            ) from error
+            missing = "--show needs an OpenCV with windows; opencv-python-headless has none"
+            raise ConfigError(missing) from error
         self.closed = False
 
     def __call__(self, task: FrameTask) -> None:

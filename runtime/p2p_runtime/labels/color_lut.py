@@ -65,11 +65,7 @@ _ROUNDING = 1e-2
 
 
 def check_opencv() -> None:
-    """Check that :func:`apply_lut` works with the installed OpenCV.
-
-    Raises:
-        MissingExtraError: OpenCV is too old.
-    """
+    """Raise a MissingExtraError if the installed OpenCV is too old for :func:`apply_lut`."""
     if tuple(map(int, cv2.__version__.split(".")[:2])) < OPENCV_NEEDED:
         needed = ".".join(map(str, OPENCV_NEEDED))
         raise MissingExtraError(
@@ -200,11 +196,7 @@ def paint(lut: NDArray[np.float32], ids: NDArray[np.uint8]) -> NDArray[np.uint8]
 
 
 def _sparse_zeros(length: int) -> NDArray[np.uint16]:
-    """Return zeros that occupy memory in units of 4 KiB once written; NumPy's take 2 MiB each.
-
-    Raises:
-        MemoryError: the address space is too small.
-    """
+    """Return zeros that occupy memory in units of 4 KiB once written; NumPy's take 2 MiB each."""
     try:
         return np.frombuffer(mmap.mmap(-1, length * np.uint16().nbytes), np.uint16)
     except OSError as error:

@@ -112,9 +112,8 @@ def find_mismatch(
     before = share(current)
     if before > 1 - LEAST_GAIN:
         return current
-    shares = {mismatch: share(mismatch) for mismatch in MISMATCHES}
-    best = max(shares, key=lambda mismatch: shares[mismatch])
-    return best if shares[best] >= max(LEAST_SHARE, before + LEAST_GAIN) else current
+    best = max(MISMATCHES, key=share)
+    return best if share(best) >= max(LEAST_SHARE, before + LEAST_GAIN) else current
 
 
 MISMATCHES = (

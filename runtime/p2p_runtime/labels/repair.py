@@ -44,11 +44,9 @@ RARE_SHARE = 3e-4
 FRAME_WEIGHT = 0.004
 """Weight of a class's share of the frame against its share of the neighbourhood."""
 
-LEAST_PRIOR = 1e-5
-"""Prior of a class that occurs nowhere, before normalisation."""
-
-OWN_PRIOR = 0.002
-"""Prior of the class nearest to a pixel's own colour."""
+LEAST_PRIOR, OWN_PRIOR = 1e-5, 0.002
+"""Priors, before normalisation, of a class that occurs nowhere, and of the class nearest to a
+pixel's own colour."""
 
 _COUNTED_ROWS = 45
 """Approximate number of block rows from which the classes' shares are estimated."""
@@ -85,7 +83,8 @@ def classify(
     resampling = resample(*frame.shape[:2], *size)
     if isinstance(frame, YuvFrame):
         in_yuv = _in_yuv(palette, classes, mismatch, frame.spec)
-        return _repaired_ids(YuvLikelihood(resampling.source_yuv(frame), in_yuv), resampling)
+        source = frame.take(resampling.source_rows, resampling.source_columns)
+        return _repaired_ids(YuvLikelihood(source, in_yuv), resampling)
     in_bgr = _in_bgr(palette, classes, mismatch)
     if in_bgr.may_be_exact(frame) and (exact := in_bgr.exact_ids(resize(frame, *size))) is not None:
         return exact
@@ -146,9 +145,8 @@ def _repaired_ids(
     uncertain = np.flatnonzero(ids == NO_CLASS)
     if uncertain.size:
         row, column = np.divmod(uncertain, ids.shape[1])
-        block = np.take(resampling.block_rows, row) * blocks.shape[1]
-        block += np.take(resampling.block_columns, column)
         row, column = np.take(resampling.rows, row), np.take(resampling.columns, column)
+        block = (row >> 1) * blocks.shape[1] + (column >> 1)
         features = likelihood.features(row, column, block)
         best = _most_likely(features, likelihood.class_features, blocks, common, shares)
         np.put(ids, uncertain, best)

@@ -9,8 +9,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .yuv import YuvFrame
-
 __all__ = ["Resampling", "resample", "resize"]
 
 
@@ -22,32 +20,25 @@ class Resampling:
         source_rows, source_columns: the rows and columns of the source to process, an even number
             in whole blocks; None for all of them.
         rows, columns: where, among those, the pixels of the result lie.
-        block_rows, block_columns: where, among their blocks, the pixels of the result lie.
     """
 
     source_rows: NDArray[np.intp] | None
     source_columns: NDArray[np.intp] | None
     rows: NDArray[np.intp]
     columns: NDArray[np.intp]
-    block_rows: NDArray[np.intp]
-    block_columns: NDArray[np.intp]
 
     def source_pixels(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the part of a (H, W, 3) uint8 BGR frame to process, of even height and width."""
         frame = frame if self.source_rows is None else frame[self.source_rows]
         return frame if self.source_columns is None else frame[:, self.source_columns]
 
-    def source_yuv(self, frame: YuvFrame) -> YuvFrame:
-        """Return the part of a frame to process, of even height and width."""
-        return frame.take(self.source_rows, self.source_columns)
-
     def from_blocks(self, blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the value of each result pixel's block: (h, w) from (H / 2, W / 2) uint8.
 
         Taking rows is three times as fast as taking columns, so both are taken as rows.
         """
-        turned = np.take(cv2.transpose(blocks), self.block_columns, axis=0)
-        return np.take(cv2.transpose(turned), self.block_rows, axis=0)
+        turned = np.take(cv2.transpose(blocks), self.columns >> 1, axis=0)
+        return np.take(cv2.transpose(turned), self.rows >> 1, axis=0)
 
 
 def resize(
@@ -67,7 +58,7 @@ def resample(height: int, width: int, to_height: int, to_width: int) -> Resampli
     """
     source_rows, rows = _axis(height, to_height)
     source_columns, columns = _axis(width, to_width)
-    return Resampling(source_rows, source_columns, rows, columns, rows >> 1, columns >> 1)
+    return Resampling(source_rows, source_columns, rows, columns)
 
 
 def _axis(length: int, to_length: int) -> tuple[NDArray[np.intp] | None, NDArray[np.intp]]:

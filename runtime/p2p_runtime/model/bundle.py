@@ -1,7 +1,6 @@
 """The model bundle: one ONNX file with its contract, its origin and a test of itself.
 
-The ONNX file's ``metadata_props`` hold one JSON document under :data:`METADATA_KEY`, see
-:class:`BundleInfo`.
+The ONNX file's ``metadata_props`` hold one JSON document, see :class:`BundleInfo`.
 """
 
 from __future__ import annotations
@@ -120,8 +119,7 @@ class ModelBundle:
             if not engine_path.is_file():
                 raise BundleError(f"engine {engine_path} does not exist")
         summary = inspect_onnx(path)
-        text = summary.metadata.get(METADATA_KEY)
-        if text is None:
+        if (text := summary.metadata.get(METADATA_KEY)) is None:
             raise BundleError(
                 f"{path} is an ONNX model without a pixel contract (metadata {METADATA_KEY!r}); "
                 "export one with p2p-export"

@@ -135,10 +135,9 @@ def check_manifest(engine: Path, onnx: Path, here: EngineTarget) -> bytes:
         content, onnx_sha256 = engine.read_bytes(), sha256_of_file(onnx)
     except (OSError, BundleError) as error:
         raise BundleError(f"{error}; {rebuild}") from error
+    engine_sha256 = hashlib.sha256(content).hexdigest()
     checks = {
-        "its bytes are not those that were built": (
-            manifest.engine_sha256 == hashlib.sha256(content).hexdigest()
-        ),
+        "its bytes are not those that were built": manifest.engine_sha256 == engine_sha256,
         f"it was not built from {onnx}": manifest.onnx_sha256 == onnx_sha256,
         f"it is for {manifest.target}, and this is {here}": (
             replace(manifest.target, driver=None) == replace(here, driver=None)
