@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from p2p_runtime.errors import ConfigError
-from p2p_train.networks.macs import unet_macs
+from p2p_train.networks.geometry import unet_macs
 
 from .backends.base import Backend
 from .backends.registry import choose

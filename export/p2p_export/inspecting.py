@@ -24,7 +24,7 @@ class GraphCost:
         operators: number of nodes of each operator, most frequent first.
         parameters: number of weights and biases of its convolutions.
         macs: multiply-accumulate operations of one frame, per output pixel of a convolution and per
-            *input* pixel of a transposed one, as :func:`p2p_train.networks.macs.unet_macs` counts.
+            *input* pixel of a transposed one, as in :func:`p2p_train.networks.geometry.unet_macs`.
             The int8 graph has a few more than the network: its rewritten layers compute a border.
     """
 

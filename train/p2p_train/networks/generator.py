@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from .geometry import MAX_DOWNSAMPLINGS, Norm, unet_widths
-from .layers import init_weights, norm_layers
-from .norms import frozen_batchnorm
+from .norms import frozen_batchnorm, init_weights, norm_layers
 
 __all__ = ["GeneratorOutput", "UNetGenerator"]
 
@@ -73,11 +71,9 @@ class UNetGenerator(nn.Module):
         norm_min_px: smallest output side, in px, of a block with a norm, counted from 1 px for the
             innermost encoder block.
         dropout: probability in the first three decoder blocks; 0 leaves the layers out.
-        channels: channels of input and output.
 
     Attributes:
-        encoder: encoder blocks, outermost first.
-        decoder: decoder blocks, innermost first.
+        encoder, decoder: their blocks, outermost first and innermost first.
         output: last transposed convolution and tanh.
         recompute: in training, keep only the blocks' outputs and compute the rest again for the
             backward pass (Chen et al. 2016, arXiv 1604.06174): less memory, more time.
@@ -92,14 +88,13 @@ class UNetGenerator(nn.Module):
         norm: Norm = "batch",
         norm_min_px: int = 2,
         dropout: float = 0.5,
-        channels: int = 3,
     ) -> None:
         super().__init__()
         widths = unet_widths(ngf, downsamplings, max_width)
         # For 256 px and ngf 64:
         # (N, 3, 256, 256) -> (N, 64, 128, 128) -> (N, 128, 64, 64) -> ... -> (N, 512, 1, 1)
         self.encoder = nn.ModuleList()
-        for level, (before, after) in enumerate(zip([channels, *widths[:-1]], widths, strict=True)):
+        for level, (before, after) in enumerate(zip([3, *widths[:-1]], widths, strict=True)):
             output_px = 2 ** (downsamplings - 1 - level)
             normed = 0 < level < downsamplings - 1 and output_px >= norm_min_px
             self.encoder.append(EncoderBlock(before, after, norm if normed else None))
@@ -111,24 +106,18 @@ class UNetGenerator(nn.Module):
             rate = dropout if level < DROPOUT_BLOCKS else 0.0
             self.decoder.append(DecoderBlock(before, after, norm if normed else None, rate))
         # (N, 128, 128, 128) -> (N, 3, 256, 256)
-        self.output = nn.Sequential(
-            nn.ConvTranspose2d(2 * widths[0], channels, 4, stride=2, padding=1), nn.Tanh()
-        )
+        last = nn.ConvTranspose2d(2 * widths[0], 3, 4, stride=2, padding=1)
+        self.output = nn.Sequential(last, nn.Tanh())
         self.recompute = False
         self.apply(init_weights)
 
     def forward(
         self, signal: torch.Tensor, features: list[torch.Tensor] | None = None
     ) -> torch.Tensor:
-        """Translate an image.
+        """Translate images, (N, 3, H, W) in [-1, 1], into images of the same shape and range.
 
-        Args:
-            signal: (N, C, H, W) in [-1, 1].
-            features: if given, the outputs of the encoder blocks and then of the decoder blocks
-                are appended to it.
-
-        Returns:
-            An image of the same shape and range.
+        The outputs of the encoder blocks and then of the decoder blocks are appended to
+        ``features``, if given.
         """
         outputs: list[torch.Tensor] = [] if features is None else features
         skips = []
@@ -149,11 +138,10 @@ class UNetGenerator(nn.Module):
 
         Along each axis of a 4-tap kernel with stride 2, even output pixels are computed from two
         of the taps and odd ones from the other two. Where the two sums differ, a constant surface
-        comes out striped, with a period of 2, 4, 8 ... px level by level. This is the projection
-        onto the kernels whose sums are equal in each row and each column. They are those that
-        repeat each pixel twice and then apply a 3x3 convolution, the remedy of Odena, Dumoulin and
-        Olah 2016, "Deconvolution and checkerboard artifacts" (doi 10.23915/distill.00003), at less
-        than half of that convolution's MACs. The set is linear, so averages stay in it (EMA).
+        comes out striped. This is the projection onto the kernels whose sums are equal in each row
+        and each column: those that repeat each pixel and then apply a 3x3 convolution, the remedy
+        of Odena, Dumoulin and Olah 2016, "Deconvolution and checkerboard artifacts" (doi
+        10.23915/distill.00003). The set is linear, so averages stay in it (EMA).
         """
         signs = torch.tensor([1.0, -1.0, 1.0, -1.0])
         projection = torch.eye(4) - torch.outer(signs, signs) / 4
@@ -163,23 +151,18 @@ class UNetGenerator(nn.Module):
             kernel.copy_(projection @ kernel @ projection)
 
     def skip(self, signal: torch.Tensor) -> torch.Tensor:
-        """Return what the skip connection passes on of an encoder block's output.
-
-        Here all of it; a subclass may apply an activation.
-        """
+        """Return what the skip passes on of an encoder block's output; a subclass may activate."""
         return signal
 
     def _run(self, block: nn.Module, signal: torch.Tensor) -> torch.Tensor:
         if self.recompute and self.training and torch.is_grad_enabled():
-            contexts = partial(_recompute_contexts, block)
-            signal = checkpoint(block, signal, use_reentrant=False, context_fn=contexts)
+            # The recomputation must not update the running statistics a second time.
+            signal = checkpoint(
+                block,
+                signal,
+                use_reentrant=False,
+                context_fn=lambda: (nullcontext(), frozen_batchnorm(block)),
+            )
         else:
             signal = block(signal)
         return signal
-
-
-def _recompute_contexts(
-    block: nn.Module,
-) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Update a block's running statistics in the first pass only, not in the recomputation."""
-    return nullcontext(), frozen_batchnorm(block)

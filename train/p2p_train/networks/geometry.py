@@ -1,10 +1,10 @@
-"""Sizes of the U-Net: image sides and channels of its levels, computed without torch."""
+"""Sizes and cost of the U-Net: image sides, channels and MACs, computed without torch."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-__all__ = ["MAX_DOWNSAMPLINGS", "MAX_WIDTH_RATIO", "Norm", "downsamplings_for", "unet_widths"]
+__all__ = ["MAX_DOWNSAMPLINGS", "Norm", "downsamplings_for", "unet_macs", "unet_widths"]
 
 Norm = Literal["batch", "instance"]
 
@@ -13,6 +13,10 @@ MAX_DOWNSAMPLINGS = 8
 
 MAX_WIDTH_RATIO = 8
 """Channels of the widest layer over those of the first layer."""
+
+KERNEL_TAPS = 4 * 4
+"""Products an input and output channel, per output pixel of a convolution and per *input* pixel of
+a transposed one. Tools that count a transposed convolution per output pixel say four times more."""
 
 
 def downsamplings_for(height: int, width: int, at_most: int = MAX_DOWNSAMPLINGS) -> int:
@@ -37,9 +41,26 @@ def unet_widths(ngf: int, downsamplings: int, max_width: int | None = None) -> l
     """Return the output channels of the encoder blocks, outermost first.
 
     Args:
-        ngf: channels after the first layer.
-        downsamplings: number of encoder blocks.
-        max_width: maximum number of channels of a block; None for 8 * ``ngf``, as in the paper.
+        ngf, downsamplings, max_width: as for :class:`.UNetGenerator`.
     """
     widest = min(MAX_WIDTH_RATIO * ngf, max_width or MAX_WIDTH_RATIO * ngf)
     return [min(ngf * 2**level, widest) for level in range(downsamplings)]
+
+
+def unet_macs(
+    *, height: int, width: int, ngf: int, downsamplings: int, max_width: int | None = None
+) -> int:
+    """Return the multiply-accumulate operations of one RGB image through :class:`.UNetGenerator`.
+
+    Args:
+        height, width: of the image, in pixels.
+        ngf, downsamplings, max_width: as for :class:`.UNetGenerator`.
+    """
+    total, inputs = 0, 3
+    for level, outputs in enumerate(unet_widths(ngf, downsamplings, max_width)):
+        # Decoder block: from the encoder block's output and, but for the innermost, an equal skip.
+        decoder_inputs = outputs if level == downsamplings - 1 else 2 * outputs
+        pixels = height * width // 4 ** (level + 1)  # at the encoder block's output
+        total += pixels * KERNEL_TAPS * (inputs * outputs + decoder_inputs * inputs)
+        inputs = outputs
+    return total

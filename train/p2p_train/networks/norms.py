@@ -1,4 +1,4 @@
-"""BatchNorm's running statistics: keep them as they are, or estimate them anew."""
+"""Normalisation layers, BatchNorm's running statistics, and initial weights."""
 
 from __future__ import annotations
 
@@ -8,9 +8,34 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import nn
 
-__all__ = ["batch_norms", "frozen_batchnorm", "update_bn"]
+from .geometry import Norm
+
+__all__ = ["batch_norms", "frozen_batchnorm", "init_weights", "norm_layers", "update_bn"]
 
 AnyBatchNorm = nn.BatchNorm2d | nn.SyncBatchNorm
+
+
+def norm_layers(norm: Norm | None, channels: int) -> list[nn.Module]:
+    """Return the normalisation layer of a block; none for ``norm`` None."""
+    if norm is None:
+        return []
+    if norm == "batch":
+        return [nn.BatchNorm2d(channels)]
+    return [nn.InstanceNorm2d(channels, affine=True)]
+
+
+def init_weights(module: nn.Module) -> None:
+    """Draw weights from N(0, 0.02) and norm gains from N(1, 0.02), for ``Module.apply``.
+
+    Source: Isola et al. 2017, section 6.2.
+    """
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.BatchNorm2d | nn.InstanceNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)
+        nn.init.zeros_(module.bias)
 
 
 def batch_norms(network: nn.Module) -> list[AnyBatchNorm]:
@@ -20,17 +45,21 @@ def batch_norms(network: nn.Module) -> list[AnyBatchNorm]:
 
 
 @contextlib.contextmanager
-def frozen_batchnorm(network: nn.Module) -> Iterator[None]:
-    """Keep running statistics unchanged, so that each batch counts once, however often it runs."""
-    norms = batch_norms(network)
-    momenta = [norm.momentum for norm in norms]
+def _momentum(norms: list[AnyBatchNorm], momentum: float | None) -> Iterator[None]:
+    """Give all layers this momentum, and afterwards their own again."""
+    before = [norm.momentum for norm in norms]
     for norm in norms:
-        norm.momentum = 0.0
+        norm.momentum = momentum
     try:
         yield
     finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
+        for norm, own in zip(norms, before, strict=True):
+            norm.momentum = own
+
+
+def frozen_batchnorm(network: nn.Module) -> contextlib.AbstractContextManager[None]:
+    """Keep running statistics unchanged, so that each batch counts once, however often it runs."""
+    return _momentum(batch_norms(network), 0.0)
 
 
 @torch.no_grad()
@@ -45,15 +74,13 @@ def update_bn(network: nn.Module, signals: Iterable[torch.Tensor]) -> None:
         signals: inputs, (N, C, H, W) batches of one size, on the network's device.
     """
     norms = batch_norms(network)
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain mean over all batches that follow
-        norm.train()
-    try:
-        for signal in signals:
-            network(signal)
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-            norm.eval()
+    with _momentum(norms, None):  # None: a plain mean over all batches that follow
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.train()
+        try:
+            for signal in signals:
+                network(signal)
+        finally:
+            for norm in norms:
+                norm.eval()

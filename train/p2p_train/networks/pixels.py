@@ -1,7 +1,6 @@
-"""Pixels to signals and back: the only normalisation in the project.
+"""Pixels (files, devices) to signals (networks) and back: the only normalisation in the project.
 
-Files and devices hold pixels, networks take signals. Export traces these two functions into the
-graph, so the device never repeats them.
+Export traces these two functions into the graph, so the device never repeats them.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import TrainConfig
 from p2p_train.networks.discriminators import PatchDiscriminator
 from p2p_train.networks.generator import UNetGenerator
-from p2p_train.networks.macs import unet_macs
+from p2p_train.networks.geometry import unet_macs
 from p2p_train.tensorfile import load_weights, read_tensors, write_tensors
 
 __all__ = [
