@@ -18,7 +18,7 @@ from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import DataConfig, InputSide
 from p2p_train.data.decode import read_image, read_input
 from p2p_train.data.labels import open_pairs
-from p2p_train.data.layouts import ImageRef, images_in
+from p2p_train.data.layouts.images import ImageRef, images_in
 from p2p_train.data.layouts.two_folders import find_folders
 
 __all__ = ["MIN_FRAMES", "read_calibration", "read_inputs", "top_up"]

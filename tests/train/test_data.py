@@ -20,7 +20,6 @@ from p2p_runtime.labels.palette import CITYSCAPES
 from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import DataConfig
 from p2p_train.data import batches as batches_module
-from p2p_train.data.augment import Augmentation
 from p2p_train.data.batches import (
     EpochSampler,
     named_worker_failures,
@@ -28,10 +27,9 @@ from p2p_train.data.batches import (
     training_batches,
     validation_batches,
 )
-from p2p_train.data.dataset import PairBatch, PairDataset
-from p2p_train.data.label_cache import LabelCache
+from p2p_train.data.dataset import Augmentation, LabelCache, PairBatch, PairDataset
 from p2p_train.data.labels import choose_palette
-from p2p_train.data.layouts import find_pairs
+from p2p_train.data.layouts.index import find_pairs
 from toy_pairs import write_pairs
 
 CONTRACT = PixelContract(height=32, width=32, palette=CITYSCAPES)

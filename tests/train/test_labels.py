@@ -14,7 +14,7 @@ from p2p_runtime.labels.palette import CAMVID, CITYSCAPES
 from p2p_train.config import DataConfig
 from p2p_train.data.decode import read_ids, read_input
 from p2p_train.data.labels import open_pairs
-from p2p_train.data.layouts import ImageRef
+from p2p_train.data.layouts.images import ImageRef, Pair
 from toy_pairs import SIDE_PX, draw_pair, write_folders
 
 REAL_DATA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -31,6 +31,11 @@ def ids_of(index: int) -> np.ndarray:
     """Return made-up class ids, (H, W) uint8, 0-11."""
     blocks = np.random.default_rng(index).integers(0, 12, (4, 4)).astype(np.uint8)
     return np.kron(blocks, np.ones((SIDE_PX // 4, SIDE_PX // 4), np.uint8))
+
+
+def colours_of(pair: Pair) -> np.ndarray:
+    """Return the colours of a pair's ids, (H, W, 3) uint8 BGR."""
+    return CAMVID.to_colours(ids_of(int(pair.input.path.stem)))
 
 
 def write_ids(data: Path, count: int = 4, mode: str = "L", **replaced: np.ndarray) -> Path:
@@ -58,7 +63,7 @@ def test_single_channel_inputs_are_painted_with_the_palette(tmp_path: Path, mode
     assert "two folders labels -> photos, 4 pairs; class ids of palette camvid" in source.note
     for pair in (*source.pairs.train, *source.pairs.val):
         painted = read_input(pair.input, source.palette)
-        np.testing.assert_array_equal(painted, CAMVID.to_colours(ids_of(int(pair.stem))))
+        np.testing.assert_array_equal(painted, colours_of(pair))
 
 
 def test_ids_without_a_palette_ask_for_one(tmp_path: Path) -> None:
@@ -134,7 +139,7 @@ def test_fault_20_palette_png_ids_are_its_indices(tmp_path: Path) -> None:
     source = open_pairs(config(tmp_path, palette="camvid"))
     pair = source.pairs.train[0]
     painted = read_input(pair.input, source.palette)
-    np.testing.assert_array_equal(painted, CAMVID.to_colours(ids_of(int(pair.stem))))
+    np.testing.assert_array_equal(painted, colours_of(pair))
 
 
 def test_fault_20_palette_png_with_the_palettes_colours_is_read_by_colour(tmp_path: Path) -> None:
@@ -146,7 +151,7 @@ def test_fault_20_palette_png_with_the_palettes_colours_is_read_by_colour(tmp_pa
         assert not source.pairs.train[0].input.ids
         pair = source.pairs.train[0]
         painted = read_input(pair.input, source.palette)
-        np.testing.assert_array_equal(painted, CAMVID.to_colours(ids_of(int(pair.stem))))
+        np.testing.assert_array_equal(painted, colours_of(pair))
 
 
 def test_fault_20_palette_pngs_may_hold_colours_of_their_own(tmp_path: Path) -> None:

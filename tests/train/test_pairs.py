@@ -12,7 +12,8 @@ from PIL import Image
 
 from p2p_runtime.errors import DatasetError
 from p2p_train.data.decode import read_image
-from p2p_train.data.layouts import ImageRef, find_pairs
+from p2p_train.data.layouts.images import ImageRef
+from p2p_train.data.layouts.index import find_pairs
 from toy_pairs import draw_pair, write_pairs
 
 

@@ -23,12 +23,9 @@ from p2p_runtime.errors import DatasetError, TrainingError
 from .dataset import PairBatch, PairDataset, PairKey
 
 __all__ = [
-    "EpochSampler",
-    "named_worker_failures",
-    "spread_batches",
-    "training_batches",
+    "EpochSampler", "named_worker_failures", "spread_batches", "training_batches",
     "validation_batches",
-]
+]  # fmt: skip
 
 logger = logging.getLogger(__name__)
 
@@ -53,11 +50,9 @@ class EpochSampler(Sampler[list[PairKey]]):
     The last, smaller batch of an epoch is skipped, unless it is the only one.
 
     Args:
-        pairs: number of pairs.
-        batch_size: pairs a batch.
+        pairs, batch_size: number of pairs in all and in a batch.
         seed: random seed of the orders.
-        first_step: number of steps already done, in all epochs together.
-        last_step: stop before this step.
+        first_step, last_step: steps already done, in all epochs together; stop before the last.
         rank, world_size: this process of how many; each yields its share of each batch.
     """
 
@@ -97,8 +92,7 @@ def training_batches(
     """Yield the batches of ``sampler``, decoded ahead in ``workers`` processes.
 
     Without workers, a batch is decoded between two steps, by one thread a core if its pairs take
-    long enough for that to pay. On a CPU this is cheaper than a worker process, which would take a
-    core from the networks and copy its pixels over.
+    long enough. On a CPU this is cheaper than a worker, which takes a core from the networks.
 
     Raises:
         DatasetError: a file is unreadable, or too many are gone since the run began.
@@ -148,8 +142,7 @@ def _read(dataset: PairDataset, chosen: Sequence[int], batch_size: int) -> Itera
 def named_worker_failures() -> Iterator[None]:
     """Turn torch's report of a killed worker into one line.
 
-    Torch raises it from a signal handler, so that it can appear anywhere while a loader is in use.
-    So everything between the batches belongs inside this context, too.
+    Torch raises it from a signal handler, so that it can appear anywhere between two batches, too.
 
     Raises:
         TrainingError: a worker process ended without an error of its own.
@@ -181,14 +174,9 @@ def _received(
 
 
 class _LoaderDataset(Dataset["PairBatch | DatasetError"]):
-    """The data set as torch's loader takes it.
+    """The data set with errors as values, since torch would wrap them in a page of traceback.
 
-    It returns errors as values, since torch would wrap them in a page of traceback.
-
-    Args:
-        dataset: the pairs.
-        threads: read the pairs of a batch in parallel, if those of the last batch took long; None
-            for always one after the other.
+    With ``threads``, the pairs of a batch are read in parallel if those of the last took long.
     """
 
     def __init__(self, dataset: PairDataset, threads: Executor | None) -> None:
@@ -204,15 +192,13 @@ class _LoaderDataset(Dataset["PairBatch | DatasetError"]):
         self._pair_cpu_s = statistics.median(cpu_s for _, cpu_s in timed)
         return [item for item, _ in timed]
 
-    def __getitem__(self, key: PairKey) -> PairBatch | DatasetError:
-        try:
-            return self._dataset[key]
-        except DatasetError as error:
-            return error
-
     def _timed(self, key: PairKey) -> tuple[PairBatch | DatasetError, float]:
         started_s = time.thread_time()
-        item = self[key]
+        item: PairBatch | DatasetError
+        try:
+            item = self._dataset[key]
+        except DatasetError as error:
+            item = error
         return item, time.thread_time() - started_s
 
 

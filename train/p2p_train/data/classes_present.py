@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from p2p_runtime.labels.palette import Palette
 
 from .decode import ImageGoneError, read_input
-from .layouts import Pair, evenly_spread
+from .layouts.images import Pair
+from .layouts.index import evenly_spread
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-__all__ = ["MAX_INPUTS", "ClassCounter", "find_classes_present"]
+__all__ = ["MAX_INPUTS", "ClassCounter", "find_classes_present", "solid_pixels"]
 
 MAX_INPUTS = 1000
 """Maximum number of training inputs that are searched for classes, spread evenly; a class that none
@@ -41,9 +39,6 @@ class ClassCounter:
     """Counts the classes of label maps, one map after the other.
 
     In maps of exact colours every pixel counts; in blurred ones only solid neighbourhoods do.
-
-    Args:
-        palette: the classes and their colours.
     """
 
     def __init__(self, palette: Palette) -> None:
@@ -57,7 +52,7 @@ class ClassCounter:
         if (self._palette.to_colours(ids) == image).all():
             self._found |= self._counts(ids) > 0
             return
-        counts = self._counts(ids[_solid(ids)])
+        counts = self._counts(ids[solid_pixels(ids, 3)])
         self._found |= counts > SOLID_SHARE_OF_ONE * ids.size
         self._solid += counts
 
@@ -83,7 +78,7 @@ def find_classes_present(pairs: Sequence[Pair], palette: Palette) -> tuple[int, 
     return counter.present()
 
 
-def _solid(ids: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return which pixels have neighbours of their own class only: (H, W) in and out."""
-    square = np.ones((3, 3), np.uint8)
+def solid_pixels(ids: NDArray[np.uint8], side_px: int) -> NDArray[np.bool_]:
+    """Return which pixels of a class map (H, W) are the middle of a square of one class: (H, W)."""
+    square = np.ones((side_px, side_px), np.uint8)
     return np.asarray(cv2.erode(ids, square) == cv2.dilate(ids, square))

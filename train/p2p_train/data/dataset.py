@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from p2p_runtime.labels.palette import Palette
 from p2p_runtime.model.contract import PixelContract
 
-from .augment import Augmentation
 from .decode import ImageGoneError, read_pair
-from .label_cache import LabelCache
-from .layouts import Pair
+from .layouts.images import Pair
 
-__all__ = ["PairBatch", "PairDataset", "PairKey"]
+__all__ = ["Augmentation", "LabelCache", "PairBatch", "PairDataset", "PairKey"]
 
 MAX_SUBSTITUTES = 8
 """Maximum number of neighbours that are tried in place of a pair whose files are gone."""
+
+CACHE_BYTES = 256 * 1024 * 1024
+"""Maximum size in each process that decodes: 50,000 maps of 286x286 px, at about 5 KB each."""
+
+ZLIB_LEVEL = 1
+"""Fastest level of compression; labels have long runs, so that more effort gains little."""
 
 PairKey = tuple[int, int]
 """An (epoch, pair index): what the sampler yields and the data set takes."""
@@ -32,8 +39,7 @@ class PairBatch:
     """A batch of pairs.
 
     Attributes:
-        source: the generator's inputs, (N, H, W, 3) uint8 BGR.
-        target: the photos, (N, H, W, 3) uint8 BGR.
+        source, target: the generator's inputs and the photos, (N, H, W, 3) uint8 BGR each.
         missing: for each pair that another one replaces, the reason.
     """
 
@@ -52,25 +58,86 @@ class PairBatch:
 
     def to(self, device: torch.device) -> PairBatch:
         """Return the batch on ``device``; the copy overlaps with work there if memory is pinned."""
-        return replace(
-            self,
-            source=self.source.to(device, non_blocking=True),
-            target=self.target.to(device, non_blocking=True),
-        )
+        source, target = (t.to(device, non_blocking=True) for t in (self.source, self.target))
+        return replace(self, source=source, target=target)
 
     def pin_memory(self) -> PairBatch:
         """Return the batch in page-locked memory; the data loader calls this."""
         return replace(self, source=self.source.pin_memory(), target=self.target.pin_memory())
 
 
-class PairDataset(Dataset[PairBatch]):
-    """Reads single pairs, preprocesses them by the contract and, for training, augments them.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Augmentation:
+    """Crops and mirrors pairs at random; without arguments it changes nothing.
 
-    Args:
-        pairs: the pairs on disk.
-        contract: how an input becomes the generator's input; the same as on the device.
-        augmentation: for training; by default none.
+    It is a function of (seed, epoch, pair), not of a generator's state. So a resumed run sees the
+    same pixels, whatever the number of workers.
+
+    Attributes:
+        jitter_px: pixels by which pairs are enlarged before a random crop (the paper, section 6.2:
+            286 to 256); 0 for none.
+        flip: mirror half of the pairs.
+        seed: random seed.
     """
+
+    jitter_px: int = 0
+    flip: bool = False
+    seed: int = 0
+
+    def apply(
+        self, source: NDArray[np.uint8], target: NDArray[np.uint8], epoch: int, index: int
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Crop, and perhaps mirror, the two of a pair alike.
+
+        Args:
+            source, target: (H + jitter_px, W + jitter_px, 3) uint8 BGR each.
+            epoch, index: of the pair.
+
+        Returns:
+            Input and target, (H, W, 3) uint8 BGR each.
+        """
+        rng = np.random.default_rng([self.seed, epoch, index])
+        top, left = rng.integers(0, self.jitter_px, size=2, endpoint=True)
+        height, width = (side - self.jitter_px for side in source.shape[:2])
+        window = np.s_[top : top + height, left : left + width]
+        source, target = source[window], target[window]
+        if self.flip and rng.random() < 0.5:
+            # OpenCV mirrors several times faster than a reversed NumPy view is copied.
+            source, target = (np.asarray(cv2.flip(i, 1), np.uint8) for i in (source, target))
+        return source, target
+
+
+class LabelCache:
+    """Holds label maps in exact palette colours, compressed; once full, it takes no more.
+
+    Repairing a blurred label map costs twice as much as decoding its file; decompressing one costs
+    next to nothing. Threads may share a cache.
+    """
+
+    def __init__(self, palette: Palette, max_bytes: int = CACHE_BYTES) -> None:
+        self._palette = palette
+        self._free_bytes = max_bytes
+        self._maps: dict[int, tuple[bytes, tuple[int, ...]]] = {}
+
+    def put(self, index: int, label: NDArray[np.uint8]) -> None:
+        """Add a pair's label map, (H, W, 3) uint8 BGR in exact colours, if there is room."""
+        ids = self._palette.to_ids(label)
+        packed = zlib.compress(ids.tobytes(), ZLIB_LEVEL)
+        if len(packed) <= self._free_bytes:
+            self._free_bytes -= len(packed)
+            self._maps[index] = packed, ids.shape
+
+    def get(self, index: int) -> NDArray[np.uint8] | None:
+        """Return a pair's label map, (H, W, 3) uint8 BGR, or None."""
+        if index not in self._maps:
+            return None
+        packed, shape = self._maps[index]
+        ids = np.frombuffer(zlib.decompress(packed), np.uint8).reshape(shape)  # (H, W)
+        return self._palette.paint(ids)
+
+
+class PairDataset(Dataset[PairBatch]):
+    """Reads single pairs, preprocesses them by the contract and, for training, augments them."""
 
     def __init__(
         self,
@@ -102,24 +169,16 @@ class PairDataset(Dataset[PairBatch]):
         """
         epoch, index = key
         label, photo, missing = self._read(index)
-        source = self._preprocess_label(index, label, cache=not missing)
-        source, target = self._augmentation.apply(
-            source, self._preprocess_target(photo), epoch, index
-        )
-        return PairBatch(
-            source=_batch_of_one(source), target=_batch_of_one(target), missing=missing
-        )
-
-    def _preprocess_label(
-        self, index: int, label: NDArray[np.uint8], *, cache: bool
-    ) -> NDArray[np.uint8]:
-        if self._labels is None or not cache:
-            return self._preprocess_input(label)
-        cached = self._labels.get(index)
-        if cached is None:
-            cached = self._preprocess_input(label)
-            self._labels.put(index, cached)
-        return cached
+        cache = None if missing else self._labels
+        source = None if cache is None else cache.get(index)
+        if source is None:
+            source = self._preprocess_input(label)
+            if cache is not None:
+                cache.put(index, source)
+        images = self._augmentation.apply(source, self._preprocess_target(photo), epoch, index)
+        # Batches of one: (1, H, W, 3) each
+        source1, target1 = (torch.from_numpy(np.ascontiguousarray(i))[None] for i in images)
+        return PairBatch(source=source1, target=target1, missing=missing)
 
     def _read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], tuple[str, ...]]:
         try:
@@ -131,7 +190,3 @@ class PairDataset(Dataset[PairBatch]):
             with contextlib.suppress(ImageGoneError):
                 return *read_pair(neighbour, self._palette), (str(gone),)
         raise gone
-
-
-def _batch_of_one(image: NDArray[np.uint8]) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(image))[None]  # (1, H, W, 3)

@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 from p2p_runtime.errors import ContractError, DatasetError
 from p2p_runtime.labels.palette import Palette
 
-from .layouts import ImageRef, Pair
+from .layouts.images import ImageRef, Pair
 
 __all__ = ["ImageGoneError", "read_ids", "read_image", "read_input", "read_pair"]
 
@@ -31,17 +31,10 @@ class ImageGoneError(DatasetError):
 
 
 def read_pair(pair: Pair, palette: Palette | None) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Decode a pair; the file of two halves is decoded once.
-
-    Args:
-        pair: the files.
-        palette: paints inputs that are class ids.
-
-    Returns:
-        Input and target, (H, W, 3) uint8 BGR each, of the size on disk.
+    """Decode input and target, (H, W, 3) uint8 BGR each; the file of two halves is decoded once.
 
     Raises:
-        DatasetError: as for :func:`read_image` and :func:`read_ids`.
+        DatasetError: as for :func:`read_input` and :func:`read_image`.
     """
     if pair.input.part == "whole":
         return read_input(pair.input, palette), read_image(pair.target)
@@ -64,12 +57,9 @@ def read_input(ref: ImageRef, palette: Palette | None) -> NDArray[np.uint8]:
 
 
 def read_image(ref: ImageRef) -> NDArray[np.uint8]:
-    """Decode a picture or a half of it, upright by its EXIF tag.
+    """Decode a picture or a half of it, upright by its EXIF tag, as (H, W, 3) uint8 BGR.
 
     Grey, palette, CMYK and 16-bit pictures become RGB; transparency is dropped.
-
-    Returns:
-        (H, W, 3) uint8 BGR.
 
     Raises:
         ImageGoneError: the file is missing.
@@ -81,8 +71,7 @@ def read_image(ref: ImageRef) -> NDArray[np.uint8]:
 def read_ids(path: Path) -> NDArray[np.integer]:
     """Read class ids: the levels of a grey picture, or the indices of a palette PNG.
 
-    Returns:
-        (H, W) integers of the file's width; RGB with three equal channels counts as grey.
+    They are (H, W) integers of the file's width; RGB with three equal channels counts as grey.
 
     Raises:
         ImageGoneError: the file is missing.
@@ -94,8 +83,7 @@ def read_ids(path: Path) -> NDArray[np.integer]:
                 f"{path} is a JPEG, which does not keep class ids exactly; store them as PNG, "
                 "or use --labels colour if they are not ids"
             )
-        levels = np.asarray(ImageOps.exif_transpose(image))
-        mode = image.mode
+        levels, mode = np.asarray(ImageOps.exif_transpose(image)), image.mode
     if mode in ID_MODES:
         return levels.astype(np.uint8) if mode == "1" else levels
     if mode == "RGB" and (levels == levels[..., :1]).all():

@@ -4,33 +4,29 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from p2p_runtime.files import check_writable_folder, write_picture
-from p2p_runtime.labels.palette import PRESETS, Palette
+from p2p_runtime.labels.palette import PRESETS
 from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import DataConfig
 
 from .classes_present import find_classes_present
-from .contact_sheet import contact_sheet
 from .decode import read_pair
 from .labels import PALETTE_SHARE, PairSource, open_pairs
-from .layouts import evenly_spread
-
-if TYPE_CHECKING:
-    Row = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]
+from .layouts.index import evenly_spread
 
 __all__ = ["inspect_data", "write_inspection"]
 
 MAX_PAIRS = 400
 """Maximum number of pairs that are read, spread evenly over the data set."""
 
-SHEET_ROWS = 6
 REPORT_WIDTH = 110
 SWAP_MARGIN = 0.1
 """Margin by which targets must be nearer to a palette than inputs, to be taken for label maps.
@@ -39,7 +35,15 @@ Photos are near a palette more often than one expects."""
 RARE_SHARE = 1e-4
 """Share of the pixels below which a class counts as not seen."""
 
-Sizes = Counter[tuple[tuple[int, int], tuple[int, int]]]
+SHEET_ROWS = 6
+GAP_PX = 6
+CAPTION_PX = 26
+LEGEND_PX = 250
+LINE_PX = 22
+WHITE = 255
+
+Image = NDArray[np.uint8]
+"""(H, W, 3) uint8 BGR."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,19 +59,42 @@ class Inspection:
         target_near: share of target pixels within 31 levels of that palette; without one, of the
             preset that fits best.
         class_shares: share (0-1) of the preprocessed input pixels of each class, in palette order.
-        suspicions: sentences; empty if nothing is suspicious.
         rows: (input, repaired input, target) of some pairs, (height, width, 3) uint8 BGR each.
     """
 
     source: PairSource
     pairs_read: int
-    sizes: Sizes
+    sizes: Counter[tuple[tuple[int, int], tuple[int, int]]]
     exact: float | None
     near: float | None
     target_near: float
     class_shares: tuple[float, ...]
-    suspicions: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[tuple[Image, Image, Image], ...]
+
+    @property
+    def suspicions(self) -> list[str]:
+        """Sentences on what may be wrong, and the flag that would correct it."""
+        found = []
+        near, target, palette = self.near, self.target_near, self.source.palette
+        if target >= PALETTE_SHARE if near is None else target > near + SWAP_MARGIN:
+            found.append(
+                f"the targets look like label maps ({target:.0%} near palette colours) and the "
+                f"inputs do not{'' if near is None else f' ({near:.0%})'}: swapped? "
+                f"{_swap_flags(self.source)}"
+            )
+        elif near is not None and near < PALETTE_SHARE:
+            found.append(
+                f"only {near:.0%} of the input pixels lie near the palette's colours: the right "
+                "--palette?"
+            )
+        names = zip(palette.classes if palette else (), self.class_shares, strict=True)
+        if never := [name for name, share in names if share < RARE_SHARE]:
+            found.append(
+                f"{len(never)} classes (nearly) never seen, so not learned: {', '.join(never)}"
+            )
+        if len(self.sizes) > 1:
+            found.append(f"{len(self.sizes)} different image sizes; all are resized to one")
+        return found
 
 
 def write_inspection(config: DataConfig, folder: Path) -> str:
@@ -104,85 +131,31 @@ def inspect_data(config: DataConfig) -> Inspection:
     every = [*source.pairs.train, *source.pairs.val]
     pairs = [every[index] for index in evenly_spread(len(every), MAX_PAIRS)]
     shown = evenly_spread(len(pairs), SHEET_ROWS)
-    measured, sizes, rows = _Measured(palette), Sizes(), []
+    counts = np.zeros(len(palette.classes) if palette else 0, np.int64)
+    input_shares, target_shares, sizes, rows = [], [], [], []
     for number, pair in enumerate(pairs):
         image, target = read_pair(pair, palette)
-        sizes[_size(image), _size(target)] += 1
-        row = (
-            contract.preprocess(image, repair_labels=False),
-            contract.preprocess(image),
-            plain.preprocess(target),
-        )
-        measured.add(*row)
+        sizes.append((_size(image), _size(target)))
+        resized = contract.preprocess(image, repair_labels=False)
+        row = resized, contract.preprocess(image), plain.preprocess(target)
         if number in shown:
             rows.append(row)
+        nearest = [palette] if palette else PRESETS.values()
+        target_shares.append([one.coverage(row[2]) for one in nearest])
+        if palette:
+            input_shares.append((palette.coverage(resized, levels=0), palette.coverage(resized)))
+            counts += np.bincount(palette.to_ids(row[1]).ravel(), minlength=len(counts))
+    exact, near = np.mean(input_shares, axis=0).tolist() if palette else (None, None)
     return Inspection(
         source=source,
         pairs_read=len(pairs),
-        sizes=sizes,
-        exact=measured.mean("exact"),
-        near=measured.mean("near"),
-        target_near=measured.mean("target") or 0.0,
-        class_shares=tuple((measured.counts / max(measured.counts.sum(), 1)).tolist()),
-        suspicions=tuple(_suspicions(source, measured, sizes)),
+        sizes=Counter(sizes),
+        exact=exact,
+        near=near,
+        target_near=float(np.mean(target_shares, axis=0).max()),
+        class_shares=tuple((counts / max(counts.sum(), 1)).tolist()),
         rows=tuple(rows),
     )
-
-
-class _Measured:
-    """Shares of pixels near the palette's colours, and counts of classes, over the pairs."""
-
-    def __init__(self, palette: Palette | None) -> None:
-        self._palette = palette
-        self._shares: dict[str, list[float]] = {"exact": [], "near": [], "target": []}
-        self._target_presets: dict[str, list[float]] = {name: [] for name in PRESETS}
-        self.counts = np.zeros(len(palette.classes) if palette else 0, np.int64)
-
-    def add(
-        self, image: NDArray[np.uint8], repaired: NDArray[np.uint8], target: NDArray[np.uint8]
-    ) -> None:
-        """Measure a pair: its input as resized, and with repaired labels; its target."""
-        if self._palette is None:
-            for name, preset in PRESETS.items():
-                self._target_presets[name].append(preset.coverage(target))
-            return
-        self._shares["exact"].append(self._palette.coverage(image, levels=0))
-        self._shares["near"].append(self._palette.coverage(image))
-        self._shares["target"].append(self._palette.coverage(target))
-        ids = self._palette.to_ids(repaired)
-        self.counts += np.bincount(ids.ravel(), minlength=len(self.counts))
-
-    def mean(self, what: str) -> float | None:
-        """Return a mean share, or None if it was never measured."""
-        if what == "target" and self._palette is None:
-            return max(float(np.mean(shares)) for shares in self._target_presets.values())
-        return float(np.mean(self._shares[what])) if self._shares[what] else None
-
-
-def _suspicions(source: PairSource, measured: _Measured, sizes: Sizes) -> list[str]:
-    """Return what may be wrong, and the flag that would correct it."""
-    found = []
-    near, target = measured.mean("near"), measured.mean("target") or 0.0
-    if target >= PALETTE_SHARE if near is None else target > near + SWAP_MARGIN:
-        found.append(
-            f"the targets look like label maps ({target:.0%} near palette colours) and the inputs "
-            f"do not{'' if near is None else f' ({near:.0%})'}: swapped? {_swap_flags(source)}"
-        )
-    elif near is not None and near < PALETTE_SHARE:
-        found.append(
-            f"only {near:.0%} of the input pixels lie near the palette's colours: the right "
-            "--palette?"
-        )
-    if source.palette is not None:
-        names = zip(source.palette.classes, measured.counts, strict=True)
-        never = [name for name, count in names if count < RARE_SHARE * measured.counts.sum()]
-        if never:
-            found.append(
-                f"{len(never)} classes (nearly) never seen, so not learned: {', '.join(never)}"
-            )
-    if len(sizes) > 1:
-        found.append(f"{len(sizes)} different image sizes; all are resized to one")
-    return found
 
 
 def _swap_flags(source: PairSource) -> str:
@@ -222,17 +195,44 @@ def _ranked(found: Inspection) -> list[tuple[int, float]]:
     return sorted(enumerate(found.class_shares), key=lambda entry: -entry[1])
 
 
-def _sheet(found: Inspection) -> NDArray[np.uint8]:
+def _sheet(found: Inspection) -> Image:
+    """Lay the pictures out in captioned columns, with a legend of the classes to the right."""
     inputs, repaired, targets = zip(*found.rows, strict=True)
     palette = found.source.palette
     if palette is None:
-        return contact_sheet({"input": inputs, "target": targets}, {})
+        return np.hstack([_column("input", inputs), _column("target", targets)])
+    columns = {"input": inputs, "repaired input": repaired, "target": targets}
+    pictures = np.hstack([_column(caption, images) for caption, images in columns.items()])
     legend = {
         f"{palette.classes[index]}  {share:.2%}": palette.colours_rgb[index][::-1]
         for index, share in _ranked(found)
     }
-    return contact_sheet({"input": inputs, "repaired input": repaired, "target": targets}, legend)
+    height = max(pictures.shape[0], CAPTION_PX + LINE_PX * len(legend))
+    below = ((0, height - pictures.shape[0]), (0, 0), (0, 0))
+    return np.hstack([np.pad(pictures, below, constant_values=WHITE), _legend(legend, height)])
 
 
-def _size(image: NDArray[np.uint8]) -> tuple[int, int]:
+def _column(caption: str, images: Sequence[Image]) -> Image:
+    top = np.full((CAPTION_PX, images[0].shape[1] + GAP_PX, 3), WHITE, np.uint8)
+    _write(top, caption, (GAP_PX, CAPTION_PX - 8))
+    gaps = ((0, GAP_PX), (0, GAP_PX), (0, 0))
+    return np.vstack([top, *(np.pad(image, gaps, constant_values=WHITE) for image in images)])
+
+
+def _legend(entries: Mapping[str, tuple[int, ...]], height: int) -> Image:
+    canvas = np.full((height, LEGEND_PX, 3), WHITE, np.uint8)
+    for line, (text, colour) in enumerate(entries.items()):
+        top = CAPTION_PX + line * LINE_PX
+        box = (GAP_PX, top), (GAP_PX + LINE_PX - 6, top + LINE_PX - 6)
+        cv2.rectangle(canvas, *box, colour, cv2.FILLED)
+        cv2.rectangle(canvas, *box, (128, 128, 128), 1)
+        _write(canvas, text, (GAP_PX + LINE_PX + 4, top + LINE_PX - 9))
+    return canvas
+
+
+def _write(canvas: Image, text: str, origin: tuple[int, int]) -> None:
+    cv2.putText(canvas, text, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+
+
+def _size(image: Image) -> tuple[int, int]:
     return image.shape[1], image.shape[0]

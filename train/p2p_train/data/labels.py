@@ -15,8 +15,8 @@ from p2p_runtime.labels.palette import PRESETS, Palette, load_palette
 from p2p_train.config import DataConfig
 
 from .decode import ID_MODES, read_ids, read_image
-from .layouts import Pair, PairIndex, find_pairs
-from .layouts.images import listed
+from .layouts.images import Pair, listed
+from .layouts.index import PairIndex, find_pairs
 
 __all__ = ["PALETTE_SHARE", "PairSource", "choose_palette", "open_pairs"]
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,16 +16,13 @@ from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import TrainConfig
 from p2p_train.networks.pixels import to_signal
 
-from .augment import Augmentation
 from .batches import validation_batches
 from .classes_present import MAX_INPUTS, ClassCounter
-from .dataset import PairBatch, PairDataset
+from .dataset import Augmentation, PairBatch, PairDataset
 from .decode import ImageGoneError, read_input, read_pair
 from .labels import open_pairs
-from .layouts import Pair, evenly_spread
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from .layouts.images import Pair
+from .layouts.index import evenly_spread
 
 __all__ = ["VALIDATION_BATCH", "TrainingData", "check_same_data", "prepare_data"]
 
@@ -40,8 +38,7 @@ class TrainingData:
 
     Attributes:
         contract: how an input becomes the generator's input, in training and on the device.
-        train: the training pairs, augmented.
-        val: the validation pairs, as they are.
+        train, val: the training pairs, augmented, and the validation pairs, as they are.
         samples: some validation pairs, the same in every sample grid.
         mean_image_l1: validation L1 of the mean training photo as the output for every input, in
             [-1, 1] signal units. A generator that is no better makes no use of its inputs.
@@ -73,15 +70,12 @@ def prepare_data(config: TrainConfig) -> TrainingData:
     )
     classes_present, mean = _scan_training(pairs.train, source.palette, contract)
     contract = replace(contract, classes_present=classes_present)
+    augmentation = Augmentation(jitter_px=data.jitter_px, flip=data.flip, seed=data.seed)
     val = PairDataset(pairs.val, contract)
     samples, mean_image_l1 = _scan_validation(val, data.samples, mean)
     return TrainingData(
         contract=contract,
-        train=PairDataset(
-            pairs.train,
-            contract,
-            Augmentation(jitter_px=data.jitter_px, flip=data.flip, seed=data.seed),
-        ),
+        train=PairDataset(pairs.train, contract, augmentation),
         val=val,
         samples=samples,
         mean_image_l1=mean_image_l1,
@@ -95,11 +89,7 @@ def prepare_data(config: TrainConfig) -> TrainingData:
 
 
 def check_same_data(before: dict[str, Any], data: TrainingData) -> None:
-    """Make sure that a run goes on with the pairs that it began with.
-
-    Args:
-        before: the facts in its checkpoint.
-        data: the pairs now.
+    """Make sure that ``data`` holds the pairs whose facts stand in a run's checkpoint.
 
     Raises:
         CheckpointError: the data set has other files, or other sizes of them.
@@ -116,47 +106,34 @@ def check_same_data(before: dict[str, Any], data: TrainingData) -> None:
 def _scan_training(
     pairs: Sequence[Pair], palette: Palette | None, contract: PixelContract
 ) -> tuple[tuple[int, ...] | None, torch.Tensor]:
-    """Read training pairs once: the classes present, and the mean photo.
-
-    Returns:
-        Indices of the classes, ascending (None without a palette), and (3, H, W) in [-1, 1].
-    """
+    """Read training pairs once: the classes present, and the mean photo, (3, H, W) in [-1, 1]."""
     counter = None if palette is None else ClassCounter(palette)
     preprocess = replace(contract, palette=None).preprocess
-    photos: list[NDArray[np.uint8]] = []
-    limit = MEAN_IMAGE_PAIRS if counter is None else MAX_INPUTS
-    for number, index in enumerate(evenly_spread(len(pairs), limit)):
-        try:
-            if number < MEAN_IMAGE_PAIRS:
-                label, photo = read_pair(pairs[index], palette)
-                photos.append(preprocess(photo))
-            else:
-                label = read_input(pairs[index].input, palette)
-        except ImageGoneError:
-            continue  # training puts a neighbour in its place, and counts it
-        if counter is not None:
-            counter.add(label)
-    return None if counter is None else counter.present(), _mean_signal(photos)
-
-
-def _mean_signal(photos: list[NDArray[np.uint8]]) -> torch.Tensor:
-    """Return the mean of (H, W, 3) uint8 BGR photos, (3, H, W) in [-1, 1]."""
-    if not photos:
+    chosen = evenly_spread(len(pairs), MEAN_IMAGE_PAIRS if counter is None else MAX_INPUTS)
+    total, count = torch.zeros(()), 0
+    for first in range(0, len(chosen), VALIDATION_BATCH):
+        photos = []
+        for index in chosen[first : first + VALIDATION_BATCH]:
+            # Training puts a neighbour in the place of a pair that has gone, and counts it.
+            with contextlib.suppress(ImageGoneError):
+                if first < MEAN_IMAGE_PAIRS:
+                    label, photo = read_pair(pairs[index], palette)
+                    photos.append(preprocess(photo))
+                else:
+                    label = read_input(pairs[index].input, palette)
+                if counter is not None:
+                    counter.add(label)
+        if photos:
+            batch = torch.from_numpy(np.stack(photos))  # (n, H, W, 3) uint8 BGR
+            total = total + to_signal(batch).sum(dim=0)  # (3, H, W)
+            count += len(photos)
+    if not count:
         raise DatasetError("no training image is left: their files have gone")
-    total = torch.zeros(())
-    for part in torch.split(torch.from_numpy(np.stack(photos)), VALIDATION_BATCH):
-        total = total + to_signal(part).sum(dim=0)  # (n, H, W, 3) -> (3, H, W)
-    return total / len(photos)
+    return None if counter is None else counter.present(), total / count
 
 
 def _scan_validation(val: PairDataset, samples: int, mean: torch.Tensor) -> tuple[PairBatch, float]:
-    """Read validation pairs once: some for sample grids, and their L1 to the mean photo.
-
-    Args:
-        val: the pairs; its cache keeps the label maps for later.
-        samples: number of pairs to keep, spread evenly, or all if there are fewer.
-        mean: the mean training photo, (3, H, W) in [-1, 1].
-    """
+    """Read validation pairs once: evenly spread samples, and the L1 of all to the mean photo."""
     chosen, kept, distances = evenly_spread(len(val), samples), [], []
     for number, batch in enumerate(validation_batches(val, VALIDATION_BATCH)):
         distances.append((to_signal(batch.target) - mean).abs().mean(dim=(1, 2, 3)))  # (n,)

@@ -12,16 +12,7 @@ from PIL import Image, UnidentifiedImageError
 
 from p2p_runtime.errors import DatasetError
 
-__all__ = [
-    "IMAGE_SUFFIXES",
-    "LARGEST_PIXELS",
-    "ImageRef",
-    "Pair",
-    "count_images",
-    "images_in",
-    "listed",
-    "read_sizes",
-]
+__all__ = ["ImageRef", "Pair", "count_images", "images_in", "listed", "read_sizes"]
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 LARGEST_PIXELS = 80_000_000
@@ -33,8 +24,6 @@ SIDEWAYS = {5, 6, 7, 8}
 
 SHOWN = 3
 """Number of problems that a message names; the others are counted."""
-
-Part = Literal["left", "right", "whole"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +37,7 @@ class ImageRef:
     """
 
     path: Path
-    part: Part = "whole"
+    part: Literal["left", "right", "whole"] = "whole"
     ids: bool = False
 
 
@@ -56,7 +45,6 @@ class ImageRef:
 class Pair:
     """An input and the target that the generator should generate from it."""
 
-    stem: str
     input: ImageRef
     target: ImageRef
 
@@ -92,17 +80,10 @@ def read_sizes(files: Sequence[Path]) -> dict[Path, tuple[int, int]]:
         DatasetError: files that are no images, or far too large; the message names the first
             ones and counts the others.
     """
-    sizes: dict[Path, tuple[int, int]] = {}
-    problems = []
-    for file in files:
-        size_or_problem = _read_size(file)
-        if isinstance(size_or_problem, str):
-            problems.append(size_or_problem)
-        else:
-            sizes[file] = size_or_problem
-    if problems:
+    read = {file: _read_size(file) for file in files}
+    if problems := [found for found in read.values() if isinstance(found, str)]:
         raise DatasetError(listed(problems, "such files"))
-    return sizes
+    return {file: found for file, found in read.items() if not isinstance(found, str)}
 
 
 def listed(problems: Sequence[str], kind: str) -> str:

@@ -16,8 +16,7 @@ import numpy as np
 from p2p_runtime.errors import DatasetError
 from p2p_train.config import InputSide
 
-from .images import Pair, count_images
-from .side_by_side import side_by_side_pairs
+from .images import ImageRef, Pair, count_images, images_in, listed, read_sizes
 from .two_folders import KNOWN_NAMES, find_folders, matched_pairs
 
 __all__ = ["PairIndex", "evenly_spread", "find_pairs"]
@@ -49,7 +48,11 @@ class PairIndex:
 
     def with_ids(self) -> PairIndex:
         """Return the same pairs with inputs that hold class ids."""
-        return replace(self, train=_with_ids(self.train), val=_with_ids(self.val))
+        train, val = (
+            tuple(replace(pair, input=replace(pair.input, ids=True)) for pair in pairs)
+            for pairs in (self.train, self.val)
+        )
+        return replace(self, train=train, val=val)
 
 
 def find_pairs(
@@ -85,23 +88,20 @@ def find_pairs(
         train, val = _side_by_side(data, input_side)
         layout, direction = "side-by-side images", f"{input_side} half to the other half"
     else:
-        parts = {
-            part: matched_pairs(both, allow_missing=allow_missing) for part, both in folders.items()
-        }
+        parts = {part: matched_pairs(both, allow_missing) for part, both in folders.items()}
         train, val = parts["train"], parts.get("val", ())
         names = [
             "/".join(name for name in folder.relative_to(data).parts if name != "train")
-            for folder in (folders["train"].input, folders["train"].target)
+            for folder in folders["train"]
         ]
         layout, direction = f"two folders {' -> '.join(names)}", " to ".join(names)
     if not val:
         train, val = _split(train, seed)
-    layout += f", {len(train) + len(val)} pairs"
     return PairIndex(
         train=train,
         val=val,
         fingerprint=_fingerprint([*train, *val], data),
-        layout=layout,
+        layout=f"{layout}, {len(train) + len(val)} pairs",
         direction=direction,
     )
 
@@ -115,8 +115,8 @@ def _side_by_side(data: Path, input_side: InputSide) -> tuple[tuple[Pair, ...], 
             f"no images in {folder} itself, but in its folders {', '.join(names)}; name those of "
             f"inputs and targets: --input-dir NAME --target-dir NAME (known names: {known})"
         )
-    train = side_by_side_pairs(folder, input_side)
-    return train, side_by_side_pairs(parts["val"], input_side) if "val" in parts else ()
+    train = _halves(folder, input_side)
+    return train, _halves(parts["val"], input_side) if "val" in parts else ()
 
 
 def _folders_with_images(folder: Path) -> list[str]:
@@ -124,6 +124,25 @@ def _folders_with_images(folder: Path) -> list[str]:
         return sorted(child.name for child in folder.iterdir() if count_images(child))
     except OSError as error:
         raise DatasetError(f"cannot read folder {folder}: {error.strerror}") from error
+
+
+def _halves(folder: Path, input_side: InputSide) -> tuple[Pair, ...]:
+    """List the side-by-side images of a folder, by name."""
+    files = images_in(folder)
+    odd = [
+        f"{file} is {width} px wide; two halves side by side need an even width"
+        for file, (width, _) in read_sizes(files).items()
+        if width % 2
+    ]
+    if odd:
+        raise DatasetError(listed(odd, "such files"))
+    target_side: InputSide = "left" if input_side == "right" else "right"
+    return tuple(
+        Pair(
+            input=ImageRef(path=file, part=input_side), target=ImageRef(path=file, part=target_side)
+        )
+        for file in files
+    )
 
 
 def evenly_spread(total: int, at_most: int) -> list[int]:
@@ -139,10 +158,6 @@ def _split(pairs: tuple[Pair, ...], seed: int) -> tuple[tuple[Pair, ...], tuple[
     chosen = set(random.Random(seed).sample(range(len(pairs)), count))
     train = tuple(pair for index, pair in enumerate(pairs) if index not in chosen)
     return train, tuple(pairs[index] for index in sorted(chosen))
-
-
-def _with_ids(pairs: tuple[Pair, ...]) -> tuple[Pair, ...]:
-    return tuple(replace(pair, input=replace(pair.input, ids=True)) for pair in pairs)
 
 
 def _fingerprint(pairs: list[Pair], data: Path) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import NamedTuple
 
 from p2p_runtime.errors import DatasetError
 
@@ -31,8 +31,7 @@ ASPECT_TOLERANCE = 0.02
 """Maximum relative difference of the aspect ratios of a pair, which rounding may cause."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Folders:
+class Folders(NamedTuple):
     """The folder of the inputs and the folder of the targets."""
 
     input: Path
@@ -70,7 +69,7 @@ def find_folders(
     return parts
 
 
-def matched_pairs(folders: Folders, *, allow_missing: bool) -> tuple[Pair, ...]:
+def matched_pairs(folders: Folders, allow_missing: bool) -> tuple[Pair, ...]:
     """Match inputs and targets by their names without suffix; return the pairs by name.
 
     Raises:
@@ -80,22 +79,15 @@ def matched_pairs(folders: Folders, *, allow_missing: bool) -> tuple[Pair, ...]:
     inputs, targets = _by_stem(folders.input), _by_stem(folders.target)
     lonely = _lonely(inputs, folders.target, targets) + _lonely(targets, folders.input, inputs)
     stems = sorted(inputs.keys() & targets.keys())
+    names = listed(lonely, "such images")
     if lonely and (not allow_missing or not stems):
         way_out = "; --allow-missing leaves them out" if stems else ""
-        raise DatasetError(
-            f"{len(lonely)} images have no partner: {listed(lonely, 'such images')}{way_out}"
-        )
+        raise DatasetError(f"{len(lonely)} images have no partner: {names}{way_out}")
     if lonely:
-        logger.warning(
-            "%d images have no partner and are left out: %s",
-            len(lonely),
-            listed(lonely, "such images"),
-        )
-    _check_shapes([(inputs[stem], targets[stem]) for stem in stems])
-    return tuple(
-        Pair(stem=stem, input=ImageRef(path=inputs[stem]), target=ImageRef(path=targets[stem]))
-        for stem in stems
-    )
+        logger.warning("%d images have no partner and are left out: %s", len(lonely), names)
+    pairs = [(inputs[stem], targets[stem]) for stem in stems]
+    _check_shapes(pairs)
+    return tuple(Pair(input=ImageRef(path=one), target=ImageRef(path=two)) for one, two in pairs)
 
 
 def _named_folders(data: Path, input_dir: str | None, target_dir: str | None) -> dict[str, Folders]:
@@ -118,12 +110,11 @@ def _parts(data: Path, input_name: str, target_name: str) -> dict[str, Folders] 
     for part in ("train", "val"):
         source, target = (_part_folder(data, part, name) for name in (input_name, target_name))
         if source and target:
-            parts[part] = Folders(input=source, target=target)
+            parts[part] = Folders(source, target)
     if "train" in parts:
         return parts
-    whole = [_child(data, name) for name in (input_name, target_name)]
-    source, target = whole
-    return {"train": Folders(input=source, target=target)} if source and target else None
+    source, target = (_child(data, name) for name in (input_name, target_name))
+    return {"train": Folders(source, target)} if source and target else None
 
 
 def _part_folder(data: Path, part: str, name: str) -> Path | None:
@@ -151,26 +142,22 @@ def _sub_folders(folder: Path) -> list[str]:
 def _check_beside(data: Path, names: tuple[str, str], parts: dict[str, Folders]) -> None:
     """Refuse a data set that could also be one of side-by-side images."""
     beside = count_images(data) + count_images(data / "train")
-    if not beside:
-        return
     source, target = names
-    if beside >= count_images(parts["train"].input):
+    if beside >= max(count_images(parts["train"].input), 1):
         raise DatasetError(
             f"{data} holds the folders {source} and {target} but also {beside} images beside "
             f"them; --input-dir {source} --target-dir {target} takes the folders, and side-by-side "
             "images need a folder of their own"
         )
-    logger.info("images beside the folders %s and %s, not used: %d", source, target, beside)
+    if beside:
+        logger.info("images beside the folders %s and %s, not used: %d", source, target, beside)
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
     files = images_in(folder)
     counts = Counter(file.stem for file in files)
-    twice = [stem for stem, count in counts.items() if count > 1]
-    if twice:
-        names = [
-            " and ".join(file.name for file in files if file.stem == stem) for stem in twice[:3]
-        ]
+    if twice := [stem for stem, count in counts.items() if count > 1]:
+        names = [" and ".join(f.name for f in files if f.stem == stem) for stem in twice[:3]]
         raise DatasetError(
             f"{len(twice)} names occur twice in {folder}, so their partner is ambiguous: "
             f"{'; '.join(names)}; keep one of each"
@@ -197,11 +184,9 @@ def _check_shapes(pairs: list[tuple[Path, Path]]) -> None:
     sizes = read_sizes([file for pair in pairs for file in pair])
     problems = []
     for source, target in pairs:
-        (width, height), (other_width, other_height) = sizes[source], sizes[target]
-        if abs(width * other_height / (height * other_width) - 1) > ASPECT_TOLERANCE:
-            problems.append(
-                f"{source} is {width}x{height} but {target} is {other_width}x{other_height}"
-            )
+        (w, h), (other_w, other_h) = sizes[source], sizes[target]
+        if abs(w * other_h / (h * other_w) - 1) > ASPECT_TOLERANCE:
+            problems.append(f"{source} is {w}x{h} but {target} is {other_w}x{other_h}")
     if problems:
         raise DatasetError(
             f"the two of a pair must have the same shape: {listed(problems, 'such pairs')}"
