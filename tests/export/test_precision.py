@@ -21,7 +21,7 @@ from toy_export import toy_config, toy_frames, toy_generator
 def reference_of(config: TrainConfig) -> tuple[UNetGenerator, Reference]:
     """Return a generator and what it makes of eight frames."""
     generator = toy_generator(config)
-    contract = PixelContract(height=config.height, width=config.width, palette=CAMVID)
+    contract = PixelContract(height=config.data.height, width=config.data.width, palette=CAMVID)
     frames = toy_frames(contract)
     images = run_torch(PixelGenerator(generator), frames)
     return generator, Reference(
