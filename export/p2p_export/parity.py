@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from p2p_runtime.errors import ParityError
-from p2p_train.metrics import SegmentationScore, psnr_db, ssim
+from p2p_train.metrics.images import psnr_db, ssim
+from p2p_train.metrics.labels import SegmentationScore
 
 __all__ = ["ParityReport", "compare", "is_one_colour", "picture"]
 

@@ -22,7 +22,7 @@ from p2p_runtime.model.bundle import BundleInfo, ModelBundle
 from p2p_runtime.model.contract import PixelContract
 from p2p_runtime.model.golden import GoldenFrame
 from p2p_runtime.model.onnx_check import payload_sha256
-from p2p_train.metrics import SegmentationScore, confusion_matrix
+from p2p_train.metrics.labels import SegmentationScore, confusion_matrix
 from p2p_train.segmentation import Segmenter
 
 from .parity import ParityReport, compare, is_one_colour

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from experiments.pictures.pattern import draw_patterns
-from p2p_train.metrics import FixedPattern
+from p2p_train.metrics.pattern import FixedPattern
 
 
 def test_a_map_for_each_pattern() -> None:

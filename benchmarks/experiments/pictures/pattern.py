@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from p2p_train.metrics import FixedPattern
+    from p2p_train.metrics.pattern import FixedPattern
 
 __all__ = ["draw_patterns", "main"]
 
@@ -61,7 +61,7 @@ def main(*, runs: tuple[str, ...], data: Path) -> NDArray[np.uint8]:
     import torch
 
     from experiments.quality.scores import named_run
-    from p2p_train.metrics import FixedPattern
+    from p2p_train.metrics.pattern import FixedPattern
     from p2p_train.metrics.score import torch_translate, validation_pairs
     from p2p_train.training.checkpoint import Checkpoint
 

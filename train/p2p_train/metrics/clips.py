@@ -1,4 +1,4 @@
-"""Clips: consecutive label maps and real pictures, preprocessed for a generator."""
+"""Clips: consecutive label maps and real pictures, and how much generated ones flicker."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from p2p_runtime.errors import ConfigError
 from p2p_runtime.model.contract import PixelContract
 from p2p_runtime.video.sources import open_source
 
-__all__ = ["ClipFrame", "clip_frames"]
+__all__ = ["ClipFrame", "Flicker", "clip_frames"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClipFrame:
-    """One frame of a clip.
+    """One frame of a clip, preprocessed for a generator.
 
     Attributes:
         label: the generator's input, (H, W, 3) uint8 BGR.
@@ -53,3 +53,29 @@ def clip_frames(
         if real is None:
             raise ConfigError(f"{photos} has fewer frames than {labels}; they belong together")
         yield ClipFrame(label=label, photo=preprocess_photo(real.image))
+
+
+class Flicker:
+    """The mean absolute change from frame to frame of pixels that keep their label.
+
+    Camera motion along a wall changes the wall's pixels, too. So the number means something only
+    beside that of the real clip.
+    """
+
+    def __init__(self) -> None:
+        self._previous: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None = None
+        self._sum = 0.0
+        self._pixels = 0
+
+    def add(self, label: NDArray[np.uint8], image: NDArray[np.uint8]) -> None:
+        """Add the next frame: label and image, (H, W, 3) uint8 BGR, the label without noise."""
+        if self._previous is not None:
+            same = (label == self._previous[0]).all(axis=-1)  # (H, W)
+            change = image[same].astype(np.int16) - self._previous[1][same]
+            self._sum += float(np.abs(change).sum()) / 3
+            self._pixels += int(same.sum())
+        self._previous = label, image
+
+    def levels(self) -> float | None:
+        """Return the mean change in levels, 0-255; None if no pixel kept its label."""
+        return self._sum / self._pixels if self._pixels else None

@@ -44,17 +44,11 @@ def frechet_distance(one: FeatureStatistics, two: FeatureStatistics) -> float:
     """Return the distance, 0 or more; 0 for equal statistics.
 
     The trace of ``(C1 C2)^(1/2)`` is that of ``(R C2 R)^(1/2)`` with ``R = C1^(1/2)``. Both roots
-    are then of symmetric matrices without negative eigenvalues, so nothing complex or
-    ill-conditioned appears, not even when covariances are singular.
+    are of symmetric matrices, so nothing complex appears, even when covariances are singular.
     """
-    root = _symmetric_root(one.covariance)
+    values, vectors = torch.linalg.eigh(one.covariance)
+    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
     eigenvalues = torch.linalg.eigvalsh(root @ two.covariance @ root).clamp(min=0)
     traces = one.covariance.trace() + two.covariance.trace() - 2 * eigenvalues.sqrt().sum()
     distance = (one.mean - two.mean).square().sum() + traces
     return max(float(distance), 0.0)  # rounding may leave -1e-15
-
-
-def _symmetric_root(matrix: torch.Tensor) -> torch.Tensor:
-    values, vectors = torch.linalg.eigh(matrix)
-    root: torch.Tensor = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
-    return root

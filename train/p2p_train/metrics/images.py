@@ -21,11 +21,8 @@ __all__ = ["Quality", "eval_mode", "evaluate", "image_l1", "psnr_db", "ssim"]
 LUMA_BGR = (0.114, 0.587, 0.299)
 """Luma weights of blue, green and red: ITU-R BT.601."""
 
-WINDOW_PX = 11
-"""Side of the Gaussian window of SSIM."""
-
-WINDOW_SIGMA_PX = 1.5
-"""Standard deviation of the Gaussian window of SSIM."""
+WINDOW_PX, WINDOW_SIGMA_PX = 11, 1.5
+"""Side and standard deviation of the Gaussian window of SSIM."""
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -69,9 +66,8 @@ def evaluate(
     """Measure the generator as it ships: fp32, running statistics, no dropout.
 
     Args:
-        generator: (N, 3, H, W) to the same, in [-1, 1].
+        generator: on ``device``; (N, 3, H, W) to the same, in [-1, 1].
         batches: the validation pairs.
-        device: of the generator.
         segmenter: computes the segmentation score, if given.
     """
     l1, psnr, similarity, images, confusion = 0.0, 0.0, 0.0, 0, torch.zeros(())
@@ -97,22 +93,14 @@ def evaluate(
 
 
 def image_l1(image: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return each image's mean absolute difference, (N,) in [-1, 1] signal units.
-
-    Args:
-        image, target: (N, H, W, 3) uint8.
-    """
+    """Return the mean absolute difference of (N, H, W, 3) uint8 images, (N,) in signal units."""
     return (image.float() - target.float()).abs().mean(dim=(1, 2, 3)) / HALF_RANGE
 
 
 def psnr_db(image: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return the peak signal-to-noise ratio of each image.
+    """Return the peak signal-to-noise ratios of (N, H, W, 3) uint8 images, (N,) float32 in dB.
 
-    Args:
-        image, target: (N, H, W, 3) uint8.
-
-    Returns:
-        (N,) float32 in dB; 99 where the images are equal, so that means stay finite.
+    It is 99 where the images are equal, so that means stay finite.
     """
     mean_square = (image.float() - target.float()).square().mean(dim=(1, 2, 3))
     return (10 * torch.log10(255.0**2 / mean_square)).clamp(max=99.0)
@@ -143,8 +131,7 @@ def ssim(image: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def _luma(pixels: torch.Tensor) -> torch.Tensor:
-    weights = torch.tensor(LUMA_BGR, device=pixels.device)
-    return (pixels.float() @ weights)[:, None]  # (N, 1, H, W)
+    return (pixels.float() @ torch.tensor(LUMA_BGR, device=pixels.device))[:, None]  # (N, 1, H, W)
 
 
 def _blur(maps: torch.Tensor) -> torch.Tensor:

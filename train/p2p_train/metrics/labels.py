@@ -71,8 +71,8 @@ def confusion_matrix(true: torch.Tensor, found: torch.Tensor, classes: int) -> t
     """Count the pixels of each pair of true and found class.
 
     Args:
-        true: class ids of any shape; :data:`IGNORED` ones are not counted.
-        found: class ids of the same shape, all below ``classes``.
+        true, found: class ids of any shape, below ``classes``; true ones that are
+            :data:`IGNORED` are not counted.
         classes: number of classes.
 
     Returns:

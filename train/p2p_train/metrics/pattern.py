@@ -40,10 +40,9 @@ class _Surface:
         return float(self.pictures[self.pictures >= MIN_PICTURES].sum())
 
     def square_sum(self) -> float:
-        """Return the pattern's square, summed over these pictures.
+        """Return the pattern's square, summed over these pictures; unbiased, so it can be below 0.
 
-        It is unbiased: the variance of a mean of so few pictures is subtracted, so that the result
-        can be below 0.
+        The bias is the variance of a mean of so few pictures.
         """
         enough = self.pictures >= MIN_PICTURES
         pictures = self.pictures[enough]
@@ -84,9 +83,8 @@ class FixedPattern:
     def picture(self) -> NDArray[np.float64]:
         """Return the pattern of the label with most surface.
 
-        Returns:
-            (H, W) float64, levels above and below the local mean; NaN where too few pictures show
-            that label's surface.
+        It is (H, W) float64, levels above and below the local mean; NaN where too few pictures
+        show that label's surface.
 
         Raises:
             ValueError: no picture shows any.

@@ -32,9 +32,6 @@ class PublishedMetrics:
     LPIPS is that of Zhang et al. 2018 (arXiv 1801.03924) with AlexNet; FID that of Heusel et al.
     2017 (arXiv 1706.08500) with the weights of TensorFlow's Inception.
 
-    Args:
-        device: where the networks run.
-
     Raises:
         CheckpointError: a network's weights are not on disk, or are not tensors alone.
     """

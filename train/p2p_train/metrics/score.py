@@ -20,8 +20,7 @@ from p2p_train.data.dataset import PairBatch, PairDataset
 from p2p_train.data.labels import open_pairs
 from p2p_train.networks.pixels import to_pixels, to_signal
 
-from .clips import ClipFrame
-from .flicker import Flicker
+from .clips import ClipFrame, Flicker
 from .frechet import FeatureStatistics, frechet_distance
 from .images import image_l1, psnr_db, ssim
 from .labels import Evaluator, SegmentationScore
@@ -30,13 +29,7 @@ from .pattern import FixedPattern
 if TYPE_CHECKING:
     from .published import PublishedMetrics
 
-__all__ = [
-    "Scores",
-    "Translate",
-    "score_generator",
-    "torch_translate",
-    "validation_pairs",
-]
+__all__ = ["Scores", "Translate", "score_generator", "torch_translate", "validation_pairs"]
 
 Translate = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 """From preprocessed inputs, (N, H, W, 3) uint8 BGR, to generated images of the same shape."""
@@ -78,9 +71,8 @@ class Scores:
     @property
     def flicker_excess(self) -> float | None:
         """Flicker of the generated clip less that of the real one, in levels."""
-        if self.flicker is None or self.flicker_real is None:
-            return None
-        return self.flicker - self.flicker_real
+        both = self.flicker, self.flicker_real
+        return None if both[0] is None or both[1] is None else both[0] - both[1]
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values; what was not measured is null."""
@@ -126,9 +118,8 @@ def score_generator(
         translate: the generator as it ships, called with batches of the pairs' size and with
             single frames of the clip.
         pairs: inputs and photos, as :func:`validation_pairs` yields them.
-        segmenter: for the segmentation score and the Frechet distance.
-        published: for LPIPS and FID.
-        clip: consecutive frames, for flicker.
+        segmenter, published, clip: for the segmentation score and the Frechet distance, for LPIPS
+            and FID, and for flicker; None to leave these out.
 
     Raises:
         DatasetError: a pair is unreadable, or a segmenter was given with a single pair.
@@ -212,9 +203,7 @@ def _with_flicker(scores: Scores, translate: Translate, clip: Iterable[ClipFrame
 def torch_translate(generator: nn.Module, device: torch.device) -> Translate:
     """Return what a generator computes as it ships: eval mode, fp32, in batches of 8.
 
-    Args:
-        generator: (N, 3, H, W) to the same, in [-1, 1]; it is moved to ``device``.
-        device: where it runs.
+    The generator, (N, 3, H, W) to the same in [-1, 1], is moved to ``device``.
     """
     generator.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch has no overload for both
 
@@ -234,10 +223,7 @@ def validation_pairs(
 ) -> Iterator[PairBatch]:
     """Yield the validation pairs of a run's data set, 8 at a time.
 
-    Args:
-        config: the run's settings, which name the data set.
-        contract: preprocesses the inputs.
-        data: where the data set lies now; None for where it lay in training.
+    ``data`` is where the data set lies now; None for where it lay in training.
 
     Raises:
         DatasetError: the pairs are missing or broken.

@@ -69,18 +69,16 @@ class Canvas:
 
     def _covered(self, corners: Array) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Return rows and columns of the pixels under a polygon."""
-        empty = np.empty(0, np.intp)
         outline = self.camera.outline(corners)
         if not len(outline):
-            return empty, empty
+            return np.empty(0, np.intp), np.empty(0, np.intp)
         limits = np.array([self.camera.width_px, self.camera.height_px])
         low = np.clip(np.floor(outline.min(axis=0)), 0, limits).astype(int)
-        high = np.clip(np.ceil(outline.max(axis=0)) + 1, 0, limits).astype(int)
-        if (high <= low).any():
-            return empty, empty
-        mask = np.zeros((high[1] - low[1], high[0] - low[0]), np.uint8)
+        high = np.clip(np.ceil(outline.max(axis=0)) + 1, low, limits).astype(int)
+        mask = np.zeros(np.flip(high - low), np.uint8)
         fixed = np.round((outline - low - 0.5) * 16).astype(np.int32)  # 4 fractional bits
-        cv2.fillPoly(mask, [fixed[:, None]], 1, shift=4)
+        if mask.size:
+            cv2.fillPoly(mask, [fixed[:, None]], 1, shift=4)
         rows, columns = np.nonzero(mask)
         return rows + low[1], columns + low[0]
 
@@ -104,8 +102,7 @@ def _normal(corners: Array) -> Array:
 def hazed(colours: Array, distance_m: Array) -> Array:
     """Mix colours (n, 3) with haze by their distances (n,) m."""
     clear = np.exp(-distance_m / HAZE_M)[:, None]
-    mixed: Array = colours * clear + np.array(HAZE) * (1 - clear)
-    return mixed
+    return np.asarray(colours * clear + np.array(HAZE) * (1 - clear))
 
 
 def rgb(red: int, green: int, blue: int) -> Colour:
@@ -121,43 +118,36 @@ def flat(colour: Colour) -> Shader:
 def shaded(colour: Colour, normal: tuple[float, float, float], rough: float = 0.0) -> Shader:
     """Return a shader of one colour, lit by sun and sky by the direction of the surface.
 
-    Args:
-        colour: of the material.
-        normal: unit vector away from the surface.
-        rough: amount of noise, 0-1.
+    ``normal`` is a unit vector away from the surface, ``rough`` the amount of noise, 0-1.
     """
     light = 0.62 + 0.48 * max(float(np.dot(normal, SUN)), 0.0) + 0.06 * normal[1]
 
     def shader(points: Array, distance_m: Array) -> Array:
         grain = noise(points[:, 0] + points[:, 2], points[:, 1] + points[:, 2], 6.0)
         amount = light * (1 + rough * grain * np.minimum(1, 10 / distance_m))
-        lit: Array = np.array(colour) * amount[:, None]
-        return lit
+        return np.array(colour) * amount[:, None]
 
     return shader
 
 
 def noise(across: Array, along: Array, cells_per_m: float, *, smooth: bool = False) -> Array:
-    """Return cloudy noise (n,) of about -1 to 1, fixed to places in the world.
+    """Return cloudy noise (n,) of about -1 to 1, fixed to places in the world, (n,) m each.
 
-    Args:
-        across, along: the places, (n,) m.
-        cells_per_m: resolution.
-        smooth: interpolate between cells, for cells larger than a pixel.
+    ``smooth`` interpolates between cells, for cells larger than a pixel.
     """
     table = _noise_table()
     across, along = across * cells_per_m, along * cells_per_m
-    column, row = np.floor(across).astype(np.int64), np.floor(along).astype(np.int64)
-    here = table[row % NOISE_CELLS, column % NOISE_CELLS]
+    left, top = np.floor(across).astype(np.int64), np.floor(along).astype(np.int64)
+    row, column = top % NOISE_CELLS, left % NOISE_CELLS
+    after, beside = (top + 1) % NOISE_CELLS, (left + 1) % NOISE_CELLS
+    here = table[row, column]
     if not smooth:
         return here
-    right, down = across - column, along - row
-    row_after, column_after = (row + 1) % NOISE_CELLS, (column + 1) % NOISE_CELLS
-    upper = here + right * (table[row % NOISE_CELLS, column_after] - here)
-    below = table[row_after, column % NOISE_CELLS]
-    lower = below + right * (table[row_after, column_after] - below)
-    blended: Array = upper + down * (lower - upper)
-    return blended
+    right, down = across - left, along - top
+    upper = here + right * (table[row, beside] - here)
+    below = table[after, column]
+    lower = below + right * (table[after, beside] - below)
+    return upper + down * (lower - upper)
 
 
 @lru_cache(maxsize=1)
@@ -167,5 +157,4 @@ def _noise_table() -> Array:
     frequency = np.fft.fftfreq(NOISE_CELLS)
     falloff = 1 / np.maximum(np.hypot(frequency[:, None], frequency[None]), 1 / NOISE_CELLS)
     cloudy = np.fft.ifft2(np.fft.fft2(white) * falloff).real
-    scaled: Array = cloudy / (2.5 * cloudy.std())
-    return scaled
+    return np.asarray(cloudy / (2.5 * cloudy.std()))

@@ -53,8 +53,7 @@ class Camera:
         sin_pitch, cos_pitch = np.sin(self.pitch_rad), np.cos(self.pitch_rad)
         yaw = np.array([[cos_yaw, 0, -sin_yaw], [0, 1, 0], [sin_yaw, 0, cos_yaw]])
         pitch = np.array([[1, 0, 0], [0, cos_pitch, sin_pitch], [0, -sin_pitch, cos_pitch]])
-        turned: Array = pitch @ yaw
-        return turned
+        return np.asarray(pitch @ yaw)
 
     def outline(self, corners_m: Array) -> Array:
         """Project a polygon (n, 3) m; return the part in view, (k, 2) px (x, y)."""
@@ -76,8 +75,7 @@ class Camera:
         right = (columns + 0.5 - self.width_px / 2) / self.focal_px
         up = (self.height_px * self.horizon - rows - 0.5) / self.focal_px
         forward = np.ones_like(right)
-        directions: Array = np.stack([right, up, forward], axis=-1) @ self.rotation
-        return directions
+        return np.stack([right, up, forward], axis=-1) @ self.rotation
 
 
 @lru_cache(maxsize=1)

@@ -26,10 +26,8 @@ Kind = Literal["bus", "car", "cyclist", "lamp", "person", "sign", "traffic light
 class Building:
     """A house front along the street.
 
-    Attributes:
-        side: -1 on the left, 1 on the right.
-        start_m, end_m: position along the street.
-        storeys: determines its height and its colours.
+    It lies on one ``side`` (-1 on the left, 1 on the right), from ``start_m`` to ``end_m`` along
+    the street; ``storeys`` determines its height and its colours.
     """
 
     side: int
@@ -43,7 +41,6 @@ class Thing:
     """Anything that stands or moves in the street.
 
     Attributes:
-        kind: its kind.
         x_m, z_m: position on the ground of the middle of its near end.
         heading: 1 faces away from the camera, -1 towards it.
         variant: size and colour within its kind, 0-1.
@@ -118,8 +115,7 @@ class Street:
 
     def opens(self, block: NDArray[np.int64] | int) -> NDArray[np.bool_]:
         """Return whether a block opens with a side street."""
-        opened: NDArray[np.bool_] = np.asarray(block) % self.crossing_every == self.crossing_at
-        return opened
+        return np.asarray(np.asarray(block) % self.crossing_every == self.crossing_at)
 
     def is_green(self, block: int, side: int) -> bool:
         """Return whether there is a park in place of houses."""
@@ -167,28 +163,21 @@ class Street:
                 if rng.random() < 0.5:
                     x_m = kerb + side * 0.3
                     yield Thing(kind="tree", x_m=x_m, z_m=place, variant=rng.random())
-            yield from self._park(block, side)
-            yield from self._parked(rng, side, start, end)
+            if self.is_green(block, side):
+                yield from self._park(block, side)
+            if self.has_parking and rng.random() >= 0.3:
+                for place in np.arange(start + 2, end - 5, 6.2):
+                    if rng.random() < 0.55:
+                        x_m, variant = side * (self.road_m - 1.05), rng.random()
+                        yield Thing(kind="car", x_m=x_m, z_m=place, heading=side, variant=variant)
             yield from self._walkers(rng, side, start, time_s)
 
     def _park(self, block: int, side: int) -> Iterator[Thing]:
         rng = self._rng(block, side, 3)
-        if not self.is_green(block, side):
-            return
         for place in np.arange(self.start_of(block) + 3, (block + 1) * BLOCK_M, 4.5):
             away = self.front_m + float(rng.uniform(2.5, 8))
             variant = 0.5 + rng.random() / 2
             yield Thing(kind="tree", x_m=side * away, z_m=place, variant=variant)
-
-    def _parked(
-        self, rng: np.random.Generator, side: int, start: float, end: float
-    ) -> Iterator[Thing]:
-        if not self.has_parking or rng.random() < 0.3:
-            return
-        for place in np.arange(start + 2, end - 5, 6.2):
-            if rng.random() < 0.55:
-                x_m = side * (self.road_m - 1.05)
-                yield Thing(kind="car", x_m=x_m, z_m=place, heading=side, variant=rng.random())
 
     def _walkers(
         self, rng: np.random.Generator, side: int, start: float, time_s: float
@@ -196,34 +185,33 @@ class Street:
         for _ in range(int(rng.integers(0, 4))):
             heading = int(rng.choice([-1, 1]))
             pace = float(rng.uniform(0.9, 1.5))
-            place = start + float(rng.uniform(0, 12)) + heading * pace * time_s
-            x_m = side * (self.kerb_m + float(rng.uniform(0.9, self.pavement_m - 0.4)))
-            phase = rng.random() + 1.8 * pace * time_s
-            variant = rng.random()
             yield Thing(
-                kind="person", x_m=x_m, z_m=place, heading=heading, variant=variant, phase=phase
+                kind="person",
+                heading=heading,
+                z_m=start + float(rng.uniform(0, 12)) + heading * pace * time_s,
+                x_m=side * (self.kerb_m + float(rng.uniform(0.9, self.pavement_m - 0.4))),
+                phase=rng.random() + 1.8 * pace * time_s,
+                variant=rng.random(),
             )
 
     def _traffic(self, camera_m: float, time_s: float) -> Iterator[Thing]:
         """Yield vehicles ahead in the camera's lane, oncoming ones, and a cyclist."""
         rng = self._rng(0, 0, 4)
-        vehicles: list[Kind] = ["car", "car", "car", "truck", "bus"]
+
+        def vehicle(z_m: float, heading: int) -> Thing:
+            kinds: list[Kind] = ["car", "car", "car", "truck", "bus"]
+            kind = kinds[int(rng.integers(0, 5))]
+            x_m = heading * self.lane_m
+            return Thing(kind=kind, x_m=x_m, z_m=z_m, heading=heading, variant=rng.random())
+
         ahead = float(rng.uniform(9, 26))
         for _ in range(int(rng.integers(0, 4))):
-            swing = 1.5 * np.sin(0.5 * time_s + ahead)
-            kind = vehicles[int(rng.integers(0, 5))]
-            yield Thing(
-                kind=kind, x_m=self.lane_m, z_m=camera_m + ahead + swing, variant=rng.random()
-            )
+            yield vehicle(camera_m + ahead + 1.5 * np.sin(0.5 * time_s + ahead), heading=1)
             ahead += float(rng.uniform(14, 35))
         for _ in range(int(rng.integers(1, 5))):
             closing = self.speed_m_s + float(rng.uniform(6, 10))
             ahead = (float(rng.uniform(0, LAP_M)) - closing * time_s) % LAP_M - 8.0
-            kind = vehicles[int(rng.integers(0, 5))]
-            variant = rng.random()
-            yield Thing(
-                kind=kind, x_m=-self.lane_m, z_m=camera_m + ahead, heading=-1, variant=variant
-            )
+            yield vehicle(camera_m + ahead, heading=-1)
         if rng.random() < 0.6:
             place = float(rng.uniform(8, 20)) + 4.0 * time_s
             yield Thing(kind="cyclist", x_m=self.road_m - 0.5, z_m=place, phase=2.0 * time_s)

@@ -12,28 +12,17 @@ from .geometry import Array, upright, wall_along
 from .street import BLOCK_M, CROSSING_M, Building, Street
 
 __all__ = [
-    "house_shadow",
-    "paint_backdrop",
-    "paint_ground",
-    "paint_house",
-    "paint_park",
-    "paint_sky",
-]
+    "house_shadow", "paint_backdrop", "paint_ground", "paint_house", "paint_park", "paint_sky",
+]  # fmt: skip
 
-STOREY_M = 3.1
-BAY_M = 2.6
-
-ASPHALT = rgb(92, 92, 96)
-MARKING = rgb(225, 225, 220)
-PAVING = rgb(158, 150, 142)
-KERB = rgb(190, 186, 180)
-GRASS = rgb(104, 132, 58)
-ZENITH = rgb(88, 140, 205)
-CLOUD = rgb(246, 246, 248)
+STOREY_M, BAY_M = 3.1, 2.6
+ASPHALT, MARKING = rgb(92, 92, 96), rgb(225, 225, 220)
+PAVING, KERB = rgb(158, 150, 142), rgb(190, 186, 180)
+GRASS, LEAVES = rgb(104, 132, 58), rgb(78, 104, 46)
+ZENITH, CLOUD = rgb(88, 140, 205), rgb(246, 246, 248)
 GLASS, FRAME = rgb(52, 64, 78), rgb(226, 222, 214)
 PLASTER, BRICK = rgb(214, 186, 142), rgb(166, 92, 70)
 STONE, CONCRETE = rgb(196, 190, 178), rgb(142, 152, 164)
-LEAVES = rgb(78, 104, 46)
 STYLES = {2: PLASTER, 3: PLASTER, 4: BRICK, 5: BRICK, 6: STONE, 7: CONCRETE}
 """Colour by number of storeys, so that a generator can infer it from the front's outline."""
 
@@ -80,30 +69,23 @@ def paint_ground(canvas: Canvas, street: Street) -> None:
 
 
 def _markings(street: Street, away: Array, along: Array) -> NDArray[np.bool_]:
-    """Return where the road has lines, in the middle and at its edges, or a zebra crossing, (n,).
-
-    Args:
-        street: the street.
-        away, along: distance from the middle of the road and position along it, (n,) m.
-    """
+    """Return where the road has lines or a zebra crossing; all (n,), m from its middle, m along."""
     block, inside = np.divmod(along, BLOCK_M)
     index = block.astype(np.int64)
     side_street = street.opens(index) & (inside < CROSSING_M)
     before = street.opens(index + 1) & (inside > BLOCK_M - 3.6)
     lines = (away < 0.09) | (np.abs(away - street.road_m + 0.3) < 0.07)
     zebra = before & (inside < BLOCK_M - 0.6) & (away % 1.0 < 0.5) & (away < street.road_m - 0.3)
-    marked: NDArray[np.bool_] = (lines & ~side_street & ~before) | zebra
-    return marked
+    return (lines & ~side_street & ~before) | zebra
 
 
 def paint_backdrop(canvas: Canvas, street: Street) -> None:
     """Paint trees behind parks and side streets, and houses where the street ends."""
     end = canvas.camera.position_m[2] + 145
-    leaves = _foliage()
     for side in (-1, 1):
         x_m = side * (street.front_m + 26)
-        canvas.polygon(wall_along(x_m, end - 170, end, 6.0), "vegetation", leaves)
-    canvas.polygon(upright(0.0, end, -60, 60, 0.0, 7.0), "vegetation", leaves)
+        canvas.polygon(wall_along(x_m, end - 170, end, 6.0), "vegetation", _foliage)
+    canvas.polygon(upright(0.0, end, -60, 60, 0.0, 7.0), "vegetation", _foliage)
     house = _front(9.0, STONE, light=0.95)
     canvas.polygon(upright(0.0, end - 4, -34, -street.front_m + 3, 0.0, 13.0), "building", house)
     canvas.polygon(upright(0.0, end - 2, street.front_m - 3, 30, 0.0, 16.0), "building", house)
@@ -113,7 +95,7 @@ def paint_park(canvas: Canvas, street: Street, block: int, side: int) -> None:
     """Paint a fence or a wall between the pavement and a park, and a hedge behind it."""
     start, end = street.start_of(block), (block + 1) * BLOCK_M
     x_m = side * street.front_m
-    canvas.polygon(wall_along(x_m + side * 11, start, end, 3.2), "vegetation", _foliage())
+    canvas.polygon(wall_along(x_m + side * 11, start, end, 3.2), "vegetation", _foliage)
     facing = (-float(side), 0.0, 0.0)
     if block % 2:
         wall = shaded(rgb(172, 140, 120), facing, rough=0.25)
@@ -132,8 +114,8 @@ def paint_house(canvas: Canvas, street: Street, house: Building) -> None:
     ridge, top = inner + house.side * 4, height + (2.4 if house.storeys <= 3 else 0.0)
     profile = [(inner, 0.0), (inner, height), (ridge, top), (outer, top), (outer, 0.0)]
     canvas.polygon([(x, y, house.start_m) for x, y in profile], "building", gable)
-    light = 0.72 if house.side < 0 else 1.08  # the sun stands on the left, so left fronts are dim
-    front = _front(height, colour, light=light)
+    # The sun stands on the left, so left fronts are dim.
+    front = _front(height, colour, light=0.72 if house.side < 0 else 1.08)
     canvas.polygon(wall_along(inner, house.start_m, house.end_m, height), "building", front)
     if top > height:
         slope = [(inner, height), (ridge, top)]
@@ -150,13 +132,8 @@ def house_shadow(street: Street, house: Building) -> list[tuple[float, float, fl
     """
     reach = street.pavement_m + street.verge_m + 1.2
     slant = reach * SUN[2] / SUN[0]
-    inner = -street.front_m
-    return [
-        (inner, 0.0, house.start_m),
-        (inner + reach, 0.0, house.start_m + slant),
-        (inner + reach, 0.0, house.end_m + slant),
-        (inner, 0.0, house.end_m),
-    ]
+    inner, outer, start, end = -street.front_m, reach - street.front_m, house.start_m, house.end_m
+    return [(inner, 0, start), (outer, 0, start + slant), (outer, 0, end + slant), (inner, 0, end)]
 
 
 def _front(height: float, colour: Colour, *, light: float) -> Shader:
@@ -183,14 +160,10 @@ def _front(height: float, colour: Colour, *, light: float) -> Shader:
     return shader
 
 
-def _foliage() -> Shader:
-    def shader(points: Array, distance_m: Array) -> Array:
-        across, up = points[:, 0] + points[:, 2], points[:, 1]
-        light = 0.78 + 0.04 * up + 0.5 * noise(across, up, 2.0)
-        colours: Array = np.array(LEAVES) * np.clip(light, 0.3, 1.5)[:, None]
-        return colours
-
-    return shader
+def _foliage(points: Array, distance_m: Array) -> Array:
+    across, up = points[:, 0] + points[:, 2], points[:, 1]
+    light = 0.78 + 0.04 * up + 0.5 * noise(across, up, 2.0)
+    return np.array(LEAVES) * np.clip(light, 0.3, 1.5)[:, None]
 
 
 def _palings(facing: tuple[float, float, float]) -> Shader:

@@ -116,8 +116,7 @@ def _leaves(x_m: float, y_m: float, radius: float) -> Shader:
         across, up = (points[:, 0] - x_m) / radius, (points[:, 1] - y_m) / radius
         sunny = 0.5 * (across * SUN[0] + up * SUN[1])
         light = 0.9 + 0.5 * sunny + 0.3 * noise(points[:, 0], points[:, 1], 9.0)
-        colours: Array = np.array(LEAVES) * np.clip(light, 0.3, 1.6)[:, None]
-        return colours
+        return np.asarray(np.array(LEAVES) * np.clip(light, 0.3, 1.6)[:, None])
 
     return shader
 

@@ -33,11 +33,7 @@ class FrozenSegmenter:
     sha256: str
 
     def features(self, image: torch.Tensor, stages: int | None = None) -> list[torch.Tensor]:
-        """Return the features of the first ``stages``, None for all; fine to coarse.
-
-        Args:
-            image: (N, 3, H, W) RGB in [-1, 1].
-        """
+        """Return the features of all or the first ``stages`` of (N, 3, H, W) RGB in [-1, 1]."""
         with autocast(self.precision, image.device):
             return self.segmenter.network.feature_maps(image, stages)
 
@@ -48,7 +44,7 @@ class FrozenSegmenter:
 
     @torch.no_grad()
     def target_classes(self, source: torch.Tensor) -> torch.Tensor:
-        """Return the class that each pixel should show, as :meth:`.Segmenter.label_ids` does.
+        """Return the class that each pixel should show, as :func:`.label_ids` does.
 
         Args:
             source: (N, 3, H, W) RGB in [-1, 1], in the palette's own colours.

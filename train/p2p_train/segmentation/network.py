@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import torch
 from torch import nn
 from torch.nn import functional
@@ -30,13 +28,8 @@ class SegmentationNet(nn.Module):
         self.width = width
         widths = [width, 2 * width, 4 * width, 4 * width]
         self.stages = nn.ModuleList(
-            [
-                nn.Sequential(*_convolution(3, width, size=4, stride=4), ResidualBlock(width)),
-                *(
-                    nn.Sequential(*_convolution(before, after, stride=2), ResidualBlock(after))
-                    for before, after in itertools.pairwise(widths)
-                ),
-            ]
+            nn.Sequential(*_convolution(before, after, stride), ResidualBlock(after))
+            for before, after, stride in zip([3, *widths[:-1]], widths, (4, 2, 2, 2), strict=True)
         )
         self.laterals = nn.ModuleList(nn.Conv2d(channels, width, 1) for channels in widths)
         self.smooth = nn.Sequential(*_convolution(width, width))
@@ -61,11 +54,9 @@ class SegmentationNet(nn.Module):
         return torch.cat([m.float().mean(dim=(2, 3)) for m in maps], dim=1)
 
     def feature_maps(self, signal: torch.Tensor, stages: int | None = None) -> list[torch.Tensor]:
-        """Return the stages' feature maps, at 1/4, 1/8, 1/16 and 1/32 of the image.
+        """Return the feature maps of images (N, 3, H, W) in [-1, 1], at 1/4 to 1/32 of their size.
 
-        Args:
-            signal: images, (N, 3, H, W) in [-1, 1].
-            stages: number of stages to run; None for all.
+        Only the first ``stages`` run; None for all.
         """
         maps = []
         for stage in self.stages[:stages]:
@@ -90,8 +81,8 @@ class ResidualBlock(nn.Module):
         return functional.relu(signal + self.body(signal))
 
 
-def _convolution(inputs: int, outputs: int, *, size: int = 3, stride: int = 1) -> list[nn.Module]:
-    padding = 1 if size == 3 else 0
+def _convolution(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
+    size, padding = (4, 0) if stride == 4 else (3, 1)
     return [
         nn.Conv2d(inputs, outputs, size, stride=stride, padding=padding, bias=False),
         nn.BatchNorm2d(outputs),

@@ -31,13 +31,10 @@ BATCH = 8
 MAJORITY_PX = 5
 """Side of the majority filter that cleans label maps before scoring."""
 
-VOID_CLASSES = frozenset(
-    {
-        "unlabelled",
-        *("dynamic", "ground", "parking", "rail track", "guard rail", "bridge", "tunnel"),
-        *("caravan", "trailer"),
-    }
-)
+VOID_CLASSES = {
+    *("unlabelled", "dynamic", "ground", "parking", "rail track", "guard rail", "bridge", "tunnel"),
+    *("caravan", "trailer"),
+}
 """Classes that are not scored: those that Cityscapes' own benchmark leaves out (``ignoreInEval`` in
 cityscapesScripts), so that scores mean the same as in papers."""
 
@@ -63,15 +60,7 @@ class Segmenter:
     photo_distance: float
 
     def label_ids(self, labels: NDArray[np.uint8]) -> torch.Tensor:
-        """Return the true class of each scored pixel of label maps.
-
-        Args:
-            labels: (N, h, w, 3) uint8 BGR, any size.
-
-        Returns:
-            (N, H / 2, W / 2) uint8 channel numbers, for a contract of H x W; ``IGNORED`` where
-            the class is none of :attr:`classes`.
-        """
+        """Return the true classes of label maps as channel numbers; see :func:`label_ids`."""
         return label_ids(labels, self.contract, self.classes)
 
     def check_labels(self, contract: PixelContract) -> None:
@@ -92,8 +81,7 @@ class Segmenter:
     def classify(self, images: NDArray[np.uint8]) -> torch.Tensor:
         """Return the channel number of each pixel's class: (N, H / 2, W / 2) int64.
 
-        Args:
-            images: real or generated photos, (N, h, w, 3) uint8 BGR, any size.
+        The images are real or generated photos, (N, h, w, 3) uint8 BGR of any size.
         """
         return torch.cat([self.network(s).argmax(dim=1).cpu() for s in self._signals(images)])
 
@@ -126,10 +114,7 @@ class Segmenter:
             "classes": list(self.classes),
             "contract": self.contract.to_json(),
             "photo_score": asdict(self.photo_score),
-            "photo_features": {
-                "mean": self.photo_features.mean,
-                "covariance": self.photo_features.covariance,
-            },
+            "photo_features": asdict(self.photo_features),
             "photo_distance": self.photo_distance,
         }
         write_tensors(path, content, schema=SCHEMA)
@@ -161,11 +146,18 @@ class Segmenter:
 def label_ids(
     labels: NDArray[np.uint8], contract: PixelContract, classes: tuple[int, ...]
 ) -> torch.Tensor:
-    """Return the index in ``classes`` of each scored pixel; see :meth:`Segmenter.label_ids`.
+    """Return the index in ``classes`` of each scored pixel of label maps.
 
     A pixel's class is the most frequent one of the 5x5 px around it: in label maps stored as JPEG,
     colours between two classes can be nearest to a third. Void classes count and can be the most
     frequent; other classes that are not scored do not count.
+
+    Args:
+        labels: (N, h, w, 3) uint8 BGR, any size.
+        contract, classes: as for :class:`Segmenter`.
+
+    Returns:
+        (N, H / 2, W / 2) uint8, for a contract of H x W; ``IGNORED`` for all other classes.
 
     Raises:
         ContractError: the contract has no palette.

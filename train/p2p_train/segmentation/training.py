@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from p2p_runtime.errors import ConfigError, DatasetError
 from p2p_runtime.labels.palette import Palette
 from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import DataConfig, Precision
+from p2p_train.data.classes_present import solid_pixels
 from p2p_train.data.dataset import PairDataset
 from p2p_train.data.labels import PairSource, open_pairs
 from p2p_train.data.layouts.images import Pair
@@ -28,9 +28,6 @@ from p2p_train.precision import autocast
 
 from .network import SegmentationNet
 from .segmenter import Segmenter, label_ids, void_classes
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = ["SegmenterConfig", "solid_classes", "train_segmenter"]
 
@@ -62,8 +59,7 @@ class SegmenterConfig:
     Attributes:
         data: the pairs and how to read them; also the random seed. The rest of it has no effect.
         size_px: height and width that photos are resized to; a multiple of 32.
-        epochs: passes over the training pairs.
-        batch_size: pairs a step.
+        epochs, batch_size: passes over the training pairs, and pairs a step.
         lr: the highest step size of AdamW in its one cycle.
         width: channels of the network's first layer.
         precision: ``fp32``, or autocast to ``bf16``.
@@ -187,19 +183,14 @@ def _decode(pairs: tuple[Pair, ...], contract: PixelContract) -> Photos:
 def solid_classes(labels: NDArray[np.uint8], palette: Palette) -> tuple[int, ...]:
     """Return the palette indices of the classes that label maps hold, without void ones.
 
-    Pixels of blurred edges in JPEG label maps can be nearest to colours of absent classes, but they
-    stand alone. So only the middle of a 5x5 px area of one class counts.
-
-    Args:
-        labels: (N, H, W, 3) uint8 BGR.
-        palette: the classes and their colours.
+    Pixels of blurred edges in JPEG label maps, (N, H, W, 3) uint8 BGR, can be nearest to colours of
+    absent classes, but they stand alone. So only the middle of a 5x5 px area of one class counts.
     """
     counts = np.zeros(256, np.int64)
-    window, inner = np.ones((SOLID_PX, SOLID_PX), np.uint8), np.s_[2:-2, 2:-2]
+    inner = np.s_[2:-2, 2:-2]
     for label in labels:
         ids = palette.to_ids(label)  # (H, W)
-        solid = np.asarray(cv2.erode(ids, window) == cv2.dilate(ids, window))[inner]
-        counts += np.bincount(ids[inner][solid], minlength=256)
+        counts += np.bincount(ids[inner][solid_pixels(ids, SOLID_PX)[inner]], minlength=256)
     frequent = counts >= SOLID_SHARE * counts.sum()
     return tuple(int(i) for i in np.flatnonzero(frequent) if i not in void_classes(palette))
 

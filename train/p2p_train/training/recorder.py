@@ -13,7 +13,7 @@ from p2p_train.data.batches import spread_batches, validation_batches
 from p2p_train.data.prepare import VALIDATION_BATCH, TrainingData
 from p2p_train.devices import peak_memory_mib
 from p2p_train.losses import loss_curves
-from p2p_train.metrics import Quality, eval_mode, evaluate
+from p2p_train.metrics.images import Quality, eval_mode, evaluate
 from p2p_train.networks.norms import update_bn
 from p2p_train.networks.pixels import to_pixels, to_signal
 from p2p_train.segmentation import Segmenter

@@ -147,8 +147,7 @@ def _halves(folder: Path, input_side: InputSide) -> tuple[Pair, ...]:
 
 def evenly_spread(total: int, at_most: int) -> list[int]:
     """Return up to ``at_most`` of ``total`` indices, spread evenly from the first to the last."""
-    chosen: list[int] = np.linspace(0, total - 1, min(at_most, total)).round().astype(int).tolist()
-    return chosen
+    return [int(index) for index in np.linspace(0, total - 1, min(at_most, total)).round()]
 
 
 def _split(pairs: tuple[Pair, ...], seed: int) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
