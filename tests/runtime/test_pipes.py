@@ -18,6 +18,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fake_rtsp import FakeRTSP
+from p2p_runtime.app.display import Overlay
 from p2p_runtime.errors import SinkError, SourceError
 from p2p_runtime.labels.palette import CAMVID
 from p2p_runtime.video.frames import FrameTask, VideoInfo
@@ -249,3 +250,29 @@ def test_a_silent_server_does_not_hold_a_push(monkeypatch: pytest.MonkeyPatch) -
         pytest.raises(SinkError, match=r"rtsp://\*\*\*@127.*no answer for 0\.3 s"),
     ):
         StreamSink(server.url, VIDEO)
+
+
+def test_the_overlay_draws_on_a_copy() -> None:
+    """Figures appear in the upper left, in black and white, and the image itself stays."""
+    grey = np.full((240, 320, 3), 128, np.uint8)
+    overlay = Overlay()
+    for _ in range(3):
+        task = FrameTask(picture=grey)
+        overlay(task)
+    drawn = task.image
+    assert (grey == 128).all()
+    changed = np.argwhere((drawn != 128).any(-1))
+    assert len(changed) > 50
+    assert changed[:, 0].max() < 40
+    assert drawn.min() < 30
+    assert drawn.max() > 220
+
+
+def test_the_overlay_is_written(bundle: Path, lossless: Path, tmp_path: Path) -> None:
+    """With --overlay the written frames differ from those without."""
+    outputs = []
+    for more in ([], ["--overlay"]):
+        done = run(["--video", lossless, "--model", bundle, "--output", "-", *more], b"", tmp_path)
+        assert done.returncode == 0, done.stderr
+        outputs.append(np.frombuffer(done.stdout, np.uint8).reshape(20, -1))
+    assert (outputs[0] != outputs[1]).any(axis=1).all()

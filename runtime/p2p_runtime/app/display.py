@@ -1,4 +1,4 @@
-"""Progress on stderr, and a window, while ``p2p-run`` works."""
+"""Progress on stderr, a window, and an overlay of figures, while ``p2p-run`` works."""
 
 from __future__ import annotations
 
@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 
     from p2p_runtime.video.frames import FrameTask
 
-__all__ = ["Window", "show_progress"]
+__all__ = ["Overlay", "Window", "show_progress"]
 
 _LINE_EVERY_S = 5.0
+_SMOOTHING = 0.9
+"""Weight of the past in the running mean of the frame interval, which spans about ten frames."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -73,3 +76,31 @@ class Window:
         """Show a frame."""
         cv2.imshow("p2p-run", task.image)
         self.closed = cv2.waitKey(1) & 0xFF in (ord("q"), 27)
+
+
+class Overlay:
+    """Draws the frame rate and the latency into the upper left corner."""
+
+    _last_s: float | None = None
+    _interval_s: float | None = None
+
+    def __call__(self, task: FrameTask) -> None:
+        """Give a task a copy of its image with the figures on it as output."""
+        now_s = time.perf_counter()
+        drawn, text = task.image.copy(), self._text(now_s, (now_s - task.decoded_s) * 1e3)
+        scale = max(0.35, drawn.shape[0] / 720)
+        place, font = (round(12 * scale), round(30 * scale)), cv2.FONT_HERSHEY_SIMPLEX
+        stroke_px = max(1, round(scale))
+        for level, width_px in ((0, stroke_px + 2), (255, stroke_px)):  # readable on any picture
+            colour = (level, level, level)
+            cv2.putText(drawn, text, place, font, scale, colour, width_px, cv2.LINE_AA)
+        task.output = drawn
+
+    def _text(self, now_s: float, latency_ms: float) -> str:
+        if self._last_s is not None:
+            interval_s = now_s - self._last_s
+            before_s = interval_s if self._interval_s is None else self._interval_s
+            self._interval_s = _SMOOTHING * before_s + (1 - _SMOOTHING) * interval_s
+        self._last_s = now_s
+        rate = f"{1 / self._interval_s:.1f}" if self._interval_s else "--"
+        return f"{rate} frames/s  {latency_ms:.0f} ms"

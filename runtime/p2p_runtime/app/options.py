@@ -103,6 +103,12 @@ run_options = stack(
     _output("--overwrite", is_flag=True, help="Replace an existing output."),
     _output("--side-by-side", is_flag=True, help="Show the input to the left of the output."),
     _output("--show", is_flag=True, help="Also show the frames in a window; Q ends the run."),
+    _output(
+        "--overlay",
+        advanced=True,
+        is_flag=True,
+        help="Draw the frame rate and the latency onto the frames.",
+    ),
     _output("--report", type=_FILE, metavar="FILE.json", help="Write the run's figures to a file."),
     _machine(
         "--device",

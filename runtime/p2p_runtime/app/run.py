@@ -36,7 +36,7 @@ from p2p_runtime.video.sinks import open_sink, parse_output
 from p2p_runtime.video.sources import SourceKind, SourceSpec, open_source, parse_source
 
 from .discover import engine_named, find_bundle
-from .display import Window, show_progress
+from .display import Overlay, Window, show_progress
 from .heartbeat import Heartbeat
 
 __all__ = ["RunOptions", "translate_video"]
@@ -59,6 +59,7 @@ class RunOptions:
     device: str
     threads: int | None
     side_by_side: bool
+    overlay: bool
     show: bool
     labels: str
     repair_labels: bool
@@ -183,6 +184,7 @@ def _run(
             sink,
             max_frames=options.max_frames,
             side_by_side=options.side_by_side,
+            draw=Overlay() if options.overlay else None,
             on_frame=on_frame,
             stopping=stopping,
             started_s=options.started_s,

@@ -49,6 +49,7 @@ def run_pipeline(
     *,
     max_frames: int | None = None,
     side_by_side: bool = False,
+    draw: Callable[[FrameTask], None] | None = None,
     on_frame: Callable[[FrameTask], None] | None = None,
     stopping: Callable[[], bool] | None = None,
     started_s: float | None = None,
@@ -66,6 +67,7 @@ def run_pipeline(
         sink: where images go; twice as wide as the source for ``side_by_side``.
         max_frames: maximum number of frames; None for all.
         side_by_side: write the input, in the colours that the generator gets, left of the output.
+        draw: changes the output of each frame before it is written.
         on_frame: called in the calling thread with each frame that was written.
         stopping: once it returns True, no more frames are taken and the sink is finished.
         started_s: ``time.perf_counter()`` when the command began, for the time to first frame.
@@ -103,7 +105,7 @@ def run_pipeline(
             if live:
                 stack.callback(live.interrupt)  # first of all: a silent source must not hold us
             for task in results:
-                _write(task, sink)
+                _write(task, sink, draw)
                 recorder.wrote(task)
                 if on_frame is not None:
                     on_frame(task)
@@ -207,8 +209,10 @@ class _Steps:
         task.finished_s = end_s
 
 
-def _write(task: FrameTask, sink: FrameSink) -> None:
+def _write(task: FrameTask, sink: FrameSink, draw: Callable[[FrameTask], None] | None) -> None:
     start_s = time.perf_counter()
+    if draw is not None:
+        draw(task)
     sink.write(task)
     end_s = time.perf_counter()
     task.times_ms["wait"] += (start_s - task.finished_s) * 1e3
