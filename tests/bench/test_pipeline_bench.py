@@ -6,6 +6,7 @@ import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -55,7 +56,8 @@ def test_ratios_are_those_of_each_round() -> None:
     recorder = Recorder()
     times_ms = {"latency": 10.0, "infer": 9.0}
     recorder.wrote(FrameTask(picture=np.zeros((1, 1, 3), np.uint8), times_ms=times_ms))
-    report = recorder.finish(frames_lost=0, interrupted=False, run={})
+    source = SimpleNamespace(frames_lost=0)
+    report = recorder.finish(source, None, interrupted=False, run={})
     figures = summarise("m", 100, 2, rounds, dict.fromkeys(SINKS, report), cpu_time=True)
     assert figures["engine_ms"] == pytest.approx(10)
     assert figures["share"] == {"null": 0.5, "mp4": 0.25}

@@ -60,16 +60,15 @@ def heard(listening: socket.socket) -> list[str]:
 def test_a_line_of_json_every_five_seconds(frame: FrameTask) -> None:
     """Frames, speed since the last line, memory and descriptors; nothing in between."""
     stream, clock = io.StringIO(), Clock()
-    heart = Heartbeat(stream, clock=clock)
-    for _ in range(20):
-        heart.frame(frame)
+    with Heartbeat(stream, clock=clock) as heart:
+        for _ in range(20):
+            heart.frame(frame)
+            heart.beat()
+        assert stream.getvalue() == ""
+        clock.now_s += 5
         heart.beat()
-    assert stream.getvalue() == ""
-    clock.now_s += 5
-    heart.beat()
-    heart.beat()
-    heart.frame(frame)
-    heart.end()
+        heart.beat()
+        heart.frame(frame)
     first, last = map(json.loads, stream.getvalue().splitlines())
     assert (first["event"], first["frames"], first["fps"]) == ("status", 20, 4.0)
     assert (first["uptime_s"], first["video_s"]) == (5.0, 2.0)
@@ -81,11 +80,10 @@ def test_a_line_of_json_every_five_seconds(frame: FrameTask) -> None:
 def test_without_being_asked_nothing_is_written(frame: FrameTask) -> None:
     """The default tells people, not programs."""
     clock = Clock()
-    heart = Heartbeat(clock=clock)
-    clock.now_s += 50
-    heart.frame(frame)
-    heart.beat()
-    heart.end()
+    with Heartbeat(clock=clock) as heart:
+        clock.now_s += 50
+        heart.frame(frame)
+        heart.beat()
 
 
 def test_a_full_stderr_does_not_end_the_run(frame: FrameTask) -> None:
@@ -105,12 +103,10 @@ def test_systemd_hears_of_the_start_the_life_and_the_end(
     """Twice in each watchdog period, as sd_watchdog_enabled(3) asks for."""
     monkeypatch.setenv("WATCHDOG_USEC", "20000000")
     clock = Clock()
-    heart = Heartbeat(clock=clock)
-    heart.ready()
-    for _ in range(40):
-        clock.now_s += 1
-        heart.beat()
-    heart.end()
+    with Heartbeat(clock=clock) as heart:
+        for _ in range(40):
+            clock.now_s += 1
+            heart.beat()
     assert heard(systemd) == ["READY=1", *["WATCHDOG=1"] * 4, "STOPPING=1"]
 
 

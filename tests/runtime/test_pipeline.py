@@ -310,7 +310,8 @@ def test_an_empty_histogram_is_zero() -> None:
 
 def test_a_run_without_frames_reports_zero() -> None:
     """No division by nothing."""
-    report = Recorder().finish(frames_lost=0, interrupted=True, run={})
+    source = Source([np.zeros((1, 1, 3), np.uint8)])
+    report = Recorder().finish(source, None, interrupted=True, run={})
     assert isinstance(report, RunReport)
     assert (report.frames_out, report.first_frame_s) == (0, None)
     assert "0 of 0 frames" in report.to_table()

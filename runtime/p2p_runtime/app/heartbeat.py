@@ -28,7 +28,10 @@ _log = logging.getLogger(__name__)
 
 
 class Heartbeat:
-    """Counts frames, and reports that the run goes on, every five seconds as JSON to ``stream``."""
+    """Counts frames, and reports that the run goes on, every five seconds as JSON to ``stream``.
+
+    The block begins once model, source and sink are open, and ends with the last figures.
+    """
 
     def __init__(
         self, stream: TextIO | None = None, *, clock: Callable[[], float] = time.monotonic
@@ -40,9 +43,14 @@ class Heartbeat:
         self._watchdog_s = _watchdog_s()
         self._owner = threading.get_ident()
 
-    def ready(self) -> None:
-        """Report that model, source and sink are open."""
+    def __enter__(self) -> Heartbeat:
         notify_systemd("READY=1")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        notify_systemd("STOPPING=1")
+        if self._stream is not None:
+            self._report(self._clock())
 
     def frame(self, task: FrameTask) -> None:
         """Count a frame that was written."""
@@ -60,12 +68,6 @@ class Heartbeat:
         if self._stream is not None and now_s - self._reported_s >= STATUS_EVERY_S:
             self._report(now_s)
 
-    def end(self) -> None:
-        """Report the last figures, and that the run is ending."""
-        notify_systemd("STOPPING=1")
-        if self._stream is not None:
-            self._report(self._clock())
-
     def _report(self, now_s: float) -> None:
         fps = (self._frames - self._frames_reported) / max(now_s - self._reported_s, 1e-9)
         self._reported_s, self._frames_reported = now_s, self._frames
@@ -78,7 +80,7 @@ class Heartbeat:
             **resources(),
         }
         with contextlib.suppress(OSError):  # stderr may be closed or full; the run matters more
-            assert self._stream is not None, "beat and end check before"
+            assert self._stream is not None, "both callers check before"
             self._stream.write(json.dumps(status) + "\n")
             self._stream.flush()
 

@@ -98,11 +98,8 @@ def translate_video(options: RunOptions, stop: StopRequest) -> RunReport:
             source=spec.path,
             overwrite=options.overwrite,
         )
-        facts: dict[str, object] = {
-            "source": spec.name,
-            "outputs": [output.name for output in outputs],
-            **_versions(),
-        }
+        names = [output.name for output in outputs]
+        facts: dict[str, object] = {"source": spec.name, "outputs": names, **_versions()}
         report = _run(options, stop, window, source, translator, sink, facts)
     if options.report is not None:
         report.save(options.report)
@@ -159,14 +156,11 @@ def _run(
     sink: FrameSink,
     facts: dict[str, object],
 ) -> RunReport:
-    heartbeat = Heartbeat(sys.stderr if options.status == "json" else None)
     counts = (source.info.frame_count, options.max_frames)
     with (
         show_progress(min((n for n in counts if n is not None), default=None)) as advance,
-        contextlib.ExitStack() as ending,
+        Heartbeat(sys.stderr if options.status == "json" else None) as heartbeat,
     ):
-        ending.callback(heartbeat.end)
-        heartbeat.ready()
 
         def on_frame(task: FrameTask) -> None:
             heartbeat.frame(task)

@@ -115,15 +115,8 @@ def run_pipeline(
         sink.abort()
         raise
     sink.close()
-    return recorder.finish(
-        frames_lost=source.frames_lost,
-        frames_dropped=live.dropped if live else 0,
-        reconnects=live.reconnects if live else 0,
-        stalls=live.stalls if live else 0,
-        source_lost=source_lost,
-        interrupted=stop(),
-        run={**_facts(translator), **(run or {})},
-    )
+    facts = _facts(translator) | (run or {})
+    return recorder.finish(source, source_lost, interrupted=stop(), run=facts)
 
 
 def check_losses(report: RunReport, *, strict: bool) -> None:

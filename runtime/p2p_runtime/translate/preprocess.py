@@ -68,7 +68,7 @@ class Preprocessor:
         return self._repairs
 
     def __call__(self, picture: Picture) -> NDArray[np.uint8]:
-        """Return the input (height, width, 3) uint8 BGR of the stream's next frame."""
+        """Return the input (height, width, 3) uint8 BGR of the next frame; see :meth:`admit`."""
         task = FrameTask(picture=picture)
         self.admit(task)
         self.complete(task)
@@ -153,7 +153,8 @@ class OutputCache:
     A generator in evaluation is a function of its input, so equal inputs have equal images: a
     paused or slow stream costs a comparison a frame, about 10 us for 256x256 px.
 
-    Equal inputs may differ in ``threshold_px`` pixels; None disables the cache.
+    Equal inputs may differ in ``threshold_px`` pixels; None disables the cache, and a negative
+    number raises a ConfigError.
     """
 
     def __init__(self, threshold_px: int | None = 0) -> None:

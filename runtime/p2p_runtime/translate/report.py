@@ -13,7 +13,8 @@ from typing import Any
 
 from p2p_runtime.files import write_text
 from p2p_runtime.memory import anon_rss_mib, peak_rss_mib
-from p2p_runtime.video.frames import FrameTask
+from p2p_runtime.video.frames import FrameSource, FrameTask
+from p2p_runtime.video.live import LiveSource
 
 from .constant_output import BlankAlarm
 
@@ -174,7 +175,7 @@ class Recorder:
             self._translated += 1
 
     def wrote(self, task: FrameTask) -> None:
-        """Count a frame that was written, with its times; an EngineError ends a blank run."""
+        """Count a frame that was written; raise an EngineError after too many blank images."""
         self.frames_out += 1
         self.frames_reused += bool(task.reused)
         if self._first_s is None:
@@ -187,28 +188,22 @@ class Recorder:
         self._blank.add(task.blank)
 
     def finish(
-        self,
-        *,
-        frames_lost: int,
-        interrupted: bool,
-        run: dict[str, Any],
-        frames_dropped: int = 0,
-        reconnects: int = 0,
-        stalls: int = 0,
-        source_lost: str | None = None,
+        self, source: FrameSource, source_lost: str | None, interrupted: bool, run: dict[str, Any]
     ) -> RunReport:
-        """Stop the clock and return the report."""
+        """Stop the clock and return the report; for the arguments see :class:`RunReport`."""
         wall_s = time.perf_counter() - self._began_s
+        live = source if isinstance(source, LiveSource) else None
+        frames_dropped = live.dropped if live else 0
         return RunReport(
             frames_in=self.frames_in + frames_dropped,
             frames_dropped=frames_dropped,
             frames_translated=self._translated,
             frames_out=self.frames_out,
-            frames_lost=frames_lost,
+            frames_lost=source.frames_lost,
             frames_reused=self.frames_reused,
             frames_blank=self._blank.count,
-            reconnects=reconnects,
-            stalls=stalls,
+            reconnects=live.reconnects if live else 0,
+            stalls=live.stalls if live else 0,
             source_lost=source_lost,
             off_palette_share=self._off_palette / self._measured if self._measured else None,
             wall_s=wall_s,

@@ -48,7 +48,7 @@ class LivePolicy:
             raise ConfigError(f"reconnect for {self.reconnect_for_s:g} s; use 0 or more")
 
     def delay_s(self, attempt: int) -> float:
-        """Return how long to wait before an attempt to reconnect, 0 for the first after a frame.
+        """Return how long to wait before an attempt to reconnect; the first after a frame is 0.
 
         The bound doubles with each attempt. Its upper half is random, so that devices that lost
         the same source do not come back at the same time.

@@ -46,7 +46,7 @@ class OutputSpec:
 
 
 def parse_output(text: str) -> OutputSpec:
-    """Decide the kind of what was typed; other protocols and formats are a SinkError."""
+    """Decide the kind of what was typed; raise a SinkError for other protocols and formats."""
     if text in ("null:", "-"):
         return OutputSpec("stdout" if text == "-" else "null", text)
     if match := _URL.match(text):

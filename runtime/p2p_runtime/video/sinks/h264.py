@@ -1,7 +1,4 @@
-"""H.264 as a sink: in a file that survives a crash, or pushed to a server.
-
-Servers take RTSP, RTMP, or MPEG-TS over SRT, UDP or TCP.
-"""
+"""H.264 as a sink: in a file that survives a crash, or pushed by RTSP, RTMP, SRT, UDP or TCP."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class NullSink(FrameSink):
 class PipeSink(FrameSink):
     """Writes each frame's pixels, (H, W, 3) uint8 BGR, row by row and without a header.
 
-    ``descriptor`` is where to write, by default stdout; a terminal is a SinkError.
+    ``descriptor`` is where to write, by default stdout. A terminal raises a SinkError.
     """
 
     def __init__(self, video: VideoInfo, descriptor: int | None = None) -> None:
@@ -37,7 +37,7 @@ class PipeSink(FrameSink):
             raise SinkError("stdout is a terminal; pipe --output - into a program, or a file")
 
     def write(self, task: FrameTask) -> None:
-        """Write one frame; wait while the pipe is full. A reader that ends is a BrokenPipeError."""
+        """Write one frame, or wait; raise a BrokenPipeError once the pipe's reader has ended."""
         image = task.image
         require_shape(image, self._shape, "stdout")
         rest = np.ascontiguousarray(image).data.cast("B")

@@ -85,7 +85,7 @@ class SourceSpec:
 def parse_source(text: str) -> SourceSpec:
     """Decide the kind of what was typed.
 
-    Other protocols, playlists and files that do not exist are a SourceError.
+    Other protocols, playlists and files that do not exist raise a SourceError.
     """
     if not text:
         raise SourceError("no video was named")

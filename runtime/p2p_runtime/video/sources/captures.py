@@ -1,7 +1,4 @@
-"""Connections to live sources: network streams, cameras, and raw frames on stdin.
-
-Each is a :class:`p2p_runtime.video.live.Capture`.
-"""
+"""Live connections (:class:`p2p_runtime.video.live.Capture`): streams, cameras, frames on stdin."""
 
 from __future__ import annotations
 
@@ -170,7 +167,7 @@ class PipeCapture:
         width, height, fps: size of the frames in pixels, and frames a second.
         ids_palette: a pixel is one byte, a class id to paint with these colours; None for three
             bytes, BGR.
-        descriptor: where to read; None for stdin. A terminal is a SourceError.
+        descriptor: where to read; None for stdin. A terminal raises a SourceError.
     """
 
     frame_count: int | None = None

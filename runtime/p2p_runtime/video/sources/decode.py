@@ -54,7 +54,10 @@ class PixelReader:
         self._reformatter = VideoReformatter()  # a frame's own would be set up for each frame
 
     def __call__(self, decoded: Any) -> Picture:
-        """Return the picture of an ``av.VideoFrame``; raise a SourceError for ids in colours."""
+        """Return the picture of an ``av.VideoFrame``.
+
+        A SourceError is raised if it lacks the class ids, a MemoryError if there is no memory.
+        """
         if self._ids_palette is None:
             if self._yuv and (stored := _yuv_frame(decoded)) is not None:
                 return stored
@@ -75,7 +78,7 @@ class PixelReader:
 def paint_ids(palette: Palette, ids: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
     """Return class ids (H, W) uint8 in the palette's colours, (H, W, 3) uint8 BGR.
 
-    An id without a colour is a SourceError.
+    An id without a colour raises a SourceError that begins with the source's ``name``.
     """
     try:
         return palette.to_colours(ids)

@@ -23,7 +23,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 
 class PictureSource:
-    """Pictures of at least one path, one after the other; an unreadable one is a SourceError."""
+    """Pictures of at least one path, in order; one that cannot be read raises a SourceError."""
 
     def __init__(self, paths: Sequence[Path], *, ids_palette: Palette | None = None) -> None:
         self._paths, self._ids_palette = paths, ids_palette
@@ -50,7 +50,7 @@ class PictureSource:
 def list_folder(folder: Path) -> list[Path]:
     """Return a folder's pictures in natural order: ``frame2`` comes before ``frame10``.
 
-    Subfolders and hidden files are left out. No pictures, or two with one stem, are a SourceError.
+    Subfolders and hidden files are left out. No picture, or two of one stem, raise a SourceError.
     """
     try:
         paths = [path for path in folder.iterdir() if not path.name.startswith(".")]

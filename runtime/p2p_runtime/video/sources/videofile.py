@@ -143,7 +143,7 @@ def _boxes(path: Path) -> list[bytes]:
 
 
 def video_info(path: Path, stream: Any) -> VideoInfo:
-    """Return what a video stream states, as far as it is possible; no size is a SourceError."""
+    """Return what a video stream states, where possible; raise a SourceError without a size."""
     width, height = stream.codec_context.width, stream.codec_context.height
     if not width or not height:
         raise SourceError(f"{path}: the video has no size; not a single frame can be decoded")
