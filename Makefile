@@ -14,7 +14,7 @@ help:
 	@echo "make clean  remove .venv, demo/ and what the tools have cached"
 
 demo: $(READY)
-	$(BIN)/python -m p2p_bench.demo
+	$(BIN)/python -m experiments.demo
 
 test: lint
 	$(BIN)/pytest

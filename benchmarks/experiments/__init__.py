@@ -1,4 +1,7 @@
-"""One-off studies; each writes its figures to ``results/``. Not part of the wheel."""
+"""One-off studies, each of which writes its figures to ``results/``, and ``make demo``.
+
+Not part of the wheel.
+"""
 
 from __future__ import annotations
 

@@ -45,7 +45,6 @@ __all__ = [
     "DEPTH_TO_SPACE",
     "FLOAT_ENDS",
     "FORMS",
-    "random_config",
     "write_random_int8",
     "write_random_run",
 ]
@@ -61,11 +60,6 @@ FORMS = ("fp32", "int8", FLOAT_ENDS, DEPTH_TO_SPACE)
 """Names of all graphs that :func:`write_random_run` can write."""
 
 
-def random_config(**settings: Any) -> TrainConfig:
-    """Return the configuration of a generator with random weights."""
-    return TrainConfig.of(**settings)
-
-
 def write_random_run(
     folder: Path, *, ngf: int, height: int, width: int, forms: Sequence[str] = FORMS
 ) -> Files:
@@ -77,7 +71,7 @@ def write_random_run(
         height, width: of its frames in pixels.
         forms: names of the graphs, of :data:`FORMS`.
     """
-    config = random_config(ngf=ngf, image_size=(width, height))
+    config = TrainConfig.of(ngf=ngf, image_size=(width, height))
     contract, scenes, generator = _random_generator(config)
     checkpoint = folder / CHECKPOINT_NAME
     Checkpoint(

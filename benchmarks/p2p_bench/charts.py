@@ -13,15 +13,15 @@ from p2p_runtime.files import write_bytes
 if TYPE_CHECKING:
     from .report import BenchReport
 
-__all__ = ["latency_chart", "save_figure"]
+__all__ = ["latency_chart"]
 
 COLOURS = {
-    "torch": "#888888",
     "torch.compile": "#555555",
     "OpenVINO": "#4477aa",
     "ONNX Runtime": "#228833",
+    "": "#888888",
 }
-"""Colour of each library."""
+"""Colour of each library, by the start of a backend's description; grey for the rest."""
 
 
 def latency_chart(report: BenchReport, path: Path) -> None:
@@ -39,7 +39,7 @@ def latency_chart(report: BenchReport, path: Path) -> None:
         [latency.median_ms for _, latency in rows],
         xerr=([0.0] * len(tails), tails),
         capsize=3,
-        color=[COLOURS.get(_library(row.what), "#888888") for row, _ in rows],
+        color=[_colour(row.what) for row, _ in rows],
     )
     longest = max(latency.p99_ms for _, latency in rows)
     for bar, (_, latency) in zip(bars, rows, strict=True):
@@ -53,24 +53,13 @@ def latency_chart(report: BenchReport, path: Path) -> None:
     axes.invert_yaxis()
     axes.set_xlabel("latency in ms: median, whisker to the 99th percentile; x: speed-up over eager")
     axes.set_title(_title(report), fontsize=10)
-    save_figure(figure, path)
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as a PNG.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=110, metadata={"Software": None})
     write_bytes(path, png.getvalue())
 
 
-def _library(what: str) -> str:
-    """Return the library in a backend's description, ``library, precision``."""
-    first = what.partition(",")[0]
-    return first.removesuffix(" on CUDA").replace("torch eager", "torch")
+def _colour(what: str) -> str:
+    return next(colour for start, colour in COLOURS.items() if what.startswith(start))
 
 
 def _title(report: BenchReport) -> str:

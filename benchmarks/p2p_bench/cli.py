@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,77 +28,44 @@ A backend that cannot run here gets a line that says why.
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _PATH = click.Path(path_type=Path)
+_COUNT = click.IntRange(min=1)
 _log = logging.getLogger(__name__)
+
+_model = partial(option, group="Model")
+_measurement = partial(option, group="Measurement")
+_output = partial(option, group="Output", metavar="FILE", type=_FILE)
 
 
 @click.command(cls=P2PCommand, epilog=EPILOG)
-@option(
+@_model(
     "--model",
-    group="Model",
     metavar="FILE|FOLDER",
     type=_PATH,
     help="A bundle, or a folder of them.  [default: the newest export under runs/]",
 )
-@option(
+@_model(
     "--checkpoint",
-    group="Model",
     metavar="RUN|FILE.pt",
     type=_PATH,
     help="Checkpoint that torch runs.  [default: the one in the bundles' run]",
 )
-@option(
+@_measurement(
     "--backends",
-    group="Measurement",
     metavar="NAME,...",
     help="Backends to measure (eager,int8,...) or to leave out (-torch-fp16,...).  [default: all]",
 )
-@option(
+@_measurement(
     "--inputs",
-    group="Measurement",
     metavar="VIDEO|FOLDER",
     help="Label maps to translate.  [default: those in the checkpoint, otherwise drawn ones]",
 )
-@option(
-    "--frames",
-    group="Measurement",
-    metavar="N",
-    type=click.IntRange(min=1),
-    default=50,
-    help="Timed calls per backend.",
+@_measurement("--frames", metavar="N", type=_COUNT, default=50, help="Timed calls per backend.")
+@_measurement("--batch", metavar="N", type=click.IntRange(1, 8), default=1, help="Frames per call.")
+@_measurement(
+    "--threads", metavar="N", type=_COUNT, help="CPU threads of each backend.  [default: all cores]"
 )
-@option(
-    "--batch",
-    group="Measurement",
-    metavar="N",
-    type=click.IntRange(1, 8),
-    default=1,
-    help="Frames per call, at most 8.",
-)
-@option(
-    "--threads",
-    group="Measurement",
-    metavar="N",
-    type=click.IntRange(min=1),
-    help="CPU threads of each backend.  [default: all cores]",
-)
-@option(
-    "--json",
-    "json_file",
-    group="Output",
-    metavar="FILE",
-    type=_FILE,
-    default="bench.json",
-    help="Figures as JSON.",
-)
-@option(
-    "--plot",
-    "plot_file",
-    group="Output",
-    metavar="FILE",
-    type=_FILE,
-    default="bench.png",
-    help="Chart of the latencies.",
-)
+@_output("--json", "json_file", default="bench.json", help="Figures as JSON.")
+@_output("--plot", "plot_file", default="bench.png", help="Chart of the latencies.")
 @click.option("-v", "--verbose", is_flag=True, help="Log more.")
 def main(
     *, verbose: bool, json_file: Path, plot_file: Path, backends: str | None, **options: Any

@@ -13,7 +13,7 @@ from p2p_runtime.files import sha256_of_file
 from p2p_runtime.model.bundle import ModelBundle
 from p2p_runtime.model.trt_manifest import ENGINE_SUFFIX
 
-from .backends.base import CHECKPOINT
+from .backends.registry import CHECKPOINT
 
 if TYPE_CHECKING:
     from p2p_runtime.model.contract import PixelContract
@@ -102,10 +102,7 @@ def _warn_of_another(checkpoint: Path, bundles: list[ModelBundle]) -> None:
 
 
 def _check_sizes(bundles: list[ModelBundle]) -> None:
-    sizes = {(bundle.contract.height, bundle.contract.width) for bundle in bundles}
-    if len(sizes) > 1:
-        listed = ", ".join(
-            f"{bundle.precision} {bundle.contract.height}x{bundle.contract.width}"
-            for bundle in bundles
-        )
+    sizes = {one.precision: f"{one.contract.width}x{one.contract.height}" for one in bundles}
+    if len(set(sizes.values())) > 1:
+        listed = ", ".join(f"{precision} {size}" for precision, size in sizes.items())
         raise ConfigError(f"the models take frames of different sizes: {listed}")

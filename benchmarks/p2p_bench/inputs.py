@@ -48,24 +48,16 @@ def bench_frames(
         frames = _read(files.contract, spec, count * batch)
         words = f"{len(frames)} given inputs"
     elif files.checkpoint is not None and importlib.util.find_spec("torch"):
-        frames = _validation_inputs(files.checkpoint)
+        from p2p_train.training.checkpoint import Checkpoint
+
+        frames = Checkpoint.load(files.checkpoint).frames.numpy()
         words = f"{len(frames)} validation inputs"
     else:
-        frames = _drawn(files.contract, min(count * batch, DRAWN))
+        seeds = range(min(count * batch, DRAWN))
+        frames = np.stack([GoldenFrame.draw(files.contract, seed) for seed in seeds])
         words = f"{len(frames)} drawn inputs"
     numbers = np.arange(count * batch) % len(frames)
     return frames[numbers].reshape(count, batch, *frames.shape[1:]), words
-
-
-def _validation_inputs(checkpoint: Path) -> NDArray[np.uint8]:
-    from p2p_train.training.checkpoint import Checkpoint
-
-    frames: NDArray[np.uint8] = Checkpoint.load(checkpoint).frames.numpy()
-    return frames
-
-
-def _drawn(contract: PixelContract, count: int) -> NDArray[np.uint8]:
-    return np.stack([GoldenFrame.draw(contract, seed) for seed in range(count)])
 
 
 def _read(contract: PixelContract, spec: str, most: int) -> NDArray[np.uint8]:

@@ -25,6 +25,11 @@ import click
 
 from p2p_runtime.console import P2PCommand, setup_logging
 from p2p_runtime.errors import P2PError
+from p2p_runtime.translate.translator import Translator
+
+from .inputs import read_frames
+from .machine import describe_machine
+from .report import markdown_table, write_result
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,6 +42,9 @@ WARM_UP = 5
 ENGINE_FRAMES = 40
 PIPE_SHARE, LARGEST_PIPE = 4, 1 << 20
 """Capacity of the pipe: a fraction of a frame, at most what Linux grants without privileges."""
+
+VIDEO_HELP = """Label video whose frames are sent; may be repeated. A lossless video has exact
+colours, as a segmenter's output does."""
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -63,7 +71,6 @@ def measure_live(
         P2PError: ``p2p-run`` failed.
     """
     engine_s = _engine_s(model, frames, threads)
-    every_s = engine_s / speed
     height, width = frames[0].shape[:2]
     with tempfile.TemporaryDirectory() as scratch:
         report_file = Path(scratch) / "report.json"
@@ -75,30 +82,28 @@ def measure_live(
         ]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
         assert process.stdin is not None
-        sent = _feed(process.stdin, frames, every_s, seconds)
+        sent = _feed(process.stdin, frames, engine_s / speed, seconds)
         if code := process.wait():
             raise P2PError(f"p2p-run ended with exit code {code}")
         report: dict[str, Any] = json.loads(report_file.read_text(encoding="utf-8"))
-    latency = report["stages"]["latency"]
+    p50_ms, p95_ms = (report["stages"]["latency"][name] for name in ("p50_ms", "p95_ms"))
     dropped, written = report["frames_dropped"], report["frames_out"]
     return {
         "engine_ms": engine_s * 1e3,
-        "sent_fps": 1 / every_s,
+        "sent_fps": speed / engine_s,
         "sent": sent,
         "received": report["frames_in"],
         "dropped": dropped,
         "written": written,
-        "p50_ms": latency["p50_ms"],
-        "p95_ms": latency["p95_ms"],
-        "p95_in_engine_frames": latency["p95_ms"] / (engine_s * 1e3),
+        "p50_ms": p50_ms,
+        "p95_ms": p95_ms,
+        "p95_in_engine_frames": p95_ms / (engine_s * 1e3),
         "unaccounted": sent - dropped - written,
     }
 
 
 def _engine_s(model: Path, frames: Sequence[NDArray[np.uint8]], threads: int) -> float:
     """Return the median of the engine's times, as ``p2p-run`` opens it for live sources."""
-    from p2p_runtime.translate.translator import Translator
-
     with Translator.load(model, device="cpu", threads=threads, allow_spinning=False) as translator:
         seconds = []
         for number in range(WARM_UP + ENGINE_FRAMES):
@@ -131,8 +136,6 @@ def _feed(
 
 def table(document: Mapping[str, Any]) -> str:
     """Return a result as Markdown, a row per model and video."""
-    from .report import markdown_table
-
     rows = [
         [
             name,
@@ -151,42 +154,25 @@ def table(document: Mapping[str, Any]) -> str:
 
 
 @click.command(cls=P2PCommand)
-@click.option(
-    "--video",
-    "videos",
-    multiple=True,
-    type=_FILE,
-    required=True,
-    help="Label video whose frames are sent; may be repeated. A lossless video has exact "
-    "colours, as a segmenter's output does.",
-)
+@click.option("--video", "videos", multiple=True, type=_FILE, required=True, help=VIDEO_HELP)
 @click.option("--model", "models", multiple=True, type=_FILE, required=True, help="Bundles.")
 @click.option("--speed", metavar="X", type=click.FloatRange(min=0.1), default=3, show_default=True)
 @click.option("--seconds", metavar="S", type=click.FloatRange(min=1), default=20, show_default=True)
 @click.option("--threads", metavar="N", type=click.IntRange(1), default=2, show_default=True)
 @click.option("--json", "output", metavar="FILE", type=click.Path(path_type=Path), default=None)
 def main(
-    videos: tuple[Path, ...],
-    models: tuple[Path, ...],
-    speed: float,
-    seconds: float,
-    threads: int,
-    output: Path | None,
+    videos: tuple[Path, ...], models: tuple[Path, ...], output: Path | None, **options: Any
 ) -> None:
     """Measure latency and dropped frames of a source that is faster than the model."""
     setup_logging()
-    from .inputs import read_frames
-    from .machine import describe_machine
-    from .report import write_result
-
-    machine = describe_machine(threads)
+    machine = describe_machine(options["threads"])
     frames = {video: read_frames(video) for video in videos}
-    rows: dict[str, Any] = {}
-    for video, model in itertools.product(videos, models):
-        rows[f"{model.stem}, {video.name}"] = measure_live(
-            model, frames[video], speed=speed, seconds=seconds, threads=threads
-        )
-    document = {"schema": LIVE_SCHEMA, "machine": machine, "speed": speed, "models": rows}
+    rows = {
+        f"{model.stem}, {video.name}": measure_live(model, frames[video], **options)
+        for video, model in itertools.product(videos, models)
+    }
+    settings = {"schema": LIVE_SCHEMA, "machine": machine, "speed": options["speed"]}
+    document = {**settings, "models": rows}
     click.echo(table(document))
     if output is not None:
         write_result(output, document)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -32,39 +32,34 @@ def describe_machine(threads: int | None) -> dict[str, Any]:
         threads: CPU threads in use; None for all cores.
     """
     cpuinfo = _cpuinfo()
+    flags = (cpuinfo.get("flags") or cpuinfo.get("Features") or "").split()
     return {
         "cpu": cpuinfo.get("model name") or platform.processor() or platform.machine(),
-        "flags": _relevant(cpuinfo.get("flags") or cpuinfo.get("Features") or ""),
+        "flags": [flag for flag in CPU_FLAGS if flag in flags],
         "cores": os.cpu_count(),
         "threads": threads or os.cpu_count(),
-        "governor": _governor(),
+        "governor": _text_of(GOVERNOR).strip() or "unknown",  # virtual machines hide it
         "load": round(os.getloadavg()[0], 2),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "versions": _versions(PACKAGES),
+        "versions": _versions(),
         "commit": _commit(),
     }
 
 
 def _cpuinfo() -> dict[str, str]:
     """Return the first processor's lines of ``/proc/cpuinfo``."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return {}
-    lines = [line.partition(":") for line in text.partition("\n\n")[0].splitlines()]
+    first = _text_of(Path("/proc/cpuinfo")).partition("\n\n")[0]
+    lines = [line.partition(":") for line in first.splitlines()]
     return {name.strip(): value.strip() for name, _, value in lines}
 
 
-def _relevant(flags: str) -> list[str]:
-    return [flag for flag in CPU_FLAGS if flag in flags.split()]
-
-
-def _governor() -> str:
+def _text_of(path: Path) -> str:
+    """Return a file of the kernel as text; an empty one where there is none."""
     try:
-        return GOVERNOR.read_text(encoding="ascii").strip()
+        return path.read_text(encoding="utf-8")
     except OSError:
-        return "unknown"  # virtual machines hide it
+        return ""
 
 
 def _commit() -> str | None:
@@ -77,11 +72,9 @@ def _commit() -> str | None:
     return done.stdout.strip() or None
 
 
-def _versions(packages: Sequence[str]) -> dict[str, str]:
+def _versions() -> dict[str, str]:
     found = {}
-    for package in packages:
-        try:
+    for package in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
             found[package] = version(package)
-        except PackageNotFoundError:
-            continue  # not installed
     return found

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .process import Round
+    from .process import BackendProcess, Round
 
-__all__ = ["ROUNDS", "WARM_UP", "Latency", "Runner", "agreement_db", "measure", "rotate"]
+__all__ = ["WARM_UP", "Latency", "agreement_db", "measure", "rotate"]
 
 T = TypeVar("T")
 
@@ -21,17 +21,6 @@ ROUNDS = 5
 """Number of rounds."""
 WARM_UP = 2
 """Untimed batches before each round, which refill the caches that other backends used."""
-
-
-class Runner(Protocol):
-    """A backend that can be timed."""
-
-    @property
-    def name(self) -> str: ...  # noqa: D102
-
-    def run_round(self, numbers: Sequence[int], warm_up: int) -> Round:
-        """Translate the batches of these numbers after ``warm_up`` untimed ones."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,23 +54,25 @@ class Latency:
         return 1e3 / self.median_ms
 
 
-def measure(runners: Sequence[Runner], frames: int, *, rounds: int = ROUNDS) -> list[Latency]:
-    """Time every runner on every batch.
+def measure(
+    processes: Sequence[BackendProcess], frames: int, *, rounds: int = ROUNDS
+) -> list[Latency]:
+    """Time every backend on every batch.
 
-    Each round takes a share of the batches through all runners, starting with another runner.
+    Each round takes a share of the batches through all backends, starting with another one.
 
     Args:
-        runners: the backends; the first is the reference.
-        frames: number of batches, which the runners know by number.
+        processes: the backends, started; the first is the reference.
+        frames: number of batches, which the processes know by number.
         rounds: number of rounds.
     """
-    measured: dict[str, list[Round]] = {runner.name: [] for runner in runners}
+    measured: dict[str, list[Round]] = {process.name: [] for process in processes}
     rounds = min(rounds, frames)
     for number in range(rounds):
-        for runner in rotate(runners, number):
-            measured[runner.name].append(runner.run_round(range(number, frames, rounds), WARM_UP))
-    reference = measured[runners[0].name]
-    return [_latency(runner.name, measured[runner.name], reference) for runner in runners]
+        for process in rotate(processes, number):
+            measured[process.name].append(process.run_round(range(number, frames, rounds), WARM_UP))
+    reference = measured[processes[0].name]
+    return [_latency(name, own, reference) for name, own in measured.items()]
 
 
 def rotate(items: Sequence[T], number: int) -> list[T]:

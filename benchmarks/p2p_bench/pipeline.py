@@ -11,12 +11,11 @@ clocks show inside the engine.
 from __future__ import annotations
 
 import contextlib
-import resource
 import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,23 +24,27 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from p2p_runtime.console import P2PCommand, setup_logging
+from p2p_runtime.engines import Engine, UninterruptibleEngine
+from p2p_runtime.translate.pipeline import run_pipeline
+from p2p_runtime.translate.report import RunReport
+from p2p_runtime.translate.translator import Translator
+from p2p_runtime.translate.workers import (
+    default_workers,
+    threads_per_worker,
+    use_one_opencv_thread,
+)
+from p2p_runtime.video.sinks import NullSink, open_sink
+from p2p_runtime.video.sources import open_source
+
+from .machine import describe_machine
+from .measure import rotate
+from .report import markdown_table, write_result
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from p2p_runtime.engines import Engine
-    from p2p_runtime.translate.report import RunReport
-    from p2p_runtime.translate.translator import Translator
-
-__all__ = [
-    "PipelineRound",
-    "TimedEngine",
-    "main",
-    "measure_pipeline",
-    "summarise",
-    "table",
-]
+__all__ = ["SINKS", "PipelineRound", "TimedEngine", "main", "summarise", "table"]
 
 PIPELINE_SCHEMA = 2
 SINKS = ("null", "mp4")
@@ -51,8 +54,6 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 def table(document: Mapping[str, Any]) -> str:
     """Return a result as Markdown: cost and p50 of each stage, a row per model and sink."""
-    from .report import markdown_table
-
     models = document["models"]
     stages = list(models[0]["stages"][SINKS[0]])
     titles = ["model, sink", "engine alone", "p2p-run", "engine alone / p2p-run"]
@@ -82,7 +83,7 @@ class PipelineRound:
     outside_s: dict[str, float]
 
 
-class TimedEngine:
+class TimedEngine(UninterruptibleEngine):
     """An engine that sums up the CPU time of the threads that call it."""
 
     def __init__(self, engine: Engine) -> None:
@@ -103,15 +104,6 @@ class TimedEngine:
         self._cpu_s[thread] = self._cpu_s.get(thread, 0.0) + time.thread_time() - start_s
         return images
 
-    @property
-    def restarts(self) -> int:
-        """The engine's restarts."""
-        return self._engine.restarts
-
-    def interrupt(self) -> None:
-        """Interrupt the engine."""
-        self._engine.interrupt()
-
     def close(self) -> None:
         """Close the engine."""
         self._engine.close()
@@ -120,31 +112,21 @@ class TimedEngine:
 def measure_pipeline(
     model: Path, video: Path, *, threads: int, rounds: int, folder: Path
 ) -> dict[str, Any]:
-    """Time a model's engine and the whole of ``p2p-run`` on a video.
+    """Time a bundle's engine and the whole of ``p2p-run`` on a label video; see :func:`summarise`.
 
     Args:
-        model: the bundle.
-        video: the label video.
+        model, video: the bundle and the label video.
         threads: CPU threads in all.
         rounds: number of rounds.
         folder: where the written videos go.
     """
-    from p2p_runtime.translate.translator import Translator
-    from p2p_runtime.translate.workers import (
-        default_workers,
-        threads_per_worker,
-        use_one_opencv_thread,
-    )
-    from p2p_runtime.video.sources import open_source
-
     use_one_opencv_thread()
     workers = default_workers("cpu", threads)
     reports: dict[str, RunReport] = {}
+    options: dict[str, Any] = {"device": "cpu", "threads": threads, "dedupe_threshold_px": None}
     with (
-        Translator.load(model, device="cpu", threads=threads, dedupe_threshold_px=None) as alone,
-        Translator.load(
-            model, device="cpu", threads=threads, workers=workers, dedupe_threshold_px=None
-        ) as whole,
+        Translator.load(model, **options) as alone,
+        Translator.load(model, **options, workers=workers) as whole,
         contextlib.closing(open_source(str(video))) as source,
         ThreadPoolExecutor(workers) as pool,
     ):
@@ -170,23 +152,17 @@ def _run_round(
     runs: dict[str, Callable[[], object]], engine: TimedEngine, number: int
 ) -> PipelineRound:
     """Do every run once, in an order that starts with another one in every round."""
-    from .measure import rotate
-
     wall_s, outside_s = {}, {}
     for name in rotate(list(runs), number):
         time.sleep(0.1)  # threads of the run before may still spin
-        start_s, start_cpu_s = time.perf_counter(), _cpu_s() - engine.cpu_s
+        start_s, start_cpu_s = time.perf_counter(), time.process_time() - engine.cpu_s
         runs[name]()
         wall_s[name] = time.perf_counter() - start_s
-        outside_s[name] = _cpu_s() - engine.cpu_s - start_cpu_s
+        outside_s[name] = time.process_time() - engine.cpu_s - start_cpu_s
     return PipelineRound(wall_s=wall_s, outside_s=outside_s)
 
 
 def _run(translator: Translator, video: Path, sink: str, folder: Path) -> RunReport:
-    from p2p_runtime.translate.pipeline import run_pipeline
-    from p2p_runtime.video.sinks import NullSink, open_sink
-    from p2p_runtime.video.sources import open_source
-
     wants_yuv = translator.preprocessor.wants_yuv
     with contextlib.closing(open_source(str(video), yuv=wants_yuv)) as source:
         if sink == "null":
@@ -224,15 +200,17 @@ def summarise(
         of the mean latency that is in no stage.
     """
 
+    def per_frame_ms(seconds: Iterable[float]) -> float:
+        return statistics.median(seconds) / frames * 1e3
+
     def wall_ms(run: str) -> float:
-        return statistics.median(one.wall_s[run] for one in rounds) / frames * 1e3
+        return per_frame_ms(one.wall_s[run] for one in rounds)
 
-    def ratio(run: str, sink: str) -> float:
-        return statistics.median(one.wall_s[run] / one.wall_s[sink] for one in rounds)
+    def shares(run: str) -> dict[str, float]:
+        ratios = {sink: [one.wall_s[run] / one.wall_s[sink] for one in rounds] for sink in SINKS}
+        return {sink: statistics.median(values) for sink, values in ratios.items()}
 
-    def outside_ms(sink: str) -> float:
-        return statistics.median(one.outside_s[sink] for one in rounds) / frames * 1e3
-
+    outside_ms = {sink: per_frame_ms(one.outside_s[sink] for one in rounds) for sink in SINKS}
     return {
         "model": name,
         "frames": frames,
@@ -240,9 +218,9 @@ def summarise(
         "engine_ms": wall_ms("engine"),
         "engine_workers_ms": wall_ms("workers"),
         "run_ms": {sink: wall_ms(sink) for sink in SINKS},
-        "share": {sink: ratio("engine", sink) for sink in SINKS},
-        "share_workers": {sink: ratio("workers", sink) for sink in SINKS},
-        "outside_cpu_ms": {sink: outside_ms(sink) for sink in SINKS} if cpu_time else {},
+        "share": shares("engine"),
+        "share_workers": shares("workers"),
+        "outside_cpu_ms": outside_ms if cpu_time else {},
         "stages": {sink: reports[sink].stages for sink in SINKS},
         "unaccounted": {sink: _unaccounted(reports[sink]) for sink in SINKS},
     }
@@ -253,11 +231,6 @@ def _unaccounted(report: RunReport) -> float:
     latency_ms = means.pop("latency")
     del means["decode"]  # it ends where the latency begins
     return abs(1 - sum(means.values()) / latency_ms)
-
-
-def _cpu_s() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
 
 
 @click.command(cls=P2PCommand)
@@ -271,10 +244,7 @@ def main(
 ) -> None:
     """Measure, stage by stage, what p2p-run adds to the engine; Markdown on stdout."""
     setup_logging()
-    from .machine import describe_machine
-    from .report import write_result
-
-    machine = describe_machine(threads)
+    machine = describe_machine(threads)  # its load, before ours
     with tempfile.TemporaryDirectory() as scratch:
         rows = [
             measure_pipeline(model, video, threads=threads, rounds=rounds, folder=Path(scratch))

@@ -19,20 +19,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from p2p_runtime.errors import EngineError, P2PError
 from p2p_runtime.memory import peak_rss_mib
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from multiprocessing.connection import Connection
-    from types import TracebackType
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from p2p_runtime.engines import Engine
 
-    from .backends.base import Backend
+    from .backends.registry import Backend
 
 __all__ = ["BackendProcess", "Round", "StartupTimes", "Unavailable"]
 
@@ -80,21 +80,16 @@ class Round:
 class BackendProcess:
     """A backend in a child process; a context manager that ends the process.
 
-    Attributes:
-        name: the backend's name.
+    Args:
+        backend: the backend to run; ``name`` is its name.
+        path: the file that it loads.
+        frames: (M, N, H, W, 3) uint8 BGR, M batches that later calls refer to by number.
+        threads: CPU threads.
     """
 
     def __init__(
         self, backend: Backend, path: Path, frames: NDArray[np.uint8], threads: int
     ) -> None:
-        """Prepare the process; :meth:`start` starts it.
-
-        Args:
-            backend: the backend to run.
-            path: the file that it loads.
-            frames: (M, N, H, W, 3) uint8 BGR, M batches that later calls refer to by number.
-            threads: CPU threads.
-        """
         self.name = backend.name
         self._frames = frames
         context = multiprocessing.get_context("spawn")
@@ -106,12 +101,7 @@ class BackendProcess:
     def __enter__(self) -> BackendProcess:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._pipe.close()
         if self._process.pid is not None:
             if self._process.is_alive():
@@ -129,8 +119,7 @@ class BackendProcess:
     def start(self) -> StartupTimes | Unavailable:
         """Start the process, load the model, translate two frames, and stop the process.
 
-        Raises:
-            P2PError: the error that the backend raised.
+        This and the other methods raise the P2PError that the backend raised.
         """
         started_s = time.monotonic()
         self._process.start()
@@ -208,8 +197,6 @@ class _Server:
         return Round(latencies_ms=tuple(latencies_ms), cpu_ms=cpu_ms)
 
     def images(self, numbers: list[int]) -> NDArray[np.uint8]:
-        import numpy as np
-
         # Copied, because an engine may return the same memory for every batch.
         return np.concatenate([self._engine.infer(self._frames[n]).copy() for n in numbers])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from p2p_runtime.files import write_text
 
 from .measure import Latency
 
-__all__ = ["BENCH_SCHEMA", "BenchReport", "Row", "markdown_table", "rounded", "write_result"]
+__all__ = ["BenchReport", "Row", "markdown_table", "write_result"]
 
 BENCH_SCHEMA = 3
 DIGITS = 4
@@ -32,8 +32,7 @@ class Row:
         start_ms: from the start of a Python process until the model is loaded.
         first_ms: latency of the first frame.
         peak_rss_mib: largest resident memory of its process, libraries included.
-        psnr_db: PSNR of its images to the reference's; None for the reference, inf if all are
-            equal.
+        psnr_db: PSNR of its images to the reference's (None for itself), inf if all are equal.
     """
 
     name: str
@@ -88,9 +87,8 @@ class BenchReport:
         ]
         lines += [self._line(row, latency) for row, latency in self.timed]
         absent = (row for row in self.rows if row.unavailable)
-        return "\n".join(
-            [*lines, *(f"{row.name:<21} not measured: {row.unavailable}" for row in absent)]
-        )
+        lines += [f"{row.name:<21} not measured: {row.unavailable}" for row in absent]
+        return "\n".join(lines)
 
     def _line(self, row: Row, latency: Latency) -> str:
         rss = "" if row.peak_rss_mib is None else f"{row.peak_rss_mib:.0f}"
@@ -103,9 +101,7 @@ class BenchReport:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values, rounded; an infinite PSNR is the string ``inf``."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        values = {"schema": BENCH_SCHEMA, **values, "rows": list(map(asdict, self.rows))}
-        document: dict[str, Any] = rounded(values)
+        document: dict[str, Any] = _rounded({"schema": BENCH_SCHEMA, **asdict(self)})
         return document
 
 
@@ -115,7 +111,7 @@ def write_result(path: Path, document: Any) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    write_text(path, json.dumps(rounded(document), indent=2, allow_nan=False) + "\n")
+    write_text(path, json.dumps(_rounded(document), indent=2, allow_nan=False) + "\n")
 
 
 def markdown_table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -124,12 +120,12 @@ def markdown_table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> s
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
-def rounded(value: Any) -> Any:
+def _rounded(value: Any) -> Any:
     """Round every number in plain JSON values; an infinite one becomes the word ``inf``."""
     if isinstance(value, dict):
-        return {key: rounded(item) for key, item in value.items()}
+        return {key: _rounded(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [rounded(item) for item in value]
+        return [_rounded(item) for item in value]
     if isinstance(value, float):
         return round(value, DIGITS) if math.isfinite(value) else "inf"
     return value

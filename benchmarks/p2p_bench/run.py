@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 from p2p_runtime.errors import ConfigError
 from p2p_train.networks.geometry import unet_macs
 
-from .backends.base import Backend
-from .backends.registry import choose
+from .backends.registry import Backend, choose
 from .files import Files, find_files
 from .inputs import bench_frames
 from .machine import describe_machine
-from .measure import Latency, agreement_db, measure
-from .process import BackendProcess, StartupTimes, Unavailable
+from .measure import agreement_db, measure
+from .process import BackendProcess, Unavailable
 from .report import BenchReport, Row
 
 if TYPE_CHECKING:
@@ -69,13 +68,12 @@ def bench(options: BenchOptions) -> BenchReport:
         SourceError: the inputs cannot be read.
     """
     machine = describe_machine(options.threads)
-    threads = machine["threads"]
     backends = choose(options.names)
     files = find_files(options.model, options.checkpoint)
     frames, inputs = bench_frames(files, options.inputs, options.frames, options.batch)
-    rows = compare(backends, files, frames, threads, required=options.names or ())
+    required = options.names or ()
     return BenchReport(
-        rows=rows,
+        rows=compare(backends, files, frames, machine["threads"], required=required),
         height=files.contract.height,
         width=files.contract.width,
         batch=options.batch,
@@ -110,19 +108,25 @@ def compare(
         ConfigError: a required backend is unavailable, or all are.
         P2PError: the error that a backend raised.
     """
-    numbers = range(min(COMPARED, len(frames)))
-    with contextlib.ExitStack() as processes:
-        started = [_start(one, files, frames, threads, processes) for one in backends]
-        _check_required(required, started)
-        running = [one for one in started if isinstance(one, _Running)]
-        _log.info("timing %s", ", ".join(one.backend.name for one in running))
-        latencies = measure([one.process for one in running], len(frames))
-        by_name = {one.name: one for one in latencies}
-        rows = [
-            one if isinstance(one, Row) else one.row(by_name[one.backend.name]) for one in started
-        ]
-        images = {one.backend.name: one.process.images(numbers) for one in running}
-    return tuple(_with_psnr(row, images) for row in rows)
+    with contextlib.ExitStack() as stack:
+        started = [_start(one, files, frames, threads, stack) for one in backends]
+        _check_required(required, [row for row, _ in started])
+        running = [process for _, process in started if process is not None]
+        _log.info("timing %s", ", ".join(one.name for one in running))
+        latencies = {one.name: one for one in measure(running, len(frames))}
+        peaks_mib = {one.name: one.peak_rss_mib() for one in running}
+        images = {one.name: one.images(range(min(COMPARED, len(frames)))) for one in running}
+    reference, *others = images
+    psnr_db = {name: agreement_db(images[name], images[reference]) for name in others}
+    return tuple(
+        replace(
+            row,
+            latency=latencies.get(row.name),
+            peak_rss_mib=peaks_mib.get(row.name),
+            psnr_db=psnr_db.get(row.name),
+        )
+        for row, _ in started
+    )
 
 
 def gmac_of(files: Files) -> float | None:
@@ -140,68 +144,42 @@ def gmac_of(files: Files) -> float | None:
     return macs / 1e9
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Running:
-    """A backend after its first two frames."""
-
-    backend: Backend
-    path: Path
-    process: BackendProcess
-    startup: StartupTimes
-
-    def row(self, latency: Latency) -> Row:
-        return Row(
-            name=self.backend.name,
-            what=self.backend.what,
-            latency=latency,
-            size_mib=self.path.stat().st_size / 2**20,
-            start_ms=self.startup.start_ms,
-            first_ms=self.startup.first_ms,
-            peak_rss_mib=self.process.peak_rss_mib(),
-        )
-
-
 def _start(
     backend: Backend,
     files: Files,
     frames: NDArray[np.uint8],
     threads: int,
-    processes: contextlib.ExitStack,
-) -> _Running | Row:
-    """Start a backend; return a row that says why if it is unavailable."""
+    stack: contextlib.ExitStack,
+) -> tuple[Row, BackendProcess | None]:
+    """Start a backend; return its row, and its process or None if it is unavailable."""
     path = files.find(backend.needs)
     if path is None:
         return _unavailable(backend, f"there is no {backend.needs} of this generator here")
-    process = processes.enter_context(BackendProcess(backend, path, frames, threads))
+    process = stack.enter_context(BackendProcess(backend, path, frames, threads))
     startup = process.start()
     if isinstance(startup, Unavailable):
         return _unavailable(backend, startup.reason)
-    _log.info(
-        "%s: loaded after %.1f s, first frame %.0f ms",
-        backend.name,
-        startup.start_ms / 1e3,
-        startup.first_ms,
-    )
+    start_s, first_ms = startup.start_ms / 1e3, startup.first_ms
+    _log.info("%s: loaded after %.1f s, first frame %.0f ms", backend.name, start_s, first_ms)
     if startup.second_ms > TOO_SLOW_MS:
         return _unavailable(backend, f"its second frame took {startup.second_ms / 1e3:.1f} s")
-    return _Running(backend=backend, path=path, process=process, startup=startup)
+    row = Row(
+        name=backend.name,
+        what=backend.what,
+        size_mib=path.stat().st_size / 2**20,
+        start_ms=startup.start_ms,
+        first_ms=first_ms,
+    )
+    return row, process
 
 
-def _unavailable(backend: Backend, reason: str) -> Row:
+def _unavailable(backend: Backend, reason: str) -> tuple[Row, None]:
     _log.info("%s: not measured: %s", backend.name, reason)
-    return Row(name=backend.name, what=backend.what, unavailable=reason)
+    return Row(name=backend.name, what=backend.what, unavailable=reason), None
 
 
-def _check_required(required: Sequence[str], started: Sequence[_Running | Row]) -> None:
-    unavailable = [row for row in started if isinstance(row, Row)]
+def _check_required(required: Sequence[str], rows: Sequence[Row]) -> None:
+    unavailable = [row for row in rows if row.unavailable]
     for row in unavailable:
-        if row.name in required or len(unavailable) == len(started):
+        if row.name in required or len(unavailable) == len(rows):
             raise ConfigError(f"{row.name} cannot be measured here: {row.unavailable}")
-
-
-def _with_psnr(row: Row, images: dict[str, NDArray[np.uint8]]) -> Row:
-    """Compare a row's images with those of the first backend."""
-    reference = next(iter(images))
-    if row.name == reference or row.name not in images:
-        return row
-    return replace(row, psnr_db=agreement_db(images[row.name], images[reference]))

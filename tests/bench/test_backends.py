@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from p2p_bench.backends.base import CHECKPOINT
-from p2p_bench.backends.registry import BACKENDS, choose
+from p2p_bench.backends.registry import BACKENDS, CHECKPOINT, choose
 from p2p_bench.files import find_files
 from p2p_bench.inputs import bench_frames
 from p2p_bench.measure import agreement_db

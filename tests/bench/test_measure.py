@@ -11,8 +11,8 @@ from p2p_bench.measure import WARM_UP, agreement_db, measure
 from p2p_bench.process import Round
 
 
-class FakeRunner:
-    """A runner whose latencies are a function of the frame number."""
+class FakeProcess:
+    """A backend whose latencies are a function of the frame number."""
 
     def __init__(self, name: str, calls: list[str], ms: Callable[[int], float]) -> None:
         self.name, self.calls, self.ms = name, calls, ms
@@ -29,18 +29,18 @@ class FakeRunner:
 
 @pytest.fixture
 def bench():
-    """Return a function that measures fakes given as name -> ms, and the runners."""
+    """Return a function that measures fakes given as name -> ms, and the processes."""
 
     def run(frames: int = 10, rounds: int = 5, **fakes: Callable[[int], float]):
         calls: list[str] = []
-        runners = [FakeRunner(name, calls, ms) for name, ms in fakes.items()]
-        return measure(runners, frames, rounds=rounds), runners
+        processes = [FakeProcess(name, calls, ms) for name, ms in fakes.items()]
+        return measure(processes, frames, rounds=rounds), processes
 
     return run
 
 
 def test_medians_and_ratios_refer_to_the_first(bench):
-    """The figures are those of the frames; every ratio is against the first runner."""
+    """The figures are those of the frames; every ratio is against the first process."""
     (slow, fast), _ = bench(eager=lambda n: 10.0, fp32=lambda n: 4.0)
     assert (slow.median_ms, slow.speedup) == (10.0, 1.0)
     assert (fast.median_ms, fast.p90_ms, fast.p99_ms, fast.fastest_ms) == (4.0, 4.0, 4.0, 4.0)
@@ -71,8 +71,8 @@ def test_rounds_show_how_far_ratios_spread(bench):
 
 def test_every_backend_gets_every_frame_once_timed(bench):
     """No frame is left out when the rounds do not divide the frames."""
-    _, runners = bench(frames=7, eager=lambda n: 1.0, int8=lambda n: 1.0)
-    assert [sorted(runner.numbers) for runner in runners] == [list(range(7))] * 2
+    _, processes = bench(frames=7, eager=lambda n: 1.0, int8=lambda n: 1.0)
+    assert [sorted(process.numbers) for process in processes] == [list(range(7))] * 2
 
 
 def test_fewer_frames_than_rounds_still_work(bench):

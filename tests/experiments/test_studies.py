@@ -81,7 +81,7 @@ def test_every_study_explains_itself(name: str):
 
 def test_every_study_has_a_smoke_run():
     """A new study needs a line in this file."""
-    tools = {"experiments.figures", "experiments.page"}
+    tools = {"experiments.demo", "experiments.figures", "experiments.page"}
     pictures = {name for name in COMMANDS if ".pictures." in name}
     assert set(COMMANDS) - tools - pictures == {f"experiments.{name}" for name in ARGUMENTS}
 

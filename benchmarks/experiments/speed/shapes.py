@@ -35,11 +35,12 @@ def measure_shape(ngf: int, side_px: int, shape: dict[str, Any]) -> dict[str, fl
         side_px: height and width of its frames.
         shape: further settings.
     """
-    from experiments.random_models import random_config, write_random_int8
+    from experiments.random_models import write_random_int8
     from p2p_bench.run import gmac_of
+    from p2p_train.config import TrainConfig
     from p2p_train.training.checkpoint import make_generator
 
-    config = random_config(ngf=ngf, image_size=(side_px, side_px), **shape)
+    config = TrainConfig.of(ngf=ngf, image_size=(side_px, side_px), **shape)
     with tempfile.TemporaryDirectory() as scratch:
         files = write_random_int8(Path(scratch) / "model-int8.onnx", config)
         size_bytes = files.bundles["int8"].stat().st_size

@@ -166,9 +166,10 @@ def main(*, frames: int, smoke: bool) -> Document:
 
 
 def _write_model(path: Path) -> None:
-    from experiments.random_models import random_config, write_random_int8
+    from experiments.random_models import write_random_int8
+    from p2p_train.config import TrainConfig
 
-    write_random_int8(path, random_config(ngf=NGF, height=SIDE_PX, width=SIDE_PX))
+    write_random_int8(path, TrainConfig.of(ngf=NGF, image_size=(SIDE_PX, SIDE_PX)))
 
 
 if __name__ == "__main__":

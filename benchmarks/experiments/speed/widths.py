@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from experiments.harness import Document, files_option, frames_option, study, threads_option
 
 if TYPE_CHECKING:
-    from p2p_bench.backends.base import Backend
+    from p2p_bench.backends.registry import Backend
     from p2p_bench.files import Files
     from p2p_bench.measure import Latency
 
@@ -35,8 +35,7 @@ def time_width(files: Files, *, frames: int, threads: int) -> list[Latency]:
         threads: CPU threads.
     """
     from experiments.random_models import DEPTH_TO_SPACE, FLOAT_ENDS
-    from p2p_bench.backends.registry import BACKENDS, EAGER
-    from p2p_bench.backends.runtime_backend import RuntimeBackend
+    from p2p_bench.backends.registry import BACKENDS, EAGER, RuntimeBackend
 
     others = [RuntimeBackend(name=one, what=one, needs=one) for one in (FLOAT_ENDS, DEPTH_TO_SPACE)]
     backends = [*(BACKENDS[name] for name in (EAGER, "fp32", "int8")), *others]
@@ -54,8 +53,7 @@ def time_bundles(
         frames: timed frames of each.
         threads: CPU threads.
     """
-    from p2p_bench.backends.registry import BACKENDS, EAGER
-    from p2p_bench.backends.runtime_backend import RuntimeBackend
+    from p2p_bench.backends.registry import BACKENDS, EAGER, RuntimeBackend
 
     others = [RuntimeBackend(name=name, what=name, needs=name) for name in bundles]
     return _latencies([BACKENDS[EAGER], *others], replace(files, bundles=bundles), frames, threads)

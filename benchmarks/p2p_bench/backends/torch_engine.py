@@ -1,9 +1,9 @@
-"""The engine that runs a checkpoint in torch."""
+"""The engine that runs a checkpoint in torch: as trained, in 16 bits, or compiled."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import nn
@@ -16,47 +16,35 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from .torch_backend import DType
+__all__ = ["DType", "TorchEngine"]
 
-__all__ = ["TorchEngine"]
+DType = Literal["float32", "bfloat16", "float16"]
 
 
 class TorchEngine(UninterruptibleEngine):
-    """An engine, see :class:`p2p_runtime.engines.base.Engine`, that needs torch.
+    """A checkpoint's generator in eval mode; see :class:`p2p_runtime.engines.base.Engine`.
 
-    In float32 the generator runs as trained, in NCHW; in 16 bits it runs in channels-last layout,
-    as torch's guides advise.
+    In float32 it runs as trained, in NCHW; in 16 bits in channels-last layout, as torch's guides
+    advise.
 
-    Attributes:
+    Args:
+        path: the checkpoint.
+        threads: CPU threads of torch for the whole process.
+        dtype: type that the generator computes in.
+        compiled: with ``torch.compile``; a graph break is an error.
         device: ``cpu`` or ``cuda``.
+
+    Raises:
+        CheckpointError: the checkpoint is missing or broken.
     """
 
     def __init__(
-        self,
-        path: Path,
-        threads: int | None = None,
-        *,
-        dtype: DType = "float32",
-        compiled: bool = False,
-        device: str = "cpu",
+        self, path: Path, threads: int, *, dtype: DType, compiled: bool, device: str
     ) -> None:
-        """Load a checkpoint's generator in eval mode.
-
-        Args:
-            path: the checkpoint.
-            threads: CPU threads of torch for the whole process; None keeps the current number.
-            dtype: type that the generator computes in.
-            compiled: with ``torch.compile``; a graph break is an error.
-            device: ``cpu`` or ``cuda``.
-
-        Raises:
-            CheckpointError: the checkpoint is missing or broken.
-        """
         generator: nn.Module = Checkpoint.load(path).build_generator()
         if dtype != "float32":
             generator = _HalfWidth(generator, getattr(torch, dtype))
-        if threads is not None:
-            torch.set_num_threads(threads)
+        torch.set_num_threads(threads)
         self.device = device
         self._generator = PixelGenerator(generator).to(device)
         if compiled:

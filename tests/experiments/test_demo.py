@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from p2p_bench.demo import DemoSizes, run_demo
+from experiments.demo import DemoSizes, run_demo
 from p2p_runtime.errors import ConfigError, P2PError
 
 SMALL = DemoSizes(pairs=8, side_px=64, steps=2, frames=5, clip_px=64, timed_frames=2)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,36 +13,21 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from p2p_runtime.engines import Engine
-
-__all__ = ["OpenVinoBackend"]
+__all__ = ["OpenVinoEngine"]
 
 
-@dataclass(frozen=True, slots=True)
-class OpenVinoBackend:
-    """A bundle in OpenVINO's CPU plugin; see :class:`.base.Backend`.
+class OpenVinoEngine(UninterruptibleEngine):
+    """A bundle in OpenVINO's CPU plugin, tuned for the latency of one request.
 
-    Attributes:
+    Args:
+        path: the bundle.
+        threads: CPU threads.
         computes: type of the layers that are not integer, ``f32`` or ``bf16``.
+
+    Raises:
+        DeviceUnavailableError: OpenVINO chose another device or type.
     """
 
-    name: str
-    what: str
-    needs: str
-    computes: str = "f32"
-
-    def unavailable(self) -> str | None:
-        """Return the pip command if openvino is not installed."""
-        if importlib.util.find_spec("openvino") is None:
-            return 'openvino is not installed: pip install "pix2pix-edge[peers]"'
-        return None
-
-    def open(self, path: Path, threads: int) -> Engine:
-        """Compile a bundle for the CPU, tuned for the latency of one request."""
-        return _OpenVinoEngine(path, threads, self.computes)
-
-
-class _OpenVinoEngine(UninterruptibleEngine):
     device = "cpu"
 
     def __init__(self, path: Path, threads: int, computes: str) -> None:
