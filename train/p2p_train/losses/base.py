@@ -14,7 +14,7 @@ from p2p_train.config import TrainConfig
 from p2p_train.distillation import Teacher
 from p2p_train.networks.discriminators import PatchDiscriminator
 from p2p_train.networks.generator import GeneratorOutput, UNetGenerator
-from p2p_train.segmentation.frozen import FrozenSegmenter
+from p2p_train.segmentation.segmenter import FrozenSegmenter
 
 __all__ = [
     "Curve",

@@ -90,8 +90,8 @@ class Canvas:
         rays = self.camera.rays[rows, columns]
         towards = rays @ normal
         towards = np.where(np.abs(towards) < 1e-9, 1e-9, towards)  # a plane seen edge-on
-        distance_m = np.clip((corners[0] - self.camera.position) @ normal / towards, 0.1, 1e4)
-        return self.camera.position + rays * distance_m[:, None], distance_m
+        distance_m = np.clip((corners[0] - self.camera.position_m) @ normal / towards, 0.1, 1e4)
+        return self.camera.position_m + rays * distance_m[:, None], distance_m
 
 
 def _normal(corners: Array) -> Array:

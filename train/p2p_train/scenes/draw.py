@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -53,15 +52,12 @@ def draw_scene(
 
 def _camera(street: Street, height: int, width: int, time_s: float) -> Camera:
     rng = np.random.default_rng((street.seed, 99))
-    sway = 0.01 * np.sin(0.7 * time_s)
+    x_m = street.lane_m + rng.uniform(-0.4, 0.2)
+    y_m = rng.uniform(1.35, 1.9) + 0.015 * np.sin(5 * time_s)
     return Camera(
-        position_m=(
-            street.lane_m + float(rng.uniform(-0.4, 0.2)),
-            float(rng.uniform(1.35, 1.9)) + 0.015 * np.sin(5 * time_s),
-            street.speed_m_s * time_s,
-        ),
-        yaw_rad=float(rng.uniform(-0.10, 0.06)) + sway,
-        pitch_rad=float(rng.uniform(0.0, 0.05)),
+        position_m=np.array([x_m, y_m, street.speed_m_s * time_s]),
+        yaw_rad=rng.uniform(-0.10, 0.06) + 0.01 * np.sin(0.7 * time_s),
+        pitch_rad=rng.uniform(0.0, 0.05),
         focal_px=0.42 * (height + width),
         horizon=0.46,
         height_px=height,
@@ -105,7 +101,7 @@ def write_dataset(folder: Path, pairs: int, *, height: int, width: int, seed: in
         folder: where the two folders go.
         pairs: number of training pairs; a tenth as many, at least one, go to ``val/``.
         height, width: size of one half in pixels.
-        seed: picks the scenes; no scene is in both folders.
+        seed: picks the scenes, each of which is in one folder only.
 
     Raises:
         OutputError: a picture cannot be written.
@@ -127,8 +123,7 @@ def write_clip(
     The codec blurs the label colours, as in users' own videos.
 
     Args:
-        path: the video.
-        frames: number of frames.
+        path, frames: the video, and its number of frames.
         height, width: size in pixels, both even.
         seed: picks the street.
         crf: the codec's quality; 0 is lossless, 23 its default.
@@ -139,8 +134,7 @@ def write_clip(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with av.open(path, "w") as container:
-            options = {"crf": str(crf)}
-            stream = container.add_stream("libx264", rate=Fraction(FRAME_RATE), options=options)
+            stream = container.add_stream("libx264", FRAME_RATE, options={"crf": str(crf)})
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
             for number in range(frames):
                 label, _ = draw_scene(seed, height, width, time_s=number / FRAME_RATE)

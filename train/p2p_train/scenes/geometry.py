@@ -26,25 +26,20 @@ class Camera:
     """A pinhole camera.
 
     Attributes:
-        position_m: (x, y, z) of the lens.
+        position_m: (x, y, z) of the lens, (3,).
         yaw_rad, pitch_rad: turned to the right, tilted down.
         focal_px: focal length.
         horizon: height of the horizon in an untilted picture, as a share of the picture's height.
         height_px, width_px: size of the picture.
     """
 
-    position_m: tuple[float, float, float]
+    position_m: Array
     yaw_rad: float
     pitch_rad: float
     focal_px: float
     horizon: float
     height_px: int
     width_px: int
-
-    @cached_property
-    def position(self) -> Array:
-        """Position of the lens, (3,)."""
-        return np.array(self.position_m)
 
     @cached_property
     def rotation(self) -> Array:
@@ -57,7 +52,7 @@ class Camera:
 
     def outline(self, corners_m: Array) -> Array:
         """Project a polygon (n, 3) m; return the part in view, (k, 2) px (x, y)."""
-        seen = (corners_m - self.position) @ self.rotation.T
+        seen = (corners_m - self.position_m) @ self.rotation.T
         inside = seen @ PLANES.T - LIMITS  # (n, 5)
         if inside.min() < 0:
             if (inside.max(axis=0) < 0).any():

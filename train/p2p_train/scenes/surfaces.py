@@ -46,7 +46,7 @@ def paint_ground(canvas: Canvas, street: Street) -> None:
     rows, columns = np.nonzero(canvas.camera.rays[..., 1] < -1e-3)
     rays = canvas.camera.rays[rows, columns]
     distance_m = -canvas.camera.position_m[1] / rays[:, 1]
-    points = canvas.camera.position + rays * distance_m[:, None]  # (n, 3)
+    points = canvas.camera.position_m + rays * distance_m[:, None]  # (n, 3)
     away, along = np.abs(points[:, 0]), points[:, 2]
     opens = street.opens(np.floor(along / BLOCK_M).astype(np.int64))
     road = (away < street.road_m) | (opens & (along % BLOCK_M < CROSSING_M))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -23,32 +22,19 @@ TO_CAMERA = (0.0, 0.0, -1.0)
 BALLS = 9
 """Number of balls of leaves in a crown."""
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Kind:
-    """How a kind of thing is painted.
-
-    Attributes:
-        paint: paints one.
-        box_m: width, length, lowest and highest point of the box that casts its shadow.
-        visible_m: distance beyond which it is smaller than a pixel or two.
-    """
-
-    paint: Callable[[Canvas, Thing], None]
-    box_m: tuple[float, float, float, float]
-    visible_m: float = 120.0
+Paint = Callable[[Canvas, Thing], None]
 
 
 def paint_thing(canvas: Canvas, thing: Thing) -> None:
     """Paint one thing; call it far to near."""
-    kind = _KINDS[thing.kind]
-    if -12 < thing.z_m - canvas.camera.position_m[2] < kind.visible_m:
-        kind.paint(canvas, thing)
+    paint, _, visible_m = _KINDS[thing.kind]
+    if -12 < thing.z_m - canvas.camera.position_m[2] < visible_m:
+        paint(canvas, thing)
 
 
 def thing_shadow(thing: Thing) -> Array:
     """Return a thing's shadow, a polygon on the ground, (n, 3) m."""
-    width, length, bottom, top = _KINDS[thing.kind].box_m
+    width, length, bottom, top = _KINDS[thing.kind][1]
     corners = [
         (
             thing.x_m + side * width / 2 - up * SUN[0] / SUN[1],
@@ -154,14 +140,16 @@ def _paint_post(canvas: Canvas, thing: Thing, *, half: float, height: float) -> 
     canvas.polygon(post, "pole", shaded(METAL, TO_CAMERA))
 
 
-_KINDS: dict[Kind, _Kind] = {
-    "bus": _Kind(paint=paint_vehicle, box_m=(2.5, 11.0, 0.0, 3.0)),
-    "car": _Kind(paint=paint_vehicle, box_m=(1.8, 4.3, 0.0, 1.3)),
-    "cyclist": _Kind(paint=_paint_cyclist, box_m=(0.4, 0.3, 0.0, 1.8), visible_m=60.0),
-    "lamp": _Kind(paint=_paint_lamp, box_m=(0.14, 0.1, 0.0, 6.5)),
-    "person": _Kind(paint=_paint_body, box_m=(0.4, 0.3, 0.0, 1.7), visible_m=60.0),
-    "sign": _Kind(paint=_paint_sign, box_m=(0.1, 0.1, 0.0, 2.6), visible_m=80.0),
-    "traffic light": _Kind(paint=_paint_traffic_light, box_m=(0.2, 0.2, 0.0, 3.2)),
-    "tree": _Kind(paint=_paint_tree, box_m=(2.6, 2.6, 2.4, 5.0)),
-    "truck": _Kind(paint=paint_vehicle, box_m=(2.4, 7.0, 0.0, 3.2)),
+_KINDS: dict[Kind, tuple[Paint, tuple[float, float, float, float], float]] = {
+    "bus": (paint_vehicle, (2.5, 11.0, 0.0, 3.0), 120.0),
+    "car": (paint_vehicle, (1.8, 4.3, 0.0, 1.3), 120.0),
+    "cyclist": (_paint_cyclist, (0.4, 0.3, 0.0, 1.8), 60.0),
+    "lamp": (_paint_lamp, (0.14, 0.1, 0.0, 6.5), 120.0),
+    "person": (_paint_body, (0.4, 0.3, 0.0, 1.7), 60.0),
+    "sign": (_paint_sign, (0.1, 0.1, 0.0, 2.6), 80.0),
+    "traffic light": (_paint_traffic_light, (0.2, 0.2, 0.0, 3.2), 120.0),
+    "tree": (_paint_tree, (2.6, 2.6, 2.4, 5.0), 120.0),
+    "truck": (paint_vehicle, (2.4, 7.0, 0.0, 3.2), 120.0),
 }
+"""How to paint each kind; width, length, lowest and highest point of the box that casts its shadow;
+distance beyond which it is smaller than a pixel or two; all in metres."""

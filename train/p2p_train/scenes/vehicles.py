@@ -16,17 +16,14 @@ __all__ = ["paint_vehicle"]
 
 RUBBER, METAL, GLASS = rgb(22, 22, 24), rgb(120, 124, 126), rgb(58, 70, 84)
 REAR_LAMP, HEADLAMP, PLATE = rgb(206, 30, 28), rgb(250, 246, 225), rgb(232, 232, 226)
-
-
 Outline = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Vehicle:
-    """The shape and colours of a kind of vehicle.
+    """The shape and colours of a kind of vehicle, which is also its class.
 
     Attributes:
-        label: its class.
         width_m, length_m: its size.
         outline: (along, up) m from the rear end over the roof to the front.
         glass: indices of the stretches of the outline that are windows.
@@ -34,7 +31,6 @@ class Vehicle:
         colours: of the body when seen from behind, and when oncoming.
     """
 
-    label: str
     width_m: float
     length_m: float
     outline: Outline
@@ -45,7 +41,6 @@ class Vehicle:
 
 VEHICLES = {
     "car": Vehicle(
-        label="car",
         width_m=1.8,
         length_m=4.3,
         outline=(
@@ -60,7 +55,6 @@ VEHICLES = {
         colours=(rgb(150, 42, 40), rgb(196, 200, 206)),
     ),
     "truck": Vehicle(
-        label="truck",
         width_m=2.4,
         length_m=7.0,
         outline=((0, 0.5), (0, 3.3), (5.2, 3.3), (5.3, 2.6), (6.6, 2.5), (7.0, 1.5), (7.0, 0.5)),
@@ -69,7 +63,6 @@ VEHICLES = {
         colours=(rgb(206, 204, 196), rgb(84, 118, 150)),
     ),
     "bus": Vehicle(
-        label="bus",
         width_m=2.5,
         length_m=11.0,
         outline=((0, 0.4), (0, 1.3), (0.1, 2.6), (0.1, 3.1), (10.9, 3.1), (11, 1.2), (11, 0.4)),
@@ -102,9 +95,9 @@ def _paint_underside(canvas: Canvas, thing: Thing, vehicle: Vehicle) -> None:
     for z_m in (thing.z_m + vehicle.length_m - 0.6, thing.z_m + 0.6):
         for left in (-half, half - 0.3):
             tyre = upright(thing.x_m, z_m, left, left + 0.3, 0.0, bottom)
-            canvas.polygon(tyre, vehicle.label, flat(RUBBER))
+            canvas.polygon(tyre, thing.kind, flat(RUBBER))
     belly = upright(thing.x_m, thing.z_m + 0.4, -half, half, bottom * 0.6, bottom + 0.1)
-    canvas.polygon(belly, vehicle.label, flat(RUBBER))
+    canvas.polygon(belly, thing.kind, flat(RUBBER))
 
 
 def _paint_hull(canvas: Canvas, thing: Thing, vehicle: Vehicle, colour: Colour) -> None:
@@ -115,12 +108,11 @@ def _paint_hull(canvas: Canvas, thing: Thing, vehicle: Vehicle, colour: Colour) 
         normal = np.array([0.0, z1 - z0, (y0 - y1) * thing.heading])
         normal /= np.linalg.norm(normal)
         start, end = _along(thing, vehicle, z0), _along(thing, vehicle, z1)
-        if (canvas.camera.position - np.array([left, y0, start])) @ normal <= 0:
+        if (canvas.camera.position_m - np.array([left, y0, start])) @ normal <= 0:
             continue  # it faces away from the camera
         corners = [(left, y0, start), (right, y0, start), (right, y1, end), (left, y1, end)]
         paint = GLASS if index in vehicle.glass else colour
-        shader = shaded(paint, (0.0, float(normal[1]), float(normal[2])))
-        canvas.polygon(corners, vehicle.label, shader)
+        canvas.polygon(corners, thing.kind, shaded(paint, (0.0, normal[1], normal[2])))
 
 
 def _paint_flank(canvas: Canvas, thing: Thing, vehicle: Vehicle, colour: Colour) -> None:
@@ -130,7 +122,7 @@ def _paint_flank(canvas: Canvas, thing: Thing, vehicle: Vehicle, colour: Colour)
 
     def paint(outline: Iterable[tuple[float, float]], shader: Shader) -> None:
         corners = [(x_m, up, _along(thing, vehicle, z)) for z, up in outline]
-        canvas.polygon(corners, vehicle.label, shader)
+        canvas.polygon(corners, thing.kind, shader)
 
     paint(vehicle.outline, shaded(colour, facing))
     for pane in vehicle.panes:
@@ -150,9 +142,9 @@ def _paint_end(canvas: Canvas, thing: Thing, vehicle: Vehicle) -> None:
     half, low = vehicle.width_m / 2, vehicle.outline[0][1] + 0.28
     for left in (-half + 0.08, half - 0.42):
         corners = upright(thing.x_m, z_m, left, left + 0.34, low, low + 0.2)
-        canvas.polygon(corners, vehicle.label, lamp)
+        canvas.polygon(corners, thing.kind, lamp)
     plate = upright(thing.x_m, z_m, -0.26, 0.26, low - 0.14, low - 0.02)
-    canvas.polygon(plate, vehicle.label, flat(PLATE))
+    canvas.polygon(plate, thing.kind, flat(PLATE))
 
 
 def _tinted(colour: Colour, variant: float) -> Colour:

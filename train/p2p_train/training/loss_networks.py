@@ -13,7 +13,7 @@ from p2p_train.config import TrainConfig
 from p2p_train.distillation import FeatureNetwork, Teacher
 from p2p_train.precision import freeze
 from p2p_train.segmentation import Segmenter
-from p2p_train.segmentation.frozen import FrozenSegmenter
+from p2p_train.segmentation.segmenter import FrozenSegmenter
 from p2p_train.tensorfile import digest
 
 from .checkpoint import Checkpoint, find_checkpoint

@@ -19,7 +19,7 @@ from p2p_train.losses.base import Loss, LossSetup
 from p2p_train.networks.discriminators import PatchDiscriminator
 from p2p_train.networks.generator import UNetGenerator
 from p2p_train.networks.norms import batch_norms
-from p2p_train.segmentation.frozen import FrozenSegmenter
+from p2p_train.segmentation.segmenter import FrozenSegmenter
 from p2p_train.tensorfile import load_weights
 
 from .checkpoint import Checkpoint, make_discriminator, make_generator
