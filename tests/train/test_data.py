@@ -37,7 +37,7 @@ CONTRACT = PixelContract(height=32, width=32, palette=CITYSCAPES)
 
 def dataset(data: Path, **augmentation: int) -> PairDataset:
     """Return the training pairs of ``data`` under the 32x32 contract."""
-    pairs = find_pairs(data, input_side="right", seed=0).train
+    pairs = find_pairs(DataConfig(folder=str(data))).train
     return PairDataset(pairs, CONTRACT, Augmentation(**augmentation))
 
 
@@ -64,7 +64,7 @@ def test_input_and_target_are_flipped_and_cropped_together(tmp_path: Path) -> No
     (tmp_path / "train").mkdir()
     for index in range(12):
         Image.fromarray(np.hstack([label, label])).save(tmp_path / "train" / f"{index}.png")
-    pairs = find_pairs(tmp_path, input_side="right", seed=0).train
+    pairs = find_pairs(DataConfig(folder=str(tmp_path))).train
     contract = replace(CONTRACT, height=64, width=64)
     augmented = PairDataset(pairs, contract, Augmentation(jitter_px=16, flip=True))
     seen = set()
@@ -142,7 +142,7 @@ def test_only_slow_pairs_are_read_by_threads(
 
 def test_auto_recognises_cityscapes_and_says_so(data: Path) -> None:
     """A known palette is found by its colours, with the share that was seen."""
-    pairs = find_pairs(data, input_side="right", seed=0).train
+    pairs = find_pairs(DataConfig(folder=str(data))).train
     palette, note = choose_palette(DataConfig(), pairs)
     assert palette == CITYSCAPES
     assert "cityscapes recognised: 100.0%" in note
@@ -150,7 +150,7 @@ def test_auto_recognises_cityscapes_and_says_so(data: Path) -> None:
 
 def test_auto_takes_unknown_colours_as_pictures_and_says_so(data: Path) -> None:
     """Photos are no label maps: no labels are repaired, and the note names the flag."""
-    pairs = find_pairs(data, input_side="left", seed=0).train
+    pairs = find_pairs(DataConfig(folder=str(data), input_side="left")).train
     palette, note = choose_palette(DataConfig(), pairs)
     assert palette is None
     assert "--palette" in note

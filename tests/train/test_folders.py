@@ -9,13 +9,14 @@ import pytest
 from PIL import Image
 
 from p2p_runtime.errors import DatasetError
+from p2p_train.config import DataConfig
 from p2p_train.data.layouts.index import PairIndex, find_pairs
 from toy_pairs import write_folders, write_pairs
 
 
 def find(data: Path, **options: object) -> PairIndex:
     """Find pairs with the usual side and seed."""
-    return find_pairs(data, input_side="right", seed=0, **options)  # type: ignore[arg-type]
+    return find_pairs(DataConfig(folder=str(data), **options))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

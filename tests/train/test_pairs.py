@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from p2p_runtime.errors import DatasetError
+from p2p_train.config import DataConfig
 from p2p_train.data.decode import read_image
 from p2p_train.data.layouts.images import ImageRef
 from p2p_train.data.layouts.index import find_pairs
@@ -20,7 +21,7 @@ from toy_pairs import draw_pair, write_pairs
 def test_halves_go_where_input_side_says(data: Path) -> None:
     """With the right half as input, the left half is the target, and the other way round."""
     for side, other in (("right", "left"), ("left", "right")):
-        pair = find_pairs(data, input_side=side, seed=0).train[0]
+        pair = find_pairs(DataConfig(folder=str(data), input_side=side)).train[0]
         assert (pair.input.part, pair.target.part) == (side, other)
     drawn = draw_pair(0)[..., ::-1]
     np.testing.assert_array_equal(read_image(pair.input), drawn[:, :32])
@@ -29,7 +30,7 @@ def test_halves_go_where_input_side_says(data: Path) -> None:
 
 def test_val_folder_is_used_when_there_is_one(data: Path) -> None:
     """Pairs in val/ are the validation pairs; none of train/ is taken away."""
-    index = find_pairs(data, input_side="right", seed=0)
+    index = find_pairs(DataConfig(folder=str(data)))
     assert (len(index.train), len(index.val)) == (10, 3)
 
 
@@ -37,7 +38,7 @@ def test_split_without_val_folder_is_seeded_and_disjoint(tmp_path: Path) -> None
     """One pair in ten is kept for validation: the same for a seed, another for another."""
     write_pairs(tmp_path, 40)
     first, again, other = (
-        find_pairs(tmp_path, input_side="right", seed=seed) for seed in (1, 1, 2)
+        find_pairs(DataConfig(folder=str(tmp_path), seed=seed)) for seed in (1, 1, 2)
     )
     assert first == again
     assert first.val != other.val
@@ -47,9 +48,9 @@ def test_split_without_val_folder_is_seeded_and_disjoint(tmp_path: Path) -> None
 
 def test_fingerprint_notices_another_file(data: Path) -> None:
     """One more pair changes the fingerprint, so that a resumed run can refuse it."""
-    before = find_pairs(data, input_side="right", seed=0).fingerprint
+    before = find_pairs(DataConfig(folder=str(data))).fingerprint
     write_pairs(data / "train", 1, first=50)
-    assert find_pairs(data, input_side="right", seed=0).fingerprint != before
+    assert find_pairs(DataConfig(folder=str(data))).fingerprint != before
 
 
 def test_fault_17_truncated_jpeg_is_named(tmp_path: Path) -> None:
@@ -76,7 +77,7 @@ def test_fault_18_bad_files_are_found_before_training(data: Path) -> None:
     for index in range(4):
         (data / "train" / f"text{index}.png").write_text("not a picture")
     with pytest.raises(DatasetError) as caught:
-        find_pairs(data, input_side="right", seed=0)
+        find_pairs(DataConfig(folder=str(data)))
     message = str(caught.value)
     assert "empty.png is empty" in message
     assert "text0.png is not an image" in message
@@ -95,7 +96,7 @@ def test_fault_19_decompression_bomb_is_refused_from_its_header(data: Path) -> N
     bomb = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", bytes(20))
     (data / "train" / "bomb.png").write_bytes(bomb)
     with pytest.raises(DatasetError, match=r"bomb\.png is refused"):
-        find_pairs(data, input_side="right", seed=0)
+        find_pairs(DataConfig(folder=str(data)))
 
 
 def test_fault_19_our_own_limit_is_below_pillows(
@@ -104,7 +105,7 @@ def test_fault_19_our_own_limit_is_below_pillows(
     """An image over the megapixel limit is refused even if Pillow would read it."""
     monkeypatch.setattr("p2p_train.data.layouts.images.LARGEST_PIXELS", 1000)
     with pytest.raises(DatasetError, match="megapixels"):
-        find_pairs(data, input_side="right", seed=0)
+        find_pairs(DataConfig(folder=str(data)))
 
 
 @pytest.mark.parametrize("kind", ["missing", "file", "empty", "no images", "loop"])
@@ -120,21 +121,21 @@ def test_fault_23_folder_that_holds_no_data(tmp_path: Path, kind: str) -> None:
     if kind == "no images":
         (folder / "notes.txt").touch()
     with pytest.raises(DatasetError, match=str(folder)):
-        find_pairs(folder, input_side="right", seed=0)
+        find_pairs(DataConfig(folder=str(folder)))
 
 
 def test_fault_23_dangling_link_is_named(data: Path) -> None:
     """A link to a file that is gone is named like any other bad file."""
     (data / "train" / "gone.png").symlink_to(data / "nowhere.png")
     with pytest.raises(DatasetError, match=r"gone\.png"):
-        find_pairs(data, input_side="right", seed=0)
+        find_pairs(DataConfig(folder=str(data)))
 
 
 def test_odd_width_has_no_halves(data: Path) -> None:
     """An image of odd width cannot be two halves, and is named."""
     Image.new("RGB", (63, 32)).save(data / "train" / "odd.png")
     with pytest.raises(DatasetError, match=r"odd\.png is 63 px wide"):
-        find_pairs(data, input_side="right", seed=0)
+        find_pairs(DataConfig(folder=str(data)))
 
 
 def test_fault_21_every_mode_becomes_eight_bit_bgr(tmp_path: Path) -> None:

@@ -64,14 +64,7 @@ def open_pairs(config: DataConfig) -> PairSource:
             message names the flag that decides.
         ConfigError: the palette is unknown or malformed, or does not go with ``--labels``.
     """
-    pairs = find_pairs(
-        Path(config.folder),
-        input_side=config.input_side,
-        seed=config.seed,
-        input_dir=config.input_dir,
-        target_dir=config.target_dir,
-        allow_missing=config.allow_missing,
-    )
+    pairs = find_pairs(config)
     if _are_ids(config, pairs):
         palette = load_palette(config.palette)
         pairs = pairs.with_ids()

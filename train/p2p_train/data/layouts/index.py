@@ -1,7 +1,7 @@
 """Find the pairs of a data set, whatever its layout, and split them.
 
 A data set is a folder of side-by-side images or two folders matched by name. Either is split into
-``train/`` and ``val/``, or all in one place; then one pair in ten is kept for validation.
+``train/`` and ``val/``, or all in one place; then the seed picks one pair in ten for validation.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from p2p_runtime.errors import DatasetError
-from p2p_train.config import InputSide
+from p2p_train.config import DataConfig, InputSide
 
 from .images import ImageRef, Pair, count_images, images_in, listed, read_sizes
 from .two_folders import KNOWN_NAMES, find_folders, matched_pairs
@@ -55,40 +55,26 @@ class PairIndex:
         return replace(self, train=train, val=val)
 
 
-def find_pairs(
-    data: Path,
-    *,
-    input_side: InputSide,
-    seed: int,
-    input_dir: str | None = None,
-    target_dir: str | None = None,
-    allow_missing: bool = False,
-) -> PairIndex:
-    """List the pairs under ``data``.
-
-    Args:
-        data: folder with ``train/`` (and ``val/``), or with the images or the two folders
-            themselves.
-        input_side: the half of each side-by-side image that is the generator's input.
-        seed: picks the validation pairs when there is no ``val/``.
-        input_dir, target_dir: names of two folders; None to look for common names.
-        allow_missing: skip images without a partner instead of refusing them.
+def find_pairs(config: DataConfig) -> PairIndex:
+    """List the pairs that ``config`` describes.
 
     Raises:
         DatasetError: the folder is missing, unreadable or empty, or a file is not such an image;
             the message names the first bad files and counts the others.
     """
+    data = Path(config.folder)
     if not data.is_dir():
         raise DatasetError(
             f"data folder {data} does not exist; give one with --data "
             "(side-by-side images in train/ and val/, or two folders such as labels/ and photos/)"
         )
-    folders = find_folders(data, input_dir, target_dir)
+    folders = find_folders(data, config.input_dir, config.target_dir)
     if folders is None:
-        train, val = _side_by_side(data, input_side)
-        layout, direction = "side-by-side images", f"{input_side} half to the other half"
+        train, val = _side_by_side(data, config.input_side)
+        layout = "side-by-side images"
+        direction = f"{config.input_side} half to the other half"
     else:
-        parts = {part: matched_pairs(both, allow_missing) for part, both in folders.items()}
+        parts = {part: matched_pairs(both, config.allow_missing) for part, both in folders.items()}
         train, val = parts["train"], parts.get("val", ())
         names = [
             "/".join(name for name in folder.relative_to(data).parts if name != "train")
@@ -96,7 +82,7 @@ def find_pairs(
         ]
         layout, direction = f"two folders {' -> '.join(names)}", " to ".join(names)
     if not val:
-        train, val = _split(train, seed)
+        train, val = _split(train, config.seed)
     return PairIndex(
         train=train,
         val=val,
