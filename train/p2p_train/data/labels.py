@@ -16,7 +16,7 @@ from p2p_train.config import DataConfig
 
 from .decode import ID_MODES, read_ids, read_image
 from .layouts.images import Pair, listed
-from .layouts.index import PairIndex, find_pairs
+from .layouts.index import PairIndex, evenly_spread, find_pairs
 
 __all__ = ["PALETTE_SHARE", "PairSource", "choose_palette", "open_pairs"]
 
@@ -37,7 +37,7 @@ VOID_LEVEL = 255
 MANY_FILES = 500
 """Number of files whose check takes long enough to be logged."""
 
-PRESET_NAMES = ", ".join(PRESETS)
+CHOICES = f"{', '.join(PRESETS)} or FILE.json"
 Colour = tuple[int, int, int]
 
 
@@ -113,9 +113,7 @@ def _are_ids(config: DataConfig, pairs: PairIndex) -> bool:
         if pairs.side_by_side:
             raise ConfigError("--labels ids needs inputs in a folder of their own, not halves")
         if config.palette in ("auto", "none"):
-            raise ConfigError(
-                f"--labels ids needs a palette: --palette {PRESET_NAMES} or FILE.json"
-            )
+            raise ConfigError(f"--labels ids needs a palette: --palette {CHOICES}")
         return True
     if config.labels == "colour" or config.palette == "none" or pairs.side_by_side:
         return False
@@ -128,7 +126,7 @@ def _are_ids(config: DataConfig, pairs: PairIndex) -> bool:
         if modes != {"P"} and _look_like_ids(files):
             raise DatasetError(
                 f"the inputs ({files[0]} ...) look like class ids, and only you know their "
-                f"classes: --palette {PRESET_NAMES} or FILE.json, or none if they are pictures"
+                f"classes: --palette {CHOICES}, or none if they are pictures"
             )
         return False
     colours = load_palette(config.palette).colours_rgb
@@ -137,7 +135,7 @@ def _are_ids(config: DataConfig, pairs: PairIndex) -> bool:
 
 def _refuse_ids_in_rgb(files: Sequence[Path]) -> None:
     """Refuse ids that were stored as grey RGB: as colours, they would all be nearly black."""
-    if all(_mode(file) == "RGB" and _is_grey(file) for file in files) and _look_like_ids(files):
+    if all(_is_grey_rgb(file) for file in files) and _look_like_ids(files):
         raise DatasetError(
             f"the inputs ({files[0]} ...) are nearly black and grey: class ids stored as RGB? "
             "Choose --labels ids or --labels colour"
@@ -186,7 +184,7 @@ def _own_palette(config: DataConfig, pairs: PairIndex) -> tuple[Palette, str] | 
             if entries.setdefault(index, colour) != colour:
                 raise DatasetError(
                     f"{file} has another colour for id {index} than {files[0].parent} before it; "
-                    f"name a palette: --palette {PRESET_NAMES} or FILE.json"
+                    f"name a palette: --palette {CHOICES}"
                 )
         if len(entries) > MAX_IDS:  # a photo with few colours, not a label map
             return None
@@ -196,7 +194,7 @@ def _own_palette(config: DataConfig, pairs: PairIndex) -> tuple[Palette, str] | 
     if len(set(colours)) < len(colours):
         raise DatasetError(
             f"the palette PNGs in {files[0].parent} give two ids the same colour; "
-            f"name a palette: --palette {PRESET_NAMES} or FILE.json"
+            f"name a palette: --palette {CHOICES}"
         )
     classes = tuple(f"class {index}" for index in sorted(entries))
     palette = Palette(name="own", classes=classes, colours_rgb=colours)
@@ -212,9 +210,8 @@ def _entries(file: Path) -> dict[int, Colour]:
     return {int(i): (table[3 * i], table[3 * i + 1], table[3 * i + 2]) for i in ids}
 
 
-def _sample(pairs: tuple[Pair, ...]) -> tuple[Pair, ...]:
-    step = max(1, len(pairs) // SAMPLES)
-    return pairs[::step][:SAMPLES]
+def _sample(pairs: tuple[Pair, ...]) -> list[Pair]:
+    return [pairs[index] for index in evenly_spread(len(pairs), SAMPLES)]
 
 
 def _mode(file: Path) -> str:
@@ -222,10 +219,9 @@ def _mode(file: Path) -> str:
         return image.mode
 
 
-def _is_grey(file: Path) -> bool:
+def _is_grey_rgb(file: Path) -> bool:
     with Image.open(file) as image:
-        levels = np.asarray(image)
-    return bool((levels == levels[..., :1]).all())
+        return image.mode == "RGB" and bool((np.ptp(np.asarray(image), axis=2) == 0).all())
 
 
 def _first_classes(palette: Palette) -> str:

@@ -76,20 +76,17 @@ def evaluate(
             batch = cpu_batch.to(device)
             source = to_signal(batch.source).contiguous(memory_format=torch.channels_last)
             signal = generator(source)
-            l1 += float((signal - to_signal(batch.target)).abs().mean(dim=(1, 2, 3)).sum())
             pixels = to_pixels(signal)
+            l1 += float((signal - to_signal(batch.target)).abs().mean(dim=(1, 2, 3)).sum())
             psnr += float(psnr_db(pixels, batch.target).sum())
             similarity += float(ssim(pixels, batch.target).sum())
             images += len(pixels)
             if segmenter is not None:
                 labels = cpu_batch.source.numpy()
                 confusion = confusion + segmenter.confusion(pixels.cpu().numpy(), labels)
-    return Quality(
-        l1=l1 / images,
-        psnr_db=psnr / images,
-        ssim=similarity / images,
-        segmentation=None if segmenter is None else SegmentationScore.of(confusion),
-    )
+    score = None if segmenter is None else SegmentationScore.of(confusion)
+    l1, psnr, similarity = l1 / images, psnr / images, similarity / images
+    return Quality(l1=l1, psnr_db=psnr, ssim=similarity, segmentation=score)
 
 
 def image_l1(image: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -114,7 +111,7 @@ def ssim(image: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     windows that do not lie wholly inside the image are left out.
 
     Args:
-        image, target: (N, H, W, 3) uint8 BGR, sides of 11 px or more.
+        image, target: (N, H, W, 3) uint8 BGR, with sides of 11 px or more.
 
     Returns:
         (N,) float32, -1 to 1, 1 for equal images.
@@ -124,9 +121,8 @@ def ssim(image: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     mean1, mean2, square1, square2, product = _blur(stack).chunk(5)
     small1, small2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
     brightness = (2 * mean1 * mean2 + small1) / (mean1**2 + mean2**2 + small1)
-    covariance = product - mean1 * mean2
     variances = square1 - mean1**2 + square2 - mean2**2
-    structure = (2 * covariance + small2) / (variances + small2)
+    structure = (2 * (product - mean1 * mean2) + small2) / (variances + small2)
     return (brightness * structure).mean(dim=(1, 2, 3))
 
 

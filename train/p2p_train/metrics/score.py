@@ -100,8 +100,8 @@ class Scores:
             ("flicker above real", self.flicker_excess, None),
         ]
         head = f"{f'{self.images} validation pairs':24}{'generated':>12}{'real photos':>14}"
-        measured = [row for row in rows if row[1] is not None]
-        return "\n".join([head, *(f"{n:24}{_cell(a):>12}{_cell(b):>14}" for n, a, b in measured)])
+        lines = (f"{n:24}{_cell(a):>12}{_cell(b):>14}" for n, a, b in rows if a is not None)
+        return "\n".join([head, *lines])
 
 
 def score_generator(
@@ -130,10 +130,8 @@ def score_generator(
     for batch in pairs:
         labels, photos = batch.source.numpy(), batch.target.numpy()
         images = translate(labels)
-        image = torch.from_numpy(np.ascontiguousarray(images))
-        distances.append(
-            torch.stack([f(image, batch.target) for f in (image_l1, psnr_db, ssim)], dim=1)
-        )
+        both = torch.from_numpy(np.ascontiguousarray(images)), batch.target
+        distances.append(torch.stack([image_l1(*both), psnr_db(*both), ssim(*both)], dim=1))
         generated.add(labels, images)
         real.add(labels, photos)
         if published is not None:

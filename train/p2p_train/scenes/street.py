@@ -24,11 +24,7 @@ Kind = Literal["bus", "car", "cyclist", "lamp", "person", "sign", "traffic light
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Building:
-    """A house front along the street.
-
-    It lies on one ``side`` (-1 on the left, 1 on the right), from ``start_m`` to ``end_m`` along
-    the street; ``storeys`` determines its height and its colours.
-    """
+    """A house front, left (-1) or right (1); ``storeys`` determines its height and its colours."""
 
     side: int
     start_m: float

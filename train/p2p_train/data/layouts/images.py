@@ -18,9 +18,8 @@ IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 LARGEST_PIXELS = 80_000_000
 """Maximum number of pixels of an image, by its header; Pillow itself warns above 89 megapixels."""
 
-ORIENTATION_TAG = 0x0112
-SIDEWAYS = {5, 6, 7, 8}
-"""EXIF orientations that swap width and height."""
+ORIENTATION_TAG, SIDEWAYS = 0x0112, {5, 6, 7, 8}
+"""EXIF tag, and its values that swap width and height."""
 
 SHOWN = 3
 """Number of problems that a message names; the others are counted."""
@@ -28,13 +27,7 @@ SHOWN = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageRef:
-    """A picture on disk, or one half of it.
-
-    Attributes:
-        path: the file.
-        part: the half, or all of it.
-        ids: whether its levels are class ids, to be painted with a palette.
-    """
+    """A picture on disk, or one half of it; ``ids`` are class ids, to be painted with a palette."""
 
     path: Path
     part: Literal["left", "right", "whole"] = "whole"

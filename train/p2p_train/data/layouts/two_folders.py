@@ -41,15 +41,12 @@ class Folders(NamedTuple):
 def find_folders(
     data: Path, input_dir: str | None, target_dir: str | None
 ) -> dict[str, Folders] | None:
-    """Find two folders of images under ``data``.
+    """Find two folders of images, ``{"train": ..., "val": ...}`` or ``{"train": ...}``, or None.
 
     Args:
         data: contains them as ``labels/``, ``train/labels/``, ``labels/train/`` or ``trainlabels/``
             (the last is ``trainA/`` of other projects).
         input_dir, target_dir: their names; None to look for :data:`KNOWN_NAMES`.
-
-    Returns:
-        ``{"train": ..., "val": ...}`` or ``{"train": ...}``; None if there are none.
 
     Raises:
         DatasetError: the names given are not there, or more than one reading is possible.
@@ -172,9 +169,10 @@ def _lonely(files: dict[str, Path], other: Path, others: dict[str, Path]) -> lis
     unread = {file.stem: file for file in other.iterdir()} if missing else {}
     described = []
     for file in missing:
-        near = by_lower.get(file.stem.lower())
-        hint = f" ({near.name} differs in upper and lower case)" if near else ""
-        if not near and file.stem in unread:
+        hint = ""
+        if near := by_lower.get(file.stem.lower()):
+            hint = f" ({near.name} differs in upper and lower case)"
+        elif file.stem in unread:
             hint = f" ({unread[file.stem].name} is of a kind that is not read)"
         described.append(f"{file.parent.name}/{file.name} has none in {other.name}{hint}")
     return described
