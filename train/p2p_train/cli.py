@@ -45,6 +45,7 @@ Or two folders matched by file name, such as labels/ and photos/; see --input-di
 @option(
     "--workers",
     group="Machine",
+    advanced=True,
     metavar="N",
     type=click.IntRange(0, 64),
     help="Processes that decode images ahead.  [default: by device and cores]",

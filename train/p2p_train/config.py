@@ -10,12 +10,12 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Literal, get_type_hints
+from typing import Any, ClassVar, Literal
 
 from p2p_runtime.errors import ConfigError
 
 from .networks.geometry import MAX_DOWNSAMPLINGS, Norm, downsamplings_for
-from .settings import Setting, SettingGroup, setting, settings_of, unknown_setting
+from .settings import Setting, SettingGroup, check_known, setting, settings_of
 
 __all__ = [
     "DataConfig",
@@ -35,19 +35,23 @@ Precision = Literal["fp32", "bf16", "fp16"]
 PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16"]
 GanLoss = Literal["bce", "lsgan", "hinge", "none"]
 
-_SHARE = (0.0, 1.0)
 _BELOW_ONE = (0.0, math.nextafter(1.0, 0.0))
 _TINY = 1e-12
-_RATE = (_TINY, 1.0)
-_WEIGHT = (0.0, 1e6)
+_BATCH = (1, 2**16)
 
-# Settings that need no group or unit of their own
+# Settings of a kind
+_number = partial(setting, metavar="N")
+_channels = partial(_number, bounds=(1, 1024))
+_rate = partial(setting, metavar="RATE", bounds=(_TINY, 1.0))
+_folder = partial(setting, metavar="NAME")
+
+# Settings that few need
 _advanced = partial(setting, advanced=True)
-_number = partial(_advanced, metavar="N")
-_decay = partial(_advanced, metavar="X", bounds=_BELOW_ONE)
-_share = partial(_advanced, metavar="SHARE", bounds=_SHARE)
-_weight = partial(_advanced, metavar="X", bounds=_WEIGHT)
-_distil_weight = partial(_weight, group="Distillation")
+_advanced_number = partial(_number, advanced=True)
+_fraction = partial(_advanced, metavar="X", bounds=_BELOW_ONE)
+_share = partial(_advanced, metavar="SHARE", bounds=(0.0, 1.0))
+_weight = partial(_advanced, metavar="X", bounds=(0.0, 1e6))
+_distil = partial(_weight, group="Distillation")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,18 +61,10 @@ class DataConfig(SettingGroup):
     heading: ClassVar[str] = "Data"
 
     folder: str = setting("data", "Folder with the pairs.", metavar="DIR", key="data")
-    input_side: InputSide = setting(
-        "right", "Which half of a side-by-side image is the generator's input."
-    )
-    input_dir: str | None = setting(
-        None, "Folder of the inputs within --data, if not a common name.", metavar="NAME"
-    )
-    target_dir: str | None = setting(
-        None, "Folder of the targets within --data, if not a common name.", metavar="NAME"
-    )
-    allow_missing: bool = _advanced(
-        False, "Leave out images without a partner, instead of refusing them."
-    )
+    input_side: InputSide = setting("right", "Which half of a side-by-side image is the input.")
+    input_dir: str | None = _folder(None, "Folder of the inputs in --data, if not a common name.")
+    target_dir: str | None = _folder(None, "Folder of the targets in --data, if not a common name.")
+    allow_missing: bool = _advanced(False, "Leave out images without a partner; no error.")
     palette: str = setting(
         "auto",
         "Label colours: cityscapes, camvid or a file; none for inputs that are pictures.",
@@ -76,21 +72,17 @@ class DataConfig(SettingGroup):
     )
     labels: Labels = setting("auto", "Whether inputs hold palette colours or class ids.")
     image_size: tuple[int, int] = setting(
-        (256, 256),
-        "Width and height in pixels: multiples of 256, or of a smaller power of two.",
-        metavar="WxH",
+        (256, 256), "Size in pixels: multiples of 256, or of a smaller power of two.", metavar="WxH"
     )
-    jitter_px: int = _number(
+    jitter_px: int = _advanced_number(
         30, "Random crop out of an image enlarged by N pixels; 0 switches it off.", bounds=(0, 256)
     )
     flip: bool = _advanced(True, "Mirror half of the pairs.")
-    samples: int = _number(8, "Number of validation pairs in the sample grid.", bounds=(1, 1024))
-    seed: int = setting(
-        0,
-        "Random seed of weights, split, order and augmentation.",
-        metavar="N",
-        bounds=(0, 2**32 - 1),
-        group="Run",
+    samples: int = _advanced_number(
+        8, "Number of validation pairs in the sample grid.", bounds=(1, 1024)
+    )
+    seed: int = _number(
+        0, "Random seed: weights, split, order, augmentation.", bounds=(0, 2**32 - 1), group="Run"
     )
 
     @property
@@ -110,29 +102,20 @@ class ModelConfig(SettingGroup):
 
     heading: ClassVar[str] = "Model"
 
-    ngf: int = setting(
-        64,
-        "Channels of the generator's first layer; 16 or 32 for small devices.",
-        metavar="N",
-        bounds=(1, 1024),
-    )
-    ndf: int = setting(
-        64, "Channels of the discriminator's first layer.", metavar="N", bounds=(1, 1024)
-    )
-    num_downs: int | None = _number(
+    ngf: int = _channels(64, "Channels of the generator's first layer; 16 or 32 for small devices.")
+    ndf: int = _channels(64, "Channels of the discriminator's first layer.", advanced=True)
+    num_downs: int | None = _advanced_number(
         None,
         "Downsamplings of the generator, 4 to 8; fewer save weights.  [default: to 1 px]",
         bounds=(4, MAX_DOWNSAMPLINGS),
     )
-    max_width: int | None = _number(
-        None,
-        "Maximum number of channels of a generator's layer.  [default: 8 times --ngf]",
-        bounds=(1, 8192),
+    max_width: int | None = _advanced_number(
+        None, "Maximum channels in the generator.  [default: 8 times --ngf]", bounds=(1, 8192)
     )
     norm: Norm = setting(
         "batch", "Normalisation; batch is free on the device, instance is not.", advanced=True
     )
-    norm_min_px: int = _number(
+    norm_min_px: int = _advanced_number(
         2, "Layers with a smaller output have no norm; 2 is the paper's network.", bounds=(1, 256)
     )
     # Miyato et al. 2018, arXiv 1802.05957
@@ -142,11 +125,8 @@ class ModelConfig(SettingGroup):
     checkerboard_free: bool = _advanced(
         False, "Constrain transposed convolutions so that they make no checkerboards."
     )
-    dropout: float = setting(
-        0.5,
-        "Dropout probability in the generator's first three decoder blocks; training only.",
-        metavar="P",
-        bounds=_BELOW_ONE,
+    dropout: float = _fraction(
+        0.5, "Dropout probability in the first three decoder blocks; training only."
     )
 
 
@@ -156,38 +136,32 @@ class OptimConfig(SettingGroup):
 
     heading: ClassVar[str] = "Optimiser"
 
-    epochs: int = setting(50, "Passes over the pairs.", metavar="N", bounds=(1, 10**6))
-    max_steps: int | None = setting(
-        None, "Stop after N steps in total.", metavar="N", bounds=(1, 10**9)
-    )
-    batch_size: int = setting(128, "Pairs per step.", metavar="N", bounds=(1, 2**16))
+    epochs: int = _number(50, "Passes over the pairs.", bounds=(1, 10**6))
+    max_steps: int | None = _number(None, "Stop after N steps in total.", bounds=(1, 10**9))
+    batch_size: int = _number(128, "Pairs per step.", bounds=_BATCH)
     micro_batch: int | None = _advanced(
         None,
         "Pairs at a time within a step; auto halves them when memory runs out.",
         metavar="N|auto",
-        bounds=(1, 2**16),
+        bounds=_BATCH,
         group="Machine",
     )
-    lr: float = setting(2e-4, "Adam's learning rate.", metavar="RATE", bounds=_RATE)
+    lr: float = _rate(2e-4, "Adam's learning rate.")
     # Two time-scales: Heusel et al. 2017, arXiv 1706.08500
-    lr_discriminator: float | None = _advanced(
-        None,
-        "The discriminator's learning rate.  [default: that of --lr]",
-        metavar="RATE",
-        bounds=_RATE,
+    lr_discriminator: float | None = _rate(
+        None, "The discriminator's learning rate.  [default: that of --lr]", advanced=True
     )
-    lr_decay: bool = setting(
+    lr_decay: bool = _advanced(
         False, "Lower the learning rates linearly to zero over the second half of the run."
     )
-    beta1: float = _decay(0.5, "Adam's decay rate of the mean.")
-    beta2: float = _decay(0.999, "Adam's decay rate of the square.")
+    beta1: float = _fraction(0.5, "Adam's decay rate of the mean.")
+    beta2: float = _fraction(0.999, "Adam's decay rate of the square.")
     # Yazici et al. 2019, arXiv 1806.04498
-    ema: float = _decay(
-        0.0,
-        "Export a moving average of the generator's weights, with this decay; 0 switches it off.",
+    ema: float = _fraction(
+        0.0, "Export a moving average of the generator's weights with this decay; 0 for none."
     )
     # Wu and Johnson 2021, arXiv 2105.07576
-    update_bn: int = _number(
+    update_bn: int = _advanced_number(
         0,
         "With --ema: estimate the average's BatchNorm statistics from N pairs; 0 copies them.",
         bounds=(0, 10**6),
@@ -196,9 +170,7 @@ class OptimConfig(SettingGroup):
         1.0, "Share of the run after which BatchNorm uses its running statistics; 1 for never."
     )
     precision: PrecisionChoice = setting(
-        "fp32",
-        "auto: bf16 where the device has it, about twice as fast; else fp32.",
-        group="Machine",
+        "fp32", "auto: bf16 if the device has it, about twice as fast; else fp32.", group="Machine"
     )
 
 
@@ -212,15 +184,10 @@ class LossConfig(SettingGroup):
     gan_loss: GanLoss = setting(
         "bce", "The adversarial loss; none trains without a discriminator.", advanced=True
     )
-    lambda_gan: float = _advanced(
-        1.0,
-        "Weight of the adversarial loss; the discriminator's loss keeps its weight.",
-        metavar="X",
-        bounds=(_TINY, 1e6),
+    lambda_gan: float = _weight(
+        1.0, "Weight of the adversarial loss, in the generator's total only.", bounds=(_TINY, 1e6)
     )
-    lambda_l1: float = setting(
-        100.0, "Weight of the L1 loss to the photo.", metavar="X", bounds=_WEIGHT
-    )
+    lambda_l1: float = _weight(100.0, "Weight of the L1 loss to the photo.", advanced=False)
     lambda_consistency: float = _weight(
         0.0, "Weight of the consistency loss under shifts of the label map; try 50."
     )
@@ -228,8 +195,7 @@ class LossConfig(SettingGroup):
         None, "Segmenter for the semantic loss; from p2p-train segmenter.", metavar="FILE.pt"
     )
     lambda_semantic: float = _weight(
-        10.0,
-        "Weight of the semantic loss: the cross-entropy of the segmenter on generated pictures.",
+        10.0, "Weight of the semantic loss: the segmenter's cross-entropy on generated pictures."
     )
     lambda_style: float = _weight(
         0.0, "Weight of the style loss: how far the segmenter's Gram matrices are from the photo's."
@@ -244,20 +210,16 @@ class LossConfig(SettingGroup):
         metavar="teacher|FILE.pt",
         group="Distillation",
     )
-    lambda_distil_l1: float = _distil_weight(
-        20.0, "Weight of the L1 distance to the teacher's image."
-    )
-    lambda_distil_ssim: float = _distil_weight(10.0, "Weight of 1 - SSIM to the teacher's image.")
-    lambda_distil_feature: float = _distil_weight(
+    lambda_distil_l1: float = _distil(20.0, "Weight of the L1 distance to the teacher's image.")
+    lambda_distil_ssim: float = _distil(10.0, "Weight of 1 - SSIM to the teacher's image.")
+    lambda_distil_feature: float = _distil(
         20.0, "Weight of the distance of features at each position."
     )
-    lambda_distil_style: float = _distil_weight(
+    lambda_distil_style: float = _distil(
         20.0, "Weight of the distance of the features' Gram matrices."
     )
-    lambda_distil_channel: float = _distil_weight(
-        2.0, "Weight of the distance of the generators' channel means."
-    )
-    lambda_distil_tv: float = _distil_weight(0.0, "Weight of the total variation of the image.")
+    lambda_distil_channel: float = _distil(2.0, "Weight of the distance of the channel means.")
+    lambda_distil_tv: float = _distil(0.0, "Weight of the total variation of the image.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -318,14 +280,12 @@ class TrainConfig:
     @classmethod
     def groups(cls) -> dict[str, type[SettingGroup]]:
         """Return the type of each group, by its name."""
-        kinds = get_type_hints(cls)
-        return {field.name: kinds[field.name] for field in dataclasses.fields(cls)}
+        return {field.name: type(field.default) for field in dataclasses.fields(cls)}  # type: ignore[misc]  # each default is a group
 
     @classmethod
     def settings(cls) -> dict[str, Setting]:
         """Return all settings of all groups, by the name of their flag."""
-        groups = cls.groups().values()
-        return {one.key: one for group in groups for one in settings_of(group)}
+        return {one.key: one for group in cls.groups().values() for one in settings_of(group)}
 
     @classmethod
     def of(cls, **values: Any) -> TrainConfig:
@@ -337,14 +297,11 @@ class TrainConfig:
         Raises:
             ConfigError: a name is unknown, or a value is impossible.
         """
-        known = cls.settings()
-        for key in values:
-            if key not in known:
-                raise unknown_setting(key, known)
+        check_known(values, cls.settings())
         groups: dict[str, Any] = {}
         for name, group in cls.groups().items():
-            given = {s.key: s.name for s in settings_of(group) if s.key in values}
-            groups[name] = group(**{field: values[key] for key, field in given.items()})
+            given = {s.name: values[s.key] for s in settings_of(group) if s.key in values}
+            groups[name] = group(**given)
         return cls(**groups)
 
     def flat(self) -> dict[str, Any]:
@@ -365,14 +322,12 @@ class TrainConfig:
         """Read what :meth:`to_json` wrote; settings that it lacks take their defaults.
 
         Raises:
-            ConfigError: a key is unknown (the message names the nearest one), or a value is
-                impossible.
+            ConfigError: a key is unknown, or a value is impossible.
         """
-        groups = cls.groups()
-        for key, value in document.items():
-            if key not in groups:
-                raise unknown_setting(key, groups)
-            if not isinstance(value, dict):
-                raise ConfigError(f"group {key!r} of settings is {value!r}, not an object")
-        read: dict[str, Any] = {k: groups[k].from_json(value) for k, value in document.items()}
-        return cls(**read)
+        groups, read = cls.groups(), {}
+        check_known(document, groups)
+        for name, values in document.items():
+            if not isinstance(values, dict):
+                raise ConfigError(f"group {name!r} of settings is {values!r}, not an object")
+            read[name] = groups[name].from_json(values)
+        return cls(**read)  # type: ignore[arg-type]  # each is of its group's type

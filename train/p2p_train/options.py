@@ -13,7 +13,7 @@ from p2p_runtime.console import Decorator, Size, option, stack
 from .config import TrainConfig
 from .settings import Setting
 
-__all__ = ["DATA_SETTINGS", "device_option", "given_settings", "setting_options"]
+__all__ = ["DATA_SETTINGS", "SECTIONS", "device_option", "given_settings", "setting_options"]
 
 SECTIONS = ("Data", "Model", "Optimiser", "Losses", "Distillation", "Machine", "Run")
 """Sections of ``--help``, in their order."""
@@ -40,47 +40,36 @@ def setting_options(
 def given_settings(ctx: click.Context, values: dict[str, Any]) -> dict[str, Any]:
     """Take the settings out of a command's ``values`` and return those that the user typed."""
     settings = {name: values.pop(name) for name in TrainConfig.settings() if name in values}
-    return {
-        name: value
-        for name, value in settings.items()
-        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
-    }
+    typed = ParameterSource.COMMANDLINE
+    return {k: v for k, v in settings.items() if ctx.get_parameter_source(k) is typed}
 
 
-def device_option(function: Any) -> Any:
-    """Give a command ``--device``."""
-    return option(
-        "--device",
-        group="Machine",
-        metavar="auto|cpu|cuda[:N]",
-        default="auto",
-        help="auto: a GPU if there is one, else the CPU.",
-    )(function)
-
-
-class _NumberOrAuto(click.ParamType["int | str"]):
-    name = "N|auto"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | str:
-        if value != "auto" and not str(value).isdecimal():
-            self.fail(f"{value!r} is neither a number of pairs nor auto", param, ctx)
-        return "auto" if value == "auto" else int(value)
+device_option = option(
+    "--device",
+    group="Machine",
+    metavar="auto|cpu|cuda[:N]",
+    default="auto",
+    help="auto: a GPU if there is one, else the CPU.",
+)
+"""Gives a command ``--device``."""
 
 
 def _option(one: Setting) -> Decorator:
-    flag = f"--{one.key.replace('_', '-')}"
-    places: dict[str, Any] = {"group": one.group, "advanced": one.advanced}
-    shown: dict[str, Any] = {"help": one.help}
-    if one.kind is bool:
-        return option(f"{flag}/--no-{flag[2:]}", default=one.default, **places, **shown)
-    if one.choices:
-        kind: Any = click.Choice(one.choices)
-        return option(flag, type=kind, default=one.default, **places, **shown)
-    default = one.default
-    if isinstance(default, tuple):
+    flag, kind, default = f"--{one.key.replace('_', '-')}", one.kind, one.default
+    if kind is bool:
+        flag = f"{flag}/--no-{flag[2:]}"
+    elif one.choices:
+        kind = click.Choice(one.choices)
+    elif isinstance(default, tuple):
         kind, default = Size(square=True), "x".join(map(str, default))
-    else:
-        kind = _NumberOrAuto() if one.metavar.endswith("|auto") and one.kind is int else one.kind
-    return option(flag, type=kind, metavar=one.metavar, default=default, **places, **shown)
+    elif one.metavar == "N|auto":
+        kind = _number_or_auto
+    places: dict[str, Any] = {"group": one.group, "advanced": one.advanced}
+    shown = {"metavar": one.metavar or None, "help": one.help}
+    return option(flag, type=kind, default=default, **places, **shown)
+
+
+def _number_or_auto(value: str) -> int | str:
+    if value != "auto" and not value.isdecimal():
+        raise click.BadParameter(f"{value!r} is neither a number of pairs nor auto")
+    return value if value == "auto" else int(value)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import types
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from difflib import get_close_matches
+from types import NoneType
 from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin
 
 from p2p_runtime.errors import ConfigError
 
-__all__ = ["Setting", "SettingGroup", "setting", "settings_of", "unknown_setting"]
+__all__ = ["Setting", "SettingGroup", "check_known", "setting", "settings_of"]
 
-_METADATA = "setting"
 Group = TypeVar("Group", bound="SettingGroup")
 
 
@@ -41,10 +40,10 @@ class Setting:
     optional: bool
     default: Any
     help: str
-    metavar: str
-    bounds: tuple[float, float] | None
+    metavar: str = ""
+    bounds: tuple[float, float] | None = None
     group: str
-    advanced: bool
+    advanced: bool = False
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -95,75 +94,56 @@ class SettingGroup:
         """Read what :meth:`to_json` wrote; settings that it lacks take their defaults.
 
         Raises:
-            ConfigError: a key is unknown (the message names the nearest one), or a value is
-                impossible.
+            ConfigError: a key is unknown, or a value is impossible.
         """
-        names = {one.name for one in settings_of(cls)}
-        for key in document:
-            if key not in names:
-                raise unknown_setting(key, names)
+        check_known(document, [one.name for one in settings_of(cls)])
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in document.items()})
 
 
-_FOUND: dict[type[SettingGroup], tuple[Setting, ...]] = {}
-
-
-def setting(
-    default: Any,
-    help: str,
-    *,
-    metavar: str = "",
-    bounds: tuple[float, float] | None = None,
-    key: str = "",
-    group: str = "",
-    advanced: bool = False,
-) -> Any:
-    """Return a dataclass field that is a setting; see :class:`Setting` for the arguments.
+def setting(default: Any, help: str, **attributes: Any) -> Any:
+    """Return a dataclass field that is a setting.
 
     Args:
-        default, help, metavar, bounds, advanced: as there.
-        key: the flag's name in snake case, if it is not the field's.
-        group: the heading in ``--help``, if it is not the dataclass's.
+        default, help: as in :class:`Setting`.
+        attributes: others of :class:`Setting`; without ``key``, the flag has the field's name, and
+            without ``group``, the dataclass's heading.
     """
-    words = {"help": help, "metavar": metavar, "bounds": bounds, "key": key, "group": group}
-    return dataclasses.field(default=default, metadata={_METADATA: {**words, "advanced": advanced}})
+    return dataclasses.field(default=default, metadata={"help": help, **attributes})
 
 
 def settings_of(group: type[SettingGroup]) -> tuple[Setting, ...]:
     """Return the settings of a group, in the order of its fields."""
-    if group not in _FOUND:
-        _FOUND[group] = tuple(_settings_of(group))
-    return _FOUND[group]
-
-
-def _settings_of(group: type[SettingGroup]) -> Iterator[Setting]:
-    kinds = typing.get_type_hints(group)
+    kinds, found = typing.get_type_hints(group), []
     for field in dataclasses.fields(group):  # type: ignore[arg-type]  # every group is a dataclass
-        words = dict(field.metadata[_METADATA])
-        kind, optional = _plain(kinds[field.name])
-        words["key"] = words["key"] or field.name
-        words["group"] = words["group"] or group.heading
-        yield Setting(name=field.name, kind=kind, optional=optional, default=field.default, **words)
+        kind = kinds[field.name]
+        optional = NoneType in get_args(kind)
+        if optional:  # such as int | None
+            (kind,) = set(get_args(kind)) - {NoneType}
+        attributes = {"key": field.name, "group": group.heading, **field.metadata}
+        found.append(
+            Setting(
+                name=field.name, kind=kind, optional=optional, default=field.default, **attributes
+            )
+        )
+    return tuple(found)
 
 
-def unknown_setting(key: str, known: Iterable[str]) -> ConfigError:
-    """Return the error for a key that no setting has; it names the nearest one."""
-    near = get_close_matches(key, list(known), n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return ConfigError(f"unknown setting {key!r}{hint}")
+def check_known(keys: Collection[str], known: Collection[str]) -> None:
+    """Make sure that all keys are known.
 
-
-def _plain(kind: Any) -> tuple[Any, bool]:
-    """Return ``int, True`` for ``int | None``, and so on."""
-    if get_origin(kind) not in (types.UnionType, typing.Union):
-        return kind, False
-    return next(one for one in get_args(kind) if one is not type(None)), True
+    Raises:
+        ConfigError: one is not; the message names the nearest one that is.
+    """
+    for key in keys:
+        if key not in known:
+            near = get_close_matches(key, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"unknown setting {key!r}{hint}")
 
 
 def _is_a(value: Any, kind: Any) -> bool:
     if get_origin(kind) is tuple:
-        kinds = get_args(kind)
-        return isinstance(value, tuple) and [type(item) for item in value] == list(kinds)
+        return isinstance(value, tuple) and tuple(map(type, value)) == get_args(kind)
     if isinstance(value, bool):  # an int to Python
         return kind is bool
     return isinstance(value, (int, float) if kind is float else kind)
