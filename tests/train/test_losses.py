@@ -19,11 +19,12 @@ from p2p_train.losses.base import (
     GeneratorLoss,
     GeneratorOutput,
     LossBatch,
+    LossSetup,
     feature_distance,
 )
 from p2p_train.losses.distil_channel import channel_distance
 from p2p_train.losses.distil_ssim import dissimilarity
-from p2p_train.losses.distil_tv import total_variation
+from p2p_train.losses.distil_tv import DistilTvLoss
 from p2p_train.losses.style import style_distance
 from p2p_train.training import runlog
 
@@ -123,4 +124,6 @@ def test_total_variation_counts_steps_between_neighbours() -> None:
     """One step of 1 in the middle of 4 columns is a third of all neighbours across."""
     image = torch.zeros(1, 3, 4, 4)
     image[..., 2:] = 1
-    assert float(total_variation(image)) == pytest.approx(1 / 3)
+    setup = LossSetup(config=TrainConfig(), generator=None)  # type: ignore[arg-type]  # not looked at
+    batch, output = LossBatch(source=image, target=image), GeneratorOutput(image=image, features=[])
+    assert float(DistilTvLoss(setup)(batch, output)) == pytest.approx(1 / 3)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from p2p_runtime.errors import ConfigError
 from p2p_train.networks.discriminators import PatchDiscriminator
 from p2p_train.networks.generator import UNetGenerator
 from p2p_train.networks.geometry import downsamplings_for, unet_macs
@@ -177,7 +178,7 @@ def test_patch_discriminator_sees_70_pixels() -> None:
 )
 def test_fault_14_impossible_sizes_are_refused_with_the_nearest(height: int, width: int) -> None:
     """A size whose skips would not line up is refused, and a size that works is named."""
-    with pytest.raises(ValueError, match=r"nearest size is (\d+)x(\d+)") as caught:
+    with pytest.raises(ConfigError, match=r"nearest size is (\d+)x(\d+)") as caught:
         downsamplings_for(height, width)
     nearest = str(caught.value).rsplit(" ", 1)[-1]
     downsamplings_for(*(int(side) for side in nearest.split("x")))

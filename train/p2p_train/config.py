@@ -7,6 +7,7 @@ it by :mod:`p2p_train.settings`.
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from dataclasses import dataclass
 from functools import partial
@@ -255,14 +256,15 @@ class TrainConfig:
                 "without an adversarial and an L1 loss there is nothing to learn from; "
                 "give a --teacher"
             )
-        try:
-            _ = self.downsamplings
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
+        _ = self.downsamplings
 
     @property
     def downsamplings(self) -> int:
-        """Number of the generator's encoder blocks at this image size."""
+        """Number of the generator's encoder blocks.
+
+        Raises:
+            ConfigError: the image size does not fit.
+        """
         most = self.model.num_downs or MAX_DOWNSAMPLINGS
         return downsamplings_for(self.data.height, self.data.width, most)
 
@@ -315,7 +317,8 @@ class TrainConfig:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values, nested by group; :meth:`from_json` reads them back."""
-        return {name: getattr(self, name).to_json() for name in self.groups()}
+        document: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return document
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> TrainConfig:
@@ -329,5 +332,7 @@ class TrainConfig:
         for name, values in document.items():
             if not isinstance(values, dict):
                 raise ConfigError(f"group {name!r} of settings is {values!r}, not an object")
-            read[name] = groups[name].from_json(values)
+            check_known(values, [one.name for one in settings_of(groups[name])])
+            fields = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+            read[name] = groups[name](**fields)
         return cls(**read)  # type: ignore[arg-type]  # each is of its group's type

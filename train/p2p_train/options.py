@@ -64,9 +64,8 @@ def _option(one: Setting) -> Decorator:
         kind, default = Size(square=True), "x".join(map(str, default))
     elif one.metavar == "N|auto":
         kind = _number_or_auto
-    places: dict[str, Any] = {"group": one.group, "advanced": one.advanced}
-    shown = {"metavar": one.metavar or None, "help": one.help}
-    return option(flag, type=kind, default=default, **places, **shown)
+    shown: dict[str, Any] = {"group": one.group, "advanced": one.advanced, "help": one.help}
+    return option(flag, type=kind, metavar=one.metavar or None, default=default, **shown)
 
 
 def _number_or_auto(value: str) -> int | str:

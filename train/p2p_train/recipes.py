@@ -19,20 +19,12 @@ _EDGE: dict[str, Any] = {
     "precision": "auto",
 }
 
-_STUDENT: dict[str, Any] = {
-    **_EDGE,
-    "gan_loss": "none",
-    "lambda_l1": 0.0,
-    # The teacher's image is a fixed target, so steps may be larger than against a discriminator.
-    "lr": 6e-4,
-    "lr_decay": True,
-}
-
 RECIPES: dict[str, dict[str, Any]] = {
     "classic": {},
     "paper": {"batch_size": 1, "epochs": 200, "lr_decay": True},
     "edge": _EDGE,
-    "student": _STUDENT,
+    # The teacher's image is a fixed target, so steps may be larger than against a discriminator.
+    "student": {**_EDGE, "gan_loss": "none", "lambda_l1": 0.0, "lr": 6e-4, "lr_decay": True},
 }
 """Settings of each recipe, by the names that :meth:`.TrainConfig.of` takes.
 

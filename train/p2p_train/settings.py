@@ -1,4 +1,4 @@
-"""Settings as dataclass fields: each gives a flag, its bounds, its help and its JSON value."""
+"""Settings as dataclass fields: each gives a flag, its bounds and its help."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from difflib import get_close_matches
 from types import NoneType
-from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin
+from typing import Any, ClassVar, Literal, get_args, get_origin
 
 from p2p_runtime.errors import ConfigError
 
 __all__ = ["Setting", "SettingGroup", "check_known", "setting", "settings_of"]
-
-Group = TypeVar("Group", bound="SettingGroup")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,21 +81,6 @@ class SettingGroup:
     def __post_init__(self) -> None:
         for one in settings_of(type(self)):
             one.check(getattr(self, one.name))
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values; :meth:`from_json` reads them back."""
-        values = {one.name: getattr(self, one.name) for one in settings_of(type(self))}
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
-
-    @classmethod
-    def from_json(cls: type[Group], document: dict[str, Any]) -> Group:
-        """Read what :meth:`to_json` wrote; settings that it lacks take their defaults.
-
-        Raises:
-            ConfigError: a key is unknown, or a value is impossible.
-        """
-        check_known(document, [one.name for one in settings_of(cls)])
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in document.items()})
 
 
 def setting(default: Any, help: str, **attributes: Any) -> Any:

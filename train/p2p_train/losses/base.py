@@ -137,11 +137,7 @@ class GeneratorLoss(Loss):
         return float(getattr(self.setup.config.loss, self.setting))
 
     def extra_inputs(self, source: torch.Tensor) -> torch.Tensor | None:
-        """Return further inputs that the generator translates in the same pass, or None.
-
-        Args:
-            source: (N, 3, H, W) RGB in [-1, 1].
-        """
+        """Return inputs, as ``source``, to be translated in the same pass, too; None for none."""
         return None
 
     @abstractmethod
@@ -187,25 +183,24 @@ class DistillationLoss(GeneratorLoss):
 
     def feature_pairs(self, batch: LossBatch, output: GeneratorOutput) -> FeaturePairs:
         """Return features of both images, as the feature network computes them."""
+        features = batch.once("features", lambda: self.teacher.features(batch.source, output.image))
+        reference = batch.once("teacher features", lambda: self._teacher_features(batch))
+        return list(zip(features, reference, strict=True))
 
-        def compute() -> FeaturePairs:
-            with torch.no_grad():
-                reference = self.teacher.features(batch.source, self.teacher_output(batch).image)
-            features = self.teacher.features(batch.source, output.image)
-            return list(zip(features, reference, strict=True))
-
-        return batch.once("feature pairs", compute)
+    @torch.no_grad()
+    def _teacher_features(self, batch: LossBatch) -> list[torch.Tensor]:
+        return self.teacher.features(batch.source, self.teacher_output(batch).image)
 
 
 def distillation_curve(label: str, progress: tuple[str, int] | None = None) -> Curve:
-    """Return a curve in the panel that the distillation losses share."""
+    """Return a curve in the distillation losses' panel."""
     return Curve(panel="distance to the teacher", label=label, unit="0 = equal", progress=progress)
 
 
 def feature_distance(pairs: FeaturePairs) -> torch.Tensor:
     """Return the mean of the pairs' L1, each relative to its reference's mean magnitude."""
     distances = []
-    for features, reference in pairs:
-        l1 = nn.functional.l1_loss(features.float(), reference.float())
-        distances.append(l1 / (reference.float().abs().mean() + TINY))
+    for pair in pairs:
+        ours, theirs = (features.float() for features in pair)
+        distances.append(nn.functional.l1_loss(ours, theirs) / (theirs.abs().mean() + TINY))
     return torch.stack(distances).mean()

@@ -62,9 +62,7 @@ def consistency_error(
     """
     moved = shifted(generated.detach().float(), rows, columns)
     height, width = moved.shape[2:]
-    inner = (  # what was in the picture before it moved: (N, 3, H - |rows|, W - |columns|)
-        ...,
-        slice(max(rows, 0), height + min(rows, 0)),
-        slice(max(columns, 0), width + min(columns, 0)),
-    )
-    return functional.l1_loss(generated_from_shifted.float()[inner], moved[inner])
+    down = slice(max(rows, 0), height + min(rows, 0))
+    right = slice(max(columns, 0), width + min(columns, 0))
+    again = generated_from_shifted.float()[..., down, right]  # (N, 3, H - |rows|, W - |columns|)
+    return functional.l1_loss(again, moved[..., down, right])

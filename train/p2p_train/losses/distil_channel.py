@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from p2p_train.networks.generator import UNetGenerator
-
 from .base import (
     TINY,
     DistillationLoss,
@@ -37,8 +35,11 @@ class DistilChannelLoss(DistillationLoss):
 
     def __init__(self, setup: LossSetup) -> None:
         super().__init__(setup)
-        widths = zip(_widths(setup.generator), _widths(self.teacher.generator), strict=True)
-        self.trainable = nn.ModuleList(_adapter(*width) for width in widths)
+        both = (setup.generator, self.teacher.generator)
+        ours, theirs = ([*one.encoder, *one.decoder] for one in both)
+        self.trainable = nn.ModuleList(
+            _adapter(ours[tap][0].out_channels, theirs[tap][0].out_channels) for tap in TAPS
+        )
 
     def __call__(self, batch: LossBatch, output: GeneratorOutput) -> torch.Tensor:
         """Return the mean over the blocks."""
@@ -56,17 +57,11 @@ def channel_distance(pairs: FeaturePairs) -> torch.Tensor:
     The mean of a channel over an image says how much the channel matters to it.
     """
     distances = []
-    for features, reference in pairs:
-        # (N, C, h, w) -> (N, C)
-        ours, theirs = (one.float().mean(dim=(2, 3)) for one in (features, reference))
+    for pair in pairs:
+        ours, theirs = (features.float().mean(dim=(2, 3)) for features in pair)  # (N, C)
         square = nn.functional.mse_loss(ours, theirs)
         distances.append(square / (theirs.square().mean() + TINY))
     return torch.stack(distances).mean()
-
-
-def _widths(generator: UNetGenerator) -> list[int]:
-    blocks = [*generator.encoder, *generator.decoder]
-    return [blocks[tap][0].out_channels for tap in TAPS]
 
 
 def _adapter(student: int, teacher: int) -> nn.Module:

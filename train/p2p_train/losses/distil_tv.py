@@ -6,7 +6,7 @@ import torch
 
 from .base import DistillationLoss, GeneratorOutput, LossBatch, distillation_curve
 
-__all__ = ["DistilTvLoss", "total_variation"]
+__all__ = ["DistilTvLoss"]
 
 
 class DistilTvLoss(DistillationLoss):
@@ -17,12 +17,7 @@ class DistilTvLoss(DistillationLoss):
     curve = distillation_curve("total variation")
 
     def __call__(self, batch: LossBatch, output: GeneratorOutput) -> torch.Tensor:
-        """Return the loss; see :func:`total_variation`."""
-        return total_variation(output.image)
-
-
-def total_variation(image: torch.Tensor) -> torch.Tensor:
-    """Return the mean absolute difference of neighbouring pixels of (N, 3, H, W), a scalar."""
-    image = image.float()
-    across = (image[..., 1:] - image[..., :-1]).abs().mean()
-    return across + (image[..., 1:, :] - image[..., :-1, :]).abs().mean()
+        """Return the mean absolute difference of neighbours, across plus down."""
+        image = output.image.float()  # (N, 3, H, W)
+        across = (image[..., 1:] - image[..., :-1]).abs().mean()
+        return across + (image[..., 1:, :] - image[..., :-1, :]).abs().mean()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from p2p_runtime.errors import ConfigError
+
 __all__ = ["MAX_DOWNSAMPLINGS", "Norm", "downsamplings_for", "unet_macs", "unet_widths"]
 
 Norm = Literal["batch", "instance"]
@@ -23,14 +25,14 @@ def downsamplings_for(height: int, width: int, at_most: int = MAX_DOWNSAMPLINGS)
     """Return the number of downsamplings that bring the shorter side to 1 px, or ``at_most``.
 
     Raises:
-        ValueError: a side is not a multiple of two to that power, so that skips would not fit.
+        ConfigError: a side is not a multiple of two to that power, so that skips would not fit.
     """
     downsamplings = min(at_most, max(min(height, width), 1).bit_length() - 1)
     step = 2**downsamplings
     if min(height, width) < 32 or height % step or width % step:
         multiple = max(step, 32)
         near = [max(multiple, round(side / multiple) * multiple) for side in (height, width)]
-        raise ValueError(
+        raise ConfigError(
             f"image size {height}x{width} does not fit the U-Net: both sides must be multiples "
             f"of {multiple} here; the nearest size is {near[0]}x{near[1]}"
         )
