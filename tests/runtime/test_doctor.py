@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from pathlib import Path
 
+import av
 import cv2
 import onnxruntime as ort
 import pytest
@@ -101,6 +102,19 @@ def test_fault_72_an_encoder_that_is_missing_is_bad(monkeypatch: pytest.MonkeyPa
     )
     assert lines("av has no libx264")[0].startswith("BAD ")
     assert "no  video decoders: av1" in lines("video decoders")
+
+
+def test_fault_141_the_doctor_decodes_a_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A PyAV that lists its codecs and still cannot open a video is bad."""
+    assert lines("av ") == [f"ok  av {av.__version__} decodes the demo video, 512x256"]
+
+    def refuse(name: str, **options: object) -> None:
+        raise TypeError("open() got an unexpected keyword argument")
+
+    monkeypatch.setattr(av, "open", refuse)
+    (line,) = lines("av ")
+    assert line.startswith("BAD av")
+    assert "does not decode the demo video: open() got an unexpected keyword" in line
 
 
 def test_an_opencv_without_windows_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from p2p_runtime.errors import ConfigError, SourceError
 from p2p_runtime.labels.palette import CAMVID, CITYSCAPES
 from p2p_runtime.video.live import LivePolicy
-from p2p_runtime.video.sources import SourceKind, open_source, parse_source, videofile
+from p2p_runtime.video.sources import SourceKind, decode, open_source, parse_source, videofile
 
 Image = NDArray[np.uint8]
 
@@ -35,6 +35,29 @@ def test_a_lossless_video_is_read_exactly(lossless: Path, frames: list[Image]) -
     assert (source.info.width, source.info.height, source.info.fps) == (64, 48, 10)
     assert source.frames_lost == 0
     source.close()
+
+
+def test_fault_141_metadata_that_are_not_utf8_are_no_error(lossless: Path) -> None:
+    """Whatever the PyAV, such a video is read, as each version has its own default."""
+    stored = lossless.read_bytes()
+    assert b"Lavf" in stored  # the name of the muxer, which is metadata
+    lossless.write_bytes(stored.replace(b"Lavf", b"\xff\xfe\xfd\xfc"))
+    source = open_source(str(lossless))
+    assert len(list(source)) == 20
+    source.close()
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_fault_141_pyav_is_asked_for_what_its_version_knows(
+    known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Version 19 has no argument for metadata that are not UTF-8."""
+    asked: dict[str, object] = {}
+    stand_in = SimpleNamespace(**({"metadata_errors": "strict"} if known else {}))
+    monkeypatch.setattr(decode, "Container", stand_in)
+    monkeypatch.setattr(av, "open", lambda name, **given: asked.update(given))
+    decode.open_container("/video.mp4", {})
+    assert ("metadata_errors" in asked) is known
 
 
 @pytest.mark.parametrize(("limit_px", "threads", "kind"), [(64 * 48, 1, "SLICE"), (64, 0, "AUTO")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import platform
 import re
@@ -54,7 +55,10 @@ _ok, _missing, _bad = (partial(Finding, mark) for mark in ("ok", "no", "BAD"))
 
 
 def examine() -> list[Finding]:
-    """Return results on versions, the machine, devices and codecs; translates one frame."""
+    """Return results on versions, the machine, devices and codecs.
+
+    One frame is decoded, and one is translated.
+    """
     python = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
     return [
         _ok(f"pix2pix-edge {__version__}, {python}"),
@@ -169,8 +173,23 @@ def _codecs() -> Iterator[Finding]:
         yield _bad(f"av has no {CODEC} encoder; type: pip install --force-reinstall av")
     there = [name for name in DECODERS if has_codec(name, "r")]
     yield _ok(f"video decoders: {', '.join(there)}")
+    yield _clip()
     if lacking := [name for name in DECODERS if name not in there]:
         yield _missing(f"video decoders: {', '.join(lacking)}")
+
+
+def _clip() -> Finding:
+    """Decode the first frame of the bundled clip."""
+    from p2p_runtime.video.sources import open_source
+
+    from .discover import DEMO_MODELS
+
+    try:
+        with contextlib.closing(open_source(str(DEMO_MODELS / "demo.mp4"))) as source:
+            height, width = next(iter(source)).picture.shape[:2]
+    except (P2PError, AttributeError, TypeError) as error:  # the last two: PyAV has changed
+        return _bad(f"av {av.__version__} does not decode the demo video: {error}")
+    return _ok(f"av {av.__version__} decodes the demo video, {width}x{height}")
 
 
 def has_codec(name: str, mode: Literal["r", "w"]) -> bool:

@@ -24,7 +24,14 @@ from p2p_runtime.prefetch import POLL_S
 from p2p_runtime.redaction import redact
 from p2p_runtime.video.frames import FrameTask
 
-from .decode import CONTAINERS, PixelReader, believable_count, believable_fps, paint_ids
+from .decode import (
+    CONTAINERS,
+    PixelReader,
+    believable_count,
+    believable_fps,
+    open_container,
+    paint_ids,
+)
 
 __all__ = ["CameraCapture", "NetworkCapture", "PipeCapture"]
 
@@ -85,7 +92,7 @@ class NetworkCapture:
         }
         start_s = time.monotonic()
         try:
-            return av.open(url, options=options, timeout=self._timeout_s, metadata_errors="replace")
+            return open_container(url, options, timeout_s=self._timeout_s)
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise self._lost(error, time.monotonic() - start_s) from error
 

@@ -6,7 +6,9 @@ import logging
 import math
 from typing import Any
 
+import av
 import numpy as np
+from av.container import Container, InputContainer
 from av.video.reformatter import ColorRange, VideoReformatter
 from numpy.typing import NDArray
 
@@ -15,7 +17,14 @@ from p2p_runtime.labels.palette import Palette
 from p2p_runtime.labels.yuv import ColorSpec, Picture, YuvFrame
 from p2p_runtime.video.frames import DEFAULT_FPS
 
-__all__ = ["CONTAINERS", "PixelReader", "believable_count", "believable_fps", "paint_ids"]
+__all__ = [
+    "CONTAINERS",
+    "PixelReader",
+    "believable_count",
+    "believable_fps",
+    "open_container",
+    "paint_ids",
+]
 
 MAX_FPS = 240.0
 MAX_FRAMES = 1 << 31
@@ -38,6 +47,29 @@ _MATRICES = {1: "BT.709", **dict.fromkeys((0, 2, 5, 6), "BT.601")}
 # colours; full chroma interpolation gives 97.67 to 98.08 % and takes several times as long.
 
 _log = logging.getLogger(__name__)
+
+
+def open_container(
+    name: str, options: dict[str, str], *, timeout_s: float | None = None
+) -> InputContainer:
+    """Open a video for reading, also if its metadata are not UTF-8.
+
+    Up to version 18, PyAV takes an argument for such metadata and refuses them without it; later
+    ones always accept them.
+
+    Args:
+        name: an absolute path, or a URL.
+        options: FFmpeg's options for the container.
+        timeout_s: seconds that connecting, and later each read, may take; None is without end.
+
+    Raises:
+        av.error.FFmpegError, OSError, ValueError: it cannot be opened.
+    """
+    lenient: dict[str, Any] = {}
+    if hasattr(Container, "metadata_errors"):
+        lenient["metadata_errors"] = "replace"
+    container: InputContainer = av.open(name, options=options, timeout=timeout_s, **lenient)
+    return container
 
 
 class PixelReader:

@@ -17,7 +17,7 @@ from p2p_runtime.labels.palette import Palette
 from p2p_runtime.video.frames import FrameTask, VideoInfo
 from p2p_runtime.video.size_guard import SizeGuard
 
-from .decode import CONTAINERS, PixelReader, believable_count, believable_fps
+from .decode import CONTAINERS, PixelReader, believable_count, believable_fps, open_container
 
 __all__ = ["VideoFileSource"]
 
@@ -107,7 +107,7 @@ def _open(path: Path) -> Any:
     options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
     try:
         # An absolute path cannot be taken for a protocol.
-        container = av.open(str(path.absolute()), options=options, metadata_errors="replace")
+        container = open_container(str(path.absolute()), options)
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise SourceError(_why_not_opened(path, error)) from error
     if not container.streams.video:
