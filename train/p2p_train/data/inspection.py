@@ -17,10 +17,10 @@ from p2p_runtime.labels.palette import PRESETS
 from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import DataConfig
 
-from .classes_present import find_classes_present
 from .decode import read_pair
 from .labels import PALETTE_SHARE, PairSource, open_pairs
 from .layouts.index import evenly_spread
+from .prepare import find_classes_present
 
 __all__ = ["inspect_data", "write_inspection"]
 

@@ -18,6 +18,8 @@ from .base import Curve, GeneratorLoss, GeneratorOutput, Loss, LossBatch
 
 __all__ = ["AdversarialLoss", "DiscriminatorLoss", "FakeLoss", "RealLoss", "patch_loss"]
 
+PANEL, UNIT = "adversarial losses", "mean over the epoch"
+
 
 def patch_loss(kind: GanLoss, logits: torch.Tensor, *, real: bool) -> torch.Tensor:
     """Return the mean distance of a discriminator's logits to what they should say.
@@ -38,17 +40,12 @@ def patch_loss(kind: GanLoss, logits: torch.Tensor, *, real: bool) -> torch.Tens
     return functional.binary_cross_entropy_with_logits(logits, labels)
 
 
-def _curve(label: str, short: str) -> Curve:
-    unit = "mean over the epoch"
-    return Curve(panel="adversarial losses", label=label, unit=unit, progress=(short, 3))
-
-
 class AdversarialLoss(GeneratorLoss):
     """How far the discriminator is from taking generated images for real ones."""
 
     name = "generator_adversarial"
     setting = "lambda_gan"
-    curve = _curve("G", "G")
+    curve = Curve(panel=PANEL, unit=UNIT, label="G", progress=("G", 3))
 
     @classmethod
     def applies(cls, config: TrainConfig) -> bool:
@@ -92,7 +89,7 @@ class RealLoss(DiscriminatorLoss):
     """How far real patches are from being classified as real."""
 
     name = "discriminator_real"
-    curve = _curve("D, real", "D real")
+    curve = Curve(panel=PANEL, unit=UNIT, label="D, real", progress=("D real", 3))
     real = True
 
 
@@ -100,5 +97,5 @@ class FakeLoss(DiscriminatorLoss):
     """How far generated patches are from being classified as generated."""
 
     name = "discriminator_fake"
-    curve = _curve("D, fake", "fake")
+    curve = Curve(panel=PANEL, unit=UNIT, label="D, fake", progress=("fake", 3))
     real = False

@@ -79,15 +79,7 @@ class LossBatch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LossSetup:
-    """The settings and networks that losses are made from.
-
-    Attributes:
-        config: the run's settings.
-        generator: the network that minimises the losses.
-        discriminator: None without an adversarial loss.
-        teacher: trained generator to learn from, or None.
-        segmenter: trained segmenter for the semantic and the style loss, or None.
-    """
+    """The settings and networks that losses are made from; None for those a run does without."""
 
     config: TrainConfig
     generator: UNetGenerator

@@ -16,11 +16,11 @@ from p2p_runtime.errors import ConfigError, DatasetError
 from p2p_runtime.labels.palette import Palette
 from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import DataConfig, Precision
-from p2p_train.data.classes_present import solid_pixels
 from p2p_train.data.dataset import PairDataset
 from p2p_train.data.labels import PairSource, open_pairs
 from p2p_train.data.layouts.images import Pair
 from p2p_train.data.layouts.index import evenly_spread
+from p2p_train.data.prepare import solid_pixels
 from p2p_train.metrics.frechet import FeatureStatistics, frechet_distance
 from p2p_train.metrics.labels import IGNORED, SegmentationScore
 from p2p_train.networks.pixels import to_signal

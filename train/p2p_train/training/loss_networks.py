@@ -26,14 +26,9 @@ def load_loss_networks(
 ) -> tuple[Teacher | None, FrozenSegmenter | None]:
     """Load the trained networks that losses compare with, if the config names them.
 
-    Args:
-        config: names their files, and the precision in which they compute.
-        contract: of the generator's inputs; theirs must be the same.
-        device: where they go.
-
     Raises:
         CheckpointError: a file is missing or broken, or the teacher's run had no discriminator.
-        ConfigError: one was trained on other labels, or on another size.
+        ConfigError: one was trained on other labels or another size than those of ``contract``.
     """
     return _load_teacher(config, contract, device), _load_segmenter(config, contract, device)
 
@@ -51,13 +46,13 @@ def _load_teacher(
             f"the inputs of the teacher {path} are {theirs}, those of its student {ours}; "
             "they must be the same"
         )
-    generator = checkpoint.build_generator()
+    generator, precision = checkpoint.build_generator(), config.precision
     network, features = _feature_network(config.loss.feature_network, path, checkpoint, contract)
     sha256 = digest([generator.state_dict(), network.state_dict()])
     for module in (generator, network):
-        freeze(module, device, config.precision)
+        freeze(module, device, precision)
     return Teacher(
-        generator=generator, feature_network=features, precision=config.precision, sha256=sha256
+        generator=generator, feature_network=features, precision=precision, sha256=sha256
     )
 
 

@@ -15,9 +15,8 @@ from PIL import Image as Picture
 from p2p_runtime.labels.palette import CITYSCAPES
 from p2p_train.config import DataConfig, TrainConfig
 from p2p_train.data import dataset, prepare
-from p2p_train.data.classes_present import ClassCounter, find_classes_present
 from p2p_train.data.labels import open_pairs
-from p2p_train.data.prepare import prepare_data
+from p2p_train.data.prepare import ClassCounter, find_classes_present, prepare_data
 from toy_pairs import CLASSES, SIDE_PX, write_folders, write_pairs
 
 Image = NDArray[np.uint8]
