@@ -20,6 +20,7 @@ from p2p_runtime.labels.palette import CITYSCAPES
 from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import DataConfig
 from p2p_train.data import batches as batches_module
+from p2p_train.data import decode
 from p2p_train.data.batches import (
     EpochSampler,
     named_worker_failures,
@@ -167,9 +168,9 @@ def test_the_two_halves_are_read_from_one_decoded_file(
 ) -> None:
     """A side-by-side image is decoded once a pair, not once a half."""
     opened = []
-    real = Image.open
+    real = decode.open_image
     pairs = dataset(data)
-    monkeypatch.setattr(Image, "open", lambda path: opened.append(path) or real(path))
+    monkeypatch.setattr(decode, "open_image", lambda path: opened.append(path) or real(path))
     pairs[0, 0]
     assert len(opened) == 1
 

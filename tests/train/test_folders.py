@@ -10,6 +10,7 @@ from PIL import Image
 
 from p2p_runtime.errors import DatasetError
 from p2p_train.config import DataConfig
+from p2p_train.data.layouts.images import open_image
 from p2p_train.data.layouts.index import PairIndex, find_pairs
 from toy_pairs import write_folders, write_pairs
 
@@ -157,7 +158,7 @@ def test_fault_15_other_suffixes_match_by_stem(tmp_path: Path) -> None:
     """A PNG label map and a JPEG photo of one name are a pair."""
     write_folders(tmp_path / "labels", tmp_path / "photos", 3)
     for file in sorted((tmp_path / "photos").iterdir()):
-        with Image.open(file) as image:
+        with open_image(file) as image:
             image.save(file.with_suffix(".jpg"))
         file.unlink()
     assert len(find(tmp_path).train) == 2

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from PIL import Image
 
 from p2p_runtime.errors import DatasetError
 from p2p_runtime.labels.palette import CITYSCAPES
 from p2p_train.cli import main
 from p2p_train.config import DataConfig
 from p2p_train.data.inspection import inspect_data, write_inspection
+from p2p_train.data.layouts.images import open_image
 from toy_pairs import SIDE_PX, write_folders
 
 
@@ -43,7 +43,7 @@ def test_the_sheet_shows_input_repaired_input_and_target(
 ) -> None:
     """Three captioned columns and a legend; the middle column holds palette colours only."""
     write_inspection(config, tmp_path)
-    with Image.open(tmp_path / "inspect.png") as sheet:
+    with open_image(tmp_path / "inspect.png") as sheet:
         pixels = np.asarray(sheet.convert("RGB"))
     assert pixels.shape[1] > 3 * SIDE_PX + 200
     rows = inspect_data(config).rows
@@ -90,7 +90,7 @@ def test_pictures_have_neither_classes_nor_a_repaired_column(
     """Without a palette the sheet has two columns and the report no class table."""
     report = write_inspection(replace(config, palette="none"), tmp_path)
     assert "share of pixels" not in report
-    with Image.open(tmp_path / "inspect.png") as sheet:
+    with open_image(tmp_path / "inspect.png") as sheet:
         assert sheet.width == 2 * (SIDE_PX + 6)
 
 

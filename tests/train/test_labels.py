@@ -14,7 +14,7 @@ from p2p_runtime.labels.palette import CAMVID, CITYSCAPES
 from p2p_train.config import DataConfig
 from p2p_train.data.decode import read_ids, read_input
 from p2p_train.data.labels import open_pairs
-from p2p_train.data.layouts.images import ImageRef, Pair
+from p2p_train.data.layouts.images import ImageRef, Pair, open_image
 from toy_pairs import SIDE_PX, draw_pair, write_folders
 
 REAL_DATA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -132,7 +132,7 @@ def test_fault_20_palette_png_ids_are_its_indices(tmp_path: Path) -> None:
     """Of a palette PNG whose colours mean nothing, the index is read, not an RGB level."""
     write_ids(tmp_path, mode="P")
     for file in (tmp_path / "labels").iterdir():
-        with Image.open(file) as image:
+        with open_image(file) as image:
             image.load()
         image.putpalette(bytes(range(255, 255 - 36, -1)))
         image.save(file)
@@ -159,7 +159,7 @@ def test_fault_20_palette_pngs_may_hold_colours_of_their_own(tmp_path: Path) -> 
     write_ids(tmp_path, mode="P")
     colours = [(20 * index, 255 - 9 * index, 7 * index) for index in range(12)]
     for file in (tmp_path / "labels").iterdir():
-        with Image.open(file) as image:
+        with open_image(file) as image:
             image.load()
         image.putpalette(np.array(colours, np.uint8).tobytes())
         image.save(file)

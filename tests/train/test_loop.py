@@ -18,6 +18,7 @@ from PIL import Image
 import endless_run
 from p2p_runtime.errors import CheckpointError, OutputError, TrainingError
 from p2p_train.config import TrainConfig
+from p2p_train.data.layouts.images import open_image
 from p2p_train.training import loop
 from p2p_train.training.checkpoint import Checkpoint
 from p2p_train.training.loop import Finish, Machine, train
@@ -71,10 +72,10 @@ def test_a_run_leaves_what_people_look_at(tiny: MakeConfig, tmp_path: Path) -> N
     ]
     best_l1 = min(line["val_l1"] for line in lines)
     assert finish == Finish(run_dir=tmp_path, step=4, exit_code=0, best_l1=best_l1)
-    with Image.open(tmp_path / "samples" / "latest.png") as grid:
+    with open_image(tmp_path / "samples" / "latest.png") as grid:
         assert grid.width == 3 * (32 + 4)
         assert grid.height > 2 * 32
-    with Image.open(tmp_path / "curves.png") as curves:
+    with open_image(tmp_path / "curves.png") as curves:
         assert curves.width > 1000
     checkpoint = last(tmp_path)
     assert checkpoint.contract.palette is not None

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from click.testing import CliRunner
+from PIL import EpsImagePlugin, Image
 
 from p2p_runtime.errors import DatasetError
+from p2p_train.cli import main
 from p2p_train.config import DataConfig
 from p2p_train.data.decode import read_image
 from p2p_train.data.layouts.images import ImageRef
@@ -82,6 +85,27 @@ def test_fault_18_bad_files_are_found_before_training(data: Path) -> None:
     assert "empty.png is empty" in message
     assert "text0.png is not an image" in message
     assert "2 more" in message
+
+
+def test_fault_142_postscript_named_png_is_refused_and_not_executed(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow hands EPS to Ghostscript; --inspect refuses the file by name, in one line."""
+    (data / "train" / "bad.png").write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 32\n%%EndComments\nshowpage\n%%EOF\n"
+    )
+    started = data / "started"
+    ghostscript = data / "bin" / "gs"
+    ghostscript.parent.mkdir()
+    ghostscript.write_text(f"#!/bin/sh\ntouch {started}\n")
+    ghostscript.chmod(0o755)
+    monkeypatch.setenv("PATH", str(ghostscript.parent), prepend=os.pathsep)
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)  # it was looked for before
+    refused = CliRunner().invoke(main, ["--data", str(data), "--inspect"])
+    assert refused.exit_code == 2
+    assert "bad.png is not an image (JPEG, PNG, BMP, WEBP)" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    assert not started.exists()
 
 
 def png_chunk(kind: bytes, content: bytes) -> bytes:

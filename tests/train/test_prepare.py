@@ -16,6 +16,7 @@ from p2p_runtime.labels.palette import CITYSCAPES
 from p2p_train.config import DataConfig, TrainConfig
 from p2p_train.data import dataset, prepare
 from p2p_train.data.labels import open_pairs
+from p2p_train.data.layouts.images import open_image
 from p2p_train.data.prepare import ClassCounter, find_classes_present, prepare_data
 from toy_pairs import CLASSES, SIDE_PX, write_folders, write_pairs
 
@@ -34,7 +35,7 @@ def as_jpeg(image: Image) -> Image:
     """Return what a JPEG of usual quality leaves of the image."""
     file = io.BytesIO()
     Picture.fromarray(image[..., ::-1]).save(file, "JPEG", quality=85)
-    return np.asarray(Picture.open(file).convert("RGB"))[..., ::-1].copy()
+    return np.asarray(open_image(file).convert("RGB"))[..., ::-1].copy()
 
 
 def classes_of(*maps: Image) -> tuple[int, ...]:

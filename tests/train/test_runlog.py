@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from p2p_train.config import TrainConfig
+from p2p_train.data.layouts.images import open_image
 from p2p_train.losses import loss_curves
 from p2p_train.training.runlog import EpochRecord, RunLog, draw_curves, sample_grid
 
@@ -75,7 +75,7 @@ def test_a_resumed_log_drops_the_lines_of_lost_work(tmp_path: Path) -> None:
 def test_curves_of_short_and_long_runs(epochs: int, make: object) -> None:
     """One point and fifty points are both drawn, with or without a segmenter."""
     png = draw_curves([make(n).to_json() for n in range(1, epochs + 1)], CURVES)  # type: ignore[operator]
-    with Image.open(io.BytesIO(png)) as picture:
+    with open_image(io.BytesIO(png)) as picture:
         assert picture.width >= 1000
 
 
@@ -93,7 +93,7 @@ def test_every_loss_of_a_run_is_logged_and_drawn(tmp_path: Path) -> None:
     line = json.loads((tmp_path / "log.jsonl").read_text())
     assert all(line[name] == 0.5 for name in curves)
     few = io.BytesIO(draw_curves([record(1).to_json()], CURVES))
-    with Image.open(tmp_path / "curves.png") as many, Image.open(few) as usual:
+    with open_image(tmp_path / "curves.png") as many, open_image(few) as usual:
         assert many.width > usual.width
 
 
@@ -102,7 +102,7 @@ def test_a_run_without_discriminator_has_no_adversarial_panel() -> None:
     student = loss_curves(TrainConfig.of(gan_loss="none", teacher="t.pt"))
     line = record(1, losses=dict.fromkeys(student, 0.5)).to_json()
     png = io.BytesIO(draw_curves([line], student))
-    with Image.open(png) as picture:
+    with open_image(png) as picture:
         assert picture.width == pytest.approx(1100, abs=20)
 
 
@@ -135,7 +135,7 @@ def test_tensorboard_carries_the_numbers_of_the_log(tmp_path: Path) -> None:
         for name, value in line.to_json().items():
             assert shown[name][number].step == line.step
             assert shown[name][number].value == pytest.approx(value)
-    with Image.open(io.BytesIO(board.Images("samples")[0].encoded_image_string)) as picture:
+    with open_image(io.BytesIO(board.Images("samples")[0].encoded_image_string)) as picture:
         assert picture.getpixel((0, 0)) == (255, 0, 0)
 
 

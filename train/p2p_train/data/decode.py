@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 from p2p_runtime.errors import ContractError, DatasetError
 from p2p_runtime.labels.palette import Palette
 
-from .layouts.images import ImageRef, Pair
+from .layouts.images import ImageRef, Pair, open_image
 
 __all__ = ["ImageGoneError", "read_ids", "read_image", "read_input", "read_pair"]
 
@@ -110,7 +110,7 @@ def _part(pixels_rgb: NDArray[np.uint8], ref: ImageRef) -> NDArray[np.uint8]:
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             yield image
     except FileNotFoundError as error:
         raise ImageGoneError(f"cannot read image {path}: it is not there") from error

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from p2p_runtime.errors import ConfigError, DatasetError
 from p2p_runtime.labels.palette import PRESETS, Palette, load_palette
 from p2p_train.config import DataConfig
 
 from .decode import ID_MODES, read_ids, read_image
-from .layouts.images import Pair, listed
+from .layouts.images import Pair, listed, open_image
 from .layouts.index import PairIndex, evenly_spread, find_pairs
 
 __all__ = ["PALETTE_SHARE", "PairSource", "choose_palette", "open_pairs"]
@@ -145,7 +144,7 @@ def _refuse_ids_in_rgb(files: Sequence[Path]) -> None:
 def _look_like_ids(files: Sequence[Path]) -> bool:
     highest = 0
     for file in files:
-        with Image.open(file) as image:
+        with open_image(file) as image:
             if image.format == "JPEG":
                 return False
         levels = read_ids(file)
@@ -204,7 +203,7 @@ def _own_palette(config: DataConfig, pairs: PairIndex) -> tuple[Palette, str] | 
 def _entries(file: Path) -> dict[int, Colour]:
     """Return the colour (red, green, blue) of each index that occurs in a palette PNG."""
     ids = np.unique(read_ids(file))
-    with Image.open(file) as image:
+    with open_image(file) as image:
         levels = image.getpalette("RGB") or []
     table = [*levels, *[0] * (768 - len(levels))]
     return {int(i): (table[3 * i], table[3 * i + 1], table[3 * i + 2]) for i in ids}
@@ -215,12 +214,12 @@ def _sample(pairs: tuple[Pair, ...]) -> list[Pair]:
 
 
 def _mode(file: Path) -> str:
-    with Image.open(file) as image:
+    with open_image(file) as image:
         return image.mode
 
 
 def _is_grey_rgb(file: Path) -> bool:
-    with Image.open(file) as image:
+    with open_image(file) as image:
         return image.mode == "RGB" and bool((np.ptp(np.asarray(image), axis=2) == 0).all())
 
 

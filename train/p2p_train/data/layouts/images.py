@@ -6,15 +6,18 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 from PIL import Image, UnidentifiedImageError
 
 from p2p_runtime.errors import DatasetError
 
-__all__ = ["ImageRef", "Pair", "count_images", "images_in", "listed", "read_sizes"]
+__all__ = ["ImageRef", "Pair", "count_images", "images_in", "listed", "open_image", "read_sizes"]
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
+"""Formats that Pillow may decode. It knows others that are programs: EPS, for Ghostscript."""
+
 LARGEST_PIXELS = 80_000_000
 """Maximum number of pixels of an image, by its header; Pillow itself warns above 89 megapixels."""
 
@@ -40,6 +43,17 @@ class Pair:
 
     input: ImageRef
     target: ImageRef
+
+
+def open_image(file: Path | IO[bytes]) -> Image.Image:
+    """Open an image of one of :data:`FORMATS`, by its content; the one place that does.
+
+    Raises:
+        UnidentifiedImageError: it is of another format.
+        OSError, SyntaxError, ValueError, Image.DecompressionBombError: it is damaged or far too
+            large.
+    """
+    return Image.open(file, formats=FORMATS)  # noqa: TID251  # limits the formats
 
 
 def images_in(folder: Path) -> list[Path]:
@@ -94,7 +108,7 @@ def _read_size(file: Path) -> tuple[int, int] | str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our limit is lower
-            with Image.open(file) as image:
+            with open_image(file) as image:
                 width, height = image.size
                 # Pillow would decode a whole PNG to find its EXIF tags; cameras do not write PNG.
                 if image.format == "JPEG" and image.getexif().get(ORIENTATION_TAG) in SIDEWAYS:
@@ -102,8 +116,9 @@ def _read_size(file: Path) -> tuple[int, int] | str:
     except Image.DecompressionBombError:
         return f"{file} is refused: its header gives more pixels than any photo has"
     except UnidentifiedImageError:
-        empty = file.stat().st_size == 0
-        return f"{file} is {'empty' if empty else 'not an image, whatever its name says'}"
+        if file.stat().st_size == 0:
+            return f"{file} is empty"
+        return f"{file} is not an image ({', '.join(FORMATS)}), whatever its name says"
     except (OSError, SyntaxError, ValueError) as error:
         return f"{file} cannot be read: {error}"
     if width * height > LARGEST_PIXELS:
