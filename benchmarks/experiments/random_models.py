@@ -20,9 +20,8 @@ from torch.nn import functional
 from p2p_bench.files import Files
 from p2p_export.graph.int8 import PROFILES, Quantiser
 from p2p_export.graph.integer_ends import integer_form
-from p2p_export.graph.pixel_generator import PixelGenerator, fold, swap_channels
+from p2p_export.graph.pixel_generator import DepthToSpace, PixelGenerator, fold, swap_channels
 from p2p_export.graph.tracing import to_onnx
-from p2p_export.graph.upsampling import DepthToSpace
 from p2p_export.targets.onnx import attach
 from p2p_runtime.engines import open_engine
 from p2p_runtime.files import sha256_of_file, write_bytes

@@ -13,14 +13,10 @@ if TYPE_CHECKING:
     from .options import ExportOptions
     from .parity import ParityReport
     from .targets.onnx import WrittenBundle
-    from .targets.tensorrt import EngineOptions
 
-__all__ = [
-    "EngineOptions", "ExportOptions", "ImportOptions", "ParityReport", "WrittenBundle", "export",
-]  # fmt: skip
+__all__ = ["ExportOptions", "ImportOptions", "ParityReport", "WrittenBundle", "export"]
 
 _MODULES = {
-    "EngineOptions": "targets.tensorrt",
     "ExportOptions": "options",
     "ImportOptions": "importers.options",
     "ParityReport": "parity",

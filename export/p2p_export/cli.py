@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from p2p_runtime.console import P2PCommand, option, require_extra, setup_logging
+from p2p_runtime.console import P2PCommand, option, require_extra, setup_logging, stack
 
 from .importers.options import import_flags, take_import_options
 
@@ -30,75 +30,65 @@ The generator is exported in eval mode: running statistics, no dropout.
 A file appears only after it ran against the torch module on real frames and passed.
 """
 
-ENGINE_FLAGS = ("tensorrt", "tensorrt_rtx", "gpu_arch")
 _PATH = click.Path(path_type=Path)
-
-
 _checkpoint = partial(option, group="Checkpoint")
 _precision = partial(option, group="Precision")
 _tensorrt = partial(option, group="TensorRT")
 _run = partial(option, group="Run")
 
+_flags = stack(
+    _checkpoint(
+        "--frames", metavar="DIR", type=_PATH,
+        help="Inputs or pairs for the parity check.  [default: the checkpoint's own]",
+    ),
+    _checkpoint(
+        "--segmenter", advanced=True, metavar="FILE.pt", type=_PATH,
+        help="From p2p-train segmenter: no precision may lose over 0.5 points of segmentation "
+        "score.",
+    ),
+    _precision("--fp16", is_flag=True, help="Also write model-fp16.onnx, for GPUs."),
+    _precision("--int8", is_flag=True, help="Also write model-int8.onnx, for CPUs."),
+    _precision(
+        "--calibration", metavar="DIR", type=_PATH,
+        help="Inputs or pairs for the ranges of int8; 100 or more.",
+    ),
+    _precision(
+        "--int8-profile", advanced=True, default="x86",
+        type=click.Choice(["x86", "x86-avx2", "arm", "tensorrt"]),
+        help="Integer kernels that model-int8.onnx is for; x86-avx2: without VNNI.",
+    ),
+    _tensorrt(
+        "--tensorrt", is_flag=True,
+        help="Also build a TensorRT engine of each file for the GPU of this machine. Not tested on "
+        "hardware.",
+    ),
+    _tensorrt(
+        "--tensorrt-rtx", is_flag=True,
+        help="Also build TensorRT-RTX engines of each file; needs no GPU. With --int8, both flags "
+        "also write model-int8-tensorrt.onnx and build from that, unless --int8-profile is "
+        "tensorrt.",
+    ),
+    _tensorrt(
+        "--gpu-arch", metavar="SM[,SM]",
+        help="GPU architectures for --tensorrt-rtx, for example sm86,sm89,sm120.",
+    ),
+    import_flags,
+    _run(
+        "--output", metavar="DIR|FILE.onnx", type=_PATH,
+        help="Where to write.  [default: RUN/export/]",
+    ),
+    _run("--force", is_flag=True, help="Replace existing files at --output."),
+    _run(
+        "--inspect", metavar="MODEL", type=_PATH,
+        help="Print a bundle's contract, graph, origin and parity, and export nothing.",
+    ),
+    _run("-v", "--verbose", is_flag=True, help="Log details to stderr."),
+)  # fmt: skip
+
 
 @click.command(cls=P2PCommand, epilog=EPILOG)
 @click.argument("source", metavar="[RUN|CHECKPOINT]", required=False, type=_PATH)
-@_checkpoint(
-    "--frames",
-    metavar="DIR",
-    type=_PATH,
-    help="Inputs or pairs for the parity check.  [default: the checkpoint's own]",
-)
-@_checkpoint(
-    "--segmenter",
-    advanced=True,
-    metavar="FILE.pt",
-    type=_PATH,
-    help="From p2p-train segmenter: no precision may lose over 0.5 points of segmentation score.",
-)
-@_precision("--fp16", is_flag=True, help="Also write model-fp16.onnx, for GPUs.")
-@_precision("--int8", is_flag=True, help="Also write model-int8.onnx, for CPUs.")
-@_precision(
-    "--calibration",
-    metavar="DIR",
-    type=_PATH,
-    help="Inputs or pairs for the ranges of int8; 100 or more.",
-)
-@_precision(
-    "--int8-profile",
-    advanced=True,
-    type=click.Choice(["x86", "x86-avx2", "arm", "tensorrt"]),
-    default="x86",
-    help="Integer kernels that model-int8.onnx is for; x86-avx2: without VNNI.",
-)
-@_tensorrt(
-    "--tensorrt",
-    is_flag=True,
-    help="Also build a TensorRT engine of each file for the GPU of this machine. Not tested on "
-    "hardware.",
-)
-@_tensorrt(
-    "--tensorrt-rtx",
-    is_flag=True,
-    help="Also build TensorRT-RTX engines of each file; needs no GPU. With --int8, both flags also "
-    "write model-int8-tensorrt.onnx and build from that, unless --int8-profile is tensorrt.",
-)
-@_tensorrt(
-    "--gpu-arch",
-    metavar="SM[,SM]",
-    help="GPU architectures for --tensorrt-rtx, for example sm86,sm89,sm120.",
-)
-@import_flags
-@_run(
-    "--output", metavar="DIR|FILE.onnx", type=_PATH, help="Where to write.  [default: RUN/export/]"
-)
-@_run("--force", is_flag=True, help="Replace existing files at --output.")
-@_run(
-    "--inspect",
-    metavar="MODEL",
-    type=_PATH,
-    help="Print a bundle's contract, graph, origin and parity, and export nothing.",
-)
-@_run("-v", "--verbose", is_flag=True, help="Log details to stderr.")
+@_flags
 def main(inspect: Path | None, verbose: bool, **flags: Any) -> None:
     """Export a trained generator to ONNX, and check it against PyTorch."""
     started_s = time.monotonic()
@@ -116,10 +106,8 @@ def main(inspect: Path | None, verbose: bool, **flags: Any) -> None:
     from .exporting import export
     from .inspecting import table
     from .options import ExportOptions
-    from .targets.tensorrt import EngineOptions
 
     imported = take_import_options(flags)
-    engines = EngineOptions(**{name: flags.pop(name) for name in ENGINE_FLAGS})
-    bundles = export(ExportOptions(imported=imported, engines=engines, **flags))
+    bundles = export(ExportOptions(imported=imported, **flags))
     click.echo(table(bundles))
     click.echo(f"{time.monotonic() - started_s:.0f} s, peak memory {peak_memory_mib():.0f} MiB")

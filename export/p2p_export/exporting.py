@@ -26,8 +26,9 @@ from .graph.pixel_generator import PixelGenerator, folded_generator
 from .graph.tracing import Graph, to_onnx
 from .importers.checkpoint import load_imported
 from .options import INT8_FOR_TENSORRT, ExportOptions, checkpoint_of
-from .reference import Reference, SegmentationCheck, run_torch
+from .parity import Reference, SegmentationCheck, run_torch
 from .targets.onnx import WrittenBundle, write_bundle
+from .targets.tensorrt import EngineBuilder, parse_archs
 from .trained import TrainedGenerator, load_checkpoint
 
 __all__ = ["export"]
@@ -45,8 +46,8 @@ _log = logging.getLogger(__name__)
 def export(options: ExportOptions) -> list[WrittenBundle]:
     """Export a trained generator in every precision that ``options`` asks for.
 
-    Each file appears only after it passed the parity check. ``parity.json`` beside the files holds
-    their figures, unless ``options.output`` is one named file; every bundle holds its own.
+    Each file appears only after it passed the parity check, and holds its figures. ``parity.json``
+    beside the files holds those of all, unless ``options.output`` is one named file.
 
     Example::
 
@@ -68,7 +69,10 @@ def export(options: ExportOptions) -> list[WrittenBundle]:
     """
     path = options.imported.path if options.imported else checkpoint_of(options.source)
     outputs = options.output_paths(path)
-    trained = _load(path, options)
+    if options.imported is None:
+        trained = load_checkpoint(path)
+    else:
+        trained = load_imported(options.imported, draw_frames=options.frames is None)
     _log.info("exporting %s (%s)", path, trained.description["mode"])
     frames, made_up = _parity_frames(trained, options)
     folder = next(iter(outputs.values())).parent
@@ -91,15 +95,10 @@ def export(options: ExportOptions) -> list[WrittenBundle]:
         precision = name.partition("-")[0]
         written[name] = write_bundle(output, graph.content, reference, precision, graph.notes)
         if output != options.output:
-            _write_figures(folder, written)
+            figures = {bundle.path.name: bundle.report.to_json() for bundle in written.values()}
+            write_json(folder / "parity.json", figures)
     _warn_of_other_bundles(folder, written, reference)
-    return _with_engines(written, options)
-
-
-def _load(path: Path, options: ExportOptions) -> TrainedGenerator:
-    if options.imported is None:
-        return load_checkpoint(path)
-    return load_imported(options.imported, draw_frames=options.frames is None)
+    return _with_engines(written, options) if options.builds_engines else list(written.values())
 
 
 def _parity_frames(
@@ -107,17 +106,12 @@ def _parity_frames(
 ) -> tuple[NDArray[np.uint8], int]:
     """Return (N, H, W, 3) uint8 BGR inputs, at least 8, and how many of them are copies."""
     given = trained.frames
-    if options.frames is not None:
-        given = read_inputs(
-            options.frames, trained.data, trained.contract, limit=PARITY_FRAMES, part="val"
-        )
+    if (folder := options.frames) is not None:
+        given = read_inputs(folder, trained.data, trained.contract, limit=PARITY_FRAMES, part="val")
     frames, made_up = top_up(given)
     if made_up:
-        _log.warning(
-            "%d frames for the parity check and %d mirrored ones; give more with --frames DIR",
-            len(given),
-            made_up,
-        )
+        text = "%d frames for the parity check and %d mirrored ones; give more with --frames DIR"
+        _log.warning(text, len(given), made_up)
     return frames, made_up
 
 
@@ -136,11 +130,7 @@ def _segmentation_check(
 
 
 def _make_graph(
-    name: str,
-    trained: TrainedGenerator,
-    reference: Reference,
-    options: ExportOptions,
-    scratch: Path,
+    name: str, trained: TrainedGenerator, reference: Reference, options: ExportOptions, folder: Path
 ) -> Graph:
     if name == "fp16":
         return fp16_graph(trained.module, reference)
@@ -148,13 +138,8 @@ def _make_graph(
         return Graph(content=to_onnx(folded_generator(trained.module), trained.contract))
     frames, note = read_calibration(options.calibration, trained.data, trained.contract)
     profile = "tensorrt" if name == INT8_FOR_TENSORRT else options.int8_profile
-    graph = int8_graph(trained.module, reference, frames, profile, scratch)
+    graph = int8_graph(trained.module, reference, frames, profile, folder)
     return replace(graph, notes=(note, *graph.notes))
-
-
-def _write_figures(folder: Path, written: dict[str, WrittenBundle]) -> None:
-    figures = {bundle.path.name: bundle.report.to_json() for bundle in written.values()}
-    write_json(folder / "parity.json", figures)
 
 
 def _warn_of_other_bundles(
@@ -174,15 +159,16 @@ def _warn_of_other_bundles(
 
 def _with_engines(written: dict[str, WrittenBundle], options: ExportOptions) -> list[WrittenBundle]:
     """Build engines from every file that TensorRT reads, hence not from int8 for the CPU."""
-    if not options.engines:
-        return list(written.values())
-    for_cpu = () if options.int8_profile == "tensorrt" else ("int8",)
+    bundles = []
+    library = "tensorrt_rtx" if options.tensorrt_rtx else "tensorrt"
     try:
-        builder = options.engines.builder()
-        for name in [name for name in written if name not in for_cpu]:
-            engines = builder.build(written[name].path, written[name].report.precision)
-            written[name] = replace(written[name], engines=engines)
+        builder = EngineBuilder(library, parse_archs(options.gpu_arch) if options.gpu_arch else [])
+        for name, bundle in written.items():
+            engines: tuple[Path, ...] = ()
+            if name != "int8" or options.int8_profile == "tensorrt":
+                engines = builder.build(bundle.path, bundle.report.precision)
+            bundles.append(replace(bundle, engines=engines))
     except (EngineBuildError, DeviceUnavailableError) as error:
         files = ", ".join(str(bundle.path) for bundle in written.values())
         raise type(error)(f"{error}; the ONNX files are written ({files})") from error
-    return list(written.values())
+    return bundles

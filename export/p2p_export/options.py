@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from p2p_runtime.errors import CheckpointError, ConfigError
@@ -11,7 +11,7 @@ from p2p_train.training.checkpoint import find_checkpoint
 
 from .graph.int8 import PROFILES
 from .importers.options import SOURCE_FLAG, ImportOptions
-from .targets.tensorrt import EngineOptions
+from .targets.tensorrt import parse_archs
 
 __all__ = ["INT8_FOR_TENSORRT", "ExportOptions", "checkpoint_of"]
 
@@ -38,7 +38,9 @@ class ExportOptions:
         frames: folder of inputs or pairs for the parity check; None for the checkpoint's own.
         segmenter: a segmenter of ``p2p-train segmenter``; with it, the segmentation score is
             measured and gated.
-        engines: TensorRT engines to build from every file; from int8, of its ``tensorrt`` profile.
+        tensorrt, tensorrt_rtx: also build engines from every file, of int8 from its ``tensorrt``
+            profile. TensorRT builds for the GPU of this machine, TensorRT-RTX for ``gpu_arch``.
+        gpu_arch: architectures separated by commas, see :func:`.parse_archs`.
         force: replace files of another export.
 
     Raises:
@@ -54,7 +56,9 @@ class ExportOptions:
     calibration: Path | None = None
     frames: Path | None = None
     segmenter: Path | None = None
-    engines: EngineOptions = field(default_factory=EngineOptions)
+    tensorrt: bool = False
+    tensorrt_rtx: bool = False
+    gpu_arch: str | None = None
     force: bool = False
 
     def __post_init__(self) -> None:
@@ -67,10 +71,26 @@ class ExportOptions:
                 "int8 needs real inputs for its ranges; name a folder of them (100 or more) "
                 "with --calibration DIR"
             )
-        if self.output is not None and self.output.suffix == ".onnx":
+        self._check_engines()
+        if self._file is not None:
             self._check_one_file()
         if self.imported is not None:
             self._check_imported(self.imported)
+
+    def _check_engines(self) -> None:
+        if self.tensorrt and self.tensorrt_rtx:
+            raise ConfigError(
+                "--tensorrt and --tensorrt-rtx would give two engines one name; choose one of them"
+            )
+        if self.tensorrt_rtx and self.gpu_arch is None:
+            raise ConfigError(
+                "--tensorrt-rtx builds for the GPUs of other machines; name them: "
+                "--gpu-arch sm86,sm89,sm120"
+            )
+        if self.gpu_arch is not None:
+            if not self.tensorrt_rtx:
+                raise ConfigError("--gpu-arch belongs to --tensorrt-rtx")
+            parse_archs(self.gpu_arch)
 
     def _check_one_file(self) -> None:
         if self.fp16 and self.int8:
@@ -90,9 +110,18 @@ class ExportOptions:
             raise ConfigError("--segmenter needs label maps; name a folder with --frames DIR")
 
     @property
+    def builds_engines(self) -> bool:
+        """Whether TensorRT engines are asked for."""
+        return self.tensorrt or self.tensorrt_rtx
+
+    @property
+    def _file(self) -> Path | None:
+        return self.output if self.output and self.output.suffix == ".onnx" else None
+
+    @property
     def _int8_twice(self) -> bool:
         """Whether an engine needs an int8 file of its own, beside the one for the CPU."""
-        return self.int8 and bool(self.engines) and self.int8_profile != "tensorrt"
+        return self.int8 and self.builds_engines and self.int8_profile != "tensorrt"
 
     def output_paths(self, checkpoint: Path) -> dict[str, Path]:
         """Return the file of each precision, fp32 first.
@@ -100,14 +129,14 @@ class ExportOptions:
         Raises:
             ConfigError: one exists outside the run's own ``export/``, and ``force`` is not set.
         """
-        own = _run_of(checkpoint) / "export"
-        precisions = [name for name in ("fp16", "int8") if getattr(self, name)]
-        if self.output is not None and self.output.suffix == ".onnx":
-            paths = {precisions[0] if precisions else "fp32": self.output}
+        folder = checkpoint.parent
+        own = (folder.parent if folder.name == "checkpoints" else folder) / "export"
+        names = ["fp32", *(name for name in ("fp16", "int8") if getattr(self, name))]
+        if self._file is not None:
+            paths = {names[-1]: self._file}
         else:
-            folder = own if self.output is None else self.output
-            precisions += [INT8_FOR_TENSORRT] if self._int8_twice else []
-            paths = {name: folder / f"model-{name}.onnx" for name in ("fp32", *precisions)}
+            names += [INT8_FOR_TENSORRT] if self._int8_twice else []
+            paths = {name: (self.output or own) / f"model-{name}.onnx" for name in names}
         for path in paths.values():
             elsewhere = path.resolve().parent != own.resolve()
             if path.exists() and elsewhere and not self.force:
@@ -122,22 +151,12 @@ def checkpoint_of(source: Path | None) -> Path:
         CheckpointError: there is none.
     """
     if source is None:
-        source = _newest_run()
+        found = [path for path in RUNS.glob("*/checkpoints/*.pt") if path.is_file()]
+        if not found:
+            raise CheckpointError(
+                f"no run with a checkpoint under {RUNS}/; train one with p2p-train, "
+                "or name a run or a checkpoint"
+            )
+        source = max(found, key=lambda path: path.stat().st_mtime_ns).parent.parent
         _log.info("no run was named; taking the newest, %s", source)
     return find_checkpoint(source)
-
-
-def _newest_run() -> Path:
-    found = [path for path in RUNS.glob("*/checkpoints/*.pt") if path.is_file()]
-    if not found:
-        raise CheckpointError(
-            f"no run with a checkpoint under {RUNS}/; train one with p2p-train, "
-            "or name a run or a checkpoint"
-        )
-    newest = max(found, key=lambda path: path.stat().st_mtime_ns)
-    return newest.parent.parent
-
-
-def _run_of(checkpoint: Path) -> Path:
-    folder = checkpoint.parent
-    return folder.parent if folder.name == "checkpoints" else folder

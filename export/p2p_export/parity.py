@@ -1,19 +1,38 @@
-"""How far an exported file is from the torch module, and the gates that it has to pass."""
+"""How far an exported graph is from the torch module as trained, and the gates that it must pass.
+
+Graphs run in the device's own engine. The torch module is that before folding and rounding.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import tempfile
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
-from p2p_runtime.errors import ParityError
+from p2p_runtime.engines import Engine, open_engine
+from p2p_runtime.errors import ExportError, ParityError
+from p2p_runtime.files import write_bytes
+from p2p_runtime.model.bundle import BundleInfo, ModelBundle
+from p2p_runtime.model.contract import PixelContract
+from p2p_runtime.model.golden import GoldenFrame
+from p2p_runtime.model.onnx_check import payload_sha256
 from p2p_train.metrics.images import psnr_db, ssim
-from p2p_train.metrics.labels import SegmentationScore
+from p2p_train.metrics.labels import SegmentationScore, confusion_matrix
+from p2p_train.segmentation import Segmenter
 
-__all__ = ["ParityReport", "compare", "is_one_colour", "picture"]
+__all__ = [
+    "GOLDEN_SEED", "Measurement", "ParityReport", "Reference", "SegmentationCheck", "compare",
+    "measure", "picture", "run_torch",
+]  # fmt: skip
+
+GOLDEN_SEED = 1
+"""Seed of the golden frame."""
 
 FP32_WITHIN_ONE = 0.999
 """Minimum share of fp32 values within one level."""
@@ -37,11 +56,9 @@ class ParityReport:
         precision: ``fp32``, ``fp16`` or ``int8``; decides the gates.
         frames: number of frames compared.
         made_up: number of these that are mirrored or shifted copies, for want of real ones.
-        max_levels: largest difference of a value.
-        mean_levels: mean difference of a value.
+        max_levels, mean_levels: largest and mean difference of a value.
         within_one: share (0-1) of values that differ by at most one level.
-        psnr_db: mean over the frames; 99 for equal ones.
-        worst_psnr_db: minimum over the frames.
+        psnr_db, worst_psnr_db: mean and minimum over the frames; 99 for equal ones.
         ssim: mean structural similarity of brightness, 1 for equal frames.
         worst_frame: index of the frame with the lowest PSNR.
         constant_frames: number of frames in one colour although the reference has several.
@@ -74,30 +91,24 @@ class ParityReport:
 
     def failures(self) -> list[str]:
         """Return the gates that the file misses, in words; comparisons with NaN miss."""
-        found = []
-        if self.constant_frames:
-            found.append(f"{self.constant_frames} of {self.frames} frames came out in one colour")
-        found += [
-            f"segmentation score: {name.replace('_', ' ')} falls by {-100 * change:.2f} points; "
-            "0.5 are allowed"
-            for name, change in self.score_change.items()
-            if not change >= -MAX_SCORE_LOSS
-        ]
+        constant = f"{self.constant_frames} of {self.frames} frames came out in one colour"
+        gates = [(self.constant_frames == 0, constant)]
+        for name, change in self.score_change.items():
+            falls = f"{name.replace('_', ' ')} falls by {-100 * change:.2f} points"
+            loss = f"segmentation score: {falls}; 0.5 are allowed"
+            gates.append((change >= -MAX_SCORE_LOSS, loss))
         if self.precision == "fp32":
-            if not self.within_one >= FP32_WITHIN_ONE:
-                found.append(f"{self.within_one:.2%} of values are within one level, not 99.9 %")
-            if not self.max_levels <= FP32_MAX_LEVELS:
-                found.append(f"values differ by up to {self.max_levels} levels; 2 are allowed")
-            return found
-        mean, worst = MIN_PSNR_DB[self.precision]
-        if not self.psnr_db >= mean:
-            found.append(f"mean PSNR {self.psnr_db:.1f} dB is under {mean:.0f} dB")
-        if not self.worst_psnr_db >= worst:
-            found.append(
-                f"PSNR of frame {self.worst_frame} is {self.worst_psnr_db:.1f} dB, "
-                f"under {worst:.0f} dB"
-            )
-        return found
+            within = f"{self.within_one:.2%} of values are within one level, not 99.9 %"
+            levels = f"values differ by up to {self.max_levels} levels; 2 are allowed"
+            gates.append((self.within_one >= FP32_WITHIN_ONE, within))
+            gates.append((self.max_levels <= FP32_MAX_LEVELS, levels))
+        else:
+            mean, worst = MIN_PSNR_DB[self.precision]
+            low = f"mean PSNR {self.psnr_db:.1f} dB is under {mean:.0f} dB"
+            frame = f"PSNR of frame {self.worst_frame} is {self.worst_psnr_db:.1f} dB"
+            gates.append((self.psnr_db >= mean, low))
+            gates.append((self.worst_psnr_db >= worst, f"{frame}, under {worst:.0f} dB"))
+        return [reason for passed, reason in gates if not passed]
 
     def require(self) -> None:
         """Check the gates.
@@ -115,6 +126,97 @@ class ParityReport:
         return asdict(self)
 
 
+class SegmentationCheck:
+    """Scores images by how well a segmenter finds the labels that they were generated from.
+
+    Args:
+        segmenter: trained on real photos with the same palette.
+        frames: label maps as inputs of the generator, (N, H, W, 3) uint8 BGR.
+        images: the torch module's images of them, (N, H, W, 3) uint8 BGR.
+
+    Attributes:
+        frames: as given.
+        trained: score of the torch module's images.
+    """
+
+    def __init__(
+        self, segmenter: Segmenter, frames: NDArray[np.uint8], images: NDArray[np.uint8]
+    ) -> None:
+        self._segmenter = segmenter
+        self._labels = segmenter.label_ids(frames)
+        self.frames = frames
+        self.trained = self.score(images)
+
+    def score(self, images: NDArray[np.uint8]) -> SegmentationScore:
+        """Return the segmentation score of ``images``, one for each of :attr:`frames`."""
+        found = self._segmenter.classify(images)
+        classes = len(self._segmenter.classes)
+        return SegmentationScore.of(confusion_matrix(self._labels, found, classes))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reference:
+    """What every exported file of one checkpoint is compared with.
+
+    Attributes:
+        contract: the checkpoint's.
+        frames: inputs, (N, H, W, 3) uint8 BGR.
+        images: the torch module's images of them, (N, H, W, 3) uint8 BGR.
+        made_up: number of frames that are copies, see :func:`p2p_export.frames.top_up`.
+        generator, provenance: architecture and origin of the weights, for the bundle.
+        segmentation: the segmenter's check, if one was given.
+    """
+
+    contract: PixelContract
+    frames: NDArray[np.uint8]
+    images: NDArray[np.uint8]
+    made_up: int = 0
+    generator: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    segmentation: SegmentationCheck | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measurement:
+    """A graph's (N, H, W, 3) images of the reference's frames, and (H, W, 3) of the golden one."""
+
+    images: NDArray[np.uint8]
+    golden: NDArray[np.uint8]
+    report: ParityReport
+
+
+def measure(graph: bytes, reference: Reference, precision: str, folder: Path) -> Measurement:
+    """Run a graph in the device's engine and compare it with the reference.
+
+    ``graph`` is a serialised ONNX model without metadata. ``folder`` takes a temporary file.
+    """
+    info = BundleInfo(
+        contract=reference.contract,
+        precision=precision,
+        golden=GoldenFrame.record(reference.images[0], GOLDEN_SEED),  # required, not used here
+        payload_sha256=payload_sha256(graph),
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".p2p-export-", dir=folder) as scratch:
+        draft = Path(scratch) / "draft.onnx"
+        write_bytes(draft, graph)
+        engine = open_engine(ModelBundle(path=draft, info=info), device="cpu")
+        try:
+            images = _run_engine(engine, reference.frames)
+            golden = engine.infer(GoldenFrame.draw(reference.contract, GOLDEN_SEED)[None])[0]
+            report = compare(
+                reference.images, images, precision=precision, made_up=reference.made_up
+            )
+            if (check := reference.segmentation) is not None:
+                score = check.score(_run_engine(engine, check.frames))
+                report = replace(
+                    report, segmentation_score=score, trained_segmentation_score=check.trained
+                )
+        finally:
+            engine.close()
+    return Measurement(images=images, golden=golden, report=report)
+
+
 def compare(
     expected: NDArray[np.uint8], actual: NDArray[np.uint8], *, precision: str, made_up: int = 0
 ) -> ParityReport:
@@ -122,7 +224,7 @@ def compare(
     levels = np.abs(expected.astype(np.int16) - actual.astype(np.int16))
     images, targets = torch.from_numpy(actual), torch.from_numpy(expected)
     psnr = psnr_db(images, targets).numpy()  # (N,)
-    pairs = list(zip(expected, actual, strict=True))
+    pairs = zip(expected, actual, strict=True)
     return ParityReport(
         precision=precision,
         frames=len(expected),
@@ -134,23 +236,44 @@ def compare(
         worst_psnr_db=round(float(psnr.min()), 2),
         ssim=round(float(ssim(images, targets).mean()), 6),
         worst_frame=int(psnr.argmin()),
-        constant_frames=sum(is_one_colour(two) and not is_one_colour(one) for one, two in pairs),
+        constant_frames=sum(_is_one_colour(two) and not _is_one_colour(one) for one, two in pairs),
     )
 
 
 def picture(
     expected: NDArray[np.uint8], actual: NDArray[np.uint8], gain: int = 8
 ) -> NDArray[np.uint8]:
-    """Return torch | exported | difference times ``gain`` side by side, (H, 3 * W, 3) uint8 BGR.
-
-    Args:
-        expected, actual: (H, W, 3) uint8 BGR.
-        gain: factor that makes differences visible.
-    """
+    """Return torch | exported | difference times ``gain``, from (H, W, 3) uint8 BGR each."""
     levels = np.abs(expected.astype(np.int16) - actual.astype(np.int16)) * gain
+    # (H, 3 W, 3)
     return np.concatenate([expected, actual, levels.clip(0, 255).astype(np.uint8)], axis=1)
 
 
-def is_one_colour(image: NDArray[np.uint8]) -> bool:
-    """Return whether all pixels of an (H, W, 3) image are equal."""
+@torch.inference_mode()
+def run_torch(module: nn.Module, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Run a pixel generator, frame by frame as a device does.
+
+    Args:
+        module: from (N, H, W, 3) uint8 BGR to the same, like :class:`.PixelGenerator`.
+        frames: (N, H, W, 3) uint8 BGR, like the result.
+
+    Raises:
+        ExportError: a weight is NaN or infinite, every image has one colour (what NaN becomes), or
+            two runs differ (dropout or batch statistics are on).
+    """
+    if not all(bool(value.isfinite().all()) for value in module.state_dict().values()):
+        raise ExportError("the checkpoint's generator holds weights that are not numbers")
+    images = np.concatenate([module(torch.from_numpy(frame[None])).numpy() for frame in frames])
+    if all(_is_one_colour(image) for image in images):
+        raise ExportError("the checkpoint's generator returns one colour for every frame")
+    if not np.array_equal(module(torch.from_numpy(frames[:1])).numpy(), images[:1]):
+        raise ExportError("the generator returns two images for one frame: it is not in eval mode")
+    return images
+
+
+def _run_engine(engine: Engine, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.concatenate([engine.infer(frame[None]) for frame in frames])
+
+
+def _is_one_colour(image: NDArray[np.uint8]) -> bool:
     return bool((image == image[0, 0]).all())

@@ -13,7 +13,7 @@ from p2p_export.exporting import export
 from p2p_export.graph.pixel_generator import PixelGenerator
 from p2p_export.graph.tracing import Graph
 from p2p_export.options import ExportOptions
-from p2p_export.reference import Reference, run_torch
+from p2p_export.parity import Reference, run_torch
 from p2p_export.targets.onnx import WrittenBundle
 from p2p_runtime.files import write_bytes
 from p2p_train.networks.generator import UNetGenerator

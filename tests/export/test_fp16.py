@@ -12,7 +12,7 @@ from torch import nn
 
 from p2p_export.graph.fp16 import InDtype, fits_fp16, float32_layers, halve, peak_values
 from p2p_export.graph.pixel_generator import PixelGenerator, fold
-from p2p_export.reference import run_torch
+from p2p_export.parity import run_torch
 from toy_export import toy_config, toy_frames, toy_generator
 
 

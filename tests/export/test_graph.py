@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from p2p_export.graph.pixel_generator import PixelGenerator, fold, swap_channels
-from p2p_export.reference import run_torch
+from p2p_export.parity import run_torch
 from p2p_runtime.errors import ExportError
 from toy_export import toy_config, toy_frames, toy_generator
 

@@ -18,15 +18,17 @@ from p2p_export.graph.integer_ends import (
     equalise_output_inputs,
     integer_form,
 )
-from p2p_export.graph.pixel_generator import PixelGenerator, fold, swap_channels
-from p2p_export.graph.tracing import to_onnx
-from p2p_export.graph.upsampling import (
+from p2p_export.graph.pixel_generator import (
     DepthToSpace,
+    PixelGenerator,
+    fold,
     replace_transposed_convs,
+    swap_channels,
     transposed_to_conv,
 )
+from p2p_export.graph.tracing import to_onnx
 from p2p_export.importers.networks import RectifiedUNet
-from p2p_export.reference import run_torch
+from p2p_export.parity import run_torch
 from p2p_train.networks.generator import UNetGenerator
 from p2p_train.networks.pixels import to_pixels, to_signal
 from toy_export import CONTRACT, toy_config, toy_frames, toy_generator

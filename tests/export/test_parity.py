@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from p2p_export.graph.pixel_generator import PixelGenerator
-from p2p_export.parity import ParityReport, compare, picture
-from p2p_export.reference import run_torch
+from p2p_export.parity import ParityReport, compare, picture, run_torch
 from p2p_runtime.errors import ExportError, ParityError
 from toy_export import toy_frames, toy_generator
 

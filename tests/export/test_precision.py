@@ -10,7 +10,7 @@ from p2p_export.graph.fp16 import fp16_graph
 from p2p_export.graph.int8 import int8_graph
 from p2p_export.graph.pixel_generator import PixelGenerator, folded_generator
 from p2p_export.graph.tracing import Graph, to_onnx
-from p2p_export.reference import Reference, measure, run_torch
+from p2p_export.parity import Reference, measure, run_torch
 from p2p_runtime.labels.palette import CAMVID
 from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import TrainConfig

@@ -15,7 +15,7 @@ from test_parity import GOOD
 from p2p_export.cli import main
 from p2p_export.exporting import export
 from p2p_export.options import ExportOptions
-from p2p_export.reference import SegmentationCheck
+from p2p_export.parity import SegmentationCheck
 from p2p_runtime.errors import ConfigError
 from p2p_runtime.labels.palette import CAMVID, CITYSCAPES
 from p2p_runtime.model.bundle import ModelBundle

@@ -18,10 +18,10 @@ from p2p_export.exporting import export
 from p2p_export.graph.int8 import int8_graph
 from p2p_export.graph.tracing import Graph
 from p2p_export.options import ExportOptions
-from p2p_export.reference import Reference
+from p2p_export.parity import Reference
 from p2p_export.targets import tensorrt as target
 from p2p_export.targets.onnx import WrittenBundle
-from p2p_export.targets.tensorrt import EngineBuilder, EngineOptions, parse_archs
+from p2p_export.targets.tensorrt import EngineBuilder, parse_archs
 from p2p_runtime.engines.gpu import Gpu
 from p2p_runtime.errors import BundleError, ConfigError, DeviceUnavailableError, EngineBuildError
 from p2p_runtime.model.trt_manifest import (
@@ -81,7 +81,7 @@ def test_architectures_are_read_as_people_write_them(text):
 def test_engine_flags_that_contradict_are_refused_at_once(flags, hint):
     """Before minutes of export, not after."""
     with pytest.raises(ConfigError, match=hint):
-        EngineOptions(**flags)
+        ExportOptions(**flags)
 
 
 @needs_rtx
@@ -152,12 +152,12 @@ def test_export_builds_engines_of_every_file_that_tensorrt_reads(
 
 def test_one_file_cannot_be_int8_for_two(tmp_path: Path):
     """--output FILE.onnx --int8 with an engine needs the tensorrt profile."""
-    engines = EngineOptions(tensorrt=True)
-    options = {"output": tmp_path / "m.onnx", "int8": True, "calibration": tmp_path}
+    output = tmp_path / "m.onnx"
+    options = {"output": output, "int8": True, "calibration": tmp_path, "tensorrt": True}
     with pytest.raises(ConfigError, match="--int8-profile tensorrt"):
-        ExportOptions(engines=engines, **options)
-    one = ExportOptions(engines=engines, int8_profile="tensorrt", **options)
-    assert one.output_paths(tmp_path / "best.pt") == {"int8": tmp_path / "m.onnx"}
+        ExportOptions(**options)
+    one = ExportOptions(int8_profile="tensorrt", **options)
+    assert one.output_paths(tmp_path / "best.pt") == {"int8": output}
 
 
 def test_on_the_device_one_strongly_typed_path(fake: FakeTensorRT, onnx: Path):
@@ -246,7 +246,7 @@ def test_fault_40_without_a_gpu_tensorrt_ends_with_4(tmp_path, traced, fake, mon
     monkeypatch.setattr(target, "first_gpu", none)
     checkpoint = write_checkpoint(tmp_path / "best.pt")
     with pytest.raises(DeviceUnavailableError, match=r"--tensorrt .*model-fp32\.onnx") as caught:
-        export(ExportOptions(source=checkpoint, engines=EngineOptions(tensorrt=True)))
+        export(ExportOptions(source=checkpoint, tensorrt=True))
     assert caught.value.exit_code == 4
     assert (tmp_path / "export" / "model-fp32.onnx").is_file()
 

@@ -62,7 +62,7 @@ def measure_calibrations(
     from p2p_export.graph.integer_ends import integer_form
     from p2p_export.graph.pixel_generator import PixelGenerator
     from p2p_export.graph.tracing import to_onnx
-    from p2p_export.reference import Reference, measure, run_torch
+    from p2p_export.parity import Reference, measure, run_torch
     from p2p_train.training.checkpoint import Checkpoint
 
     loaded = Checkpoint.load(checkpoint)

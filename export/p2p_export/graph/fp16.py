@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from p2p_export.reference import Reference
+from p2p_export.parity import Reference
 
 from .pixel_generator import PixelGenerator, folded_generator
 from .tracing import Graph, to_onnx

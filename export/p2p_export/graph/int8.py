@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,7 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.quant_utils import add_infer_metadata
 from torch import nn
 
-from p2p_export.parity import ParityReport
-from p2p_export.reference import Reference, measure
+from p2p_export.parity import ParityReport, Reference, measure
 from p2p_runtime.files import write_bytes
 from p2p_runtime.model.bundle import INPUT_NAME
 
@@ -93,10 +92,10 @@ def int8_graph(
     profile: str,
     scratch: Path,
 ) -> Graph:
-    """Return the generator in int8.
+    """Return a U-Net in int8.
 
     Args:
-        generator: a U-Net as it was trained.
+        generator: as it was trained.
         reference: what the graph is compared with while layers return to float.
         calibration: inputs, (N, H, W, 3) uint8 BGR.
         profile: a key of :data:`.PROFILES`.
@@ -152,11 +151,11 @@ class Quantiser:
         to pixels, and int8 would round it more coarsely than they are.
         """
         kept = {node for name in (*self._always_float, *float_layers) for node in self.layers[name]}
-        return self._quantised([], sorted(kept))
+        return self._quantised(without=sorted(kept))
 
     def quantise_only(self, layer: str) -> bytes:
         """Return the graph with one layer in int8, to measure what that layer costs."""
-        return self._quantised(list(self.layers[layer]), [])
+        return self._quantised(only=self.layers[layer])
 
     def search(self, measure: Callable[[bytes], ParityReport]) -> tuple[bytes, list[str]]:
         """Quantise, and return the most sensitive layers to float until the gates are passed.
@@ -203,7 +202,7 @@ class Quantiser:
                 continue
             self._ranges[name] = TensorData(lowest=least, highest=most)
 
-    def _quantised(self, only: list[str], without: list[str]) -> bytes:
+    def _quantised(self, *, only: Sequence[str] = (), without: Sequence[str] = ()) -> bytes:
         model = onnx.ModelProto()
         model.CopyFrom(self._model)  # the quantiser changes its argument
         quantiser = QDQQuantizer(
@@ -213,8 +212,8 @@ class Quantiser:
             weight_qType=QuantType.QInt8,
             activation_qType=self._profile.activations,
             tensors_range=self._ranges,
-            nodes_to_quantize=only,
-            nodes_to_exclude=without,
+            nodes_to_quantize=list(only),
+            nodes_to_exclude=list(without),
             op_types_to_quantize=OPERATORS,
             extra_options=dict(self._profile.options),
         )
@@ -225,11 +224,10 @@ class Quantiser:
 
 class _FrameReader(CalibrationDataReader):  # type: ignore[misc]  # has no types
     def __init__(self, frames: NDArray[np.uint8]) -> None:
-        self._frames: Iterator[NDArray[np.uint8]] = iter(frames)
+        self._inputs = ({INPUT_NAME: frame[None]} for frame in frames)
 
     def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
-        frame = next(self._frames, None)
-        return None if frame is None else {INPUT_NAME: frame[None]}
+        return next(self._inputs, None)
 
 
 def _ranges(
@@ -256,13 +254,14 @@ def _ranges(
 
 
 def _layers(model: onnx.ModelProto) -> dict[str, tuple[str, ...]]:
-    """Return each convolution and, if there is one, the Concat that makes its input."""
-    producers = {output: node for node in model.graph.node for output in node.output}
+    """Return each convolution and, if there is one, the Concat that makes its input.
+
+    In int8, the Concat would round what the float convolution reads.
+    """
+    concats = {node.output[0]: node.name for node in model.graph.node if node.op_type == "Concat"}
     layers: dict[str, tuple[str, ...]] = {}
     for node in model.graph.node:
         if node.op_type == "Conv":
-            # In int8, the Concat would round what the float convolution reads.
-            producer = producers.get(node.input[0])
-            concat = producer is not None and producer.op_type == "Concat"
-            layers[node.name] = (node.name, producer.name) if producer and concat else (node.name,)
+            concat = concats.get(node.input[0])
+            layers[node.name] = (node.name, concat) if concat else (node.name,)
     return layers

@@ -17,18 +17,18 @@ from torch.nn import functional
 from p2p_train.networks.generator import UNetGenerator
 from p2p_train.networks.pixels import HALF_RANGE, to_signal
 
-from .pixel_generator import PixelGenerator, first_and_last_conv, fold, swap_channels
-from .upsampling import replace_transposed_convs
+from .pixel_generator import (
+    PixelGenerator,
+    first_and_last_conv,
+    fold,
+    replace_transposed_convs,
+    swap_channels,
+)  # fmt: skip
 
 __all__ = [
-    "Dequantise",
-    "IntegerGenerator",
-    "Quantise",
-    "Rows",
-    "SpaceToDepth",
-    "equalise_output_inputs",
+    "Dequantise", "IntegerGenerator", "Quantise", "Rows", "SpaceToDepth", "equalise_output_inputs",
     "integer_form",
-]
+]  # fmt: skip
 
 ZERO_LEVEL = 128
 """Pixel level that stands for a signal of zero in the integer graph."""
@@ -46,16 +46,13 @@ it takes with 12 (AVX-512, 32 input channels, 129x129 px)."""
 def integer_form(
     generator: nn.Module, frames: NDArray[np.uint8], *, uint8_ends: bool = True
 ) -> nn.Module:
-    """Return a trained generator between pixels, ready to be traced and quantised.
+    """Return a copy of a trained U-Net between pixels, ready to be traced and quantised.
 
     Args:
-        generator: a U-Net as it was trained. It is not changed.
+        generator: a U-Net as it was trained.
         frames: real inputs, (N, H, W, 3) uint8 BGR.
         uint8_ends: let the first convolution take pixel levels and the last one return them. False
             keeps the conversions of :class:`.PixelGenerator` in float.
-
-    Returns:
-        A module from (N, H, W, 3) uint8 BGR to the same.
     """
     rewritten = replace_transposed_convs(swap_channels(fold(generator)))
     if not uint8_ends:
@@ -73,8 +70,7 @@ class IntegerGenerator(nn.Module):
     channels, because a kernel over 3 channels spends its time on fetching three bytes at a time.
 
     Output: ``127.5 tanh(x) + 127.5`` equals ``255 sigmoid(2x)``. The output layer's weights are
-    doubled and followed by a sigmoid, whose integer form is a lookup table of 256 levels. All that
-    remains is to move bytes.
+    doubled and followed by a sigmoid, whose integer form is a lookup table of 256 levels.
 
     Args:
         generator: with transposed convolutions replaced, (N, 3, H, W) BGR signals in and out. It
@@ -128,8 +124,7 @@ class _Scale(nn.Module):
         self.scale = nn.Buffer(torch.tensor(scale))
         self.zero_point = nn.Buffer(torch.tensor(zero_point, dtype=torch.uint8))
 
-    def traced(self, operator: str, values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        """Return the placeholder for an ONNX operator's result, of the shape of ``values``."""
+    def _traced(self, operator: str, values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         operands = (values, self.scale, self.zero_point)
         return torch.onnx.ops.symbolic(operator, operands, dtype=dtype, shape=values.shape)
 
@@ -143,7 +138,7 @@ class Dequantise(_Scale):
     def forward(self, levels: torch.Tensor) -> torch.Tensor:
         """Scale a tensor of any shape to [-128 / 127.5, 127 / 127.5]."""
         if torch.onnx.is_in_onnx_export():
-            return self.traced("DequantizeLinear", levels, torch.float32)
+            return self._traced("DequantizeLinear", levels, torch.float32)
         return (levels.float() - self.zero_point) * self.scale
 
 
@@ -156,7 +151,7 @@ class Quantise(_Scale):
     def forward(self, brightness: torch.Tensor) -> torch.Tensor:
         """Round a tensor of any shape."""
         if torch.onnx.is_in_onnx_export():
-            return self.traced("QuantizeLinear", brightness, torch.uint8)
+            return self._traced("QuantizeLinear", brightness, torch.uint8)
         return (brightness * 255).round().to(torch.uint8)
 
 

@@ -1,18 +1,23 @@
 """Load a generator that was trained with pytorch-CycleGAN-and-pix2pix.
 
 The file is read as tensors only; nothing in it is executed. Generators published in 2018 are in
-torch's older format, which is read in the same way.
+torch's older format, which is read in the same way. Each tensor's name gives its place in our
+layers; a file that does not fit its description is refused.
 """
 
 from __future__ import annotations
 
 import logging
 import zipfile
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from p2p_export.frames import MIN_FRAMES
 from p2p_export.trained import TrainedGenerator, origin_of
@@ -20,16 +25,24 @@ from p2p_runtime.errors import CheckpointError
 from p2p_runtime.labels.palette import load_palette
 from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import DataConfig
+from p2p_train.networks.geometry import Norm
 from p2p_train.scenes import draw_scene
-from p2p_train.tensorfile import load_tensors
+from p2p_train.tensorfile import load_tensors, shape_differences
 
-from .options import ImportOptions
-from .weights import State, build
+from .networks import RectifiedUNet, ResNetGenerator
+from .options import BLOCKS, DOWNSAMPLINGS, ImportOptions, NetG
 
-__all__ = ["load_imported", "read_state"]
+__all__ = ["build", "load_imported", "read_state"]
 
 OLD_FORMAT = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 """First bytes of files of torch before 1.6: a pickle of torch's magic number."""
+
+FIRST_RESIDUAL = 10
+"""Index of the first residual block, after one padding and three times (conv, norm, ReLU)."""
+
+State = dict[str, torch.Tensor]
+
+_WEIGHTED = (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d)
 
 _log = logging.getLogger(__name__)
 
@@ -52,12 +65,11 @@ def load_imported(options: ImportOptions, *, draw_frames: bool) -> TrainedGenera
         palette=None if options.palette == "none" else load_palette(options.palette),
         direction=options.direction.replace("to", " to "),
     )
+    side = "left" if options.direction == "AtoB" else "right"
     return TrainedGenerator(
         module=build(options, read_state(options.path)),
         contract=contract,
-        data=DataConfig(
-            input_side="left" if options.direction == "AtoB" else "right", palette=options.palette
-        ),
+        data=DataConfig(input_side=side, palette=options.palette),
         frames=_drawn_frames(contract, MIN_FRAMES if draw_frames and contract.palette else 0),
         description={"architecture": options.net, "norm": options.norm, "mode": options.mode},
         provenance={**origin_of(options.path), "origin": "pytorch-CycleGAN-and-pix2pix"},
@@ -87,6 +99,34 @@ def read_state(path: Path) -> State:
     return {key.removeprefix("module."): value.float() for key, value in content.items()}
 
 
+def build(options: ImportOptions, state: State) -> nn.Module:
+    """Build a generator in ``eval`` mode that computes what ``state`` does in that repository.
+
+    Args:
+        options: what the state is said to be, and which statistics normalise.
+        state: tensors by that repository's keys.
+
+    Raises:
+        CheckpointError: names or shapes differ; the message lists the first differences and, if
+            there is one, the description that fits.
+    """
+    if differences := _differences(options, state):
+        raise CheckpointError(
+            f"the checkpoint is no {options.net} with {options.norm} norm: "
+            f"{differences}{_hint(options, state)}"
+        )
+    generator = _make(options, state)
+    keys = _keys(generator, options, state)
+    generator.load_state_dict({ours: state[key] for ours, key in keys.items()}, strict=False)
+    if isinstance(generator, RectifiedUNet):
+        for block in (*generator.decoder[1:], generator.output):
+            # (inputs, outputs, 4, 4): their inputs begin with the skip, ours end with it.
+            block[0].weight.data = block[0].weight.data.roll(block[0].in_channels // 2, dims=0)
+    if options.uses_frame_statistics:
+        _use_frame_statistics(generator)
+    return generator.eval()
+
+
 def _drawn_frames(contract: PixelContract, count: int) -> NDArray[np.uint8]:
     """Return label maps of drawn street scenes, (count, H, W, 3) uint8 BGR."""
     if count:
@@ -94,3 +134,110 @@ def _drawn_frames(contract: PixelContract, count: int) -> NDArray[np.uint8]:
     size = (contract.height, contract.width)
     scenes = [contract.preprocess(draw_scene(seed, *size)[0]) for seed in range(count)]
     return np.array(scenes, np.uint8).reshape(count, *size, 3)
+
+
+def _make(options: ImportOptions, state: State) -> nn.Module:
+    """Return our generator with that repository's width and biases; its weights are not set yet."""
+    first = state.get("model.model.0.weight" if options.is_unet else "model.1.weight")
+    ngf = 64 if first is None else max(1, len(first))  # (ngf, 3, kh, kw)
+    generator: nn.Module
+    if options.net in BLOCKS:
+        generator = ResNetGenerator(ngf=ngf, blocks=BLOCKS[options.net])
+    else:
+        downsamplings = DOWNSAMPLINGS[options.net]
+        generator = RectifiedUNet(ngf=ngf, downsamplings=downsamplings, dropout=0.0)
+    *inner, _ = (layer for layer in generator.modules() if isinstance(layer, _WEIGHTED[:2]))
+    for conv in inner:  # the output layer has a bias with either norm
+        has_bias = options.norm == "instance"
+        conv.bias = nn.Parameter(conv.weight.new_zeros(conv.out_channels)) if has_bias else None
+    for layer in generator.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.reset_parameters()  # gain 1, offset 0: what InstanceNorm has there
+    return generator
+
+
+def _keys(generator: nn.Module, options: ImportOptions, state: State) -> dict[str, str]:
+    """Return the key in the file of each of our weights, biases and running statistics."""
+    blocks = (
+        _unet_blocks(generator)
+        if isinstance(generator, RectifiedUNet)
+        else _resnet_blocks(options, state)
+    )
+    keys = {}
+    for ours, prefix, index in blocks:
+        layers = [
+            (f"{ours}.{name}", layer)
+            for name, layer in generator.get_submodule(ours).named_modules()
+            if isinstance(layer, _WEIGHTED)
+        ]
+        for offset, (name, layer) in enumerate(layers):  # a norm follows its convolution
+            # A residual block is two convolutions with their norms; the second pair has its index.
+            place = index[offset // 2] + offset % 2
+            if isinstance(layer, nn.BatchNorm2d) and options.norm == "instance":
+                continue  # theirs has neither gain nor offset; ours stay one and zero
+            keys.update({f"{name}.{key}": f"{prefix}.{place}.{key}" for key in layer.state_dict()})
+    return {ours: key for ours, key in keys.items() if not key.endswith("num_batches_tracked")}
+
+
+def _unet_blocks(generator: RectifiedUNet) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+    """Yield our block, their prefix and index of its convolution; each lies in the one before."""
+    depth = len(generator.encoder)
+    prefix = "model"
+    for level in range(depth):
+        outermost, innermost = level == 0, level == depth - 1
+        # A LeakyReLU precedes the convolution, but not in the outermost block.
+        yield f"encoder.{level}", f"{prefix}.model", (0 if outermost else 1,)
+        ours = "output" if outermost else f"decoder.{depth - 1 - level}"
+        yield ours, f"{prefix}.model", (3 if outermost or innermost else 5,)
+        prefix += ".model.1" if outermost else ".model.3"
+
+
+def _resnet_blocks(
+    options: ImportOptions, state: State
+) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+    """Yield our block, their prefix and indices of its convolutions in one long sequence."""
+    yield "first", "model", (1,)
+    for level in range(2):
+        yield f"encoder.{level}", "model", (4 + 3 * level,)
+    # With dropout, the second half of a residual block begins one index later.
+    second = 5 if f"model.{FIRST_RESIDUAL}.conv_block.5.weight" in state else 6
+    after = FIRST_RESIDUAL + BLOCKS[options.net]
+    for index in range(FIRST_RESIDUAL, after):
+        yield f"blocks.{index - FIRST_RESIDUAL}", f"model.{index}.conv_block", (1, second)
+    for level in range(2):
+        yield f"decoder.{level}", "model", (after + 3 * level,)
+    yield "output", "model", (after + 7,)
+
+
+def _differences(options: ImportOptions, state: State) -> str:
+    with torch.device("meta"):  # shapes only
+        generator = _make(options, state)
+    own, keys = generator.state_dict(), _keys(generator, options, state)
+    used = {key: value for key, value in state.items() if not _is_unused(key, options.norm)}
+    return shape_differences({key: own[ours] for ours, key in keys.items()}, used)
+
+
+def _is_unused(key: str, norm: Norm) -> bool:
+    """Return whether a value has no effect: counters, and InstanceNorm's statistics of 2018."""
+    name = key.rpartition(".")[2]
+    running = name in ("running_mean", "running_var")
+    return name == "num_batches_tracked" or (norm == "instance" and running)
+
+
+def _hint(options: ImportOptions, state: State) -> str:
+    for net, norm in product(get_args(NetG), get_args(Norm)):
+        candidate = ImportOptions(path=options.path, palette="none", net=net, norm=norm)
+        if not _differences(candidate, state):
+            return f". It fits --netG {net} --norm {norm}"
+    return ""
+
+
+def _use_frame_statistics(generator: nn.Module) -> None:
+    """Replace BatchNorm by InstanceNorm, its equal in training mode with a batch of one."""
+    for block in generator.modules():
+        if isinstance(block, nn.Sequential):
+            for index, layer in enumerate(block):
+                if isinstance(layer, nn.BatchNorm2d):
+                    norm = nn.InstanceNorm2d(layer.num_features, eps=layer.eps, affine=True)
+                    norm.weight, norm.bias = layer.weight, layer.bias
+                    block[index] = norm

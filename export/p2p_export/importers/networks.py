@@ -1,7 +1,7 @@
 """The generators of pytorch-CycleGAN-and-pix2pix, computed with our own layers.
 
 Written from what that repository's ``models/networks.py`` computes, not from its code. Where its
-state dicts keep each layer is in :mod:`.weights`.
+state dicts keep each layer is in :mod:`.checkpoint`.
 """
 
 from __future__ import annotations
@@ -57,37 +57,34 @@ class ResNetGenerator(nn.Module):
     Args:
         ngf: channels after the first layer.
         blocks: number of residual blocks, of 4 * ``ngf`` channels.
-        channels: channels of input and output.
     """
 
-    def __init__(self, *, ngf: int = 64, blocks: int = 9, channels: int = 3) -> None:
+    def __init__(self, *, ngf: int, blocks: int) -> None:
         super().__init__()
         widths = [ngf * 2**level for level in range(RESNET_DOWNSAMPLINGS + 1)]
-        self.first = nn.Sequential(*_padded(channels, ngf, 7), nn.BatchNorm2d(ngf), nn.ReLU())
+        self.first = nn.Sequential(*_padded(3, ngf, 7), nn.BatchNorm2d(ngf), nn.ReLU())
         self.encoder = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(before, after, 3, stride=2, padding=1), nn.BatchNorm2d(after), nn.ReLU()
-            )
+            _normed(nn.Conv2d(before, after, 3, stride=2, padding=1))
             for before, after in pairwise(widths)
         )
         self.blocks = nn.ModuleList(Residual(widths[-1]) for _ in range(blocks))
         self.decoder = nn.ModuleList(
-            nn.Sequential(
-                nn.ConvTranspose2d(before, after, 3, stride=2, padding=1, output_padding=1),
-                nn.BatchNorm2d(after),
-                nn.ReLU(),
-            )
+            _normed(nn.ConvTranspose2d(before, after, 3, stride=2, padding=1, output_padding=1))
             for before, after in pairwise(widths[::-1])
         )
-        self.output = nn.Sequential(*_padded(ngf, channels, 7), nn.Tanh())
+        self.output = nn.Sequential(*_padded(ngf, 3, 7), nn.Tanh())
 
     def forward(self, signal: torch.Tensor) -> torch.Tensor:
-        """Translate (N, C, H, W) in [-1, 1], sides multiples of 4, into the same."""
+        """Translate (N, 3, H, W) in [-1, 1], sides multiples of 4, into the same."""
         signal = self.first(signal)  # (N, ngf, H, W)
         for layers in (*self.encoder, *self.blocks, *self.decoder):
             signal = layers(signal)  # (N, 4 ngf, H / 4, W / 4) in the residual blocks
         image: torch.Tensor = self.output(signal)
         return image
+
+
+def _normed(conv: nn.Conv2d | nn.ConvTranspose2d) -> nn.Sequential:
+    return nn.Sequential(conv, nn.BatchNorm2d(conv.out_channels), nn.ReLU())
 
 
 def _padded(inputs: int, outputs: int, size: int) -> list[nn.Module]:

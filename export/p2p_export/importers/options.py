@@ -14,16 +14,9 @@ from p2p_runtime.errors import ConfigError
 from p2p_train.networks.geometry import Norm
 
 __all__ = [
-    "BLOCKS",
-    "DOWNSAMPLINGS",
-    "SOURCE_FLAG",
-    "Direction",
-    "ImportOptions",
-    "NetG",
-    "Statistics",
-    "import_flags",
+    "BLOCKS", "DOWNSAMPLINGS", "SOURCE_FLAG", "ImportOptions", "NetG", "import_flags",
     "take_import_options",
-]
+]  # fmt: skip
 
 NetG = Literal["unet_128", "unet_256", "resnet_6blocks", "resnet_9blocks"]
 Statistics = Literal["frame", "running"]
@@ -46,25 +39,20 @@ class ImportOptions:
     Attributes:
         path: the file, ``latest_net_G.pth``.
         palette: label colours of the inputs, a preset or a file; ``none`` for pictures.
-        net: that repository's ``--netG``.
-        norm: its ``--norm``.
-        ngf: its ``--ngf``; None to read it from the weights.
+        net, norm, direction: that repository's ``--netG``, ``--norm`` and ``--direction``.
         statistics: what BatchNorm normalises by. ``frame``: each frame's own mean and variance, as
             that repository's ``test.py`` does. ``running``: the training's, as ``test.py --eval``
             does. InstanceNorm has only ``frame``.
         input_size: (width, height) in pixels; None for the size of ``net``.
-        direction: its ``--direction``.
 
     Raises:
-        ConfigError: the size does not fit the network, or InstanceNorm is to use running
-            statistics.
+        ConfigError: the size does not fit the network, or InstanceNorm is to use ``running``.
     """
 
     path: Path
     palette: str
     net: NetG = "unet_256"
     norm: Norm = "batch"
-    ngf: int | None = None
     statistics: Statistics = "frame"
     input_size: tuple[int, int] | None = None
     direction: Direction = "AtoB"
@@ -120,10 +108,6 @@ import_flags = stack(
     ),
     _option("--norm", type=click.Choice(get_args(Norm)), help="As in training.  [default: batch]"),
     _option(
-        "--ngf", metavar="N", type=click.IntRange(1, 1024),
-        help="Width of the generator.  [default: read from the file]",
-    ),
-    _option(
         "--statistics", type=click.Choice(get_args(Statistics)),
         help="What BatchNorm normalises by. frame: each frame's own mean and variance, like its "
         "test.py; running: the training's, like test.py --eval.  [default: frame]",
@@ -151,9 +135,9 @@ def take_import_options(values: dict[str, Any]) -> ImportOptions | None:
     if not given:
         return None
     if "path" not in given:
+        names = ", ".join(given).replace("_", " ")
         raise ConfigError(
-            f"{', '.join(given).replace('_', ' ')}: only a checkpoint of another project takes "
-            f"this; name it with {SOURCE_FLAG}"
+            f"{names}: only a checkpoint of another project takes this; name it with {SOURCE_FLAG}"
         )
     if "palette" not in given:
         raise ConfigError(

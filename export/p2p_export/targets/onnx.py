@@ -6,12 +6,10 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import onnx
 
-from p2p_export.parity import ParityReport, picture
-from p2p_export.reference import GOLDEN_SEED, Measurement, Reference, measure
-from p2p_runtime.files import write_bytes
+from p2p_export.parity import GOLDEN_SEED, ParityReport, Reference, measure, picture
+from p2p_runtime.files import write_bytes, write_picture
 from p2p_runtime.model.bundle import METADATA_KEY, BundleInfo
 from p2p_runtime.model.golden import GoldenFrame
 from p2p_runtime.model.onnx_check import payload_sha256
@@ -59,7 +57,9 @@ def write_bundle(
         OutputError: the file cannot be written.
     """
     measured = measure(graph, reference, precision, path.parent)
-    _write_picture(path.with_name(f"{path.stem}-parity.png"), reference, measured)
+    worst = measured.report.worst_frame
+    shown = picture(reference.images[worst], measured.images[worst])
+    write_picture(path.with_name(f"{path.stem}-parity.png"), shown)
     measured.report.require()
     info = BundleInfo(
         contract=reference.contract,
@@ -85,10 +85,3 @@ def attach(graph: bytes, info: BundleInfo) -> bytes:
 def _verify(draft: Path) -> None:
     """Open the complete file as a device would, golden frame included."""
     Translator.load(draft, device="cpu").close()
-
-
-def _write_picture(path: Path, reference: Reference, measured: Measurement) -> None:
-    worst = measured.report.worst_frame
-    done, png = cv2.imencode(".png", picture(reference.images[worst], measured.images[worst]))
-    assert done, "a uint8 picture always encodes as PNG"
-    write_bytes(path, png.tobytes())

@@ -1,10 +1,8 @@
 """TensorRT engines, each for one GPU architecture and one library version.
 
 TensorRT-RTX builds for the GPUs of other machines and needs none itself. TensorRT builds for the
-GPU of this machine; that path is not tested on hardware.
-
-Both libraries share one API. Precision comes from the ONNX file alone (strong typing), the only way
-that TensorRT 10.12 to 11 and TensorRT-RTX have in common.
+GPU of this machine; that path is not tested on hardware. Precision comes from the ONNX file alone
+(strong typing), the only way that TensorRT 10.12 to 11 and TensorRT-RTX have in common.
 """
 
 from __future__ import annotations
@@ -16,7 +14,6 @@ import logging
 import platform
 import re
 import time
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +25,7 @@ from p2p_runtime.errors import ConfigError, DeviceUnavailableError, EngineBuildE
 from p2p_runtime.files import write_bytes, write_text
 from p2p_runtime.model.trt_manifest import EngineManifest, EngineTarget, manifest_path
 
-__all__ = ["EngineBuilder", "EngineOptions", "parse_archs"]
+__all__ = ["EngineBuilder", "parse_archs"]
 
 FLAGS = ["STRONGLY_TYPED", "TF32 off"]
 """Builder flags, for the manifest. TF32 rounds operands to 10 mantissa bits, as float16 does."""
@@ -55,55 +52,12 @@ def parse_archs(text: str) -> list[str]:
     return list(dict.fromkeys(archs))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EngineOptions:
-    """Engines to build; false if none.
-
-    Attributes:
-        tensorrt: build with TensorRT for the GPU of this machine.
-        tensorrt_rtx: build with TensorRT-RTX for the architectures in ``gpu_arch``.
-        gpu_arch: architectures separated by commas, see :func:`parse_archs`.
-
-    Raises:
-        ConfigError: the options contradict each other.
-    """
-
-    tensorrt: bool = False
-    tensorrt_rtx: bool = False
-    gpu_arch: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.tensorrt and self.tensorrt_rtx:
-            raise ConfigError(
-                "--tensorrt and --tensorrt-rtx would give two engines one name; choose one of them"
-            )
-        if self.tensorrt_rtx and self.gpu_arch is None:
-            raise ConfigError(
-                "--tensorrt-rtx builds for the GPUs of other machines; name them: "
-                "--gpu-arch sm86,sm89,sm120"
-            )
-        if self.gpu_arch is not None:
-            if not self.tensorrt_rtx:
-                raise ConfigError("--gpu-arch belongs to --tensorrt-rtx")
-            parse_archs(self.gpu_arch)
-
-    def __bool__(self) -> bool:
-        return self.tensorrt or self.tensorrt_rtx
-
-    def builder(self) -> EngineBuilder:
-        """Return the builder; it raises what :class:`EngineBuilder` does."""
-        if self.gpu_arch is None:
-            return EngineBuilder("tensorrt", [])
-        return EngineBuilder("tensorrt_rtx", parse_archs(self.gpu_arch))
-
-
 class EngineBuilder:
     """Builds engines with one library for one or more GPU architectures.
 
     Args:
         library: ``tensorrt`` or ``tensorrt_rtx``.
-        archs: architectures for TensorRT-RTX, for example ``["sm86"]``; empty for TensorRT, which
-            builds for the GPU of this machine.
+        archs: architectures for TensorRT-RTX, for example ``["sm86"]``; empty for TensorRT.
 
     Raises:
         EngineBuildError: the library is not installed, or does not know an architecture.
@@ -208,11 +162,7 @@ class EngineBuilder:
 
 
 def _load(library: str) -> Any:
-    """Import a library; its name with dashes is both the flag and the extra.
-
-    Raises:
-        EngineBuildError: it is not installed or cannot be loaded; the message says what to install.
-    """
+    """Import a library; its name with dashes is both the flag and the extra."""
     try:
         return importlib.import_module(library)
     except (ImportError, OSError) as error:
