@@ -7,7 +7,7 @@ frame always gives one image.
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,17 +19,16 @@ from p2p_runtime.files import check_writable_folder, write_json
 from p2p_runtime.model.bundle import ModelBundle
 from p2p_train.segmentation import Segmenter
 
-from .frames import read_calibration, read_inputs, top_up
 from .graph.fp16 import fp16_graph
 from .graph.int8 import int8_graph
 from .graph.pixel_generator import PixelGenerator, folded_generator
 from .graph.tracing import Graph, to_onnx
 from .importers.checkpoint import load_imported
+from .inputs import TrainedGenerator, load_checkpoint, read_calibration, read_inputs, top_up
 from .options import INT8_FOR_TENSORRT, ExportOptions, checkpoint_of
 from .parity import Reference, SegmentationCheck, run_torch
 from .targets.onnx import WrittenBundle, write_bundle
 from .targets.tensorrt import EngineBuilder, parse_archs
-from .trained import TrainedGenerator, load_checkpoint
 
 __all__ = ["export"]
 
@@ -74,7 +73,10 @@ def export(options: ExportOptions) -> list[WrittenBundle]:
     else:
         trained = load_imported(options.imported, draw_frames=options.frames is None)
     _log.info("exporting %s (%s)", path, trained.description["mode"])
-    frames, made_up = _parity_frames(trained, options)
+    given = trained.frames
+    if options.frames is not None:
+        given = _read_frames(options.frames, trained, PARITY_FRAMES)
+    frames, made_up = top_up(given)
     folder = next(iter(outputs.values())).parent
     check_writable_folder(folder)
     module = PixelGenerator(trained.module)
@@ -95,24 +97,12 @@ def export(options: ExportOptions) -> list[WrittenBundle]:
         precision = name.partition("-")[0]
         written[name] = write_bundle(output, graph.content, reference, precision, graph.notes)
         if output != options.output:
-            figures = {bundle.path.name: bundle.report.to_json() for bundle in written.values()}
+            figures = {bundle.path.name: asdict(bundle.report) for bundle in written.values()}
             write_json(folder / "parity.json", figures)
     _warn_of_other_bundles(folder, written, reference)
-    return _with_engines(written, options) if options.builds_engines else list(written.values())
-
-
-def _parity_frames(
-    trained: TrainedGenerator, options: ExportOptions
-) -> tuple[NDArray[np.uint8], int]:
-    """Return (N, H, W, 3) uint8 BGR inputs, at least 8, and how many of them are copies."""
-    given = trained.frames
-    if (folder := options.frames) is not None:
-        given = read_inputs(folder, trained.data, trained.contract, limit=PARITY_FRAMES, part="val")
-    frames, made_up = top_up(given)
-    if made_up:
-        text = "%d frames for the parity check and %d mirrored ones; give more with --frames DIR"
-        _log.warning(text, len(given), made_up)
-    return frames, made_up
+    if options.builds_engines:
+        _build_engines(written, options)
+    return list(written.values())
 
 
 def _segmentation_check(
@@ -124,9 +114,13 @@ def _segmentation_check(
     segmenter = Segmenter.load(options.segmenter, torch.device("cpu"))
     segmenter.check_labels(trained.contract)
     folder = options.frames or Path(trained.data.folder)
-    frames = read_inputs(folder, trained.data, trained.contract, limit=SCORED_FRAMES, part="val")
+    frames = _read_frames(folder, trained, SCORED_FRAMES)
     _log.info("segmentation score: %d frames of %s", len(frames), folder)
     return SegmentationCheck(segmenter, frames, run_torch(module, frames))
+
+
+def _read_frames(folder: Path, trained: TrainedGenerator, limit: int) -> NDArray[np.uint8]:
+    return read_inputs(folder, trained.data, trained.contract, limit=limit, part="val")
 
 
 def _make_graph(
@@ -157,18 +151,15 @@ def _warn_of_other_bundles(
             _log.warning("%s is of another checkpoint; export it again or remove it", path)
 
 
-def _with_engines(written: dict[str, WrittenBundle], options: ExportOptions) -> list[WrittenBundle]:
+def _build_engines(written: dict[str, WrittenBundle], options: ExportOptions) -> None:
     """Build engines from every file that TensorRT reads, hence not from int8 for the CPU."""
-    bundles = []
     library = "tensorrt_rtx" if options.tensorrt_rtx else "tensorrt"
     try:
         builder = EngineBuilder(library, parse_archs(options.gpu_arch) if options.gpu_arch else [])
         for name, bundle in written.items():
-            engines: tuple[Path, ...] = ()
             if name != "int8" or options.int8_profile == "tensorrt":
                 engines = builder.build(bundle.path, bundle.report.precision)
-            bundles.append(replace(bundle, engines=engines))
+                written[name] = replace(bundle, engines=engines)
     except (EngineBuildError, DeviceUnavailableError) as error:
         files = ", ".join(str(bundle.path) for bundle in written.values())
         raise type(error)(f"{error}; the ONNX files are written ({files})") from error
-    return bundles

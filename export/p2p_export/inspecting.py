@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +25,7 @@ class GraphCost:
         operators: number of nodes of each operator, most frequent first.
         parameters: number of weights and biases of its convolutions.
         macs: multiply-accumulate operations of one frame, per output pixel of a convolution and per
-            *input* pixel of a transposed one, as in :func:`p2p_train.networks.geometry.unet_macs`.
-            The int8 graph has a few more than the network: its rewritten layers compute a border.
+            *input* pixel of a transposed one. The rewritten layers of int8 also compute a border.
     """
 
     operators: dict[str, int]
@@ -66,22 +66,21 @@ def describe(path: Path) -> str:
         *_mapping_rows("parity", bundle.info.parity),
         ("payload", f"sha256 {bundle.info.payload_sha256}"),
     ]
-    width = max(len(name) for name, _ in rows)
-    return "\n".join(f"{name.ljust(width)}  {value}" for name, value in rows)
+    return "\n".join(_aligned(rows))
 
 
 def table(bundles: list[WrittenBundle]) -> str:
     """Return a row of parity figures for each bundle, then a line for each engine."""
     cells = [_cells(bundle) for bundle in bundles]
-    rows = [list(cells[0]), *(list(row.values()) for row in cells)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    lines = _aligned([tuple(cells[0]), *(tuple(row.values()) for row in cells)])
     engines = [engine for bundle in bundles for engine in bundle.engines]
     lines += [f"{path}  {_megabytes(path)} MB, built, not run" for path in engines]
     return "\n".join(lines)
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 def _cells(bundle: WrittenBundle) -> dict[str, str]:
@@ -110,33 +109,25 @@ def _megabytes(path: Path) -> str:
 
 
 def _contract_rows(info: BundleInfo) -> list[tuple[str, str]]:
-    contract = info.contract
-    palette = contract.palette
-    labels = (
-        f"label maps, palette {palette.name} ({len(palette.classes)} classes)"
-        if palette
-        else "pictures, no palette"
-    )
-    rows = [
-        ("input", f"{contract.height}x{contract.width} px, {labels}"),
-        ("direction", contract.direction),
-    ]
+    contract, palette, kind = info.contract, info.contract.palette, "pictures, no palette"
+    if palette:
+        kind = f"label maps, palette {palette.name} ({len(palette.classes)} classes)"
+    size = f"{contract.width}x{contract.height} px"
+    rows = [("input", f"{size}, {kind}"), ("direction", contract.direction)]
     if palette and contract.classes_present:
-        rows.append(
-            ("classes in use", ", ".join(palette.classes[k] for k in contract.classes_present))
-        )
+        names = ", ".join(palette.classes[index] for index in contract.classes_present)
+        rows.append(("classes present", names))
     return rows
 
 
 def _mapping_rows(title: str, values: dict[str, object]) -> list[tuple[str, str]]:
-    rows = []
-    for key, value in values.items():
-        if isinstance(value, dict):
-            value = ", ".join(f"{name} {item}" for name, item in value.items())
-        elif isinstance(value, list):
-            value = "; ".join(map(str, value)) or "none"
-        rows.append((f"{title}.{key}", str(value)))
-    return rows
+    return [(f"{title}.{key}", _text(value)) for key, value in values.items()]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {item}" for name, item in value.items())
+    return "; ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
 
 
 def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:

@@ -6,6 +6,7 @@ Graphs run in the device's own engine. The torch module is that before folding a
 from __future__ import annotations
 
 import tempfile
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from p2p_runtime.model.contract import PixelContract
 from p2p_runtime.model.golden import GoldenFrame
 from p2p_runtime.model.onnx_check import payload_sha256
 from p2p_train.metrics.images import psnr_db, ssim
-from p2p_train.metrics.labels import SegmentationScore, confusion_matrix
+from p2p_train.metrics.labels import SegmentationScore
 from p2p_train.segmentation import Segmenter
 
 __all__ = [
@@ -68,7 +69,7 @@ class ParityReport:
 
     precision: str
     frames: int
-    made_up: int
+    made_up: int = 0
     max_levels: int
     mean_levels: float
     within_one: float
@@ -121,10 +122,6 @@ class ParityReport:
                 f"the {self.precision} model does not compute what was trained: {'; '.join(found)}"
             )
 
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return asdict(self)
-
 
 class SegmentationCheck:
     """Scores images by how well a segmenter finds the labels that they were generated from.
@@ -132,26 +129,18 @@ class SegmentationCheck:
     Args:
         segmenter: trained on real photos with the same palette.
         frames: label maps as inputs of the generator, (N, H, W, 3) uint8 BGR.
-        images: the torch module's images of them, (N, H, W, 3) uint8 BGR.
-
-    Attributes:
-        frames: as given.
-        trained: score of the torch module's images.
+        images: the torch module's images of them; :attr:`trained` is their score.
     """
 
     def __init__(
         self, segmenter: Segmenter, frames: NDArray[np.uint8], images: NDArray[np.uint8]
     ) -> None:
-        self._segmenter = segmenter
-        self._labels = segmenter.label_ids(frames)
-        self.frames = frames
+        self._segmenter, self.frames = segmenter, frames
         self.trained = self.score(images)
 
     def score(self, images: NDArray[np.uint8]) -> SegmentationScore:
         """Return the segmentation score of ``images``, one for each of :attr:`frames`."""
-        found = self._segmenter.classify(images)
-        classes = len(self._segmenter.classes)
-        return SegmentationScore.of(confusion_matrix(self._labels, found, classes))
+        return SegmentationScore.of(self._segmenter.confusion(images, self.frames))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -160,9 +149,8 @@ class Reference:
 
     Attributes:
         contract: the checkpoint's.
-        frames: inputs, (N, H, W, 3) uint8 BGR.
-        images: the torch module's images of them, (N, H, W, 3) uint8 BGR.
-        made_up: number of frames that are copies, see :func:`p2p_export.frames.top_up`.
+        frames, images: inputs and the torch module's images of them, (N, H, W, 3) uint8 BGR.
+        made_up: number of frames that are copies, see :func:`p2p_export.inputs.top_up`.
         generator, provenance: architecture and origin of the weights, for the bundle.
         segmentation: the segmenter's check, if one was given.
     """
@@ -200,25 +188,22 @@ def measure(graph: bytes, reference: Reference, precision: str, folder: Path) ->
     with tempfile.TemporaryDirectory(prefix=".p2p-export-", dir=folder) as scratch:
         draft = Path(scratch) / "draft.onnx"
         write_bytes(draft, graph)
-        engine = open_engine(ModelBundle(path=draft, info=info), device="cpu")
-        try:
+        with closing(open_engine(ModelBundle(path=draft, info=info), device="cpu")) as engine:
             images = _run_engine(engine, reference.frames)
             golden = engine.infer(GoldenFrame.draw(reference.contract, GOLDEN_SEED)[None])[0]
-            report = compare(
-                reference.images, images, precision=precision, made_up=reference.made_up
-            )
-            if (check := reference.segmentation) is not None:
-                score = check.score(_run_engine(engine, check.frames))
-                report = replace(
-                    report, segmentation_score=score, trained_segmentation_score=check.trained
-                )
-        finally:
-            engine.close()
+            check = reference.segmentation
+            score = check and check.score(_run_engine(engine, check.frames))
+    report = replace(
+        compare(reference.images, images, precision=precision),
+        made_up=reference.made_up,
+        segmentation_score=score,
+        trained_segmentation_score=check and check.trained,
+    )
     return Measurement(images=images, golden=golden, report=report)
 
 
 def compare(
-    expected: NDArray[np.uint8], actual: NDArray[np.uint8], *, precision: str, made_up: int = 0
+    expected: NDArray[np.uint8], actual: NDArray[np.uint8], *, precision: str
 ) -> ParityReport:
     """Measure ``actual`` against ``expected``, both (N, H, W, 3) uint8 BGR."""
     levels = np.abs(expected.astype(np.int16) - actual.astype(np.int16))
@@ -228,7 +213,6 @@ def compare(
     return ParityReport(
         precision=precision,
         frames=len(expected),
-        made_up=made_up,
         max_levels=int(levels.max()),
         mean_levels=round(float(levels.mean()), 6),
         within_one=round(float((levels <= 1).mean()), 6),

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from p2p_export.frames import read_calibration, read_inputs, top_up
+from p2p_export.inputs import read_calibration, read_inputs, top_up
 from p2p_runtime.errors import DatasetError, ExportError
 from p2p_runtime.files import write_bytes
 from p2p_runtime.model.contract import PixelContract

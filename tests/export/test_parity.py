@@ -15,7 +15,6 @@ from toy_export import toy_frames, toy_generator
 GOOD = ParityReport(
     precision="fp32",
     frames=8,
-    made_up=0,
     max_levels=2,
     mean_levels=0.1,
     within_one=0.999,

@@ -21,7 +21,7 @@ from p2p_runtime.labels.palette import CAMVID, CITYSCAPES
 from p2p_runtime.model.bundle import ModelBundle
 from p2p_runtime.model.contract import PixelContract
 from p2p_train.metrics.frechet import FeatureStatistics
-from p2p_train.metrics.labels import SegmentationScore
+from p2p_train.metrics.labels import SegmentationScore, confusion_matrix
 from p2p_train.segmentation import Segmenter
 from p2p_train.segmentation.network import SegmentationNet
 from toy_export import CONTRACT, toy_frames
@@ -32,13 +32,9 @@ FAIR = SegmentationScore(pixel_accuracy=0.8, class_accuracy=0.5, mean_iou=0.4)
 class ColourSegmenter:
     """Finds the class of each pixel by its colour alone."""
 
-    classes = tuple(range(len(CAMVID.classes)))
-
-    def label_ids(self, labels: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(CAMVID.to_ids(labels))
-
-    def classify(self, images: np.ndarray) -> torch.Tensor:
-        return self.label_ids(images).long()
+    def confusion(self, images: np.ndarray, labels: np.ndarray) -> torch.Tensor:
+        true, found = (torch.from_numpy(CAMVID.to_ids(one)) for one in (labels, images))
+        return confusion_matrix(true, found.long(), len(CAMVID.classes))
 
 
 def write_segmenter(path: Path, contract: PixelContract) -> Path:

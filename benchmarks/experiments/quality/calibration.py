@@ -57,11 +57,11 @@ def measure_calibrations(
     """
     from onnxruntime.quantization.calibrate import CalibrationMethod
 
-    from p2p_export.frames import read_calibration, read_inputs
     from p2p_export.graph.int8 import PROFILES, Quantiser
     from p2p_export.graph.integer_ends import integer_form
     from p2p_export.graph.pixel_generator import PixelGenerator
     from p2p_export.graph.tracing import to_onnx
+    from p2p_export.inputs import read_calibration, read_inputs
     from p2p_export.parity import Reference, measure, run_torch
     from p2p_train.training.checkpoint import Checkpoint
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import logging
+from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,14 +41,11 @@ def fp16_graph(generator: nn.Module, reference: Reference) -> Graph:
 def float32_layers(
     module: PixelGenerator, frames: NDArray[np.uint8]
 ) -> tuple[frozenset[str], tuple[str, ...]]:
-    """Return the layers that might overflow float16, and a sentence for each.
+    """Return the convolutions that might overflow float16, and a sentence for each.
 
-    Args:
-        module: in float32.
-        frames: (N, H, W, 3) uint8 BGR.
+    ``module`` computes in float32; ``frames`` are (N, H, W, 3) uint8 BGR.
     """
-    peaks = peak_values(module, frames)
-    kept = {layer: peak for layer, peak in peaks.items() if not fits_fp16(peak)}
+    kept = {name: peak for name, peak in peak_values(module, frames).items() if not fits_fp16(peak)}
     notes = tuple(f"{name} stays in float32: it reaches {peak:.3g}" for name, peak in kept.items())
     for note in notes:
         _log.warning("fp16: %s", note)
@@ -83,15 +82,11 @@ def halve(module: PixelGenerator, keep: frozenset[str] = frozenset()) -> PixelGe
     """
     halved = copy.deepcopy(module)
     for name, layer in list(halved.named_modules()):
-        if isinstance(layer, _WEIGHTED):
-            dtype = torch.float32 if name in keep else torch.float16
-        elif isinstance(layer, nn.InstanceNorm2d):
-            dtype = torch.float32
-        else:
-            continue
-        # The wrapper casts its input, so that layers of both dtypes can follow each other.
-        parent, _, attribute = name.rpartition(".")
-        setattr(halved.get_submodule(parent), attribute, InDtype(layer, dtype))
+        in_float32 = name in keep or isinstance(layer, nn.InstanceNorm2d)
+        if in_float32 or isinstance(layer, _WEIGHTED):
+            # The wrapper casts its input, so that layers of both dtypes can follow each other.
+            wrapped = InDtype(layer, torch.float32 if in_float32 else torch.float16)
+            halved.set_submodule(name, wrapped)
     return halved
 
 
@@ -99,28 +94,22 @@ def halve(module: PixelGenerator, keep: frozenset[str] = frozenset()) -> PixelGe
 def peak_values(module: PixelGenerator, frames: NDArray[np.uint8]) -> dict[str, float]:
     """Return each convolution's largest absolute value among inputs, weights and outputs.
 
-    Args:
-        module: in float32.
-        frames: (N, H, W, 3) uint8 BGR.
+    Arguments as for :func:`float32_layers`.
     """
     layers = {name: sub for name, sub in module.named_modules() if isinstance(sub, _WEIGHTED)}
     peaks = {name: _peak(*layer.parameters()) for name, layer in layers.items()}
 
-    def hook_for(name: str) -> Any:
-        def record(_: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-            peaks[name] = torch.stack([peaks[name], _peak(*inputs, output)]).amax()  # keeps NaN
+    def record(name: str, _: nn.Module, inputs: Any, output: torch.Tensor) -> None:
+        peaks[name] = _peak(peaks[name], *inputs, output)
 
-        return record
-
-    handles = [layer.register_forward_hook(hook_for(name)) for name, layer in layers.items()]
-    try:
+    with ExitStack() as hooks:
+        for name, layer in layers.items():
+            hooks.enter_context(layer.register_forward_hook(partial(record, name)))
         for frame in frames:  # one at a time, as on the device
             module(torch.from_numpy(frame[None]))
-    finally:
-        for handle in handles:
-            handle.remove()
     return {name: float(peak) for name, peak in peaks.items()}
 
 
 def _peak(*tensors: torch.Tensor) -> torch.Tensor:
+    """Return the largest absolute value, NaN if there is one."""
     return torch.stack([tensor.abs().amax() for tensor in tensors]).amax()

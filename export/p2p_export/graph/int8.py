@@ -17,13 +17,8 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnxruntime.quantization import CalibrationDataReader, QuantType
-from onnxruntime.quantization.calibrate import (
-    CalibrationMethod,
-    TensorData,
-    TensorsData,
-    create_calibrator,
-)
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType
+from onnxruntime.quantization.calibrate import TensorData, TensorsData, create_calibrator
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.quant_utils import add_infer_metadata
 from torch import nn
@@ -35,7 +30,7 @@ from p2p_runtime.model.bundle import INPUT_NAME
 from .integer_ends import integer_form
 from .tracing import Graph, clean, to_onnx
 
-__all__ = ["PROFILES", "Int8Profile", "Quantiser", "int8_graph"]
+__all__ = ["PROFILES", "Quantiser", "int8_graph"]
 
 FRAMES_AT_ONCE = 10
 """Frames between two updates of a histogram, which holds all activations until then."""
@@ -163,8 +158,8 @@ class Quantiser:
         Sensitivity is the PSNR that remains when a layer alone is in int8.
 
         Returns:
-            The graph and the layers in float. The graph may still miss a gate when more layers
-            would be needed than :data:`MAX_FLOAT_LAYERS`.
+            The graph and the layers in float. The graph may still miss a gate when more than
+            :data:`MAX_FLOAT_LAYERS` would be needed.
         """
         graph, float_layers = self.quantise([]), list[str]()
         if not (failures := measure(graph).failures()):

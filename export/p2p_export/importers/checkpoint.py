@@ -19,12 +19,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from p2p_export.frames import MIN_FRAMES
-from p2p_export.trained import TrainedGenerator, origin_of
+from p2p_export.inputs import MIN_FRAMES, TrainedGenerator, origin_of
 from p2p_runtime.errors import CheckpointError
 from p2p_runtime.labels.palette import load_palette
 from p2p_runtime.model.contract import PixelContract
-from p2p_train.config import DataConfig
+from p2p_train.config import DataConfig, InputSide
 from p2p_train.networks.geometry import Norm
 from p2p_train.scenes import draw_scene
 from p2p_train.tensorfile import load_tensors, shape_differences
@@ -42,7 +41,7 @@ FIRST_RESIDUAL = 10
 
 State = dict[str, torch.Tensor]
 
-_WEIGHTED = (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d)
+_CONVS = (nn.Conv2d, nn.ConvTranspose2d)
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +64,7 @@ def load_imported(options: ImportOptions, *, draw_frames: bool) -> TrainedGenera
         palette=None if options.palette == "none" else load_palette(options.palette),
         direction=options.direction.replace("to", " to "),
     )
-    side = "left" if options.direction == "AtoB" else "right"
+    side: InputSide = "left" if options.direction == "AtoB" else "right"
     return TrainedGenerator(
         module=build(options, read_state(options.path)),
         contract=contract,
@@ -141,12 +140,11 @@ def _make(options: ImportOptions, state: State) -> nn.Module:
     first = state.get("model.model.0.weight" if options.is_unet else "model.1.weight")
     ngf = 64 if first is None else max(1, len(first))  # (ngf, 3, kh, kw)
     generator: nn.Module
-    if options.net in BLOCKS:
-        generator = ResNetGenerator(ngf=ngf, blocks=BLOCKS[options.net])
+    if options.is_unet:
+        generator = RectifiedUNet(ngf=ngf, downsamplings=DOWNSAMPLINGS[options.net], dropout=0.0)
     else:
-        downsamplings = DOWNSAMPLINGS[options.net]
-        generator = RectifiedUNet(ngf=ngf, downsamplings=downsamplings, dropout=0.0)
-    *inner, _ = (layer for layer in generator.modules() if isinstance(layer, _WEIGHTED[:2]))
+        generator = ResNetGenerator(ngf=ngf, blocks=BLOCKS[options.net])
+    *inner, _ = (layer for layer in generator.modules() if isinstance(layer, _CONVS))
     for conv in inner:  # the output layer has a bias with either norm
         has_bias = options.norm == "instance"
         conv.bias = nn.Parameter(conv.weight.new_zeros(conv.out_channels)) if has_bias else None
@@ -158,55 +156,39 @@ def _make(options: ImportOptions, state: State) -> nn.Module:
 
 def _keys(generator: nn.Module, options: ImportOptions, state: State) -> dict[str, str]:
     """Return the key in the file of each of our weights, biases and running statistics."""
-    blocks = (
-        _unet_blocks(generator)
-        if isinstance(generator, RectifiedUNet)
-        else _resnet_blocks(options, state)
-    )
-    keys = {}
-    for ours, prefix, index in blocks:
-        layers = [
-            (f"{ours}.{name}", layer)
-            for name, layer in generator.get_submodule(ours).named_modules()
-            if isinstance(layer, _WEIGHTED)
-        ]
-        for offset, (name, layer) in enumerate(layers):  # a norm follows its convolution
-            # A residual block is two convolutions with their norms; the second pair has its index.
-            place = index[offset // 2] + offset % 2
-            if isinstance(layer, nn.BatchNorm2d) and options.norm == "instance":
-                continue  # theirs has neither gain nor offset; ours stay one and zero
-            keys.update({f"{name}.{key}": f"{prefix}.{place}.{key}" for key in layer.state_dict()})
+    keys: dict[str, str] = {}
+    places = _conv_places(options, state)
+    prefix, index = "", 0
+    for name, layer in generator.named_modules():
+        if isinstance(layer, _CONVS):
+            prefix, index = next(places)
+        elif isinstance(layer, nn.BatchNorm2d) and options.norm == "batch":
+            index += 1  # a norm follows its convolution
+        else:
+            continue  # InstanceNorm has neither gain nor offset there; ours stay one and zero
+        keys.update({f"{name}.{key}": f"{prefix}.{index}.{key}" for key in layer.state_dict()})
     return {ours: key for ours, key in keys.items() if not key.endswith("num_batches_tracked")}
 
 
-def _unet_blocks(generator: RectifiedUNet) -> Iterator[tuple[str, str, tuple[int, ...]]]:
-    """Yield our block, their prefix and index of its convolution; each lies in the one before."""
-    depth = len(generator.encoder)
-    prefix = "model"
-    for level in range(depth):
-        outermost, innermost = level == 0, level == depth - 1
-        # A LeakyReLU precedes the convolution, but not in the outermost block.
-        yield f"encoder.{level}", f"{prefix}.model", (0 if outermost else 1,)
-        ours = "output" if outermost else f"decoder.{depth - 1 - level}"
-        yield ours, f"{prefix}.model", (3 if outermost or innermost else 5,)
-        prefix += ".model.1" if outermost else ".model.3"
-
-
-def _resnet_blocks(
-    options: ImportOptions, state: State
-) -> Iterator[tuple[str, str, tuple[int, ...]]]:
-    """Yield our block, their prefix and indices of its convolutions in one long sequence."""
-    yield "first", "model", (1,)
-    for level in range(2):
-        yield f"encoder.{level}", "model", (4 + 3 * level,)
+def _conv_places(options: ImportOptions, state: State) -> Iterator[tuple[str, int]]:
+    """Yield each convolution's prefix and index in the file, from the first to the last."""
+    if options.is_unet:
+        # Each block lies in the one before. All but the outermost begin with a LeakyReLU.
+        depth = DOWNSAMPLINGS[options.net]
+        inner = [f"model.model.1{'.model.3' * level}.model" for level in range(depth - 1)]
+        yield "model.model", 0
+        yield from ((block, 1) for block in inner)
+        yield inner[-1], 3
+        yield from ((block, 5) for block in inner[-2::-1])
+        yield "model.model", 3
+        return
+    yield from (("model", index) for index in (1, 4, 7))
     # With dropout, the second half of a residual block begins one index later.
     second = 5 if f"model.{FIRST_RESIDUAL}.conv_block.5.weight" in state else 6
     after = FIRST_RESIDUAL + BLOCKS[options.net]
-    for index in range(FIRST_RESIDUAL, after):
-        yield f"blocks.{index - FIRST_RESIDUAL}", f"model.{index}.conv_block", (1, second)
-    for level in range(2):
-        yield f"decoder.{level}", "model", (after + 3 * level,)
-    yield "output", "model", (after + 7,)
+    for block in range(FIRST_RESIDUAL, after):
+        yield from ((f"model.{block}.conv_block", index) for index in (1, second))
+    yield from (("model", after + index) for index in (0, 3, 7))
 
 
 def _differences(options: ImportOptions, state: State) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import onnx
@@ -22,10 +22,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WrittenBundle:
-    """A bundle that passed its gates.
+    """An ONNX file that passed its gates.
 
     Attributes:
-        path: the ONNX file.
+        path: the file.
         report: how close it is to the torch module.
         notes: what was done to the graph, in sentences.
         engines: the TensorRT engines built from it.
@@ -40,12 +40,12 @@ class WrittenBundle:
 def write_bundle(
     path: Path, graph: bytes, reference: Reference, precision: str, notes: tuple[str, ...] = ()
 ) -> WrittenBundle:
-    """Measure a graph and, if it passes, write it as a bundle to ``path``.
+    """Measure a graph and, if it passes every check, write it as a bundle to ``path``.
 
     A picture of the worst frame, ``<stem>-parity.png``, is written beside it in either case.
 
     Args:
-        path: the bundle's final name; nothing appears there unless every check passes.
+        path: the bundle's name.
         graph: a serialised ONNX model without metadata.
         reference: what it must compute.
         precision: ``fp32``, ``fp16`` or ``int8``.
@@ -68,7 +68,7 @@ def write_bundle(
         payload_sha256=payload_sha256(graph),
         generator=reference.generator,
         provenance={**reference.provenance, "notes": list(notes)},
-        parity=measured.report.to_json(),
+        parity=asdict(measured.report),
     )
     write_bytes(path, attach(graph, info), check=_verify)
     _log.info("wrote %s", path)

@@ -75,13 +75,12 @@ class EngineBuilder:
         try:
             gpu = first_gpu()
         except DeviceUnavailableError as error:
-            raise DeviceUnavailableError(
-                f"--{library} builds for the GPU of the machine it runs on: {error}"
-            ) from error
+            text = f"--{library} builds for the GPU of the machine it runs on: {error}"
+            raise DeviceUnavailableError(text) from error
         self._targets = [target(sm=gpu.sm, driver=gpu.driver)]
 
     def build(self, onnx: Path, precision: str) -> tuple[Path, ...]:
-        """Build the engines of one bundle, ``<onnx>-<sm>.engine``, with a manifest for each.
+        """Build the engines of a bundle, ``<bundle>-<sm>.engine``, with a manifest for each.
 
         Raises:
             EngineBuildError: the library rejects the file; the message quotes the library.

@@ -1,27 +1,39 @@
-"""Input frames for the parity check, for calibration and for the segmentation score."""
+"""What an export starts from: a trained generator, and input frames to measure it with.
+
+Frames serve the parity check, the calibration of int8 and the segmentation score.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import onnx
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
+from p2p_runtime import __version__
 from p2p_runtime.errors import ExportError
+from p2p_runtime.files import sha256_of_file
 from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import DataConfig, InputSide
 from p2p_train.data.decode import read_image, read_input
 from p2p_train.data.labels import open_pairs
 from p2p_train.data.layouts.images import ImageRef, images_in
+from p2p_train.data.layouts.index import evenly_spread
 from p2p_train.data.layouts.two_folders import find_folders
+from p2p_train.training.checkpoint import Checkpoint
 
-__all__ = ["MIN_FRAMES", "read_calibration", "read_inputs", "top_up"]
+__all__ = [
+    "MIN_FRAMES", "TrainedGenerator", "load_checkpoint", "origin_of", "read_calibration",
+    "read_inputs", "top_up",
+]  # fmt: skip
 
 MIN_FRAMES = 8
 """Minimum number of frames of a parity check."""
@@ -31,6 +43,7 @@ CALIBRATION_FRAMES = 100
 (28 dB); 100 leave none."""
 
 MIN_CALIBRATION_FRAMES = 8
+"""Minimum number of different calibration frames of more than one colour."""
 
 PAIR_MARGIN = 0.1
 """Minimum difference of palette coverage between label and photo half. Cityscapes pairs: 0.28."""
@@ -41,6 +54,62 @@ SAMPLES = 8
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainedGenerator:
+    """A generator and all that an export needs to know about it.
+
+    Attributes:
+        module: (N, 3, H, W) RGB signal in [-1, 1] to the same, in ``eval`` mode.
+        contract: how frames become its input.
+        data: how folders of inputs are read, and where the run's own data lie.
+        frames: (N, H, W, 3) uint8 BGR, default inputs of the parity check; N may be 0.
+        description: architecture; its ``mode`` says which function is exported.
+        provenance: origin of the weights.
+    """
+
+    module: nn.Module
+    contract: PixelContract
+    data: DataConfig
+    frames: NDArray[np.uint8]
+    description: dict[str, Any]
+    provenance: dict[str, Any]
+
+
+def load_checkpoint(path: Path) -> TrainedGenerator:
+    """Load a checkpoint of ``p2p-train``.
+
+    Raises:
+        CheckpointError: it is missing, broken, unsafe, or of another schema.
+    """
+    checkpoint = Checkpoint.load(path)
+    config = checkpoint.config
+    return TrainedGenerator(
+        module=checkpoint.build_generator(),
+        contract=checkpoint.contract,
+        data=config.data,
+        frames=checkpoint.frames.numpy(),
+        description={
+            "architecture": "unet",
+            "ngf": config.model.ngf,
+            "downsamplings": config.downsamplings,
+            "max_width": config.model.max_width,
+            "norm": config.model.norm,
+            "mode": "eval: running statistics, no dropout",
+        },
+        provenance={
+            **origin_of(path),
+            "dataset_fingerprint": checkpoint.dataset.get("fingerprint"),
+            "images_seen": checkpoint.progress.get("images_seen"),
+        },
+    )
+
+
+def origin_of(path: Path) -> dict[str, Any]:
+    """Return the provenance that every checkpoint file has: its SHA-256 and the tool versions."""
+    tools = {"pix2pix-edge": __version__, "torch": torch.__version__, "onnx": onnx.__version__}
+    return {"checkpoint_sha256": sha256_of_file(path), "tools": tools}
+
+
 def read_inputs(
     folder: Path,
     data: DataConfig,
@@ -49,7 +118,7 @@ def read_inputs(
     limit: int,
     part: Literal["train", "val"],
 ) -> NDArray[np.uint8]:
-    """Read up to ``limit`` generator inputs, evenly spread over a folder.
+    """Read up to ``limit`` generator inputs, (N, H, W, 3) uint8 BGR, spread evenly over a folder.
 
     Args:
         folder: a data set as for training, or loose images: inputs, side-by-side pairs or maps of
@@ -58,9 +127,6 @@ def read_inputs(
         contract: how images become generator inputs.
         limit: maximum number of frames.
         part: part of a data set to take.
-
-    Returns:
-        (N, H, W, 3) uint8 BGR of the contract's size.
 
     Raises:
         DatasetError: the folder is missing or holds no readable images.
@@ -71,7 +137,7 @@ def read_inputs(
         note = f"{part} part of {source.pairs.layout}"
     else:
         refs, note = _loose_images(images_in(folder), data.input_side, contract)
-    chosen = _spread(refs, limit)
+    chosen = [refs[index] for index in evenly_spread(len(refs), limit)]
     _log.info("frames: %d of %d in %s (%s)", len(chosen), len(refs), folder, note)
     return np.stack([contract.preprocess(read_input(ref, contract.palette)) for ref in chosen])
 
@@ -93,12 +159,8 @@ def read_calibration(
             f"at least {MIN_CALIBRATION_FRAMES}, and {CALIBRATION_FRAMES} for good ranges"
         )
     if len(useful) < CALIBRATION_FRAMES:
-        _log.warning(
-            "int8: %d different calibration inputs; with fewer than %d, rare images may exceed "
-            "the ranges",
-            len(useful),
-            CALIBRATION_FRAMES,
-        )
+        text = "int8: %d different calibration inputs; with fewer than %d, rare images may exceed "
+        _log.warning(text + "the ranges", len(useful), CALIBRATION_FRAMES)
     digest = hashlib.sha256(frames.tobytes()).hexdigest()
     return frames, f"ranges from {len(frames)} inputs, sha256 {digest[:16]}"
 
@@ -122,29 +184,28 @@ def top_up(frames: NDArray[np.uint8], count: int = MIN_FRAMES) -> tuple[NDArray[
     for shift, rows, columns in list(product((0, half), (1, -1), (1, -1)))[1:]:
         copies.extend(np.roll(frames, shift, axis=2)[:, ::rows, ::columns])
     missing = max(0, count - len(frames))
+    if missing:
+        text = "%d frames for the parity check and %d mirrored ones; give more with --frames DIR"
+        _log.warning(text, len(frames), missing)
     return np.ascontiguousarray(np.stack([*frames, *copies[:missing]])), missing
 
 
 def _is_data_set(folder: Path, data: DataConfig) -> bool:
-    named = data.input_dir is not None and (folder / data.input_dir).is_dir()
-    return (
-        named
-        or (folder / "train").is_dir()
-        or (folder.is_dir() and find_folders(folder, None, None) is not None)
-    )
+    if any((folder / name).is_dir() for name in ("train", data.input_dir) if name):
+        return True
+    return folder.is_dir() and find_folders(folder, None, None) is not None
 
 
 def _loose_images(
     files: list[Path], side: InputSide, contract: PixelContract
 ) -> tuple[list[ImageRef], str]:
     """Tell inputs, pairs and class ids apart by a few of the images."""
-    images = [read_image(ref) for ref in _spread([ImageRef(path=file) for file in files], SAMPLES)]
+    samples = (files[index] for index in evenly_spread(len(files), SAMPLES))
+    images = [read_image(ImageRef(path=file)) for file in samples]
     if _are_pairs(images, contract, side):
         return [ImageRef(path=file, part=side) for file in files], f"pairs, input: {side} half"
-    ids = contract.palette is not None and all(
-        int(image.max()) < len(contract.palette.classes) and (image == image[..., :1]).all()
-        for image in images
-    )
+    classes = len(contract.palette.classes) if contract.palette else 0
+    ids = all(image.max() < classes and (image == image[..., :1]).all() for image in images)
     return [ImageRef(path=file, ids=ids) for file in files], "class ids" if ids else "inputs"
 
 
@@ -156,19 +217,10 @@ def _are_pairs(
     With a palette, the input half of a pair is a label map and the other half is not. Without one,
     a pair is exactly twice as wide as the contract's shape.
     """
-    if contract.palette is None:
-        return all(
-            image.shape[1] * contract.height == 2 * image.shape[0] * contract.width
-            for image in images
-        )
+    if (palette := contract.palette) is None:
+        height, width = contract.height, contract.width
+        return all(image.shape[1] * height == 2 * image.shape[0] * width for image in images)
     halves = [np.array_split(image, [image.shape[1] // 2], axis=1) for image in images]
-    left, right = (
-        float(np.mean([contract.palette.coverage(half) for half in side]))
-        for side in zip(*halves, strict=True)
-    )
-    return (left - right if input_side == "left" else right - left) > PAIR_MARGIN
-
-
-def _spread(refs: Sequence[ImageRef], limit: int) -> list[ImageRef]:
-    indices = np.linspace(0, len(refs) - 1, min(limit, len(refs)))
-    return [refs[round(index)] for index in indices]
+    coverage = np.mean([[palette.coverage(half) for half in pair] for pair in halves], axis=0)
+    left, right = coverage  # of the two halves, each averaged over the images
+    return bool((left - right if input_side == "left" else right - left) > PAIR_MARGIN)
