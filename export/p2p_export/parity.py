@@ -191,13 +191,14 @@ def measure(graph: bytes, reference: Reference, precision: str, folder: Path) ->
         with closing(open_engine(ModelBundle(path=draft, info=info), device="cpu")) as engine:
             images = _run_engine(engine, reference.frames)
             golden = engine.infer(GoldenFrame.draw(reference.contract, GOLDEN_SEED)[None])[0]
-            check = reference.segmentation
-            score = check and check.score(_run_engine(engine, check.frames))
+            score = trained = None
+            if (check := reference.segmentation) is not None:
+                score, trained = check.score(_run_engine(engine, check.frames)), check.trained
     report = replace(
         compare(reference.images, images, precision=precision),
         made_up=reference.made_up,
         segmentation_score=score,
-        trained_segmentation_score=check and check.trained,
+        trained_segmentation_score=trained,
     )
     return Measurement(images=images, golden=golden, report=report)
 
