@@ -65,7 +65,7 @@ class DataConfig(SettingGroup):
     input_side: InputSide = setting("right", "Which half of a side-by-side image is the input.")
     input_dir: str | None = _folder(None, "Folder of the inputs in --data, if not a common name.")
     target_dir: str | None = _folder(None, "Folder of the targets in --data, if not a common name.")
-    allow_missing: bool = _advanced(False, "Leave out images without a partner; no error.")
+    allow_missing: bool = _advanced(False, "Leave out unpaired images instead of refusing them.")
     palette: str = setting(
         "auto",
         "Label colours: cityscapes, camvid or a file; none for inputs that are pictures.",

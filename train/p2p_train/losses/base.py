@@ -129,7 +129,7 @@ class GeneratorLoss(Loss):
         return float(getattr(self.setup.config.loss, self.setting))
 
     def extra_inputs(self, source: torch.Tensor) -> torch.Tensor | None:
-        """Return inputs, as ``source``, to be translated in the same pass, too; None for none."""
+        """Return further inputs for the generator's pass, shaped as ``source``, or None."""
         return None
 
     @abstractmethod
@@ -190,7 +190,7 @@ def distillation_curve(label: str, progress: tuple[str, int] | None = None) -> C
 
 
 def feature_distance(pairs: FeaturePairs) -> torch.Tensor:
-    """Return the mean of the pairs' L1, each relative to its reference's mean magnitude."""
+    """Return the mean L1 of the pairs, each relative to its reference's mean magnitude."""
     distances = []
     for pair in pairs:
         ours, theirs = (features.float() for features in pair)
