@@ -23,8 +23,8 @@ from p2p_runtime.model.bundle import BundleInfo, ModelBundle
 from p2p_runtime.model.contract import PixelContract
 from p2p_runtime.model.golden import GoldenFrame
 from p2p_runtime.model.onnx_check import payload_sha256
+from p2p_train.metrics.evaluator import SegmentationScore
 from p2p_train.metrics.images import psnr_db, ssim
-from p2p_train.metrics.labels import SegmentationScore
 from p2p_train.segmentation import Segmenter
 
 __all__ = [

@@ -20,8 +20,7 @@ from p2p_runtime.errors import ConfigError
 from p2p_runtime.labels.palette import CAMVID, CITYSCAPES
 from p2p_runtime.model.bundle import ModelBundle
 from p2p_runtime.model.contract import PixelContract
-from p2p_train.metrics.frechet import FeatureStatistics
-from p2p_train.metrics.labels import SegmentationScore, confusion_matrix
+from p2p_train.metrics.evaluator import FeatureStatistics, SegmentationScore, confusion_matrix
 from p2p_train.segmentation import Segmenter
 from p2p_train.segmentation.network import SegmentationNet
 from toy_export import CONTRACT, toy_frames

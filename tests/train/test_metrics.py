@@ -10,9 +10,14 @@ import torch
 
 from p2p_train.data.dataset import PairBatch
 from p2p_train.metrics.clips import Flicker
-from p2p_train.metrics.frechet import FeatureStatistics, frechet_distance
+from p2p_train.metrics.evaluator import (
+    IGNORED,
+    FeatureStatistics,
+    SegmentationScore,
+    confusion_matrix,
+    frechet_distance,
+)
 from p2p_train.metrics.images import evaluate, image_l1, psnr_db, ssim
-from p2p_train.metrics.labels import IGNORED, SegmentationScore, confusion_matrix
 from p2p_train.metrics.pattern import FixedPattern
 
 

@@ -20,7 +20,7 @@ from p2p_train.data.dataset import PairBatch
 from p2p_train.losses.base import GeneratorOutput, LossBatch, LossSetup
 from p2p_train.losses.semantic import SemanticLoss
 from p2p_train.losses.style import StyleLoss
-from p2p_train.metrics.labels import IGNORED
+from p2p_train.metrics.evaluator import IGNORED
 from p2p_train.networks.pixels import to_signal
 from p2p_train.segmentation import Segmenter
 from p2p_train.segmentation.segmenter import FrozenSegmenter

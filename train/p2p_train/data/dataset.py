@@ -89,12 +89,7 @@ class Augmentation:
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Crop, and perhaps mirror, the two of a pair alike.
 
-        Args:
-            source, target: (H + jitter_px, W + jitter_px, 3) uint8 BGR each.
-            epoch, index: of the pair.
-
-        Returns:
-            Input and target, (H, W, 3) uint8 BGR each.
+        Both are uint8 BGR, (H + jitter_px, W + jitter_px, 3) before and (H, W, 3) afterwards.
         """
         rng = np.random.default_rng([self.seed, epoch, index])
         top, left = rng.integers(0, self.jitter_px, size=2, endpoint=True)

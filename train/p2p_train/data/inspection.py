@@ -64,7 +64,7 @@ class Inspection:
 
     source: PairSource
     pairs_read: int
-    sizes: Counter[tuple[tuple[int, int], tuple[int, int]]]
+    sizes: Counter[tuple[tuple[int, ...], tuple[int, ...]]]
     exact: float | None
     near: float | None
     target_near: float
@@ -135,7 +135,7 @@ def inspect_data(config: DataConfig) -> Inspection:
     input_shares, target_shares, sizes, rows = [], [], [], []
     for number, pair in enumerate(pairs):
         image, target = read_pair(pair, palette)
-        sizes.append((_size(image), _size(target)))
+        sizes.append((image.shape[1::-1], target.shape[1::-1]))  # (width, height) each
         resized = contract.preprocess(image, repair_labels=False)
         row = resized, contract.preprocess(image), plain.preprocess(target)
         if number in shown:
@@ -232,7 +232,3 @@ def _legend(entries: Mapping[str, tuple[int, ...]], height: int) -> Image:
 
 def _write(canvas: Image, text: str, origin: tuple[int, int]) -> None:
     cv2.putText(canvas, text, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
-
-
-def _size(image: Image) -> tuple[int, int]:
-    return image.shape[1], image.shape[0]

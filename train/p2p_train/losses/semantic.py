@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from p2p_train.config import TrainConfig
-from p2p_train.metrics.labels import IGNORED
+from p2p_train.metrics.evaluator import IGNORED
 
 from .base import Curve, GeneratorOutput, LossBatch, SegmenterLoss
 

@@ -43,16 +43,13 @@ def clip_frames(
         ConfigError: there are not as many photos as labels.
     """
     preprocess_photo = replace(contract, palette=None).preprocess
-    reals = iter(()) if photos is None else iter(open_source(photos))
+    reals = None if photos is None else iter(open_source(photos))
     for frame in open_source(labels):
-        label = contract.preprocess(frame.image)
-        if photos is None:
-            yield ClipFrame(label=label)
-            continue
-        real = next(reals, None)
-        if real is None:
+        real = None if reals is None else next(reals, None)
+        if reals is not None and real is None:
             raise ConfigError(f"{photos} has fewer frames than {labels}; they belong together")
-        yield ClipFrame(label=label, photo=preprocess_photo(real.image))
+        photo = None if real is None else preprocess_photo(real.image)
+        yield ClipFrame(label=contract.preprocess(frame.image), photo=photo)
 
 
 class Flicker:

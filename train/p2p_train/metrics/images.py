@@ -14,7 +14,7 @@ from torch import nn
 from p2p_train.data.dataset import PairBatch
 from p2p_train.networks.pixels import HALF_RANGE, to_pixels, to_signal
 
-from .labels import Evaluator, SegmentationScore
+from .evaluator import Evaluator, SegmentationScore
 
 __all__ = ["Quality", "eval_mode", "evaluate", "image_l1", "psnr_db", "ssim"]
 
@@ -33,8 +33,7 @@ class Quality:
 
     Attributes:
         l1: mean absolute difference in [-1, 1] signal units.
-        psnr_db: mean over the images of the PSNR of 8-bit pixels.
-        ssim: mean over the images of the structural similarity, 1 at best.
+        psnr_db, ssim: means over the images, of their 8-bit pixels.
         segmentation: segmentation score; None without a segmenter.
     """
 

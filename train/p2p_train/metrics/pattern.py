@@ -7,8 +7,6 @@ are averaged.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -27,30 +25,6 @@ MIN_PICTURES = 8
 """Minimum number of pictures that show a label's surface at a place, for that place to count."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Surface:
-    """Sums over the pictures that show one label's surface at a place, (H, W) each."""
-
-    pictures: NDArray[np.float64]
-    levels: NDArray[np.float64]
-    squares: NDArray[np.float64]
-
-    def weight(self) -> float:
-        """Return the number of pictures, summed over the places that enough pictures show."""
-        return float(self.pictures[self.pictures >= MIN_PICTURES].sum())
-
-    def square_sum(self) -> float:
-        """Return the pattern's square, summed over these pictures; unbiased, so it can be below 0.
-
-        The bias is the variance of a mean of so few pictures.
-        """
-        enough = self.pictures >= MIN_PICTURES
-        pictures = self.pictures[enough]
-        mean = self.levels[enough] / pictures
-        variance_of_mean = (self.squares[enough] / pictures - mean**2) / (pictures - 1)
-        return float((pictures * (mean**2 - variance_of_mean)).sum())
-
-
 class FixedPattern:
     """Root mean square, in levels, of the texture that pictures have in common at each place.
 
@@ -61,7 +35,9 @@ class FixedPattern:
     """
 
     def __init__(self) -> None:
-        self._surfaces: dict[int, _Surface] = {}
+        # For each label, (3, H, W) sums over the pictures that show its surface at a place: their
+        # number, their levels, the squares of these
+        self._surfaces: dict[int, NDArray[np.float64]] = {}
 
     def add(self, label: NDArray[np.uint8], image: NDArray[np.uint8]) -> None:
         """Add a picture: label and image, (H, W, 3) uint8 BGR, the label without noise."""
@@ -73,12 +49,10 @@ class FixedPattern:
             if pixels < MIN_LABEL_SHARE * keys.size:
                 continue
             plain = cv2.erode((keys == key).astype(np.uint8), window).view(np.bool_)
-            if key not in self._surfaces:
-                self._surfaces[key] = _Surface(*(np.zeros(keys.shape) for _ in range(3)))
-            surface = self._surfaces[key]
-            surface.pictures[plain] += 1
-            surface.levels[plain] += texture[plain]
-            surface.squares[plain] += texture[plain] ** 2
+            surface = self._surfaces.setdefault(int(key), np.zeros((3, *keys.shape)))
+            surface[0][plain] += 1
+            surface[1][plain] += texture[plain]
+            surface[2][plain] += texture[plain] ** 2
 
     def picture(self) -> NDArray[np.float64]:
         """Return the pattern of the label with most surface.
@@ -89,23 +63,31 @@ class FixedPattern:
         Raises:
             ValueError: no picture shows any.
         """
-        surface = max(self._surfaces.values(), key=lambda one: float(one.pictures.sum()))
-        enough = surface.pictures >= MIN_PICTURES
-        return np.where(enough, surface.levels / np.maximum(surface.pictures, 1), np.nan)
+        pictures, levels, _ = max(self._surfaces.values(), key=lambda one: float(one[0].sum()))
+        return np.where(pictures >= MIN_PICTURES, levels / np.maximum(pictures, 1), np.nan)
 
     def levels(self) -> float | None:
         """Return the figure; None if too few pictures share a surface."""
-        return _root_mean(self._surfaces.values())
+        return _root_mean([_sums(surface) for surface in self._surfaces.values()])
 
     def of_colours(self) -> dict[int, float]:
         """Return the figure of each label, by its colour as 0xRRGGBB, most surface first."""
-        ordered = sorted(self._surfaces.items(), key=lambda one: -one[1].weight())
-        figures = {int(key): _root_mean([surface]) for key, surface in ordered}
+        sums = {key: _sums(surface) for key, surface in self._surfaces.items()}
+        figures = {key: _root_mean([sums[key]]) for key in sorted(sums, key=lambda k: -sums[k][0])}
         return {key: levels for key, levels in figures.items() if levels is not None}
 
 
-def _root_mean(surfaces: Iterable[_Surface]) -> float | None:
-    surfaces = list(surfaces)
-    weight = sum(surface.weight() for surface in surfaces)
-    square = sum(surface.square_sum() for surface in surfaces)
+def _sums(surface: NDArray[np.float64]) -> tuple[float, float]:
+    """Return pictures and the pattern's square, summed over the places that enough pictures show.
+
+    The square has no bias, so it can be below 0: the variance of a mean of so few is subtracted.
+    """
+    pictures, levels, squares = surface[:, surface[0] >= MIN_PICTURES]  # (n,) each
+    mean = levels / pictures
+    variance_of_mean = (squares / pictures - mean**2) / (pictures - 1)
+    return float(pictures.sum()), float((pictures * (mean**2 - variance_of_mean)).sum())
+
+
+def _root_mean(sums: list[tuple[float, float]]) -> float | None:
+    weight, square = sum(w for w, _ in sums), sum(s for _, s in sums)
     return math.sqrt(max(square, 0.0) / weight) if weight else None

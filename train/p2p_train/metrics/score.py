@@ -21,9 +21,8 @@ from p2p_train.data.labels import open_pairs
 from p2p_train.networks.pixels import to_pixels, to_signal
 
 from .clips import ClipFrame, Flicker
-from .frechet import FeatureStatistics, frechet_distance
+from .evaluator import Evaluator, FeatureStatistics, SegmentationScore, frechet_distance
 from .images import image_l1, psnr_db, ssim
-from .labels import Evaluator, SegmentationScore
 from .pattern import FixedPattern
 
 if TYPE_CHECKING:

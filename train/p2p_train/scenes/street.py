@@ -196,8 +196,7 @@ class Street:
 
         def vehicle(z_m: float, heading: int) -> Thing:
             kinds: list[Kind] = ["car", "car", "car", "truck", "bus"]
-            kind = kinds[int(rng.integers(0, 5))]
-            x_m = heading * self.lane_m
+            kind, x_m = kinds[int(rng.integers(0, 5))], heading * self.lane_m
             return Thing(kind=kind, x_m=x_m, z_m=z_m, heading=heading, variant=rng.random())
 
         ahead = float(rng.uniform(9, 26))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import product
 
 import cv2
 import numpy as np
@@ -35,14 +36,10 @@ def paint_thing(canvas: Canvas, thing: Thing) -> None:
 def thing_shadow(thing: Thing) -> Array:
     """Return a thing's shadow, a polygon on the ground, (n, 3) m."""
     width, length, bottom, top = _KINDS[thing.kind][1]
+    x_m, z_m = thing.x_m, thing.z_m
     corners = [
-        (
-            thing.x_m + side * width / 2 - up * SUN[0] / SUN[1],
-            thing.z_m + end - up * SUN[2] / SUN[1],
-        )
-        for side in (-1, 1)
-        for end in (0, length)
-        for up in (bottom, top)
+        (x_m + side * width / 2 - up * SUN[0] / SUN[1], z_m + end - up * SUN[2] / SUN[1])
+        for side, end, up in product((-1, 1), (0, length), (bottom, top))
     ]
     hull = cv2.convexHull(np.array(corners, np.float32))[:, 0]
     return np.insert(hull.astype(np.float64), 1, 0.0, axis=1)  # (n, 2) x, z -> (n, 3) x, y, z

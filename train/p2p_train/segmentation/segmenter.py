@@ -17,8 +17,12 @@ from p2p_runtime.errors import CheckpointError, ConfigError, ContractError
 from p2p_runtime.labels.palette import Palette
 from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import Precision
-from p2p_train.metrics.frechet import FeatureStatistics
-from p2p_train.metrics.labels import IGNORED, SegmentationScore, confusion_matrix
+from p2p_train.metrics.evaluator import (
+    IGNORED,
+    FeatureStatistics,
+    SegmentationScore,
+    confusion_matrix,
+)
 from p2p_train.networks.pixels import to_pixels, to_signal
 from p2p_train.precision import autocast
 from p2p_train.tensorfile import load_weights, read_tensors, write_tensors
@@ -217,11 +221,8 @@ class FrozenSegmenter:
     def target_classes(self, source: torch.Tensor) -> torch.Tensor:
         """Return the class that each pixel should show, as :func:`.label_ids` does.
 
-        Args:
-            source: (N, 3, H, W) RGB in [-1, 1], in the palette's own colours.
-
-        Returns:
-            (N, H / 2, W / 2) int64 channels of the network; ``IGNORED`` for other classes.
+        From (N, 3, H, W) RGB in [-1, 1], in the palette's own colours, to (N, H / 2, W / 2) int64
+        channels of the network; ``IGNORED`` for other classes.
         """
         palette = self.segmenter.contract.palette
         assert palette is not None  # a segmenter without one does not exist

@@ -21,8 +21,12 @@ from p2p_train.data.labels import PairSource, open_pairs
 from p2p_train.data.layouts.images import Pair
 from p2p_train.data.layouts.index import evenly_spread
 from p2p_train.data.prepare import solid_pixels
-from p2p_train.metrics.frechet import FeatureStatistics, frechet_distance
-from p2p_train.metrics.labels import IGNORED, SegmentationScore
+from p2p_train.metrics.evaluator import (
+    IGNORED,
+    FeatureStatistics,
+    SegmentationScore,
+    frechet_distance,
+)
 from p2p_train.networks.pixels import to_signal
 from p2p_train.precision import autocast
 

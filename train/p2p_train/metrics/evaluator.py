@@ -1,7 +1,7 @@
-"""Segmentation score: the labels that a segmenter finds in generated images, against the input's.
+"""What a segmenter measures of generated images: segmentation score and Frechet distance.
 
-This is the FCN-score of Isola et al. 2017 (arXiv 1611.07004, section 4.1). Its three numbers are
-those of Long et al. 2015 (arXiv 1411.4038, section 5).
+The segmentation score is the FCN-score of Isola et al. 2017 (arXiv 1611.07004, section 4.1); its
+three numbers are those of Long et al. 2015 (arXiv 1411.4038, section 5).
 """
 
 from __future__ import annotations
@@ -13,12 +13,40 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .frechet import FeatureStatistics
-
-__all__ = ["IGNORED", "Evaluator", "SegmentationScore", "confusion_matrix"]
+__all__ = [
+    "IGNORED", "Evaluator", "FeatureStatistics", "SegmentationScore", "confusion_matrix",
+    "frechet_distance",
+]  # fmt: skip
 
 IGNORED = 255
 """Class id of pixels that are not scored."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FeatureStatistics:
+    """Mean and covariance of some images' features.
+
+    Attributes:
+        mean: (D,) float64.
+        covariance: (D, D) float64, unbiased.
+    """
+
+    mean: torch.Tensor
+    covariance: torch.Tensor
+
+    @classmethod
+    def of(cls, features: torch.Tensor) -> FeatureStatistics:
+        """Return those of (N, D) features; with N not well above D, distances come out too large.
+
+        Raises:
+            ValueError: there are fewer than two images.
+        """
+        if len(features) < 2:
+            raise ValueError(f"a covariance needs two images or more, not {len(features)}")
+        exact = features.double()
+        mean = exact.mean(dim=0)
+        spread = exact - mean
+        return cls(mean=mean, covariance=spread.T @ spread / (len(exact) - 1))
 
 
 class Evaluator(Protocol):
@@ -81,3 +109,19 @@ def confusion_matrix(true: torch.Tensor, found: torch.Tensor, classes: int) -> t
     counted = true != IGNORED
     cells = true[counted].long() * classes + found[counted].long()
     return torch.bincount(cells, minlength=classes**2).reshape(classes, classes)
+
+
+def frechet_distance(one: FeatureStatistics, two: FeatureStatistics) -> float:
+    """Return the Frechet distance of two sets of images, 0 or more; 0 for equal statistics.
+
+    It is ``|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))`` with the means and covariances of their
+    features: Heusel et al. 2017 (arXiv 1706.08500), equation 6. The trace of ``(C1 C2)^(1/2)`` is
+    that of ``(R C2 R)^(1/2)`` with ``R = C1^(1/2)``. Both roots are of symmetric matrices, so
+    nothing complex appears, even when covariances are singular.
+    """
+    values, vectors = torch.linalg.eigh(one.covariance)
+    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    eigenvalues = torch.linalg.eigvalsh(root @ two.covariance @ root).clamp(min=0)
+    traces = one.covariance.trace() + two.covariance.trace() - 2 * eigenvalues.sqrt().sum()
+    distance = (one.mean - two.mean).square().sum() + traces
+    return max(float(distance), 0.0)  # rounding may leave -1e-15
