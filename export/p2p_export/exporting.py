@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from p2p_runtime.errors import BundleError, DeviceUnavailableError, EngineBuildError
 from p2p_runtime.files import check_writable_folder, write_json
 from p2p_runtime.model.bundle import ModelBundle
-from p2p_train.segmentation import Segmenter
+from p2p_train.segmentation.segmenter import Segmenter
 
 from .graph.fp16 import fp16_graph
 from .graph.int8 import int8_graph

@@ -25,7 +25,7 @@ from p2p_runtime.model.golden import GoldenFrame
 from p2p_runtime.model.onnx_check import payload_sha256
 from p2p_train.metrics.evaluator import SegmentationScore
 from p2p_train.metrics.images import psnr_db, ssim
-from p2p_train.segmentation import Segmenter
+from p2p_train.segmentation.segmenter import Segmenter
 
 __all__ = [
     "GOLDEN_SEED", "Measurement", "ParityReport", "Reference", "SegmentationCheck", "compare",

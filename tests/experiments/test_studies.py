@@ -19,7 +19,7 @@ from experiments.harness import RESULTS
 from experiments.page import SECTIONS
 from p2p_train.config import DataConfig
 from p2p_train.scenes import write_dataset
-from p2p_train.segmentation import SegmenterConfig, train_segmenter
+from p2p_train.segmentation.training import SegmenterConfig, train_segmenter
 
 LIBRARY = ("harness", "random_models", "labels.pictures", "labels.recoding")
 """Modules of the package that are not commands."""

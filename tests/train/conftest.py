@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from p2p_train.config import DataConfig, TrainConfig
-from p2p_train.segmentation import Segmenter, SegmenterConfig, train_segmenter
+from p2p_train.segmentation.segmenter import Segmenter
+from p2p_train.segmentation.training import SegmenterConfig, train_segmenter
 from toy_pairs import SIDE_PX, write_pairs
 
 

@@ -19,7 +19,7 @@ from p2p_runtime.model.contract import PixelContract
 from p2p_train.cli import main
 from p2p_train.config import TrainConfig
 from p2p_train.distillation import Teacher
-from p2p_train.segmentation import Segmenter
+from p2p_train.segmentation.segmenter import Segmenter
 from p2p_train.training.checkpoint import Checkpoint
 from p2p_train.training.loss_networks import load_loss_networks
 from p2p_train.training.state import TrainState

@@ -17,8 +17,9 @@ from p2p_train.metrics.evaluator import (
     confusion_matrix,
     frechet_distance,
 )
-from p2p_train.metrics.images import evaluate, image_l1, psnr_db, ssim
+from p2p_train.metrics.images import image_l1, psnr_db, ssim
 from p2p_train.metrics.pattern import FixedPattern
+from p2p_train.metrics.score import evaluate
 
 
 def noise(seed: int, *shape: int) -> torch.Tensor:

@@ -28,7 +28,7 @@ from p2p_train.metrics.score import (
     validation_pairs,
 )
 from p2p_train.scenes import write_dataset
-from p2p_train.segmentation import Segmenter
+from p2p_train.segmentation.segmenter import Segmenter
 from p2p_train.training.checkpoint import Checkpoint, make_generator
 from toy_pairs import draw_pair
 

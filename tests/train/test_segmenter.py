@@ -14,8 +14,8 @@ from p2p_runtime.labels.palette import CAMVID, CITYSCAPES
 from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import DataConfig
 from p2p_train.metrics.evaluator import IGNORED
-from p2p_train.segmentation import Segmenter, SegmenterConfig, train_segmenter
-from p2p_train.segmentation.training import solid_classes
+from p2p_train.segmentation.segmenter import Segmenter
+from p2p_train.segmentation.training import SegmenterConfig, solid_classes, train_segmenter
 from p2p_train.tensorfile import write_tensors
 
 CPU = torch.device("cpu")

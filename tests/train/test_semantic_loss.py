@@ -22,8 +22,7 @@ from p2p_train.losses.semantic import SemanticLoss
 from p2p_train.losses.style import StyleLoss
 from p2p_train.metrics.evaluator import IGNORED
 from p2p_train.networks.pixels import to_signal
-from p2p_train.segmentation import Segmenter
-from p2p_train.segmentation.segmenter import FrozenSegmenter
+from p2p_train.segmentation.segmenter import FrozenSegmenter, Segmenter
 from p2p_train.training.loss_networks import load_loss_networks
 from p2p_train.training.state import TrainState
 from p2p_train.training.step import train_step

@@ -77,7 +77,7 @@ def segmenter(
     from .config import TrainConfig
     from .devices import find_device
     from .precision import choose_precision
-    from .segmentation import SegmenterConfig, train_segmenter
+    from .segmentation.training import SegmenterConfig, train_segmenter
 
     check_writable_folder(output.parent)
     where = find_device(device)
@@ -155,7 +155,7 @@ def score(
     from .devices import find_device
     from .metrics.clips import clip_frames
     from .metrics.score import score_generator, torch_translate, validation_pairs
-    from .segmentation import Segmenter
+    from .segmentation.segmenter import Segmenter
     from .tensorfile import digest
     from .training.checkpoint import Checkpoint, find_checkpoint
 

@@ -111,7 +111,7 @@ def main(
         torch_translate,
         validation_pairs,
     )
-    from p2p_train.segmentation import Segmenter
+    from p2p_train.segmentation.segmenter import Segmenter
     from p2p_train.training.checkpoint import Checkpoint
 
     device = torch.device("cpu")

@@ -1,7 +1,4 @@
-"""Batches of pairs: their order, the processes that decode them, and missing files.
-
-Each epoch's order is a function of (seed, epoch), so that a run can resume in the middle of one.
-"""
+"""Batches of pairs: their order, the processes that decode them, and missing files."""
 
 from __future__ import annotations
 
@@ -45,9 +42,10 @@ WORKER_KILLED = (
 
 
 class EpochSampler(Sampler[list[PairKey]]):
-    """Yields the batches of all epochs, each epoch in an order of its own.
+    """Yields the batches of all epochs, each in an order that follows from (seed, epoch).
 
-    The last, smaller batch of an epoch is skipped, unless it is the only one.
+    So a run can resume in the middle of one. The last, smaller batch of an epoch is skipped, unless
+    it is the only one.
 
     Args:
         pairs, batch_size: number of pairs in all and in a batch.

@@ -93,6 +93,7 @@ def prepare_data(config: TrainConfig) -> TrainingData:
     classes_present, mean = _scan_training(pairs.train, source.palette, contract)
     contract = replace(contract, classes_present=classes_present)
     augmentation = Augmentation(jitter_px=data.jitter_px, flip=data.flip, seed=data.seed)
+    sizes = {"train_pairs": len(pairs.train), "val_pairs": len(pairs.val)}
     val = PairDataset(pairs.val, contract)
     samples, mean_image_l1 = _scan_validation(val, data.samples, mean)
     return TrainingData(
@@ -101,11 +102,7 @@ def prepare_data(config: TrainConfig) -> TrainingData:
         val=val,
         samples=samples,
         mean_image_l1=mean_image_l1,
-        facts={
-            "fingerprint": pairs.fingerprint,
-            "train_pairs": len(pairs.train),
-            "val_pairs": len(pairs.val),
-        },
+        facts={"fingerprint": pairs.fingerprint, **sizes},
         palette_note=source.note,
     )
 

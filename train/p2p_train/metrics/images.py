@@ -5,18 +5,14 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
 from torch import nn
 
-from p2p_train.data.dataset import PairBatch
-from p2p_train.networks.pixels import HALF_RANGE, to_pixels, to_signal
+from p2p_train.networks.pixels import HALF_RANGE
 
-from .evaluator import Evaluator, SegmentationScore
-
-__all__ = ["Quality", "eval_mode", "evaluate", "image_l1", "psnr_db", "ssim"]
+__all__ = ["eval_mode", "image_l1", "psnr_db", "ssim"]
 
 LUMA_BGR = (0.114, 0.587, 0.299)
 """Luma weights of blue, green and red: ITU-R BT.601."""
@@ -25,22 +21,6 @@ WINDOW_PX, WINDOW_SIGMA_PX = 11, 1.5
 """Side and standard deviation of the Gaussian window of SSIM."""
 
 Network = TypeVar("Network", bound=nn.Module)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Quality:
-    """Means over the validation pairs.
-
-    Attributes:
-        l1: mean absolute difference in [-1, 1] signal units.
-        psnr_db, ssim: means over the images, of their 8-bit pixels.
-        segmentation: segmentation score; None without a segmenter.
-    """
-
-    l1: float
-    psnr_db: float
-    ssim: float
-    segmentation: SegmentationScore | None = None
 
 
 @contextlib.contextmanager
@@ -53,39 +33,6 @@ def eval_mode(network: Network) -> Iterator[Network]:
     finally:
         for module, training in before.items():
             module.training = training
-
-
-@torch.inference_mode()
-def evaluate(
-    generator: nn.Module,
-    batches: Iterator[PairBatch],
-    device: torch.device,
-    segmenter: Evaluator | None = None,
-) -> Quality:
-    """Measure the generator as it ships: fp32, running statistics, no dropout.
-
-    Args:
-        generator: on ``device``; (N, 3, H, W) to the same, in [-1, 1].
-        batches: the validation pairs.
-        segmenter: computes the segmentation score, if given.
-    """
-    l1, psnr, similarity, images, confusion = 0.0, 0.0, 0.0, 0, torch.zeros(())
-    with eval_mode(generator):
-        for cpu_batch in batches:
-            batch = cpu_batch.to(device)
-            source = to_signal(batch.source).contiguous(memory_format=torch.channels_last)
-            signal = generator(source)
-            pixels = to_pixels(signal)
-            l1 += float((signal - to_signal(batch.target)).abs().mean(dim=(1, 2, 3)).sum())
-            psnr += float(psnr_db(pixels, batch.target).sum())
-            similarity += float(ssim(pixels, batch.target).sum())
-            images += len(pixels)
-            if segmenter is not None:
-                labels = cpu_batch.source.numpy()
-                confusion = confusion + segmenter.confusion(pixels.cpu().numpy(), labels)
-    score = None if segmenter is None else SegmentationScore.of(confusion)
-    l1, psnr, similarity = l1 / images, psnr / images, similarity / images
-    return Quality(l1=l1, psnr_db=psnr, ssim=similarity, segmentation=score)
 
 
 def image_l1(image: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

@@ -22,13 +22,15 @@ from p2p_train.networks.pixels import to_pixels, to_signal
 
 from .clips import ClipFrame, Flicker
 from .evaluator import Evaluator, FeatureStatistics, SegmentationScore, frechet_distance
-from .images import image_l1, psnr_db, ssim
+from .images import eval_mode, image_l1, psnr_db, ssim
 from .pattern import FixedPattern
 
 if TYPE_CHECKING:
     from .published import PublishedMetrics
 
-__all__ = ["Scores", "Translate", "score_generator", "torch_translate", "validation_pairs"]
+__all__ = [
+    "Scores", "Translate", "evaluate", "score_generator", "torch_translate", "validation_pairs",
+]  # fmt: skip
 
 Translate = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 """From preprocessed inputs, (N, H, W, 3) uint8 BGR, to generated images of the same shape."""
@@ -195,6 +197,37 @@ def _with_flicker(scores: Scores, translate: Translate, clip: Iterable[ClipFrame
             "to measure; --clip takes a video, or a folder of label maps in the palette's colours"
         )
     return replace(scores, flicker=generated.levels(), flicker_real=real.levels())
+
+
+@torch.inference_mode()
+def evaluate(
+    generator: nn.Module,
+    batches: Iterator[PairBatch],
+    device: torch.device,
+    segmenter: Evaluator | None = None,
+) -> Scores:
+    """Measure a generator in training as it ships: fp32, running statistics, no dropout.
+
+    It lies on ``device`` and takes (N, 3, H, W) in [-1, 1] to the same. The segmenter, if given,
+    computes the segmentation score.
+    """
+    l1, psnr, similarity, images, confusion = 0.0, 0.0, 0.0, 0, torch.zeros(())
+    with eval_mode(generator):
+        for cpu_batch in batches:
+            batch = cpu_batch.to(device)
+            source = to_signal(batch.source).contiguous(memory_format=torch.channels_last)
+            signal = generator(source)
+            pixels = to_pixels(signal)
+            l1 += float((signal - to_signal(batch.target)).abs().mean(dim=(1, 2, 3)).sum())
+            psnr += float(psnr_db(pixels, batch.target).sum())
+            similarity += float(ssim(pixels, batch.target).sum())
+            images += len(pixels)
+            if segmenter is not None:
+                labels = cpu_batch.source.numpy()
+                confusion = confusion + segmenter.confusion(pixels.cpu().numpy(), labels)
+    score = None if segmenter is None else SegmentationScore.of(confusion)
+    l1, psnr, similarity = l1 / images, psnr / images, similarity / images
+    return Scores(images=images, l1=l1, psnr_db=psnr, ssim=similarity, segmentation=score)
 
 
 def torch_translate(generator: nn.Module, device: torch.device) -> Translate:

@@ -19,9 +19,8 @@ def norm_layers(norm: Norm | None, channels: int) -> list[nn.Module]:
     """Return the normalisation layer of a block; none for ``norm`` None."""
     if norm is None:
         return []
-    if norm == "batch":
-        return [nn.BatchNorm2d(channels)]
-    return [nn.InstanceNorm2d(channels, affine=True)]
+    batch = norm == "batch"
+    return [nn.BatchNorm2d(channels) if batch else nn.InstanceNorm2d(channels, affine=True)]
 
 
 def init_weights(module: nn.Module) -> None:

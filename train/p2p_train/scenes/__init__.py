@@ -1,8 +1,8 @@
 """Drawn street scenes: pairs of label map and photo without a download or a licence.
 
-The demo, the tests and the guides use them. The world is a street in metres (:mod:`.street`) that a
-pinhole camera (:mod:`.geometry`) drives through. Every polygon is painted into the label map and
-into the photo at once (:mod:`.canvas`), so that the two agree to the pixel.
+The world is a street in metres (:mod:`.street`) that a pinhole camera (:mod:`.geometry`) drives
+through. Every polygon is painted into the label map and into the photo at once (:mod:`.canvas`), so
+that the two agree to the pixel.
 """
 
 from __future__ import annotations

@@ -86,10 +86,7 @@ class Segmenter:
             )
 
     def classify(self, images: NDArray[np.uint8]) -> torch.Tensor:
-        """Return the channel number of each pixel's class: (N, H / 2, W / 2) int64.
-
-        The images are real or generated photos, (N, h, w, 3) uint8 BGR of any size.
-        """
+        """Return each pixel's channel, (N, H / 2, W / 2) int64, of (N, h, w, 3) uint8 BGR."""
         return torch.cat([self.network(s).argmax(dim=1).cpu() for s in self._signals(images)])
 
     def features(self, images: NDArray[np.uint8]) -> torch.Tensor:

@@ -15,7 +15,7 @@ from p2p_train.config import TrainConfig
 from p2p_train.data.prepare import prepare_data
 from p2p_train.precision import choose_precision
 from p2p_train.recipes import RECIPES
-from p2p_train.segmentation import Segmenter
+from p2p_train.segmentation.segmenter import Segmenter
 
 from .checkpoint import Checkpoint, describe_generator
 from .loop import RUNS, Finish, Machine, new_run_dir, train

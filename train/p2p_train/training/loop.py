@@ -33,7 +33,7 @@ from .state import TrainState
 from .step import train_step
 
 if TYPE_CHECKING:
-    from p2p_train.segmentation import Segmenter
+    from p2p_train.segmentation.segmenter import Segmenter
 
 __all__ = ["RUNS", "Finish", "Machine", "new_run_dir", "train"]
 

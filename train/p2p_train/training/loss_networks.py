@@ -12,8 +12,7 @@ from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import TrainConfig
 from p2p_train.distillation import FeatureNetwork, Teacher
 from p2p_train.precision import freeze
-from p2p_train.segmentation import Segmenter
-from p2p_train.segmentation.segmenter import FrozenSegmenter
+from p2p_train.segmentation.segmenter import FrozenSegmenter, Segmenter
 from p2p_train.tensorfile import digest
 
 from .checkpoint import Checkpoint, find_checkpoint

@@ -13,10 +13,11 @@ from p2p_train.data.batches import spread_batches, validation_batches
 from p2p_train.data.prepare import VALIDATION_BATCH, TrainingData
 from p2p_train.devices import peak_memory_mib
 from p2p_train.losses import loss_curves
-from p2p_train.metrics.images import Quality, eval_mode, evaluate
+from p2p_train.metrics.images import eval_mode
+from p2p_train.metrics.score import Scores, evaluate
 from p2p_train.networks.norms import update_bn
 from p2p_train.networks.pixels import to_pixels, to_signal
-from p2p_train.segmentation import Segmenter
+from p2p_train.segmentation.segmenter import Segmenter
 
 from .checkpoint import Checkpoint
 from .runlog import EpochRecord, RunLog, sample_grid
@@ -69,7 +70,7 @@ class Recorder:
         """Validate, write a line, curves and samples; keep the weights if they are the best."""
         state, data = self._state, self._data
         self._update_bn()
-        quality = evaluate(
+        scores = evaluate(
             state.exported_generator(),
             validation_batches(data.val, VALIDATION_BATCH),
             state.device,
@@ -80,13 +81,13 @@ class Recorder:
             step=state.step,
             images_seen=state.step * self.batch_size,
             losses=losses,
-            val_l1=quality.l1,
-            val_psnr_db=quality.psnr_db,
-            val_ssim=quality.ssim,
+            val_l1=scores.l1,
+            val_psnr_db=scores.psnr_db,
+            val_ssim=scores.ssim,
             mean_image_l1=data.mean_image_l1,
             images_per_s=images_per_s,
             peak_memory_mib=peak_memory_mib(state.device),
-            segmentation=self._segmentation(quality),
+            segmentation=self._segmentation(scores),
         )
         self._log.add(record, self._sample_grid())
         state.reset_losses()
@@ -94,12 +95,12 @@ class Recorder:
             "epoch %.2f: %s, validation L1 %.4f (mean photo %.4f), PSNR %.2f dB, %.1f images/s",
             epoch,
             self.summary(losses),
-            quality.l1,
+            scores.l1,
             data.mean_image_l1,
-            quality.psnr_db,
+            scores.psnr_db,
             images_per_s,
         )
-        if state.note_validation(quality.l1):
+        if state.note_validation(scores.l1):
             self._checkpoint().save(self._checkpoints / "best.pt")
 
     def summary(self, losses: dict[str, float]) -> str:
@@ -117,13 +118,13 @@ class Recorder:
             device = self._state.device
             update_bn(average, (to_signal(one.to(device).source) for one in batches))
 
-    def _segmentation(self, quality: Quality) -> dict[str, float]:
-        if self._segmenter is None or quality.segmentation is None:
+    def _segmentation(self, scores: Scores) -> dict[str, float]:
+        if self._segmenter is None or scores.segmentation is None:
             return {}
         return {
-            "val_pixel_accuracy": quality.segmentation.pixel_accuracy,
-            "val_class_accuracy": quality.segmentation.class_accuracy,
-            "val_mean_iou": quality.segmentation.mean_iou,
+            "val_pixel_accuracy": scores.segmentation.pixel_accuracy,
+            "val_class_accuracy": scores.segmentation.class_accuracy,
+            "val_mean_iou": scores.segmentation.mean_iou,
             "photo_mean_iou": self._segmenter.photo_score.mean_iou,
         }
 
