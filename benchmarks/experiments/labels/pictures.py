@@ -12,11 +12,11 @@ from experiments.labels.recoding import CODINGS, recode
 from experiments.pictures.strip import draw_strip
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from p2p_runtime.model.contract import PixelContract
-
-    from .repair import Row
 
 __all__ = ["draw_chart", "draw_crops"]
 
@@ -26,22 +26,27 @@ CROPS = 3
 CROP_CODING = CODINGS[4]  # H.264, crf 28
 
 
-def draw_chart(rows: list[Row]) -> bytes:
-    """Return a PNG with two bars per codec: wrong pixels by nearest colour and after repair."""
+def draw_chart(rows: Sequence[tuple[str, float, float]]) -> bytes:
+    """Return a PNG with two bars per codec: wrong pixels by nearest colour and after repair.
+
+    Each row has the codec's name and the shares (0-1) of right pixels by either way.
+    """
     from matplotlib.figure import Figure
 
-    lossy = [row for row in rows if row.left is not None]
-    figure = Figure(figsize=(8, 0.42 * len(lossy) + 1.2), dpi=110, layout="constrained")
+    names, nearest, repaired = zip(*rows, strict=True)
+    figure = Figure(figsize=(8, 0.42 * len(names) + 1.2), dpi=110, layout="constrained")
     axes = figure.subplots()
-    places = np.arange(len(lossy))
+    places = np.arange(len(names))
     series = (
-        ("nearest colour", -0.2, "#c44e52", [1 - row.nearest for row in lossy]),
-        ("repaired", 0.2, "#4c72b0", [1 - row.repaired for row in lossy]),
+        ("nearest colour", -0.2, "#c44e52", nearest),
+        ("repaired", 0.2, "#4c72b0", repaired),
     )
-    for label, shift, colour, wrong in series:
-        bars = axes.barh(places + shift, 100 * np.array(wrong), 0.38, label=label, color=colour)
+    for label, shift, colour, right in series:
+        bars = axes.barh(
+            places + shift, 100 * (1 - np.array(right)), 0.38, label=label, color=colour
+        )
         axes.bar_label(bars, fmt="%.2f", padding=2, fontsize=8)
-    axes.set_yticks(places, [row.name for row in lossy])
+    axes.set_yticks(places, names)
     axes.invert_yaxis()
     axes.set_xlabel("pixels of the wrong class, %")
     axes.spines[["top", "right"]].set_visible(False)

@@ -296,7 +296,8 @@ def _write_pictures(rows: list[Row], truth: NDArray[np.uint8], contract: PixelCo
 
     from .pictures import draw_chart, draw_crops
 
-    write_bytes(RESULTS / "label-repair.png", draw_chart(rows))
+    lossy = [(row.name, row.nearest, row.repaired) for row in rows if row.left is not None]
+    write_bytes(RESULTS / "label-repair.png", draw_chart(lossy))
     write_bytes(RESULTS / "label-repair-crop.png", draw_crops(truth, contract))
 
 
