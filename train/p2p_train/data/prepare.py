@@ -26,14 +26,9 @@ from .layouts.images import Pair
 from .layouts.index import evenly_spread
 
 __all__ = [
-    "VALIDATION_BATCH",
-    "ClassCounter",
-    "TrainingData",
-    "check_same_data",
-    "find_classes_present",
-    "prepare_data",
-    "solid_pixels",
-]
+    "VALIDATION_BATCH", "ClassCounter", "TrainingData", "check_same_data", "find_classes_present",
+    "prepare_data", "solid_pixels",
+]  # fmt: skip
 
 VALIDATION_BATCH = 8
 
