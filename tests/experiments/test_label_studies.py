@@ -60,6 +60,7 @@ def test_the_temporal_filter_calms_a_still_picture():
 def test_chart_and_crops_are_pictures():
     """Both are PNGs that can be decoded."""
     truth = drawn_scenes(3)
-    rows = [measure_coding(truth, coding("H.264, crf 28"), CONTRACT)]
-    for png in (draw_chart(rows), draw_crops(truth, CONTRACT)):
+    row = measure_coding(truth, coding("H.264, crf 28"), CONTRACT)
+    chart = draw_chart([(row.name, row.nearest, row.repaired)])
+    for png in (chart, draw_crops(truth, CONTRACT)):
         assert cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR) is not None
