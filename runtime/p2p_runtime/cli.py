@@ -18,11 +18,11 @@ __all__ = ["main", "program"]
 _EXAMPLES = """\b
 Examples:
   p2p-run --demo
-  p2p-run --video seg.mp4
-  p2p-run --video seg.mp4 --model runs/city-1/export --side-by-side
-  p2p-run --video labels/ --labels ids --output photos/
-  p2p-run --video rtsp://camera/labels --output city.mp4 --output rtsp://server/city
-  segmenter | p2p-run --video - --size 640x360 --labels ids --output city.mp4
+  p2p-run seg.mp4
+  p2p-run seg.mp4 --model runs/city-1/export --side-by-side
+  p2p-run labels/ --labels ids --output photos/
+  p2p-run rtsp://camera/labels --output city.mp4 --output rtsp://server/city
+  segmenter | p2p-run - --size 640x360 --labels ids --output city.mp4
   p2p-run --video seg.mp4 --device cuda --report run.json --strict
   p2p-run --doctor
 """
@@ -40,9 +40,12 @@ def main(
     doctor: bool,
     demo: bool,
     strict: bool,
+    input_: str | None,
     **options: Any,
 ) -> None:
     """Translate a label video into photos with an exported model.
+
+    INPUT is what --video takes; give either.
 
     Figures go to stdout, progress and warnings to stderr.
     """
@@ -50,10 +53,14 @@ def main(
     setup_logging(verbose)
     if doctor:
         context.exit(_doctor())
+    if input_ is not None:
+        if options["video"] not in (None, input_):
+            raise click.UsageError("INPUT and --video name two sources; give one of them")
+        options["video"] = input_
     if demo:
         _fill_in_demo(options)
     if options["video"] is None:
-        raise ConfigError("give a video, folder, camera or stream with --video, or try --demo")
+        raise ConfigError("give a video, folder, camera or stream, or try --demo")
     require_extra("onnxruntime", "cpu")
     with StopRequest() as stop:
         from .app.run import RunOptions, translate_video
@@ -82,7 +89,7 @@ def _fill_in_demo(options: dict[str, Any]) -> None:
     from .app.discover import DEMO_MODELS
 
     if options["video"] is not None:
-        raise ConfigError("--demo has its own video; give either --demo or --video")
+        raise ConfigError("--demo has its own video; give either --demo or an input")
     options.update(video=str(DEMO_MODELS / "demo.mp4"), side_by_side=True)
     options["model"] = options["model"] or str(DEMO_MODELS)
 

@@ -66,6 +66,32 @@ def test_a_video_is_translated_next_to_the_user(
     assert {"onnxruntime", "opencv", "av", "p2p_runtime"} <= set(run)
 
 
+@pytest.mark.parametrize("named_twice", [False, True])
+def test_the_input_needs_no_flag(
+    p2p_run: Callable[..., Result], bundle: Path, video: Path, named_twice: bool
+) -> None:
+    """A bare INPUT means --video INPUT; both may name the same source."""
+    flags = ("--video", video) if named_twice else ()
+    result = p2p_run(video, *flags, "--model", bundle, "--output", "null:")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("20 of 20 frames translated")
+
+
+def test_two_inputs_are_a_usage_error(p2p_run: Callable[..., Result]) -> None:
+    """INPUT and --video that differ end with the usage, and nothing is read."""
+    result = p2p_run("one.mp4", "--video", "two.mp4")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Usage: ")
+    assert "INPUT and --video name two sources" in result.stderr
+
+
+def test_the_help_shows_the_input(p2p_run: Callable[..., Result]) -> None:
+    """The usage line has INPUT, and a sentence says what it is."""
+    text = p2p_run("--help").stdout
+    assert "[OPTIONS] [INPUT]" in text
+    assert "INPUT is what --video takes" in text
+
+
 @pytest.mark.parametrize(("flags", "yuv"), [((), True), (("--no-repair-labels",), False)])
 def test_label_videos_are_left_in_yuv(
     p2p_run: Callable[..., Result],
@@ -115,8 +141,9 @@ def test_side_by_side_is_twice_as_wide(
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "message"),
     [
-        ([], 2, "give a video, folder, camera or stream with --video"),
+        ([], 2, "give a video, folder, camera or stream, or try --demo"),
         (["--demo", "--video", "seg.mp4"], 2, "has its own video"),
+        (["--demo", "seg.mp4"], 2, "has its own video"),
         (["--video", "seg.mp4", "--drop", "latest"], 2, "needs a live source"),
         (["--video", "no.mp4"], 2, "'no.mp4' does not exist"),
         (

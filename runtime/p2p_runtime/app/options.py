@@ -21,6 +21,7 @@ _machine = partial(option, group="Machine")
 _run = partial(option, group="Run")
 
 run_options = stack(
+    click.argument("input_", metavar="[INPUT]", required=False),
     _input(
         "--video",
         metavar="SOURCE",
