@@ -116,7 +116,7 @@ def _write_contact_sheet(folder: Path, sizes: DemoSizes) -> None:
     from p2p_runtime.video.sources import open_source
     from p2p_train.scenes import draw_scene
     from p2p_train.scenes.draw import FRAME_RATE
-    from p2p_train.training.runlog import sample_grid
+    from p2p_train.training.curves import sample_grid
 
     with contextlib.closing(open_source(str(folder / "seg-translated.mp4"))) as source:
         frames = [frame.image for frame in source]

@@ -9,7 +9,7 @@ import torch
 from p2p_train.config import TrainConfig
 from p2p_train.training import loop
 from p2p_train.training.checkpoint import Checkpoint
-from p2p_train.training.runlog import RunLog
+from p2p_train.training.recorder import RunLog
 
 
 def go_on(config: TrainConfig, run_dir: Path) -> None:

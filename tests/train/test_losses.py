@@ -26,7 +26,7 @@ from p2p_train.losses.distil_channel import channel_distance
 from p2p_train.losses.distil_ssim import dissimilarity
 from p2p_train.losses.distil_tv import DistilTvLoss
 from p2p_train.losses.style import style_distance
-from p2p_train.training import runlog
+from p2p_train.training import recorder
 
 MakeConfig = Callable[..., TrainConfig]
 Distance = Callable[..., torch.Tensor]
@@ -58,9 +58,9 @@ def test_a_toy_loss_is_one_class_and_one_line(
     """Registered, it is minimised, logged, drawn, shown in progress and kept in checkpoints."""
     train_to(tiny(epochs=1), tmp_path / "without")
     drawn: list[str] = []
-    real = runlog.draw_curves
+    real = recorder.draw_curves
     monkeypatch.setattr(
-        runlog,
+        recorder,
         "draw_curves",
         lambda records, curves: (drawn.extend(curves), real(records, curves))[1],
     )

@@ -6,7 +6,6 @@ import io
 import json
 import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,22 +13,27 @@ import pytest
 from p2p_train.config import TrainConfig
 from p2p_train.data.layouts.images import open_image
 from p2p_train.losses import loss_curves
-from p2p_train.training.runlog import EpochRecord, RunLog, draw_curves, sample_grid
+from p2p_train.training.curves import draw_curves, sample_grid
+from p2p_train.training.recorder import RunLog
 
 CURVES = loss_curves(TrainConfig())
 GRID = np.zeros((8, 8, 3), np.uint8)
 
 
-def record(epoch: int, **changes: Any) -> EpochRecord:
+def record(
+    epoch: int, losses: dict[str, float] | None = None, **changes: float
+) -> dict[str, float]:
     """Return a line of the log; five steps an epoch."""
-    losses = {
+    usual = {
         "generator_adversarial": 1.5,
         "generator_l1": 0.2 / epoch,
         "discriminator_real": 0.4,
         "discriminator_fake": 0.3,
     }
-    numbers: dict[str, Any] = {
-        "losses": losses,
+    numbers = {
+        "epoch": epoch,
+        "step": 5 * epoch,
+        "images_seen": 20 * epoch,
         "val_l1": 0.25,
         "val_psnr_db": 15.0 + epoch,
         "val_ssim": 0.4,
@@ -37,15 +41,13 @@ def record(epoch: int, **changes: Any) -> EpochRecord:
         "images_per_s": 7.0,
         "peak_memory_mib": 100.0,
     }
-    return EpochRecord(
-        epoch=epoch, step=5 * epoch, images_seen=20 * epoch, **{**numbers, **changes}
-    )
+    return {**numbers, **(losses or usual), **changes}
 
 
-def scored(epoch: int) -> EpochRecord:
+def scored(epoch: int) -> dict[str, float]:
     """Return a line of a run with a segmenter."""
     scores = {"val_pixel_accuracy": 0.8, "val_class_accuracy": 0.4}
-    return record(epoch, segmentation={**scores, "val_mean_iou": 0.3, "photo_mean_iou": 0.37})
+    return record(epoch, **scores, val_mean_iou=0.3, photo_mean_iou=0.37)
 
 
 def test_a_line_holds_what_was_measured(tmp_path: Path) -> None:
@@ -54,7 +56,7 @@ def test_a_line_holds_what_was_measured(tmp_path: Path) -> None:
     log.add(record(1), GRID)
     log.add(scored(2), GRID)
     one, two = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert one == record(1).to_json()
+    assert one == record(1)
     assert "val_mean_iou" not in one
     assert two["val_mean_iou"] == 0.3
 
@@ -74,7 +76,7 @@ def test_a_resumed_log_drops_the_lines_of_lost_work(tmp_path: Path) -> None:
 @pytest.mark.parametrize("make", [record, scored])
 def test_curves_of_short_and_long_runs(epochs: int, make: object) -> None:
     """One point and fifty points are both drawn, with or without a segmenter."""
-    png = draw_curves([make(n).to_json() for n in range(1, epochs + 1)], CURVES)  # type: ignore[operator]
+    png = draw_curves([make(n) for n in range(1, epochs + 1)], CURVES)  # type: ignore[operator]
     with open_image(io.BytesIO(png)) as picture:
         assert picture.width >= 1000
 
@@ -89,10 +91,10 @@ def test_every_loss_of_a_run_is_logged_and_drawn(tmp_path: Path) -> None:
         lambda_distil_tv=1.0,
     )
     curves = loss_curves(config)
-    RunLog(tmp_path, 0, curves).add(record(1, losses=dict.fromkeys(curves, 0.5)), GRID)
+    RunLog(tmp_path, 0, curves).add(record(1, dict.fromkeys(curves, 0.5)), GRID)
     line = json.loads((tmp_path / "log.jsonl").read_text())
     assert all(line[name] == 0.5 for name in curves)
-    few = io.BytesIO(draw_curves([record(1).to_json()], CURVES))
+    few = io.BytesIO(draw_curves([record(1)], CURVES))
     with open_image(tmp_path / "curves.png") as many, open_image(few) as usual:
         assert many.width > usual.width
 
@@ -100,7 +102,7 @@ def test_every_loss_of_a_run_is_logged_and_drawn(tmp_path: Path) -> None:
 def test_a_run_without_discriminator_has_no_adversarial_panel() -> None:
     """L1, PSNR, SSIM and the distance to the teacher fill two columns of two."""
     student = loss_curves(TrainConfig.of(gan_loss="none", teacher="t.pt"))
-    line = record(1, losses=dict.fromkeys(student, 0.5)).to_json()
+    line = record(1, dict.fromkeys(student, 0.5))
     png = io.BytesIO(draw_curves([line], student))
     with open_image(png) as picture:
         assert picture.width == pytest.approx(1100, abs=20)
@@ -108,10 +110,10 @@ def test_a_run_without_discriminator_has_no_adversarial_panel() -> None:
 
 def test_curves_of_a_log_from_before_a_metric_existed() -> None:
     """A line that lacks SSIM leaves a gap, not a KeyError."""
-    old = record(1).to_json()
+    old = record(1)
     del old["val_ssim"]
     assert draw_curves([old], CURVES).startswith(b"\x89PNG")
-    assert draw_curves([old, record(2).to_json()], CURVES).startswith(b"\x89PNG")
+    assert draw_curves([old, record(2)], CURVES).startswith(b"\x89PNG")
 
 
 def test_tensorboard_carries_the_numbers_of_the_log(tmp_path: Path) -> None:
@@ -130,10 +132,10 @@ def test_tensorboard_carries_the_numbers_of_the_log(tmp_path: Path) -> None:
     board = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
     board.Reload()
     shown = {tag.split("/")[1]: board.Scalars(tag) for tag in board.Tags()["scalars"]}
-    assert shown.keys() == scored(1).to_json().keys()
+    assert shown.keys() == scored(1).keys()
     for number, line in enumerate((scored(1), scored(2))):
-        for name, value in line.to_json().items():
-            assert shown[name][number].step == line.step
+        for name, value in line.items():
+            assert shown[name][number].step == line["step"]
             assert shown[name][number].value == pytest.approx(value)
     with open_image(io.BytesIO(board.Images("samples")[0].encoded_image_string)) as picture:
         assert picture.getpixel((0, 0)) == (255, 0, 0)

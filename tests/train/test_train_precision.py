@@ -10,7 +10,7 @@ import torch
 from click.testing import CliRunner
 
 from p2p_train.cli import main
-from p2p_train.precision import choose_precision, has_bf16
+from p2p_train.devices import choose_precision, has_bf16
 from p2p_train.training.checkpoint import Checkpoint
 
 CPU = torch.device("cpu")

@@ -20,6 +20,7 @@ __all__ = ["main"]
 FILE = click.Path(path_type=Path)
 _machine_flag = partial(option, group="Machine", advanced=True, is_flag=True)
 _run = partial(option, group="Run")
+_run_file, _run_flag = partial(_run, type=FILE), partial(_run, is_flag=True)
 EPILOG = """\b
 Examples:
   p2p-train --data photos
@@ -62,15 +63,12 @@ Or two folders matched by file name, such as labels/ and photos/; see --input-di
     "published; edge: small, for devices; student: from --teacher alone. Flags still win.  "
     "[default: classic]",
 )
-@_run(
+@_run_file(
     "--config",
     metavar="FILE.json",
-    type=FILE,
     help="Settings of another run, from its config.json. Flags still win.",
 )
-@_run(
-    "--run-dir", metavar="DIR", type=FILE, help="Folder of the results.  [default: runs/<data>-<n>]"
-)
+@_run_file("--run-dir", metavar="DIR", help="Folder of the results.  [default: runs/<data>-<n>]")
 @_run(
     "--resume",
     metavar="[RUN|FILE.pt]",
@@ -78,20 +76,15 @@ Or two folders matched by file name, such as labels/ and photos/; see --input-di
     flag_value="auto",
     help="Continue a run exactly where it stopped; without a value, the newest run.",
 )
-@_run(
-    "--eval-segmenter",
-    metavar="FILE.pt",
-    type=FILE,
-    help="Segmenter for a segmentation score in the log.",
+@_run_file(
+    "--eval-segmenter", metavar="FILE.pt", help="Segmenter for a segmentation score in the log."
 )
-@_run("--tensorboard", advanced=True, is_flag=True, help="Write the log to RUN/tensorboard too.")
-@_run(
-    "--inspect",
-    is_flag=True,
-    help="Report on the data, write inspect.png (to --run-dir if given), and exit.",
+@_run_flag("--tensorboard", advanced=True, help="Write the log to RUN/tensorboard too.")
+@_run_flag(
+    "--inspect", help="Report on the data, write inspect.png (to --run-dir if given), and exit."
 )
-@_run("--dry-run", is_flag=True, help="Print the settings, check the data, and exit.")
-@_run("-v", "--verbose", is_flag=True, help="Log more.")
+@_run_flag("--dry-run", help="Print the settings, check the data, and exit.")
+@_run_flag("-v", "--verbose", help="Log more.")
 @click.pass_context
 def main(ctx: click.Context, /, **flags: Any) -> None:
     """Train a pix2pix GAN on paired images. The commands below score the result.

@@ -14,8 +14,6 @@ from p2p_runtime.console import P2PCommand, option, require_extra, setup_logging
 from .options import DATA_SETTINGS, device_option, given_settings, setting_options
 
 if TYPE_CHECKING:
-    import torch
-
     from .config import PrecisionChoice
     from .metrics.published import PublishedMetrics
 
@@ -25,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 FILE = click.Path(path_type=Path)
 _data = partial(option, group="Data")
-_scores = partial(option, group="Scores")
+_file = partial(option, metavar="FILE.pt", type=FILE)
 
 
 @click.command(cls=P2PCommand)
@@ -54,14 +52,7 @@ _scores = partial(option, group="Scores")
     help="auto: bf16 where the device has it, else fp32.",
 )
 @device_option
-@option(
-    "--output",
-    group="Run",
-    metavar="FILE.pt",
-    type=FILE,
-    required=True,
-    help="File of the trained segmenter.",
-)
+@_file("--output", group="Run", required=True, help="File of the trained segmenter.")
 @click.pass_context
 def segmenter(
     ctx: click.Context, /, output: Path, device: str, precision: PrecisionChoice, **flags: Any
@@ -75,8 +66,7 @@ def segmenter(
     from p2p_runtime.files import check_writable_folder
 
     from .config import TrainConfig
-    from .devices import find_device
-    from .precision import choose_precision
+    from .devices import choose_precision, find_device
     from .segmentation.training import SegmenterConfig, train_segmenter
 
     check_writable_folder(output.parent)
@@ -111,22 +101,15 @@ def segmenter(
     help="Consecutive label maps in the palette's colours, for the flicker.",
 )
 @_data("--clip-photos", metavar="DIR|VIDEO", help="Real pictures of the same moments as --clip.")
-@_scores(
-    "--segmenter",
-    "segmenter_file",
-    metavar="FILE.pt",
-    type=FILE,
+@_file(
+    *("--segmenter", "segmenter_file"),
+    group="Scores",
     help="Segmenter for the segmentation score; from p2p-train segmenter.",
 )
-@_scores("--published", is_flag=True, help="LPIPS and FID too, from torchmetrics.")
+@option("--published", group="Scores", is_flag=True, help="LPIPS and FID too, from torchmetrics.")
 @device_option
-@option(
-    "--json",
-    "json_file",
-    group="Run",
-    metavar="FILE",
-    type=FILE,
-    help="Write the scores to this file too.",
+@_file(
+    "--json", "json_file", group="Run", metavar="FILE", help="Write the scores to this file too."
 )
 def score(
     run: Path,
@@ -146,9 +129,8 @@ def score(
     belong.
     """
     _prepare()
-    if published:
-        for module in ("torchmetrics", "torch_fidelity"):
-            require_extra(module, "metrics")
+    for module in ("torchmetrics", "torch_fidelity") if published else ():
+        require_extra(module, "metrics")
     from p2p_runtime.errors import ConfigError
     from p2p_runtime.files import write_json
 
@@ -174,23 +156,22 @@ def score(
                 segmenter_file,
             )
     logger.info("scoring %s, step %s", path, checkpoint.progress.get("step"))
+    metrics: PublishedMetrics | None = None
+    if published:
+        from .metrics.published import PublishedMetrics
+
+        metrics = PublishedMetrics(where)
     scores = score_generator(
         torch_translate(checkpoint.build_generator(), where),
         validation_pairs(checkpoint.config, checkpoint.contract, data),
         segmenter=evaluator,
-        published=_published(where) if published else None,
+        published=metrics,
         clip=clip_frames(clip, checkpoint.contract, clip_photos) if clip else None,
     )
     if json_file is not None:
         facts = {"checkpoint": str(path), "step": checkpoint.progress.get("step")}
         write_json(json_file, {**facts, **scores.to_json()})
     click.echo(scores.table())
-
-
-def _published(device: torch.device) -> PublishedMetrics:
-    from .metrics.published import PublishedMetrics
-
-    return PublishedMetrics(device)
 
 
 def _prepare() -> None:

@@ -7,10 +7,12 @@ since torch reads flipped bits without complaint.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import pickle
 import shutil
 import struct
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,32 +32,36 @@ __all__ = [
 ]
 
 DAMAGE = (
-    OSError, EOFError, ValueError, LookupError, RuntimeError, AttributeError, TypeError,
-    AssertionError, struct.error, zipfile.BadZipFile,
-)  # fmt: skip
+    *(OSError, EOFError, ValueError, LookupError, RuntimeError, AttributeError, TypeError),
+    *(AssertionError, struct.error, zipfile.BadZipFile),
+)
 """What torch raises on damaged files; files of before torch 1.6 have no checksums."""
 
 
 def write_tensors(
     path: Path, content: dict[str, Any], *, schema: int, keep_previous: bool = False
 ) -> None:
-    """Write ``content`` in one step.
+    """Write tensors, primitives, and dicts and lists of them, in one step.
 
     Args:
         path: the file.
-        content: tensors, primitives, and dicts and lists of them.
-        schema: which version of its layout this is.
-        keep_previous: what stood at ``path`` lives on as ``<name>.previous.pt``.
+        content: what is written, without the names ``schema`` and ``sha256``.
+        schema: version of the layout of ``content``.
+        keep_previous: keep what stood at ``path`` as ``<name>.previous.pt``.
 
     Raises:
         OutputError: it cannot be written; what stood at ``path`` still does.
     """
     content = {"schema": schema, **content}
-    content["sha256"] = digest(content)
     with atomic_file(path) as file:
-        torch.save(content, file)
+        torch.save({**content, "sha256": digest(content)}, file)
         if keep_previous and path.exists():
-            _keep_previous(path)
+            previous = path.with_suffix(".previous.pt")
+            previous.unlink(missing_ok=True)
+            try:
+                previous.hardlink_to(path)
+            except OSError:  # a file system without hard links
+                shutil.copyfile(path, previous)
 
 
 def read_tensors(path: Path, *, schema: int, what: str = "checkpoint") -> dict[str, Any]:
@@ -64,23 +70,11 @@ def read_tensors(path: Path, *, schema: int, what: str = "checkpoint") -> dict[s
     Args:
         path: the file.
         schema: the version that the caller understands.
-        what: how messages call the file.
+        what: kind of the file, for messages.
 
     Raises:
         CheckpointError: it is missing, broken, altered, unsafe, or of another schema.
     """
-    content = _read(path, what)
-    if content.get("schema") != schema:
-        raise CheckpointError(
-            f"{path} has {what} schema {content.get('schema')!r}; this version reads {schema}"
-        )
-    expected = content.pop("sha256", None)
-    if digest(content) != expected:
-        raise CheckpointError(f"{path} is damaged: its content does not match its sha256")
-    return content
-
-
-def _read(path: Path, what: str) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{what} {path} does not exist or is not a file")
     if not zipfile.is_zipfile(path):  # torch would try its old formats, bare pickles among them
@@ -91,6 +85,13 @@ def _read(path: Path, what: str) -> dict[str, Any]:
     content = load_tensors(path, what)
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} is not a {what} of p2p-train")
+    if content.get("schema") != schema:
+        raise CheckpointError(
+            f"{path} has {what} schema {content.get('schema')!r}; this version reads {schema}"
+        )
+    expected = content.pop("sha256", None)
+    if digest(content) != expected:
+        raise CheckpointError(f"{path} is damaged: its content does not match its sha256")
     return content
 
 
@@ -139,37 +140,28 @@ def shape_differences(expected: dict[str, torch.Tensor], found: dict[str, Any]) 
     return "; ".join(differences[:3]) + more
 
 
-def _keep_previous(path: Path) -> None:
-    previous = path.with_suffix(".previous.pt")
-    previous.unlink(missing_ok=True)
-    try:
-        previous.hardlink_to(path)
-    except OSError:  # a file system without hard links
-        shutil.copyfile(path, previous)
-
-
 def digest(content: Any) -> str:
     """Return the sha256 of tensors, primitives, and dicts and lists of them, as hex."""
     sha256 = hashlib.sha256()
-    _feed(sha256, content)
+    for piece in _pieces(content):
+        sha256.update(piece)
     return sha256.hexdigest()
 
 
-def _feed(digest: Any, value: Any) -> None:
-    """Hash tensors by bytes and containers in order, each with its type and length."""
+def _pieces(value: Any) -> Iterator[Any]:
+    """Yield what is hashed: tensors by bytes, containers in order, each with type and length."""
     if isinstance(value, torch.Tensor):
-        digest.update(f"tensor {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+        yield f"tensor {value.dtype} {tuple(value.shape)}".encode()
+        yield value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data
     elif isinstance(value, dict):
-        digest.update(f"dict {len(value)}".encode())
-        for key, item in value.items():
-            _feed(digest, key)
-            _feed(digest, item)
+        yield f"dict {len(value)}".encode()
+        for item in itertools.chain.from_iterable(value.items()):
+            yield from _pieces(item)
     elif isinstance(value, list | tuple):
-        digest.update(f"list {len(value)}".encode())
+        yield f"list {len(value)}".encode()
         for item in value:
-            _feed(digest, item)
+            yield from _pieces(item)
     elif isinstance(value, float):
-        digest.update(b"float" + struct.pack("<d", value))
+        yield b"float" + struct.pack("<d", value)
     else:
-        digest.update(f"{type(value).__name__} {value!r}".encode())
+        yield f"{type(value).__name__} {value!r}".encode()

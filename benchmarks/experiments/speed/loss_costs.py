@@ -102,7 +102,7 @@ def main(
     from p2p_train.config import TrainConfig
     from p2p_train.data.batches import validation_batches
     from p2p_train.data.prepare import prepare_data
-    from p2p_train.precision import choose_precision
+    from p2p_train.devices import choose_precision
     from p2p_train.recipes import RECIPES
 
     torch.set_num_threads(threads)

@@ -122,7 +122,7 @@ def main(*, data: Path, rounds: int, smoke: bool) -> Document:
     import torch
 
     from p2p_train.config import TrainConfig
-    from p2p_train.precision import choose_precision
+    from p2p_train.devices import choose_precision
 
     chosen = choose_precision("auto", torch.device("cpu"))
     settings = SMOKE_SETTINGS if smoke else SETTINGS

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import torch
 
 from p2p_train.config import Precision
+from p2p_train.devices import autocast
 from p2p_train.networks.generator import GeneratorOutput, UNetGenerator
-from p2p_train.precision import autocast
 
 __all__ = ["FeatureNetwork", "Teacher"]
 

@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 
 from p2p_train.config import GanLoss, TrainConfig
-from p2p_train.precision import autocast
+from p2p_train.devices import autocast
 
 from .base import Curve, GeneratorLoss, GeneratorOutput, Loss, LossBatch
 

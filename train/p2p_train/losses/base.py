@@ -48,12 +48,14 @@ class Curve:
         label: name within the panel.
         unit: of the vertical axis.
         progress: name and decimals in the progress line; None for losses that are not shown there.
+        colour: as matplotlib names it; empty for one by the place in the panel.
     """
 
     panel: str
     label: str = "training"
     unit: str = ""
     progress: tuple[str, int] | None = None
+    colour: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,7 +17,7 @@ class L1Loss(GeneratorLoss):
 
     name = "generator_l1"
     setting = "lambda_l1"
-    curve = Curve(panel="L1 to the photo", progress=("L1", 4))
+    curve = Curve(panel="L1 to the photo", unit="signal units, [-1, 1]", progress=("L1", 4))
 
     @classmethod
     def applies(cls, config: TrainConfig) -> bool:

@@ -17,6 +17,7 @@ from p2p_runtime.errors import CheckpointError, ConfigError, ContractError
 from p2p_runtime.labels.palette import Palette
 from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import Precision
+from p2p_train.devices import autocast
 from p2p_train.metrics.evaluator import (
     IGNORED,
     FeatureStatistics,
@@ -24,7 +25,6 @@ from p2p_train.metrics.evaluator import (
     confusion_matrix,
 )
 from p2p_train.networks.pixels import to_pixels, to_signal
-from p2p_train.precision import autocast
 from p2p_train.tensorfile import load_weights, read_tensors, write_tensors
 
 from .network import SegmentationNet

@@ -21,6 +21,7 @@ from p2p_train.data.labels import PairSource, open_pairs
 from p2p_train.data.layouts.images import Pair
 from p2p_train.data.layouts.index import evenly_spread
 from p2p_train.data.prepare import solid_pixels
+from p2p_train.devices import autocast
 from p2p_train.metrics.evaluator import (
     IGNORED,
     FeatureStatistics,
@@ -28,7 +29,6 @@ from p2p_train.metrics.evaluator import (
     frechet_distance,
 )
 from p2p_train.networks.pixels import to_signal
-from p2p_train.precision import autocast
 
 from .network import SegmentationNet
 from .segmenter import Segmenter, label_ids, void_classes

@@ -1,11 +1,8 @@
-"""Checkpoints: everything a run needs to go on, in one file that executes nothing.
-
-What makes the file safe stands in :mod:`p2p_train.tensorfile`.
-"""
+"""Checkpoints: all that a run needs to go on, in one file; see :mod:`p2p_train.tensorfile`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +13,11 @@ from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import TrainConfig
 from p2p_train.networks.discriminators import PatchDiscriminator
 from p2p_train.networks.generator import UNetGenerator
-from p2p_train.networks.geometry import unet_macs
 from p2p_train.tensorfile import load_weights, read_tensors, write_tensors
 
-__all__ = [
-    "Checkpoint",
-    "describe_generator",
-    "find_checkpoint",
-    "make_discriminator",
-    "make_generator",
-]
+__all__ = ["Checkpoint", "find_checkpoint", "make_discriminator", "make_generator"]
 
 CHECKPOINT_SCHEMA = 2
-State = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,11 +36,11 @@ class Checkpoint:
 
     config: TrainConfig
     contract: PixelContract
-    generator: State
+    generator: dict[str, Any]
     frames: torch.Tensor
     progress: dict[str, Any]
     dataset: dict[str, Any]
-    training: State = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write the checkpoint; the one before it is kept as ``<name>.previous.pt``.
@@ -59,16 +48,25 @@ class Checkpoint:
         Raises:
             OutputError: it cannot be written; what stood at ``path`` still does.
         """
-        content = {
-            "config": self.config.to_json(),
-            "contract": self.contract.to_json(),
-            "generator": self.generator,
-            "frames": self.frames,
-            "progress": self.progress,
-            "dataset": self.dataset,
-            "training": self.training,
-        }
+        content = {one.name: getattr(self, one.name) for one in fields(self)}
+        content |= {"config": self.config.to_json(), "contract": self.contract.to_json()}
         write_tensors(path, content, schema=CHECKPOINT_SCHEMA, keep_previous=True)
+
+    @classmethod
+    def load(cls, path: Path) -> Checkpoint:
+        """Read and verify a checkpoint, onto the CPU.
+
+        Raises:
+            CheckpointError: it is missing, broken, altered, unsafe, or of another schema.
+        """
+        content = read_tensors(path, schema=CHECKPOINT_SCHEMA)
+        try:
+            content = {one.name: content[one.name] for one in fields(cls)}
+            content["config"] = TrainConfig.from_json(content["config"])
+            content["contract"] = PixelContract.from_json(content["contract"])
+        except (KeyError, ConfigError, ContractError) as error:
+            raise CheckpointError(f"{path} is not a complete checkpoint: {error}") from error
+        return cls(**content)
 
     def build_generator(self) -> UNetGenerator:
         """Return the generator that is exported: on the CPU, in eval mode.
@@ -92,31 +90,9 @@ class Checkpoint:
         load_weights(discriminator, self.training["discriminator"], "discriminator")
         return discriminator.eval()
 
-    @classmethod
-    def load(cls, path: Path) -> Checkpoint:
-        """Read and verify a checkpoint, onto the CPU.
-
-        Raises:
-            CheckpointError: it is missing, broken, altered, unsafe, or of another schema.
-        """
-        content = read_tensors(path, schema=CHECKPOINT_SCHEMA)
-        try:
-            return cls(
-                config=TrainConfig.from_json(content["config"]),
-                contract=PixelContract.from_json(content["contract"]),
-                **{name: content[name] for name in _STATES},
-            )
-        except (KeyError, ConfigError, ContractError) as error:
-            raise CheckpointError(f"{path} is not a complete checkpoint: {error}") from error
-
-
-_STATES = ("generator", "frames", "progress", "dataset", "training")
-
 
 def find_checkpoint(run_or_file: Path) -> Path:
-    """Return a run's ``best`` checkpoint, else its ``last``; a file stands for itself.
-
-    A file that is missing is returned, too: loading it says so.
+    """Return a run's ``best`` checkpoint, else its ``last``; a file stands for itself, unread.
 
     Raises:
         CheckpointError: the run has none.
@@ -141,21 +117,6 @@ def make_generator(config: TrainConfig) -> UNetGenerator:
         norm_min_px=model.norm_min_px,
         dropout=model.dropout,
     )
-
-
-def describe_generator(config: TrainConfig) -> str:
-    """Return the generator's parameters and MACs, for the log."""
-    with torch.device("meta"):  # no memory, no random numbers
-        generator = make_generator(config)
-    parameters = sum(parameter.numel() for parameter in generator.parameters())
-    macs = unet_macs(
-        height=config.data.height,
-        width=config.data.width,
-        ngf=config.model.ngf,
-        downsamplings=config.downsamplings,
-        max_width=config.model.max_width,
-    )
-    return f"generator: {parameters / 1e6:.2f} M parameters, {macs / 1e9:.2f} GMAC an image"
 
 
 def make_discriminator(config: TrainConfig) -> PatchDiscriminator:

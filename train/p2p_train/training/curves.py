@@ -1,25 +1,54 @@
-"""The curves of a run as one picture."""
+"""The pictures of a run: its curves, and grids of input, generated and target images."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+import cv2
 import matplotlib as mpl
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from p2p_train.losses.base import Curve
+from p2p_train.losses.l1 import L1Loss
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from numpy.typing import NDArray
 
-    from p2p_train.losses.base import Curve
-
-__all__ = ["draw_curves"]
+__all__ = ["draw_curves", "sample_grid"]
 
 mpl.use("Agg")
 Records = list[dict[str, float]]
+
+_l1 = partial(Curve, panel=L1Loss.curve.panel)
+MEASURES = {
+    "generator_l1": L1Loss.curve,
+    "val_l1": _l1(label="validation"),
+    "mean_image_l1": _l1(label="mean photo (no skill)", colour="0.45"),
+    "val_psnr_db": Curve(panel="PSNR", label="validation", unit="dB", colour="C1"),
+    "val_ssim": Curve(panel="SSIM", label="validation", unit="1 = equal", colour="C1"),
+}
+"""Curves of every run, by their names in the log."""
+
+_score = partial(Curve, panel="segmentation score", unit="share, 0-1")
+SCORES = {
+    "val_pixel_accuracy": _score(label="pixel accuracy", colour="C2"),
+    "val_class_accuracy": _score(label="class accuracy", colour="C3"),
+    "val_mean_iou": _score(label="mean IoU", colour="C4"),
+    "photo_mean_iou": _score(label="mean IoU of real photos", colour="C4"),
+}
+"""Curves of a run with a segmenter that scores it."""
+
+CONSTANTS = ("mean_image_l1", "photo_mean_iou")
+"""Names of values that are the same at every epoch; they are drawn as dotted lines."""
+
+
+GRID_GAP_PX = 4
+CAPTION_PX = 28
 
 
 def draw_curves(records: Records, losses: dict[str, Curve]) -> bytes:
@@ -30,90 +59,42 @@ def draw_curves(records: Records, losses: dict[str, Curve]) -> bytes:
         losses: where each loss is drawn, by its name in the log.
     """
     logged = {name for record in records for name in record}
-    panels = [_draw_l1, _draw_psnr, _draw_ssim, *_loss_panels(logged, losses)]
-    if "val_mean_iou" in logged:
-        panels.append(_draw_segmentation)
+    panels: dict[str, dict[str, Curve]] = {}
+    for name, curve in {**MEASURES, **losses, **SCORES}.items():
+        if name in logged or name in MEASURES:
+            panels.setdefault(curve.panel, {})[name] = curve
     columns = (len(panels) + 1) // 2
     figure = Figure(figsize=(1 + 4.5 * columns, 7.5) if columns > 2 else (10, 7.5))
     figure.set_layout_engine("constrained", w_pad=0.15, h_pad=0.15)
     places = figure.subplots(2, columns).ravel()
-    for draw, axes in zip(panels, places, strict=False):
-        draw(axes, records)
-        _finish(axes, records)
+    for curves, axes in zip(panels.values(), places, strict=False):
+        _draw_panel(axes, records, curves)
     for empty in places[len(panels) :]:
         empty.remove()
-    return _figure_png(figure)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
 
 
-def _loss_panels(
-    logged: set[str], losses: dict[str, Curve]
-) -> list[Callable[[Axes, Records], None]]:
-    """Return a panel for each title that a logged loss names; L1 has its panel already."""
-    panels: dict[str, dict[str, Curve]] = {}
-    for name, curve in losses.items():
-        if name in logged and name != "generator_l1":
-            panels.setdefault(curve.panel, {})[name] = curve
-    return [partial(_draw_losses, curves=curves) for curves in panels.values()]
-
-
-def _draw_losses(axes: Axes, records: Records, *, curves: dict[str, Curve]) -> None:
+def _draw_panel(axes: Axes, records: Records, curves: dict[str, Curve]) -> None:
+    marker = "o" if len(records) <= 20 else ""
+    for number, (name, curve) in enumerate(curves.items()):
+        known = [record for record in records if name in record]
+        if not known:
+            continue
+        x, y = [record["epoch"] for record in known], [record[name] for record in known]
+        colour, label = curve.colour or f"C{number}", f"{curve.label}: {y[-1]:.4g}"
+        if name in CONSTANTS:
+            axes.axhline(y[-1], ls=":", color=colour, label=label)
+        else:
+            axes.plot(x, y, color=colour, marker=marker, markersize=4, label=label)
     first = next(iter(curves.values()))
-    _plot(axes, records, {name: curve.label for name, curve in curves.items()})
-    axes.set(title=first.panel, ylabel=first.unit)
-    axes.set_ylim(bottom=0)
-
-
-def _draw_l1(axes: Axes, records: Records) -> None:
-    _plot(axes, records, {"generator_l1": "training", "val_l1": "validation"})
-    _plot(axes, records, {"mean_image_l1": "mean photo (no skill)"}, style=":", colour="0.45")
-    axes.set(title="L1 to the photo", ylabel="signal units, [-1, 1]")
-
-
-def _draw_psnr(axes: Axes, records: Records) -> None:
-    _plot(axes, records, {"val_psnr_db": "validation"}, colours_from=1)
-    axes.set(title="PSNR", ylabel="dB")
-
-
-def _draw_ssim(axes: Axes, records: Records) -> None:
-    _plot(axes, records, {"val_ssim": "validation"}, colours_from=1)
-    axes.set(title="SSIM", ylabel="1 = equal")
-
-
-def _draw_segmentation(axes: Axes, records: Records) -> None:
-    names = {"pixel_accuracy": "pixel accuracy", "class_accuracy": "class accuracy"}
-    names["mean_iou"] = "mean IoU"
-    _plot(axes, records, {f"val_{name}": label for name, label in names.items()}, colours_from=2)
-    _plot(axes, records, {"photo_mean_iou": "mean IoU of real photos"}, style=":", colour="C4")
-    axes.set(title="segmentation score", ylabel="share, 0-1")
-    axes.set_ylim(0, 1)
-
-
-def _plot(
-    axes: Axes,
-    records: Records,
-    labels: dict[str, str],
-    *,
-    style: str = "-",
-    colour: str | None = None,
-    colours_from: int = 0,
-) -> None:
-    marker = "o" if len(records) <= 20 and style == "-" else ""
-    for number, (key, label) in enumerate(labels.items(), start=colours_from):
-        known = [record for record in records if key in record]
-        last = f"{label}: {known[-1][key]:.4g}" if known else label
-        if style == ":" and known:  # the same at every epoch
-            axes.axhline(known[-1][key], ls=style, color=colour, label=last)
-        elif known:
-            x, y = [r["epoch"] for r in known], [r[key] for r in known]
-            axes.plot(x, y, style, color=f"C{number}", marker=marker, markersize=4, label=last)
-
-
-def _finish(axes: Axes, records: Records) -> None:
+    axes.set(title=first.panel, xlabel="epoch", ylabel=first.unit)
+    if not curves.keys() & MEASURES.keys():
+        axes.set_ylim(0, 1 if curves.keys() & SCORES.keys() else None)
     axes.set_xlim(0, max(records[-1]["epoch"] * 1.02, 1.02))
-    axes.xaxis.set_major_locator(
-        MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1)
-    )
-    axes.set_xlabel("epoch")
+    ticks = MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1)
+    axes.xaxis.set_major_locator(ticks)
     axes.grid(color="0.92")
     axes.set_axisbelow(True)
     axes.margins(y=0.15)
@@ -124,7 +105,27 @@ def _finish(axes: Axes, records: Records) -> None:
         axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color="0.5")
 
 
-def _figure_png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
+def sample_grid(
+    sources: NDArray[np.uint8], generated: NDArray[np.uint8], targets: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    """Return a captioned picture: a row a pair, columns input, generated, target.
+
+    Args:
+        sources, generated, targets: (N, H, W, 3) uint8 BGR.
+
+    Returns:
+        (h, w, 3) uint8 BGR.
+    """
+    columns = {"input": sources, "generated": generated, "target": targets}
+    return np.hstack([_column(caption, images) for caption, images in columns.items()])
+
+
+def _column(caption: str, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    width = images.shape[2]
+    head = np.full((CAPTION_PX, width, 3), 255, np.uint8)
+    font, black = cv2.FONT_HERSHEY_SIMPLEX, (0, 0, 0)
+    cv2.putText(head, caption, (6, CAPTION_PX - 9), font, 0.55, black, 1, cv2.LINE_AA)
+    gap = np.full((GRID_GAP_PX, width, 3), 255, np.uint8)
+    column = np.vstack([head, *(row for image in images for row in (image, gap))])
+    side = (GRID_GAP_PX // 2, GRID_GAP_PX // 2)
+    return np.pad(column, ((0, 0), side, (0, 0)), constant_values=255)

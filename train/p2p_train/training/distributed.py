@@ -35,19 +35,14 @@ class Distributed:
         """Whether this process logs, validates and saves."""
         return self.rank == 0
 
-    def average(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Replace a tensor, in place, by its mean over the processes; all must call this."""
-        if self.world_size > 1:
-            distributed.all_reduce(tensor)
-            tensor /= self.world_size
-        return tensor
-
     def average_gradients(self, network: torch.nn.Module) -> None:
         """Replace each gradient of a network by its mean over the processes; all must call this."""
         if self.world_size == 1:
             return
         gradients = [p.grad for p in network.parameters() if p.grad is not None]
-        flat = self.average(torch.cat([gradient.flatten() for gradient in gradients]))
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        distributed.all_reduce(flat)
+        flat /= self.world_size
         parts = torch.split(flat, [gradient.numel() for gradient in gradients])
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
@@ -69,29 +64,24 @@ class Distributed:
         distributed.all_gather(gathered, tensor.to(device))
         return [one.cpu() for one in gathered]
 
-    def wait(self) -> None:
-        """Wait until all processes have called this."""
-        if self.world_size > 1:
-            distributed.barrier()
-
 
 @contextlib.contextmanager
 def join_distributed(device: torch.device) -> Iterator[Distributed]:
     """Join the processes that torchrun started, over NCCL on GPUs and Gloo on CPUs.
 
-    Without torchrun (its variables are not in the environment), this process is alone. All leave
-    together: Gloo's threads let go of a collective's tensors some time after it, and outlive
-    ``destroy_process_group``. Where the interpreter has ended by then, they abort the process
-    (torch 2.14, one run in thirty); a barrier holds no tensors of Python's.
+    Without torchrun's variables in the environment, this process is alone.
+
+    All leave together: Gloo's threads hold a collective's tensors for some time, even after
+    ``destroy_process_group``, and abort the process where the interpreter has ended by then (torch
+    2.14, one run in thirty). A barrier holds no tensors of Python's.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Distributed()
         return
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
-        joined = Distributed(rank=distributed.get_rank(), world_size=distributed.get_world_size())
-        yield joined
-        joined.wait()
+        yield Distributed(rank=distributed.get_rank(), world_size=distributed.get_world_size())
+        distributed.barrier()
     finally:
         distributed.destroy_process_group()
 

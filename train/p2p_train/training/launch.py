@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +13,18 @@ import click
 from p2p_runtime.errors import CheckpointError, ConfigError
 from p2p_train.config import TrainConfig
 from p2p_train.data.prepare import prepare_data
-from p2p_train.precision import choose_precision
+from p2p_train.devices import choose_precision
 from p2p_train.recipes import RECIPES
 from p2p_train.segmentation.segmenter import Segmenter
 
-from .checkpoint import Checkpoint, describe_generator
-from .loop import RUNS, Finish, Machine, new_run_dir, train
+from .checkpoint import Checkpoint
+from .loop import RUNS, Finish, Machine, describe_run, new_run_dir, train
 
 __all__ = ["LaunchOptions", "launch"]
 
 logger = logging.getLogger(__name__)
 
-CHANGEABLE = {
-    *("epochs", "max_steps", "samples"),
-    *("data", "teacher", "feature_network", "segmenter"),
-}
+CHANGEABLE = {"epochs", "max_steps", "samples", "data", "teacher", "feature_network", "segmenter"}
 """Settings that a resumed run may change without becoming another run: how long it is, and where
 files lie. That they are the same files is checked."""
 
@@ -41,23 +38,20 @@ class LaunchOptions:
         recipe: name of the recipe that replaces defaults; None for ``classic``, or for the settings
             of ``config``.
         config: the ``config.json`` of another run, whose settings replace the defaults.
-        machine: what to train with.
-        run_dir: where results go; None for the next free one.
         resume: run or checkpoint to go on from; ``auto`` for the newest run; None for a new run.
         dry_run: check everything, train nothing.
-        eval_segmenter: file of the segmenter that scores each epoch.
-        tensorboard: write the log for TensorBoard too.
+        machine, run_dir, eval_segmenter, tensorboard: as for :func:`.train`; the segmenter's file.
     """
 
     settings: dict[str, Any]
-    machine: Machine = field(default_factory=Machine)
-    recipe: str | None = None
-    config: Path | None = None
-    run_dir: Path | None = None
-    resume: str | None = None
-    dry_run: bool = False
-    eval_segmenter: Path | None = None
-    tensorboard: bool = False
+    machine: Machine
+    recipe: str | None
+    config: Path | None
+    run_dir: Path | None
+    resume: str | None
+    dry_run: bool
+    eval_segmenter: Path | None
+    tensorboard: bool
 
 
 def launch(options: LaunchOptions) -> int:
@@ -127,13 +121,12 @@ def _resumed_run(options: LaunchOptions) -> tuple[TrainConfig, Path, Checkpoint]
     changed = {k: v for k, v in options.settings.items() if v != settings[k]}
     if changed.get("precision") == "auto":
         del changed["precision"]  # it was chosen when the run began
-    refused = [
-        f"{name.replace('_', '-')} {settings[name]} -> {changed[name]}"
-        for name in sorted(changed.keys() - CHANGEABLE)
-    ]
+    refused = sorted(changed.keys() - CHANGEABLE)
     if refused:
+        differences = (f"{k.replace('_', '-')} {settings[k]} -> {changed[k]}" for k in refused)
         raise ConfigError(
-            f"a resumed run keeps its settings; {last} was made with others: {', '.join(refused)}"
+            f"a resumed run keeps its settings; {last} was made with others: "
+            + ", ".join(differences)
         )
     run_dir = options.run_dir or last.parent.parent
     return checkpoint.config.replace(**changed), run_dir, checkpoint
@@ -178,10 +171,6 @@ def _report(finish: Finish) -> None:
 
 
 def _report_dry_run(config: TrainConfig, run_dir: Path, machine: Machine) -> None:
-    data = prepare_data(config)
+    lines = describe_run(config, prepare_data(config))
     click.echo(json.dumps(config.to_json(), indent=2))
-    click.echo(
-        f"{len(data.train)} training and {len(data.val)} validation pairs; {data.palette_note}\n"
-        f"{describe_generator(config)}\n"
-        f"would train on {machine.device} and write to {run_dir}"
-    )
+    click.echo("\n".join([*lines, f"would train on {machine.device} and write to {run_dir}"]))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
-import math
 import os
 import time
 from dataclasses import dataclass, field
@@ -12,30 +12,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
-from p2p_runtime.errors import ConfigError, TrainingError
+from p2p_runtime.errors import ConfigError
 from p2p_runtime.files import check_writable_folder, exclusive_lock, write_json
 from p2p_runtime.interrupts import StopRequest
 from p2p_train.config import TrainConfig
 from p2p_train.data.batches import EpochSampler, named_worker_failures, training_batches
 from p2p_train.data.prepare import TrainingData, check_same_data, prepare_data
-from p2p_train.devices import describe_device, find_device
-from p2p_train.losses import loss_curves
-from p2p_train.precision import choose_precision
+from p2p_train.devices import choose_precision, describe_device, find_device
+from p2p_train.networks.geometry import unet_macs
 
-from .checkpoint import Checkpoint, describe_generator
+from .checkpoint import Checkpoint, make_generator
 from .distributed import Distributed, join_distributed
 from .loss_networks import load_loss_networks
 from .progress import TrainProgress
-from .recorder import Recorder, not_a_number
-from .runlog import RunLog
+from .recorder import Recorder
 from .state import TrainState
 from .step import train_step
 
 if TYPE_CHECKING:
     from p2p_train.segmentation.segmenter import Segmenter
 
-__all__ = ["RUNS", "Finish", "Machine", "new_run_dir", "train"]
+__all__ = ["RUNS", "Finish", "Machine", "describe_run", "new_run_dir", "train"]
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +50,7 @@ SAVE_EVERY_S = 300.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Machine:
-    """What to train with; none of it is part of the result, but for rounding and where noted.
+    """What to train with; it changes results by rounding alone, but where noted.
 
     Attributes:
         device: where the networks are; the default is a GPU if there is one, else the CPU.
@@ -150,9 +149,8 @@ def train(
             check_same_data(resume_from.dataset, data)
             state.resume(resume_from)
         first = tensorboard and distributed.is_first
-        log = RunLog(run_dir, state.step, loss_curves(config), tensorboard=first)
-        stack.callback(log.close)
-        recorder = Recorder(run_dir, data, state, log, eval_segmenter)
+        recorder = Recorder(run_dir, data, state, eval_segmenter, tensorboard=first)
+        stack.callback(recorder.log.close)
 
         # Batches and progress
         sampler = _sampler(config, len(data.train), state.step, distributed)
@@ -187,20 +185,19 @@ def train(
 
             # The tick: losses are read and shown
             if epoch_ends or finished or stopping or time.monotonic() - tick_s >= TICK_S:
-                means = _read_losses(state)
+                means = recorder.read_losses()
                 progress.show(state.step, epoch, recorder.summary(means))
                 tick_s = time.monotonic()
 
             # Validation and checkpoints
             overdue = distributed.any(time.monotonic() - saved_s >= SAVE_EVERY_S)
             if epoch_ends or finished or stopping or overdue:
-                progress.pause()
-                state.gather_rng_states()
-                if distributed.is_first and (epoch_ends or finished):
-                    recorder.measure(means, epoch=epoch, images_per_s=progress.speed())
-                if distributed.is_first:
-                    recorder.save()
-                progress.resume()
+                with progress.paused():
+                    state.gather_rng_states()
+                    if distributed.is_first and (epoch_ends or finished):
+                        recorder.measure(means, epoch=epoch, images_per_s=progress.speed())
+                    if distributed.is_first:
+                        recorder.save()
                 saved_s = time.monotonic()
             if stopping:
                 break
@@ -216,10 +213,27 @@ def train(
 def new_run_dir(config: TrainConfig) -> Path:
     """Return the next free ``runs/<data>-<n>``."""
     name = Path(config.data.folder).resolve().name or "run"
-    number = 1
-    while (RUNS / f"{name}-{number}").exists():
-        number += 1
-    return RUNS / f"{name}-{number}"
+    return next(
+        path for number in itertools.count(1) if not (path := RUNS / f"{name}-{number}").exists()
+    )
+
+
+def describe_run(config: TrainConfig, data: TrainingData) -> tuple[str, str]:
+    """Return a line about the pairs and one about the generator."""
+    with torch.device("meta"):  # no memory, no random numbers
+        generator = make_generator(config)
+    parameters = sum(parameter.numel() for parameter in generator.parameters())
+    macs = unet_macs(
+        height=config.data.height,
+        width=config.data.width,
+        ngf=config.model.ngf,
+        downsamplings=config.downsamplings,
+        max_width=config.model.max_width,
+    )
+    return (
+        f"{len(data.train)} training and {len(data.val)} validation pairs; {data.palette_note}",
+        f"generator: {parameters / 1e6:.2f} M parameters, {macs / 1e9:.2f} GMAC an image",
+    )
 
 
 def _sampler(
@@ -245,32 +259,16 @@ def _sampler(
 
 def _apply(machine: Machine, state: TrainState) -> None:
     state.generator.recompute = machine.recompute
-    if machine.sync_batchnorm:
-        state.sync_batchnorm()
-    if machine.compile:
-        state.compile()
+    for network in (state.generator, state.discriminator):
+        if network is not None and machine.sync_batchnorm:
+            nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]  # torch's
+        if network is not None and machine.compile:
+            network.compile()
 
 
 def _announce(run_dir: Path, data: TrainingData, state: TrainState, total: int) -> None:
     write_json(run_dir / "config.json", state.config.to_json())
-    logger.info(
-        "%d training and %d validation pairs; %s", len(data.train), len(data.val), data.palette_note
-    )
-    logger.info(describe_generator(state.config))
-    logger.info(
-        "training on %s in %s, steps %d to %d",
-        describe_device(state.device),
-        state.config.precision,
-        state.step,
-        total,
-    )
-
-
-def _read_losses(state: TrainState) -> dict[str, float]:
-    """Return the mean losses since the last log line; this waits for the device."""
-    losses = state.mean_losses()
-    if not all(map(math.isfinite, losses.values())):
-        raise TrainingError(not_a_number(state.step, "a loss"))
-    if min(state.loss_scales()) < 1:
-        raise TrainingError(not_a_number(state.step, "every fp16 gradient"))
-    return losses
+    for line in describe_run(state.config, data):
+        logger.info(line)
+    where, precision = describe_device(state.device), state.config.precision
+    logger.info("training on %s in %s, steps %d to %d", where, precision, state.step, total)

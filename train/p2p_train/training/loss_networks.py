@@ -10,8 +10,8 @@ from torch import nn
 from p2p_runtime.errors import CheckpointError, ConfigError
 from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import TrainConfig
+from p2p_train.devices import freeze
 from p2p_train.distillation import FeatureNetwork, Teacher
-from p2p_train.precision import freeze
 from p2p_train.segmentation.segmenter import FrozenSegmenter, Segmenter
 from p2p_train.tensorfile import digest
 

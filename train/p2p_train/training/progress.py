@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import time
+from collections.abc import Iterator
 from datetime import timedelta
-from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -30,12 +31,9 @@ class TrainProgress:
     def __init__(
         self, *, total_steps: int, first_step: int, batch_size: int, silent: bool = False
     ) -> None:
-        self._silent = silent
-        self._total_steps = total_steps
-        self._first_step = first_step
-        self._batch_size = batch_size
-        self._images = 0
-        self._before_s = 0.0
+        self._silent, self._batch_size = silent, batch_size
+        self._total_steps, self._first_step = total_steps, first_step
+        self._images, self._before_s = 0, 0.0
         self._since_s = self._line_s = time.monotonic()
         self._bar = Progress(
             TextColumn("epoch {task.fields[epoch]:.2f}"),
@@ -53,23 +51,17 @@ class TrainProgress:
 
     def __enter__(self) -> TrainProgress:
         self._bar.start()
-        self.resume()
+        self._since_s = time.monotonic()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._bar.stop()
 
-    def pause(self) -> None:
-        """Stop counting time as training, for validation and saving."""
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Do not count the time of the block, validation and saving, as training."""
         self._before_s += time.monotonic() - self._since_s
-
-    def resume(self) -> None:
-        """Go on counting."""
+        yield
         self._since_s = time.monotonic()
 
     def speed(self) -> float:
@@ -85,12 +77,6 @@ class TrainProgress:
         if self._bar.disable and not self._silent and now_s - self._line_s >= LINE_EVERY_S:
             self._line_s = now_s
             left_s = (self._total_steps - step) * self._batch_size / max(speed, 1e-9)
-            logger.info(
-                "step %d/%d, epoch %.2f, %.1f images/s, %s left, %s",
-                step,
-                self._total_steps,
-                epoch,
-                speed,
-                timedelta(seconds=round(left_s)),
-                losses,
-            )
+            left = timedelta(seconds=round(left_s))
+            text = "step %d/%d, epoch %.2f, %.1f images/s, %s left, %s"
+            logger.info(text, step, self._total_steps, epoch, speed, left, losses)

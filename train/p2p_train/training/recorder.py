@@ -1,14 +1,17 @@
-"""What a run writes: validation figures, sample grids and checkpoints."""
+"""What a run writes: the log with its curves and sample grids, and checkpoints."""
 
 from __future__ import annotations
 
+import json
 import logging
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from p2p_runtime.errors import TrainingError
+from p2p_runtime.files import write_bytes, write_picture, write_text
 from p2p_train.data.batches import spread_batches, validation_batches
 from p2p_train.data.prepare import VALIDATION_BATCH, TrainingData
 from p2p_train.devices import peak_memory_mib
@@ -20,14 +23,17 @@ from p2p_train.networks.pixels import to_pixels, to_signal
 from p2p_train.segmentation.segmenter import Segmenter
 
 from .checkpoint import Checkpoint
-from .runlog import EpochRecord, RunLog, sample_grid
+from .curves import draw_curves, sample_grid
 from .state import TrainState
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from torch.utils.tensorboard import SummaryWriter
 
-__all__ = ["Recorder", "not_a_number"]
+    from p2p_train.losses.base import Curve
+
+__all__ = ["Recorder", "RunLog"]
 
 BATCHNORM_BATCH = 32
 """Pairs a batch for BatchNorm statistics, in which no single picture should count much."""
@@ -39,10 +45,14 @@ class Recorder:
     """A run directory and what is written to it.
 
     Args:
-        run_dir: where ``checkpoints/`` lies.
+        run_dir: where everything goes.
         data, state: what is validated and saved.
-        log: the JSONL line, the curves and the sample grids.
         segmenter: computes the segmentation score, if given.
+        tensorboard: write the log for TensorBoard too.
+
+    Attributes:
+        log: the JSONL line, the curves and the sample grids; to be closed.
+        batch_size: pairs a step.
 
     Raises:
         ConfigError: the segmenter was trained on other labels.
@@ -53,52 +63,56 @@ class Recorder:
         run_dir: Path,
         data: TrainingData,
         state: TrainState,
-        log: RunLog,
         segmenter: Segmenter | None,
+        *,
+        tensorboard: bool,
     ) -> None:
         self._checkpoints = run_dir / "checkpoints"
-        self._data = data
-        self._state = state
-        self._log = log
+        self._data, self._state, self._segmenter = data, state, segmenter
         if segmenter is not None:
             segmenter.check_labels(data.contract)
-        self._segmenter = segmenter
         self._curves = loss_curves(state.config)
+        self.log = RunLog(run_dir, state.step, self._curves, tensorboard=tensorboard)
         self.batch_size = min(state.config.optim.batch_size, len(data.train))
+
+    def read_losses(self) -> dict[str, float]:
+        """Return the mean losses since the last line of the log; this waits for the device.
+
+        Raises:
+            TrainingError: one is not a number, or no fp16 gradient is left to scale.
+        """
+        losses = self._state.mean_losses()
+        if not all(map(math.isfinite, losses.values())):
+            raise self._not_a_number("a loss")
+        if min(self._state.loss_scales()) < 1:
+            raise self._not_a_number("every fp16 gradient")
+        return losses
 
     def measure(self, losses: dict[str, float], *, epoch: float, images_per_s: float) -> None:
         """Validate, write a line, curves and samples; keep the weights if they are the best."""
         state, data = self._state, self._data
         self._update_bn()
-        scores = evaluate(
-            state.exported_generator(),
-            validation_batches(data.val, VALIDATION_BATCH),
-            state.device,
-            self._segmenter,
-        )
-        record = EpochRecord(
-            epoch=epoch,
-            step=state.step,
-            images_seen=state.step * self.batch_size,
-            losses=losses,
-            val_l1=scores.l1,
-            val_psnr_db=scores.psnr_db,
-            val_ssim=scores.ssim,
-            mean_image_l1=data.mean_image_l1,
-            images_per_s=images_per_s,
-            peak_memory_mib=peak_memory_mib(state.device),
-            segmentation=self._segmentation(scores),
-        )
-        self._log.add(record, self._sample_grid())
+        batches = validation_batches(data.val, VALIDATION_BATCH)
+        scores = evaluate(state.exported_generator(), batches, state.device, self._segmenter)
+        record = {
+            "epoch": epoch,
+            "step": state.step,
+            "images_seen": state.step * self.batch_size,
+            "val_l1": scores.l1,
+            "val_psnr_db": scores.psnr_db,
+            "val_ssim": scores.ssim,
+            "mean_image_l1": data.mean_image_l1,
+            "images_per_s": images_per_s,
+            "peak_memory_mib": peak_memory_mib(state.device),
+            **losses,
+            **self._segmentation(scores),
+        }
+        self.log.add(record, self._sample_grid())
         state.reset_losses()
+        figures = (scores.l1, data.mean_image_l1, scores.psnr_db, images_per_s)
         logger.info(
             "epoch %.2f: %s, validation L1 %.4f (mean photo %.4f), PSNR %.2f dB, %.1f images/s",
-            epoch,
-            self.summary(losses),
-            scores.l1,
-            data.mean_image_l1,
-            scores.psnr_db,
-            images_per_s,
+            *(epoch, self.summary(losses), *figures),
         )
         if state.note_validation(scores.l1):
             self._checkpoint().save(self._checkpoints / "best.pt")
@@ -106,9 +120,7 @@ class Recorder:
     def summary(self, losses: dict[str, float]) -> str:
         """Return the main losses in a few words, for the progress line and the log."""
         shown = [(curve.progress, losses[name]) for name, curve in self._curves.items()]
-        return ", ".join(
-            f"{words[0]} {value:.{words[1]}f}" for words, value in shown if words is not None
-        )
+        return ", ".join(f"{how[0]} {value:.{how[1]}f}" for how, value in shown if how is not None)
 
     def _update_bn(self) -> None:
         """Estimate BatchNorm statistics of the averaged weights, which no step ran with."""
@@ -129,33 +141,95 @@ class Recorder:
         }
 
     def save(self) -> None:
-        """Write ``last.pt``, never with weights that are not numbers."""
+        """Write ``last.pt``.
+
+        Raises:
+            TrainingError: a weight is not a number; the file that is there stays.
+        """
         if not self._state.weights_are_finite():
-            raise TrainingError(not_a_number(self._state.step, "a weight"))
+            raise self._not_a_number("a weight")
         self._checkpoint().save(self._checkpoints / "last.pt")
 
     def _checkpoint(self) -> Checkpoint:
-        return self._state.to_checkpoint(
-            self._data.contract, self._data.samples.source, self._data.facts
-        )
+        data = self._data
+        return self._state.to_checkpoint(data.contract, data.samples.source, data.facts)
 
     @torch.inference_mode()
     def _sample_grid(self) -> NDArray[np.uint8]:
         """Translate the fixed samples with the exported generator, in eval mode."""
-        state, samples = self._state, self._data.samples
-        with eval_mode(state.exported_generator()) as generator:
-            generated = [
-                to_pixels(generator(to_signal(source[None].to(state.device))))
-                for source in samples.source
-            ]
-        return sample_grid(
-            samples.source.numpy(), torch.cat(generated).cpu().numpy(), samples.target.numpy()
+        device, samples = self._state.device, self._data.samples
+        with eval_mode(self._state.exported_generator()) as generator:
+            signals = (to_signal(source[None].to(device)) for source in samples.source)
+            generated = torch.cat([to_pixels(generator(signal)) for signal in signals])
+        return sample_grid(samples.source.numpy(), generated.cpu().numpy(), samples.target.numpy())
+
+    def _not_a_number(self, what: str) -> TrainingError:
+        return TrainingError(
+            f"{what} is not a number any more at step {self._state.step}; checkpoints/last.pt "
+            "still holds the last good weights: go on from there with a lower --lr or "
+            "--precision fp32"
         )
 
 
-def not_a_number(step: int, what: str) -> str:
-    """Return the message for a run that has gone wrong."""
-    return (
-        f"{what} is not a number any more at step {step}; checkpoints/last.pt still holds the "
-        "last good weights: go on from there with a lower --lr or --precision fp32"
-    )
+class RunLog:
+    """The log of a run directory.
+
+    =======================  =====================================================================
+    epoch, step              done so far; an epoch with a fraction when a run stopped within it
+    images_seen              training images shown to the generator so far
+    name of a loss           its mean over the steps since the line before, unweighted
+    val_l1                   of the validation pairs, in [-1, 1] signal units
+    mean_image_l1            the same of the mean training photo as the output for every input
+    val_psnr_db, val_ssim    of the validation pairs
+    val_pixel_accuracy ...   scores of the validation images, 0-1, in a run with a segmenter
+    images_per_s             training speed since this process began, validation not counted
+    peak_memory_mib          maximum so far: CUDA allocations on a GPU, else resident size
+    =======================  =====================================================================
+
+    Args:
+        run_dir: where ``log.jsonl``, ``curves.png`` and ``samples/`` go.
+        first_step: a resumed run's first step; later lines, of work that was lost, are dropped.
+        curves: where each loss of the run is drawn, by name.
+        tensorboard: write the same to ``run_dir/tensorboard``.
+    """
+
+    def __init__(
+        self, run_dir: Path, first_step: int, curves: dict[str, Curve], *, tensorboard: bool = False
+    ) -> None:
+        self._run_dir, self._jsonl = run_dir, run_dir / "log.jsonl"
+        self._curves = curves
+        self._board: SummaryWriter | None = None
+        if tensorboard:
+            from torch.utils.tensorboard import SummaryWriter  # takes seconds to import
+
+            self._board = SummaryWriter(str(run_dir / "tensorboard"), purge_step=first_step + 1)
+        old = self._jsonl.read_text(encoding="utf-8") if self._jsonl.exists() else ""
+        records = map(json.loads, old.splitlines())
+        self._records = [record for record in records if record["step"] <= first_step]
+
+    def add(self, record: dict[str, float], grid: NDArray[np.uint8]) -> None:
+        """Write a line, redraw the curves and save a sample grid (H, W, 3) uint8 BGR.
+
+        Raises:
+            OutputError: a file cannot be written.
+        """
+        self._records.append(record)
+        write_text(self._jsonl, "".join(json.dumps(line) + "\n" for line in self._records))
+        write_bytes(self._run_dir / "curves.png", draw_curves(self._records, self._curves))
+        for name in (f"step-{record['step']:07d}.png", "latest.png"):
+            write_picture(self._run_dir / "samples" / name, grid)
+        if self._board is not None:
+            self._show_on_board(self._board, record, grid)
+
+    def close(self) -> None:
+        """Close TensorBoard's file."""
+        if self._board is not None:
+            self._board.close()
+
+    def _show_on_board(self, board: Any, record: dict[str, float], grid: NDArray[np.uint8]) -> None:
+        for name, value in record.items():
+            kind = "losses" if name in self._curves else "run"
+            kind = "validation" if name.startswith(("val", "photo", "mean_image")) else kind
+            board.add_scalar(f"{kind}/{name}", value, record["step"])
+        board.add_image("samples", grid[..., ::-1], record["step"], dataformats="HWC")
+        board.flush()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -46,9 +45,7 @@ class ModelOptimizer:
     def __init__(
         self, network: nn.Module, lr: float, config: TrainConfig, distributed: Distributed
     ) -> None:
-        self.network = network
-        self._distributed = distributed
-        self._lr = lr
+        self.network, self._lr, self._distributed = network, lr, distributed
         betas = (config.optim.beta1, config.optim.beta2)
         self.adam = torch.optim.Adam(network.parameters(), lr=lr, betas=betas)
         device = next(network.parameters()).device
@@ -90,7 +87,6 @@ class TrainState:
         segmenter: what the semantic and the style loss compute with, or None.
 
     Attributes:
-        config, device, distributed: as given.
         generator, discriminator: the networks, in channels-last memory; without an adversarial
             loss there is no discriminator.
         generator_losses, discriminator_losses: what they minimise.
@@ -114,8 +110,7 @@ class TrainState:
     ) -> None:
         """Seed torch and build the networks with fresh weights, the same on every process."""
         torch.manual_seed(config.data.seed)
-        self.config, self.device = config, device
-        self.distributed = distributed or Distributed()
+        self.config, self.device, self.distributed = config, device, distributed or Distributed()
         self.generator: UNetGenerator = _on(device, make_generator(config))
         if config.model.checkerboard_free:
             self.generator.make_checkerboard_free()
@@ -129,8 +124,7 @@ class TrainState:
         # From here on, each process has random numbers (dropout) of its own.
         torch.manual_seed(config.data.seed + self.distributed.rank)
         self._rng_states: list[torch.Tensor] = []
-        self.step, self.progress = 0, 0.0
-        self.batchnorm_frozen = False
+        self.step, self.progress, self.batchnorm_frozen = 0, 0.0, False
         self.best_l1, self.best_frozen = float("inf"), False
 
     def _make_losses(self, teacher: Teacher | None, segmenter: FrozenSegmenter | None) -> None:
@@ -145,23 +139,21 @@ class TrainState:
         self.discriminator_losses = discriminator_losses(setup)
         losses: list[Loss] = [*self.generator_losses, *self.discriminator_losses]
         self.loss_names = tuple(loss.name for loss in losses)
-        self._loss_sums = torch.zeros(len(losses), device=self.device)
-        self._loss_steps = 0
+        self._loss_sums, self._loss_steps = torch.zeros(len(losses), device=self.device), 0
         networks = {"teacher": teacher, "segmenter": segmenter}
         self._loss_networks = {name: one.sha256 for name, one in networks.items() if one}
 
     def _make_optimizers(self) -> None:
-        optim, trained = self.config.optim, nn.ModuleList([self.generator])
-        for loss in self.generator_losses:
-            if loss.trainable is not None:
-                trained.append(_on(self.device, loss.trainable))
-        self.generator_optimizer = ModelOptimizer(trained, optim.lr, self.config, self.distributed)
+        config, lr = self.config, self.config.optim.lr
+        of_losses = {loss.name: loss.trainable for loss in self.generator_losses}
+        self._trained = {name: _on(self.device, one) for name, one in of_losses.items() if one}
+        trained = nn.ModuleList([self.generator, *self._trained.values()])
+        self.generator_optimizer = ModelOptimizer(trained, lr, config, self.distributed)
         self.discriminator_optimizer: ModelOptimizer | None = None
         if self.discriminator is not None:
-            lr = optim.lr_discriminator or optim.lr
-            self.discriminator_optimizer = ModelOptimizer(
-                self.discriminator, lr, self.config, self.distributed
-            )
+            lr = config.optim.lr_discriminator or lr
+            optimizer = ModelOptimizer(self.discriminator, lr, config, self.distributed)
+            self.discriminator_optimizer = optimizer
 
     def optimizers(self) -> list[ModelOptimizer]:
         """Return the optimiser of the generator and, if there is one, of the discriminator."""
@@ -170,10 +162,6 @@ class TrainState:
     def exported_generator(self) -> UNetGenerator:
         """Return the generator that is validated, exported and shown in sample grids."""
         return self.generator if self.average is None else self.average
-
-    def generator_weights(self) -> dict[str, float]:
-        """Return the current weight of each of the generator's losses, by name."""
-        return {loss.name: loss.weight(self.progress) for loss in self.generator_losses}
 
     def begin_step(self, total_steps: int) -> None:
         """Set what depends on the run's progress: learning rates, losses' weights, BatchNorm."""
@@ -195,19 +183,6 @@ class TrainState:
         if best:
             self.best_l1, self.best_frozen = l1, self.batchnorm_frozen
         return best
-
-    def sync_batchnorm(self) -> None:
-        """Let BatchNorm see the batches of all processes; GPUs only."""
-        convert: Callable[[Any], Any] = nn.SyncBatchNorm.convert_sync_batchnorm
-        self.generator = convert(self.generator)
-        if self.discriminator is not None:
-            self.discriminator = convert(self.discriminator)
-
-    def compile(self) -> None:
-        """Let torch.compile fuse the networks."""
-        self.generator.compile()
-        if self.discriminator is not None:
-            self.discriminator.compile()
 
     def loss_scales(self) -> list[float]:
         """Return each optimiser's fp16 loss scale, 1 in other precisions; waits for the device.
@@ -253,26 +228,21 @@ class TrainState:
             self._check_loss_networks(training["loss_networks"])
             self._load_networks(checkpoint)
             self._set_rng_state(training["rng_states"])
-            self.step = int(progress["step"])
-            self.best_l1 = float(progress["best_l1"])
-            self.best_frozen = bool(progress["best_frozen"])
-            self.micro_batch = int(progress["micro_batch"])
+            self.step, self.micro_batch = progress["step"], progress["micro_batch"]
+            self.best_l1, self.best_frozen = progress["best_l1"], progress["best_frozen"]
             sums = [progress["loss_sums"][name] for name in self.loss_names]
             self._loss_sums.copy_(torch.tensor(sums))
-            self._loss_steps = int(progress["loss_steps"])
+            self._loss_steps = progress["loss_steps"]
         except (KeyError, ValueError) as error:
             raise CheckpointError(f"the checkpoint cannot be resumed: {error}") from error
 
     def _load_networks(self, checkpoint: Checkpoint) -> None:
         training = checkpoint.training
         load_weights(self.exported_generator(), checkpoint.generator, "generator")
-        if self.average is not None:
-            load_weights(self.generator, training["generator"], "generator")
-        if self.discriminator is not None:
-            load_weights(self.discriminator, training["discriminator"], "discriminator")
-        for loss in self.generator_losses:
-            if loss.trainable is not None:
-                load_weights(loss.trainable, training["losses"][loss.name], loss.name)
+        for name, network in self._training_networks().items():
+            load_weights(network, training[name], name)
+        for name, layers in self._trained.items():
+            load_weights(layers, training["losses"][name], name)
         for optimizer, state in zip(self.optimizers(), training["optimizers"], strict=True):
             optimizer.load_state_dict(state)
 
@@ -290,10 +260,7 @@ class TrainState:
     ) -> Checkpoint:
         """Return the state as a checkpoint; its tensors are views, so save it before going on.
 
-        Args:
-            contract: how frames become the generator's input.
-            frames: (N, H, W, 3) uint8 BGR validation inputs.
-            dataset: fingerprint and sizes.
+        ``contract``, ``frames`` and ``dataset`` are as in :class:`.Checkpoint`.
         """
         sums = dict(zip(self.loss_names, self._loss_sums.tolist(), strict=True))
         batch_size = min(self.config.optim.batch_size, int(dataset["train_pairs"]))
@@ -312,22 +279,20 @@ class TrainState:
                 "loss_sums": sums,
             },
             dataset=dataset,
-            training=self._training_state(),
+            training={
+                "optimizers": [optimizer.state_dict() for optimizer in self.optimizers()],
+                "rng_states": self._rng_states or [self._own_rng_state()],
+                "loss_networks": self._loss_networks,
+                "losses": {name: one.state_dict() for name, one in self._trained.items()},
+                **{name: one.state_dict() for name, one in self._training_networks().items()},
+            },
         )
 
-    def _training_state(self) -> dict[str, Any]:
-        trainable = {loss.name: loss.trainable for loss in self.generator_losses}
-        state: dict[str, Any] = {
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers()],
-            "rng_states": self._rng_states or [self._own_rng_state()],
-            "loss_networks": self._loss_networks,
-            "losses": {name: one.state_dict() for name, one in trainable.items() if one},
-        }
-        if self.discriminator is not None:
-            state["discriminator"] = self.discriminator.state_dict()
-        if self.average is not None:
-            state["generator"] = self.generator.state_dict()
-        return state
+    def _training_networks(self) -> dict[str, nn.Module]:
+        """Return the networks that are not exported, by their names in checkpoints."""
+        trained = None if self.average is None else self.generator
+        networks = {"discriminator": self.discriminator, "generator": trained}
+        return {name: network for name, network in networks.items() if network is not None}
 
     def gather_rng_states(self) -> None:
         """Gather the processes' random states for the next checkpoint; all must call this."""

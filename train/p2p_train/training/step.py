@@ -7,16 +7,16 @@ runs twice, once for each half of the step.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from p2p_train.data.dataset import PairBatch
+from p2p_train.devices import autocast
 from p2p_train.losses.base import GeneratorOutput, LossBatch
 from p2p_train.networks.norms import frozen_batchnorm
 from p2p_train.networks.pixels import to_signal
-from p2p_train.precision import autocast
 
 from .state import Losses, ModelOptimizer, TrainState
 
@@ -75,96 +75,85 @@ def _update_discriminator(
     if discriminator is None or optimizer is None:
         return {}
     discriminator.requires_grad_(True)
-    optimizer.zero_grad()
-    sums: Losses = {}
-    for part, share in _micro_batches(state, pairs):
+
+    def losses_of(part: LossBatch) -> Losses:
         if whole is None:
             # This pass is repeated for the generator, so it must not count in BatchNorm twice.
             with torch.no_grad(), frozen_batchnorm(state.generator):
                 image = _run_generator(state, part.source).image
         else:
             image = whole.image.detach()
-        with _autocast(state):
+        with autocast(state.config.precision, state.device):
             real = discriminator(part.source, part.target)  # (N, 1, h, w) logits
             fake = discriminator(part.source, image)
-        losses = {loss.name: loss(real, fake) for loss in state.discriminator_losses}
-        weights = {loss.name: loss.weight for loss in state.discriminator_losses}
-        _backward(optimizer, losses, weights, share)
-        _add(sums, losses, share)
-    optimizer.step()
-    return sums
+        return {loss.name: loss(real, fake) for loss in state.discriminator_losses}
+
+    weights = {loss.name: loss.weight for loss in state.discriminator_losses}
+    return _update(optimizer, pairs, state.micro_batch, losses_of, weights)
 
 
 def _update_generator(state: TrainState, pairs: LossBatch, whole: GeneratorOutput | None) -> Losses:
     """Update the generator; arguments as for :func:`_update_discriminator`."""
-    optimizer = state.generator_optimizer
     if state.discriminator is not None:  # it passes gradients on and keeps none
         state.discriminator.requires_grad_(False)
-    optimizer.zero_grad()
-    weights = state.generator_weights()
-    sums: Losses = {}
-    for part, share in _micro_batches(state, pairs):
+
+    def losses_of(part: LossBatch) -> Losses:
         output = _generate(state, part.source) if whole is None else whole
-        losses = {loss.name: loss(part, output) for loss in state.generator_losses}
-        _backward(optimizer, losses, weights, share)
-        _add(sums, losses, share)
-    optimizer.step()
+        return {loss.name: loss(part, output) for loss in state.generator_losses}
+
+    weights = {loss.name: loss.weight(state.progress) for loss in state.generator_losses}
+    sums = _update(state.generator_optimizer, pairs, state.micro_batch, losses_of, weights)
     if state.config.model.checkerboard_free:  # a projection: the step has left the constraint
         state.generator.make_checkerboard_free()
     return sums
 
 
-def _backward(
-    optimizer: ModelOptimizer, losses: Losses, weights: dict[str, float], share: float
-) -> None:
-    """Add the gradients of a micro-batch, which is a share of the batch."""
-    total = share * torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
-    scaled: Any = optimizer.scaler.scale(total)
-    scaled.backward()
-
-
-def _add(sums: Losses, losses: Losses, share: float) -> None:
-    for name, loss in losses.items():
-        sums[name] = sums.get(name, 0.0) + share * loss.detach()
-
-
-def _micro_batches(state: TrainState, pairs: LossBatch) -> Iterator[tuple[LossBatch, float]]:
-    """Yield the pairs of each micro-batch and their share of the batch."""
+def _update(
+    optimizer: ModelOptimizer,
+    pairs: LossBatch,
+    micro_batch: int,
+    losses_of: Callable[[LossBatch], Losses],
+    weights: dict[str, float],
+) -> Losses:
+    """Step along the gradients of the weighted losses; return the unweighted means by name."""
+    optimizer.zero_grad()
+    sums: Losses = {}
     count = len(pairs.source)
-    for first in range(0, count, state.micro_batch):
-        part = slice(first, min(first + state.micro_batch, count))
-        share = (part.stop - first) / count
-        yield LossBatch(source=pairs.source[part], target=pairs.target[part]), share
+    for first in range(0, count, micro_batch):
+        part = slice(first, min(first + micro_batch, count))
+        share = (part.stop - first) / count  # of the batch
+        losses = losses_of(LossBatch(source=pairs.source[part], target=pairs.target[part]))
+        total = share * torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
+        scaled: Any = optimizer.scaler.scale(total)
+        scaled.backward()
+        for name, loss in losses.items():
+            sums[name] = sums.get(name, 0.0) + share * loss.detach()
+    optimizer.step()
+    return sums
 
 
 def _generate(state: TrainState, source: torch.Tensor) -> GeneratorOutput:
-    """Translate inputs, and further ones that losses ask for.
+    """Translate (N, 3, H, W) RGB in [-1, 1], and further inputs that losses ask for.
 
     All pass together, so that batch statistics are the same for all.
-
-    Args:
-        state: with the generator.
-        source: (N, 3, H, W) RGB in [-1, 1].
     """
     asked = {loss.name: loss.extra_inputs(source) for loss in state.generator_losses}
     extra = {name: inputs for name, inputs in asked.items() if inputs is not None}
     if not extra:
         return _run_generator(state, source)
     output = _run_generator(state, torch.cat([source, *extra.values()]))  # (N + extra, 3, H, W)
-    images, first = {}, len(source)
-    for name, inputs in extra.items():
-        images[name] = output.image[first : first + len(inputs)]
-        first += len(inputs)
+    count = len(source)
+    further = torch.split(output.image[count:], [len(inputs) for inputs in extra.values()])
     return GeneratorOutput(
-        image=output.image[: len(source)],
-        features=[feature[: len(source)] for feature in output.features],
-        extra=images,
+        image=output.image[:count],
+        features=[feature[:count] for feature in output.features],
+        extra=dict(zip(extra, further, strict=True)),
     )
 
 
 def _run_generator(state: TrainState, source: torch.Tensor) -> GeneratorOutput:
     features: list[torch.Tensor] = []
-    with _autocast(state):
+    with autocast(state.config.precision, state.device):
         image: torch.Tensor = state.generator(source, features)
     return GeneratorOutput(image=image, features=features)
 
@@ -172,7 +161,3 @@ def _run_generator(state: TrainState, source: torch.Tensor) -> GeneratorOutput:
 def _signal(pixels: torch.Tensor) -> torch.Tensor:
     # (N, H, W, 3) uint8 BGR -> (N, 3, H, W) RGB in [-1, 1], channels last in memory
     return to_signal(pixels).contiguous(memory_format=torch.channels_last)
-
-
-def _autocast(state: TrainState) -> torch.autocast:
-    return autocast(state.config.precision, state.device)
