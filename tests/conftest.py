@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 ROOT = Path(__file__).parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -62,18 +63,24 @@ def command() -> Command:
 
 
 @pytest.fixture(scope="session")
-def workplace(tmp_path_factory: pytest.TempPathFactory, command: Command) -> Path:
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a working directory in which a user drew scenes, trained and exported.
 
-    ``data/`` and ``seg.mp4`` (12 frames of 96x96) are drawn; ``p2p-train`` and ``p2p-export`` ran
-    with few flags. Tests must not change what is there.
+    ``data/`` and ``seg.mp4`` (6 frames of 96x96) are drawn; ``p2p-train`` and ``p2p-export`` ran
+    with few flags, in this process: the demo's test runs the installed commands. Tests must not
+    change what is there.
     """
+    from p2p_export import cli as export_cli
+    from p2p_train import cli as train_cli
     from p2p_train.scenes import write_clip, write_dataset
 
     folder = tmp_path_factory.mktemp("workplace")
-    write_dataset(folder / "data", 6, height=64, width=64)
-    write_clip(folder / "seg.mp4", 12, height=96, width=96, seed=100)
-    small = ("--image-size", 64, "--ngf", 8, "--ndf", 8)
-    command("p2p-train", *small, "--batch-size", 2, "--max-steps", 3, folder=folder)
-    command("p2p-export", "--fp16", folder=folder)
+    write_dataset(folder / "data", 4, height=64, width=64)
+    write_clip(folder / "seg.mp4", 6, height=96, width=96, seed=100)
+    small = "--image-size 64 --num-downs 4 --ngf 8 --ndf 8 --batch-size 2 --max-steps 2"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for main, flags in ((train_cli.main, small), (export_cli.main, "--fp16")):
+            done = CliRunner().invoke(main, flags.split(), catch_exceptions=False)
+            assert done.exit_code == 0, done.output
     return folder

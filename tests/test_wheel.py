@@ -60,13 +60,13 @@ def test_the_device_translates_a_drawn_video(device, workplace, command, tmp_pat
     model = workplace / "runs" / "data-1" / "export"
     words = ("p2p-run", "--video", workplace / "seg.mp4", "--model", model)
     command(*words, folder=tmp_path, bin_folder=device)
-    assert count_frames(tmp_path / "seg-translated.mp4") == 12
+    assert count_frames(tmp_path / "seg-translated.mp4") == 6
 
 
 def test_the_device_has_a_model_from_the_start(device, workplace, command, tmp_path: Path):
     """Where nothing was trained or named, p2p-run takes the model that the wheel brings."""
     command("p2p-run", "--video", workplace / "seg.mp4", folder=tmp_path, bin_folder=device)
-    assert count_frames(tmp_path / "seg-translated.mp4") == 12
+    assert count_frames(tmp_path / "seg-translated.mp4") == 6
 
 
 def test_the_device_shows_a_demo_at_once(device, command, tmp_path: Path):

@@ -35,6 +35,7 @@ class DemoSizes:
         frames: number of frames in the video.
         clip_px: height and width of the video.
         timed_frames: timed frames per backend.
+        backends: what to time, as ``p2p-bench --backends`` takes it; empty for all.
     """
 
     pairs: int = 300
@@ -43,6 +44,7 @@ class DemoSizes:
     frames: int = 60
     clip_px: int = 256
     timed_frames: int = 40
+    backends: str = ""
 
     def commands(self) -> list[list[str]]:
         """Return the commands to type in the demo's folder, without ``p2p-``."""
@@ -53,13 +55,15 @@ class DemoSizes:
         haste = ["--lr", "0.0004", "--dropout", "0", "--freeze-batchnorm", "0.8"]
         last = ["--checkpoint", "run/checkpoints/last.pt"]
         show = ["--side-by-side", "--overwrite"]
+        timed = ["--frames", f"{self.timed_frames}"]
+        timed += ["--backends", self.backends] if self.backends else []
         return [
             ["run", "--demo"],  # the model and the clip of the package
             ["train", "--data", "pairs", "--run-dir", "run", *size, *pace, *haste],
             # The best L1 is that of an early, blurred epoch; texture costs L1.
             ["export", "run/checkpoints/last.pt", "--int8", "--calibration", "pairs/train"],
             ["run", "--video", "seg.mp4", "--model", "run/export", *show],
-            ["bench", "--model", "run/export", *last, "--frames", f"{self.timed_frames}"],
+            ["bench", "--model", "run/export", *last, *timed],
         ]
 
 

@@ -12,7 +12,15 @@ import pytest
 from experiments.demo import DemoSizes, run_demo
 from p2p_runtime.errors import ConfigError, P2PError
 
-SMALL = DemoSizes(pairs=8, side_px=64, steps=2, frames=5, clip_px=64, timed_frames=2)
+SMALL = DemoSizes(
+    pairs=8,
+    side_px=64,
+    steps=2,
+    frames=5,
+    clip_px=64,
+    timed_frames=2,
+    backends="eager,compile,int8",  # compiling a second form would double the time
+)
 
 
 def test_demo_ends_with_a_video_and_pictures(tmp_path: Path, monkeypatch, capfd):
