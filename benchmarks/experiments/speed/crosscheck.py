@@ -105,7 +105,7 @@ def table(document: Document) -> str:
 @study("crosscheck", frames_option(100), threads_option(2), table=table)
 def main(*, frames: int, threads: int, smoke: bool) -> Document:
     """Time backends with p2p-bench and with whole processes, one right after the other."""
-    from experiments.random_models import write_random_run
+    from experiments.random_models import FORMS, write_random_run
     from p2p_bench.backends.registry import BACKENDS
     from p2p_bench.inputs import bench_frames
     from p2p_bench.run import compare
@@ -114,7 +114,9 @@ def main(*, frames: int, threads: int, smoke: bool) -> Document:
     names = BACKENDS_COMPARED[1:2] if smoke else BACKENDS_COMPARED
     rows = {}
     with tempfile.TemporaryDirectory() as scratch:
-        files = write_random_run(Path(scratch), ngf=ngf, height=side_px, width=side_px)
+        forms = [name for name in names if name in FORMS]
+        folder, size = Path(scratch), {"height": side_px, "width": side_px}
+        files = write_random_run(folder, ngf=ngf, **size, forms=forms)
         inputs, _ = bench_frames(files, None, frames, 1)
         measured = compare([BACKENDS[name] for name in names], files, inputs, threads)
         for one in (row.latency for row in measured if row.latency is not None):

@@ -107,7 +107,8 @@ def _model(point: Point, folder: Path) -> Files:
     if models.exists():
         return find_files(models, models / CHECKPOINT_NAME)
     models.mkdir()
-    return write_random_run(models, ngf=point.ngf, height=point.height, width=point.width)
+    size = {"ngf": point.ngf, "height": point.height, "width": point.width}
+    return write_random_run(models, **size, forms=BACKENDS_COMPARED[1:])
 
 
 if __name__ == "__main__":
