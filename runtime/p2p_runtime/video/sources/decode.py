@@ -68,7 +68,11 @@ def open_container(
     lenient: dict[str, Any] = {}
     if hasattr(Container, "metadata_errors"):
         lenient["metadata_errors"] = "replace"
-    container: InputContainer = av.open(name, options=options, timeout=timeout_s, **lenient)
+    # Not `options`, which are for the streams, too: PyAV up to 17.0 then frees one dictionary a
+    # stream, but has allocated none for streams found while probing, and crashes (MPEG-TS in RTSP).
+    container: InputContainer = av.open(
+        name, container_options=options, timeout=timeout_s, **lenient
+    )
     return container
 
 
