@@ -10,9 +10,7 @@ import logging
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from p2p_runtime.errors import BundleError, DeviceUnavailableError, EngineBuildError
 from p2p_runtime.files import check_writable_folder, write_json
@@ -36,8 +34,7 @@ PARITY_FRAMES = 16
 """Maximum number of frames from a folder for the parity check."""
 
 SCORED_FRAMES = 250
-"""Maximum number of frames for the segmentation score. A class that few frames show moves the mean
-IoU a lot."""
+"""Maximum number of frames for the segmentation score. Rare classes move the mean IoU a lot."""
 
 _log = logging.getLogger(__name__)
 
@@ -47,14 +44,6 @@ def export(options: ExportOptions) -> list[WrittenBundle]:
 
     Each file appears only after it passed the parity check, and holds its figures. ``parity.json``
     beside the files holds those of all, unless ``options.output`` is one named file.
-
-    Example::
-
-        from pathlib import Path
-        from p2p_export import ExportOptions, export
-
-        for bundle in export(ExportOptions(source=Path("runs/streets-1"), fp16=True)):
-            print(bundle.path, bundle.report.psnr_db)
 
     Raises:
         CheckpointError: there is no usable checkpoint, or the segmenter cannot be read.
@@ -75,7 +64,7 @@ def export(options: ExportOptions) -> list[WrittenBundle]:
     _log.info("exporting %s (%s)", path, trained.description["mode"])
     given = trained.frames
     if options.frames is not None:
-        given = _read_frames(options.frames, trained, PARITY_FRAMES)
+        given = read_inputs(options.frames, trained, limit=PARITY_FRAMES, part="val")
     frames, made_up = top_up(given)
     folder = next(iter(outputs.values())).parent
     check_writable_folder(folder)
@@ -99,7 +88,7 @@ def export(options: ExportOptions) -> list[WrittenBundle]:
         if output != options.output:
             figures = {bundle.path.name: asdict(bundle.report) for bundle in written.values()}
             write_json(folder / "parity.json", figures)
-    _warn_of_other_bundles(folder, written, reference)
+    _warn_of_other_bundles(folder, written, trained.provenance["checkpoint_sha256"])
     if options.builds_engines:
         _build_engines(written, options)
     return list(written.values())
@@ -114,13 +103,9 @@ def _segmentation_check(
     segmenter = Segmenter.load(options.segmenter, torch.device("cpu"))
     segmenter.check_labels(trained.contract)
     folder = options.frames or Path(trained.data.folder)
-    frames = _read_frames(folder, trained, SCORED_FRAMES)
+    frames = read_inputs(folder, trained, limit=SCORED_FRAMES, part="val")
     _log.info("segmentation score: %d frames of %s", len(frames), folder)
     return SegmentationCheck(segmenter, frames, run_torch(module, frames))
-
-
-def _read_frames(folder: Path, trained: TrainedGenerator, limit: int) -> NDArray[np.uint8]:
-    return read_inputs(folder, trained.data, trained.contract, limit=limit, part="val")
 
 
 def _make_graph(
@@ -130,15 +115,13 @@ def _make_graph(
         return fp16_graph(trained.module, reference)
     if name == "fp32" or options.calibration is None:
         return Graph(content=to_onnx(folded_generator(trained.module), trained.contract))
-    frames, note = read_calibration(options.calibration, trained.data, trained.contract)
+    frames, note = read_calibration(options.calibration, trained)
     profile = "tensorrt" if name == INT8_FOR_TENSORRT else options.int8_profile
     graph = int8_graph(trained.module, reference, frames, profile, folder)
     return replace(graph, notes=(note, *graph.notes))
 
 
-def _warn_of_other_bundles(
-    folder: Path, written: dict[str, WrittenBundle], reference: Reference
-) -> None:
+def _warn_of_other_bundles(folder: Path, written: dict[str, WrittenBundle], sha256: str) -> None:
     """Name bundles of another checkpoint in the folder: ``p2p-run`` may prefer one of them."""
     own = {bundle.path for bundle in written.values()}
     for path in sorted(set(folder.glob("model-*.onnx")) - own):
@@ -147,7 +130,7 @@ def _warn_of_other_bundles(
         except BundleError as error:
             _log.warning("beside the new files: %s", error)
             continue
-        if provenance.get("checkpoint_sha256") != reference.provenance["checkpoint_sha256"]:
+        if provenance.get("checkpoint_sha256") != sha256:
             _log.warning("%s is of another checkpoint; export it again or remove it", path)
 
 

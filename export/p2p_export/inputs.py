@@ -56,10 +56,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainedGenerator:
-    """A generator and all that an export needs to know about it.
+    """A generator in ``eval`` mode and all that an export needs to know about it.
 
     Attributes:
-        module: (N, 3, H, W) RGB signal in [-1, 1] to the same, in ``eval`` mode.
+        module: (N, 3, H, W) RGB signal in [-1, 1] to the same.
         contract: how frames become its input.
         data: how folders of inputs are read, and where the run's own data lie.
         frames: (N, H, W, 3) uint8 BGR, default inputs of the parity check; N may be 0.
@@ -111,26 +111,21 @@ def origin_of(path: Path) -> dict[str, Any]:
 
 
 def read_inputs(
-    folder: Path,
-    data: DataConfig,
-    contract: PixelContract,
-    *,
-    limit: int,
-    part: Literal["train", "val"],
+    folder: Path, trained: TrainedGenerator, *, limit: int, part: Literal["train", "val"]
 ) -> NDArray[np.uint8]:
     """Read up to ``limit`` generator inputs, (N, H, W, 3) uint8 BGR, spread evenly over a folder.
 
     Args:
         folder: a data set as for training, or loose images: inputs, side-by-side pairs or maps of
             class ids, told apart by their colours.
-        data: how the run read its own data set.
-        contract: how images become generator inputs.
+        trained: says how data are read and how images become inputs.
         limit: maximum number of frames.
         part: part of a data set to take.
 
     Raises:
         DatasetError: the folder is missing or holds no readable images.
     """
+    data, contract = trained.data, trained.contract
     if _is_data_set(folder, data):
         source = open_pairs(replace(data, folder=str(folder)))
         refs = [pair.input for pair in getattr(source.pairs, part)]
@@ -142,16 +137,14 @@ def read_inputs(
     return np.stack([contract.preprocess(read_input(ref, contract.palette)) for ref in chosen])
 
 
-def read_calibration(
-    folder: Path, data: DataConfig, contract: PixelContract
-) -> tuple[NDArray[np.uint8], str]:
+def read_calibration(folder: Path, trained: TrainedGenerator) -> tuple[NDArray[np.uint8], str]:
     """Read up to 100 calibration inputs, (N, H, W, 3) uint8 BGR, and describe them in a sentence.
 
     Raises:
         DatasetError: the folder is missing or holds no readable images.
         ExportError: too few of them are different and of more than one colour.
     """
-    frames = read_inputs(folder, data, contract, limit=CALIBRATION_FRAMES, part="train")
+    frames = read_inputs(folder, trained, limit=CALIBRATION_FRAMES, part="train")
     useful = {frame.tobytes() for frame in frames if not (frame == frame[0, 0]).all()}
     if len(useful) < MIN_CALIBRATION_FRAMES:
         raise ExportError(
@@ -165,25 +158,23 @@ def read_calibration(
     return frames, f"ranges from {len(frames)} inputs, sha256 {digest[:16]}"
 
 
-def top_up(frames: NDArray[np.uint8], count: int = MIN_FRAMES) -> tuple[NDArray[np.uint8], int]:
-    """Add mirrored and shifted copies until there are ``count`` frames.
+def top_up(frames: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int]:
+    """Add mirrored and shifted copies until there are eight frames, (N, H, W, 3) uint8 BGR.
 
     Returns:
-        (N, H, W, 3) uint8 BGR, the given frames first, and the number of copies.
+        The given frames and then the copies, and the number of copies.
 
     Raises:
         ExportError: there is no frame to copy.
     """
     if len(frames) == 0:
-        raise ExportError(
-            "the checkpoint holds no frames for the parity check; "
-            "name a folder of inputs with --frames DIR"
-        )
+        text = "the checkpoint holds no frames for the parity check; name a folder of inputs with"
+        raise ExportError(f"{text} --frames DIR")
     copies: list[NDArray[np.uint8]] = []
     half = frames.shape[2] // 2
     for shift, rows, columns in list(product((0, half), (1, -1), (1, -1)))[1:]:
         copies.extend(np.roll(frames, shift, axis=2)[:, ::rows, ::columns])
-    missing = max(0, count - len(frames))
+    missing = max(0, MIN_FRAMES - len(frames))
     if missing:
         text = "%d frames for the parity check and %d mirrored ones; give more with --frames DIR"
         _log.warning(text, len(frames), missing)
@@ -209,9 +200,7 @@ def _loose_images(
     return [ImageRef(path=file, ids=ids) for file in files], "class ids" if ids else "inputs"
 
 
-def _are_pairs(
-    images: list[NDArray[np.uint8]], contract: PixelContract, input_side: InputSide
-) -> bool:
+def _are_pairs(images: list[NDArray[np.uint8]], contract: PixelContract, side: InputSide) -> bool:
     """Return whether images are side-by-side pairs.
 
     With a palette, the input half of a pair is a label map and the other half is not. Without one,
@@ -223,4 +212,4 @@ def _are_pairs(
     halves = [np.array_split(image, [image.shape[1] // 2], axis=1) for image in images]
     coverage = np.mean([[palette.coverage(half) for half in pair] for pair in halves], axis=0)
     left, right = coverage  # of the two halves, each averaged over the images
-    return bool((left - right if input_side == "left" else right - left) > PAIR_MARGIN)
+    return bool((left - right if side == "left" else right - left) > PAIR_MARGIN)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
@@ -14,27 +13,15 @@ from p2p_runtime.model.bundle import BundleInfo, ModelBundle
 
 from .targets.onnx import WrittenBundle
 
-__all__ = ["GraphCost", "cost_of", "describe", "table"]
+__all__ = ["describe", "size_of", "table"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GraphCost:
-    """The size of a graph.
+def size_of(model: onnx.ModelProto) -> tuple[int, int]:
+    """Return the parameters of a graph's convolutions and the MACs of one frame.
 
-    Attributes:
-        operators: number of nodes of each operator, most frequent first.
-        parameters: number of weights and biases of its convolutions.
-        macs: multiply-accumulate operations of one frame, per output pixel of a convolution and per
-            *input* pixel of a transposed one. The rewritten layers of int8 also compute a border.
+    Multiply-accumulate operations count per output pixel of a convolution and per *input* pixel of
+    a transposed one. The rewritten layers of int8 also compute a border.
     """
-
-    operators: dict[str, int]
-    parameters: int
-    macs: int
-
-
-def cost_of(model: onnx.ModelProto) -> GraphCost:
-    """Count the operators, parameters and MACs of a graph, whatever network it came from."""
     shapes = _shapes(model)
     parameters = macs = 0
     for node in model.graph.node:
@@ -44,8 +31,7 @@ def cost_of(model: onnx.ModelProto) -> GraphCost:
         parameters += sum(math.prod(shapes[name]) for name in node.input[1:] if name)
         pixels_of = node.output[0] if node.op_type == "Conv" else node.input[0]
         macs += weight * math.prod(shapes[pixels_of][2:])  # (N, C, H, W)
-    operators = Counter(node.op_type for node in model.graph.node)
-    return GraphCost(operators=dict(operators.most_common()), parameters=parameters, macs=macs)
+    return parameters, macs
 
 
 def describe(path: Path) -> str:
@@ -55,12 +41,14 @@ def describe(path: Path) -> str:
         BundleError: the file is not a sound bundle.
     """
     bundle = ModelBundle.load(path)
-    cost = cost_of(onnx.load(path, load_external_data=False))
+    model = onnx.load(path, load_external_data=False)
+    parameters, macs = size_of(model)
+    operators = Counter(node.op_type for node in model.graph.node).most_common()
     rows = [
         ("file", f"{path}, {_megabytes(path)} MB, {bundle.precision}"),
         *_contract_rows(bundle.info),
-        ("graph", ", ".join(f"{count} {name}" for name, count in cost.operators.items())),
-        ("size", f"{cost.parameters / 1e6:.2f} M parameters, {cost.macs / 1e9:.2f} GMAC a frame"),
+        ("graph", ", ".join(f"{count} {name}" for name, count in operators)),
+        ("size", f"{parameters / 1e6:.2f} M parameters, {macs / 1e9:.2f} GMAC a frame"),
         *_mapping_rows("generator", bundle.info.generator),
         *_mapping_rows("provenance", bundle.info.provenance),
         *_mapping_rows("parity", bundle.info.parity),

@@ -36,8 +36,7 @@ class ExportOptions:
         int8_profile: target of int8, a key of :data:`p2p_export.graph.int8.PROFILES`.
         calibration: folder of inputs or pairs from which int8 derives its ranges.
         frames: folder of inputs or pairs for the parity check; None for the checkpoint's own.
-        segmenter: a segmenter of ``p2p-train segmenter``; with it, the segmentation score is
-            measured and gated.
+        segmenter: of ``p2p-train segmenter``, to measure and gate the segmentation score.
         tensorrt, tensorrt_rtx: also build engines from every file, of int8 from its ``tensorrt``
             profile. TensorRT builds for the GPU of this machine, TensorRT-RTX for ``gpu_arch``.
         gpu_arch: architectures separated by commas, see :func:`.parse_archs`.

@@ -39,14 +39,15 @@ FP32_WITHIN_ONE = 0.999
 """Minimum share of fp32 values within one level."""
 
 FP32_MAX_LEVELS = 2
-"""Maximum difference of an fp32 value. Another order of summation moves values across a rounding
-edge, rarely further."""
+"""Maximum difference of an fp32 value: another order of summation may cross a rounding edge."""
 
 MIN_PSNR_DB = {"fp16": (50.0, 0.0), "int8": (40.0, 38.0)}
 """Minimum of the mean and of the worst PSNR; from 40 dB on, differences are invisible."""
 
 MAX_SCORE_LOSS = 0.005
 """Maximum loss of each figure of the segmentation score: half a percentage point."""
+
+Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,13 +133,11 @@ class SegmentationCheck:
         images: the torch module's images of them; :attr:`trained` is their score.
     """
 
-    def __init__(
-        self, segmenter: Segmenter, frames: NDArray[np.uint8], images: NDArray[np.uint8]
-    ) -> None:
+    def __init__(self, segmenter: Segmenter, frames: Pixels, images: Pixels) -> None:
         self._segmenter, self.frames = segmenter, frames
         self.trained = self.score(images)
 
-    def score(self, images: NDArray[np.uint8]) -> SegmentationScore:
+    def score(self, images: Pixels) -> SegmentationScore:
         """Return the segmentation score of ``images``, one for each of :attr:`frames`."""
         return SegmentationScore.of(self._segmenter.confusion(images, self.frames))
 
@@ -156,8 +155,8 @@ class Reference:
     """
 
     contract: PixelContract
-    frames: NDArray[np.uint8]
-    images: NDArray[np.uint8]
+    frames: Pixels
+    images: Pixels
     made_up: int = 0
     generator: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -168,8 +167,8 @@ class Reference:
 class Measurement:
     """A graph's (N, H, W, 3) images of the reference's frames, and (H, W, 3) of the golden one."""
 
-    images: NDArray[np.uint8]
-    golden: NDArray[np.uint8]
+    images: Pixels
+    golden: Pixels
     report: ParityReport
 
 
@@ -203,9 +202,7 @@ def measure(graph: bytes, reference: Reference, precision: str, folder: Path) ->
     return Measurement(images=images, golden=golden, report=report)
 
 
-def compare(
-    expected: NDArray[np.uint8], actual: NDArray[np.uint8], *, precision: str
-) -> ParityReport:
+def compare(expected: Pixels, actual: Pixels, *, precision: str) -> ParityReport:
     """Measure ``actual`` against ``expected``, both (N, H, W, 3) uint8 BGR."""
     levels = np.abs(expected.astype(np.int16) - actual.astype(np.int16))
     images, targets = torch.from_numpy(actual), torch.from_numpy(expected)
@@ -225,17 +222,14 @@ def compare(
     )
 
 
-def picture(
-    expected: NDArray[np.uint8], actual: NDArray[np.uint8], gain: int = 8
-) -> NDArray[np.uint8]:
-    """Return torch | exported | difference times ``gain``, from (H, W, 3) uint8 BGR each."""
-    levels = np.abs(expected.astype(np.int16) - actual.astype(np.int16)) * gain
-    # (H, 3 W, 3)
+def picture(expected: Pixels, actual: Pixels) -> Pixels:
+    """Return torch | exported | 8 times the difference, from (H, W, 3) uint8 BGR to (H, 3 W, 3)."""
+    levels = 8 * np.abs(expected.astype(np.int16) - actual.astype(np.int16))
     return np.concatenate([expected, actual, levels.clip(0, 255).astype(np.uint8)], axis=1)
 
 
 @torch.inference_mode()
-def run_torch(module: nn.Module, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def run_torch(module: nn.Module, frames: Pixels) -> Pixels:
     """Run a pixel generator, frame by frame as a device does.
 
     Args:
@@ -256,9 +250,9 @@ def run_torch(module: nn.Module, frames: NDArray[np.uint8]) -> NDArray[np.uint8]
     return images
 
 
-def _run_engine(engine: Engine, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _run_engine(engine: Engine, frames: Pixels) -> Pixels:
     return np.concatenate([engine.infer(frame[None]) for frame in frames])
 
 
-def _is_one_colour(image: NDArray[np.uint8]) -> bool:
+def _is_one_colour(image: Pixels) -> bool:
     return bool((image == image[0, 0]).all())

@@ -7,8 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from torch import nn
 
-from p2p_export.inputs import read_calibration, read_inputs, top_up
+from p2p_export.inputs import TrainedGenerator, read_calibration, read_inputs, top_up
 from p2p_runtime.errors import DatasetError, ExportError
 from p2p_runtime.files import write_bytes
 from p2p_runtime.model.contract import PixelContract
@@ -29,9 +30,21 @@ def photos(count: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, 64, 64, 3), dtype=np.uint8)
 
 
+def toy(contract: PixelContract = CONTRACT, **changes: object) -> TrainedGenerator:
+    """Return what a folder's inputs are read for; the generator itself is not called."""
+    return TrainedGenerator(
+        module=nn.Identity(),
+        contract=contract,
+        data=toy_config(**changes).data,
+        frames=toy_frames(count=1),
+        description={},
+        provenance={},
+    )
+
+
 def read(folder: Path, contract: PixelContract = CONTRACT, **changes: object) -> np.ndarray:
     """Read up to eight inputs of a folder's training part."""
-    return read_inputs(folder, toy_config(**changes).data, contract, limit=8, part="train")
+    return read_inputs(folder, toy(contract, **changes), limit=8, part="train")
 
 
 def test_loose_inputs_are_preprocessed_by_the_contract(tmp_path):
@@ -81,7 +94,7 @@ def test_pictures_of_double_width_are_pairs(tmp_path):
 def test_frames_are_spread_over_the_folder(tmp_path):
     """A limit takes frames from the beginning to the end, not the first ones."""
     folder = save(tmp_path, toy_frames(count=9))
-    few = read_inputs(folder, toy_config().data, CONTRACT, limit=3, part="train")
+    few = read_inputs(folder, toy(), limit=3, part="train")
     np.testing.assert_array_equal(few, toy_frames(count=9)[[0, 4, 8]])
 
 
@@ -104,7 +117,7 @@ def test_no_frame_at_all_asks_for_some():
 def test_fault_35_an_empty_calibration_folder_is_named(tmp_path):
     """No images: the message names the folder."""
     with pytest.raises(DatasetError, match=tmp_path.name):
-        read_calibration(tmp_path, toy_config().data, CONTRACT)
+        read_calibration(tmp_path, toy())
 
 
 @pytest.mark.parametrize("kind", ["one image", "copies", "one colour"])
@@ -116,14 +129,12 @@ def test_fault_35_useless_calibration_images_are_refused(kind, tmp_path):
         "one colour": np.stack([np.full((64, 64, 3), level, np.uint8) for level in range(12)]),
     }[kind]
     with pytest.raises(ExportError, match="at least 8"):
-        read_calibration(save(tmp_path, frames), toy_config().data, CONTRACT)
+        read_calibration(save(tmp_path, frames), toy())
 
 
 def test_fault_35_few_calibration_images_are_warned_of(tmp_path, caplog):
     """Between the minimum and a hundred, export goes on and says what may happen."""
-    frames, note = read_calibration(
-        save(tmp_path, toy_frames(count=9)), toy_config().data, CONTRACT
-    )
+    frames, note = read_calibration(save(tmp_path, toy_frames(count=9)), toy())
     assert len(frames) == 9
     assert "9 different calibration inputs" in caplog.text
     assert note.startswith("ranges from 9 inputs, sha256 ")

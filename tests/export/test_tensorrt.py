@@ -161,7 +161,7 @@ def test_one_file_cannot_be_int8_for_two(tmp_path: Path):
 
 
 def test_on_the_device_one_strongly_typed_path(fake: FakeTensorRT, onnx: Path):
-    """The GPU's name, its driver and a timing cache; no weak-typing flag is ever set."""
+    """The GPU's name and its driver; no weak-typing flag is ever set."""
     (engine,) = EngineBuilder("tensorrt", []).build(onnx, "fp16")
     assert engine.name == "model-fp16-sm87.engine"
     assert engine.read_bytes() == b"engine of graph"
@@ -175,23 +175,7 @@ def test_on_the_device_one_strongly_typed_path(fake: FakeTensorRT, onnx: Path):
         ("network", 2),
         ("clear", "TF32"),
         ("shapes", "frame", (1, 64, 64, 3), (1, 64, 64, 3), (8, 64, 64, 3)),
-        ("cache", b"", False),
     ]
-    assert (onnx.parent / ".tensorrt-11.0.0-sm87.timings").read_bytes() == b"timings"
-
-
-def test_timings_are_used_again_unless_they_are_of_no_use(fake: FakeTensorRT, onnx: Path, caplog):
-    """A second build starts with the first one's cache; a cache of another GPU is replaced."""
-    builder = EngineBuilder("tensorrt", [])
-    builder.build(onnx, "fp16")
-    fake.calls.clear()
-    builder.build(onnx, "fp16")
-    assert ("cache", b"timings", False) in fake.calls
-    assert "timing all kernels again" not in caplog.text
-    fake.useful_caches = (b"",)
-    builder.build(onnx, "fp16")
-    assert fake.calls[-1] == ("cache", b"", False)
-    assert "timing all kernels again" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,6 @@ class FakeTensorRT:
     def __init__(self, refusal: str = "", failure: str = "") -> None:
         self.refusal, self.failure = refusal, failure
         self.calls: list[tuple[object, ...]] = []
-        self.useful_caches: tuple[bytes, ...] = (b"", b"timings")
 
     class ILogger:
         """What loggers must be derived from."""
@@ -64,16 +63,8 @@ class FakeTensorRT:
         return SimpleNamespace(get_input=lambda index: frame, graph=b"")
 
     def _create_config(self):
-        def set_timing_cache(cache, ignore_mismatch):
-            self.calls.append(("cache", cache, ignore_mismatch))
-            return cache in self.useful_caches
-
         return SimpleNamespace(
-            clear_flag=self._note("clear"),
-            add_optimization_profile=lambda profile: 0,
-            create_timing_cache=lambda content: content,
-            set_timing_cache=set_timing_cache,
-            get_timing_cache=lambda: SimpleNamespace(serialize=lambda: memoryview(b"timings")),
+            clear_flag=self._note("clear"), add_optimization_profile=lambda profile: 0
         )
 
     def _note(self, name):

@@ -61,14 +61,13 @@ def measure_calibrations(
     from p2p_export.graph.integer_ends import integer_form
     from p2p_export.graph.pixel_generator import PixelGenerator
     from p2p_export.graph.tracing import to_onnx
-    from p2p_export.inputs import read_calibration, read_inputs
+    from p2p_export.inputs import load_checkpoint, read_calibration, read_inputs
     from p2p_export.parity import Reference, measure, run_torch
-    from p2p_train.training.checkpoint import Checkpoint
 
-    loaded = Checkpoint.load(checkpoint)
-    generator, contract = loaded.build_generator(), loaded.contract
-    seen, _ = read_calibration(data, loaded.config.data, contract)
-    unseen = read_inputs(data, loaded.config.data, contract, limit=VALIDATION_FRAMES, part="val")
+    trained = load_checkpoint(checkpoint)
+    generator, contract = trained.module, trained.contract
+    seen, _ = read_calibration(data, trained)
+    unseen = read_inputs(data, trained, limit=VALIDATION_FRAMES, part="val")
     reference = Reference(
         contract=contract,
         frames=unseen,
@@ -82,9 +81,8 @@ def measure_calibrations(
     rows = []
     for name, content, ranges in tried:
         method, options = CALIBRATIONS[ranges]
-        quantiser = Quantiser(
-            content, seen, PROFILES["x86"], folder, CalibrationMethod[method], options
-        )
+        calibrator = {"calibrate_method": CalibrationMethod[method], "extra_options": options}
+        quantiser = Quantiser(content, seen, PROFILES["x86"], folder, **calibrator)
         integers = quantiser.quantise([])
         report = measure(integers, reference, "int8", folder).report
         rows.append(

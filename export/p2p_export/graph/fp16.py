@@ -20,9 +20,6 @@ from .tracing import Graph, to_onnx
 
 __all__ = ["InDtype", "fits_fp16", "float32_layers", "fp16_graph", "halve", "peak_values"]
 
-FP16_MAX = 65504.0
-"""Largest finite float16."""
-
 SAFE_SHARE = 0.25
 """Share of the float16 range that measured frames may use; frames on the device may exceed them."""
 
@@ -54,7 +51,7 @@ def float32_layers(
 
 def fits_fp16(peak: float) -> bool:
     """Return whether float16 holds a value with a margin; false for NaN and infinity."""
-    return peak <= SAFE_SHARE * FP16_MAX
+    return peak <= SAFE_SHARE * torch.finfo(torch.float16).max
 
 
 class InDtype(nn.Module):
@@ -78,7 +75,7 @@ def halve(module: PixelGenerator, keep: frozenset[str] = frozenset()) -> PixelGe
 
     Args:
         module: in float32, with BatchNorm folded; folding afterwards would round twice.
-        keep: names of convolutions that stay in float32, as in ``module.named_modules()``.
+        keep: names of convolutions that stay in float32.
     """
     halved = copy.deepcopy(module)
     for name, layer in list(halved.named_modules()):

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 import onnx
+import torch
 from numpy.typing import NDArray
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType
+from onnxruntime.quantization import CalibrationDataReader, QuantType
 from onnxruntime.quantization.calibrate import TensorData, TensorsData, create_calibrator
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.quant_utils import add_infer_metadata
@@ -27,7 +28,7 @@ from p2p_export.parity import ParityReport, Reference, measure
 from p2p_runtime.files import write_bytes
 from p2p_runtime.model.bundle import INPUT_NAME
 
-from .integer_ends import integer_form
+from .integer_ends import Dequantise, integer_form
 from .tracing import Graph, clean, to_onnx
 
 __all__ = ["PROFILES", "Quantiser", "int8_graph"]
@@ -39,7 +40,7 @@ MAX_FLOAT_LAYERS = 8
 """Maximum number of layers that the search returns to float."""
 
 SATURATED = np.float32(6.23)
-"""Sigmoid input beyond which the output is within half a level of 0 or 255: log(509)."""
+"""Sigmoid input beyond which pixels are within half a level of 0 or 255: log(509)."""
 
 OPERATORS = ["Conv", "LeakyRelu", "Relu", "Concat"]
 """Operators that are quantised."""
@@ -87,10 +88,9 @@ def int8_graph(
     profile: str,
     scratch: Path,
 ) -> Graph:
-    """Return a U-Net in int8.
+    """Return a U-Net, as it was trained, in int8.
 
     Args:
-        generator: as it was trained.
         reference: what the graph is compared with while layers return to float.
         calibration: inputs, (N, H, W, 3) uint8 BGR.
         profile: a key of :data:`.PROFILES`.
@@ -114,7 +114,7 @@ class Quantiser:
         frames: calibration inputs, (N, H, W, 3) uint8 BGR.
         profile: the target.
         scratch: folder for temporary files.
-        method, method_options: how ONNX Runtime derives ranges from the frames.
+        method: arguments of ONNX Runtime's ``create_calibrator``, for other ranges than MinMax.
 
     Attributes:
         layers: name of each convolution, in graph order, to the nodes that stay in float with it.
@@ -126,12 +126,11 @@ class Quantiser:
         frames: NDArray[np.uint8],
         profile: Int8Profile,
         scratch: Path,
-        method: CalibrationMethod = CalibrationMethod.MinMax,
-        method_options: dict[str, Any] | None = None,
+        **method: Any,
     ) -> None:
         self._profile = profile
         # One pass over the frames serves every graph that this object makes.
-        self._ranges = _ranges(graph, frames, scratch, method, method_options or {})
+        self._ranges = _ranges(graph, frames, scratch, **method)
         self._model = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(graph))
         add_infer_metadata(self._model)  # saves the quantiser a round trip through a file
         self.layers = _layers(self._model)
@@ -155,11 +154,11 @@ class Quantiser:
     def search(self, measure: Callable[[bytes], ParityReport]) -> tuple[bytes, list[str]]:
         """Quantise, and return the most sensitive layers to float until the gates are passed.
 
-        Sensitivity is the PSNR that remains when a layer alone is in int8.
+        Sensitivity is the PSNR that remains when a layer alone is in int8. At most eight layers
+        return, so that the graph may still miss a gate.
 
         Returns:
-            The graph and the layers in float. The graph may still miss a gate when more than
-            :data:`MAX_FLOAT_LAYERS` would be needed.
+            The graph and the layers in float.
         """
         graph, float_layers = self.quantise([]), list[str]()
         if not (failures := measure(graph).failures()):
@@ -180,15 +179,11 @@ class Quantiser:
         The first convolution reads uint8 levels as they are, so its input has the range of uint8.
         A sigmoid's input needs no values beyond those that saturate the pixel.
         """
-        graph = self._model.graph
-        constants = {tensor.name: tensor for tensor in graph.initializer}
-        for node in graph.node:
+        nodes = self._model.graph.node
+        for node in nodes:
             if node.op_type == "DequantizeLinear":
-                name = next(one.input[0] for one in graph.node if one.op_type == "Conv")
-                scale, zero_point = (
-                    onnx.numpy_helper.to_array(constants[one]) for one in node.input[1:]
-                )
-                least, most = (np.array([0, 255], np.float32) - zero_point) * scale
+                name = next(one.input[0] for one in nodes if one.op_type == "Conv")
+                least, most = Dequantise()(torch.tensor([0, 255], dtype=torch.uint8)).numpy()
             elif node.op_type == "Sigmoid":
                 name = node.input[0]
                 least, most = self._ranges[name].range_value
@@ -225,24 +220,12 @@ class _FrameReader(CalibrationDataReader):  # type: ignore[misc]  # has no types
         return next(self._inputs, None)
 
 
-def _ranges(
-    graph: bytes,
-    frames: NDArray[np.uint8],
-    scratch: Path,
-    method: CalibrationMethod,
-    options: dict[str, Any],
-) -> TensorsData:
-    """Return the range of each tensor over the frames."""
+def _ranges(graph: bytes, frames: NDArray[np.uint8], scratch: Path, **method: Any) -> TensorsData:
     with tempfile.TemporaryDirectory(prefix=".p2p-export-", dir=scratch) as folder:
         model = Path(folder) / "float.onnx"
         write_bytes(model, graph)
-        calibrator = create_calibrator(
-            model,
-            OPERATORS,
-            augmented_model_path=str(Path(folder) / "ranges.onnx"),
-            calibrate_method=method,
-            extra_options=options,
-        )
+        augmented = str(Path(folder) / "ranges.onnx")
+        calibrator = create_calibrator(model, OPERATORS, augmented_model_path=augmented, **method)
         for first in range(0, len(frames), FRAMES_AT_ONCE):
             calibrator.collect_data(_FrameReader(frames[first : first + FRAMES_AT_ONCE]))
         return calibrator.compute_data()

@@ -34,13 +34,13 @@ ZERO_LEVEL = 128
 """Pixel level that stands for a signal of zero in the integer graph."""
 
 EQUALISE_FRAMES = 16
-"""Maximum number of frames that decide the equalisation factor. It need not be exact: half of it
-costs under 0.1 dB, double 1.4 dB."""
+"""Maximum number of frames that decide the equalisation factor. Half of the right factor costs
+under 0.1 dB, double 1.4 dB."""
 
 ROW_CHANNELS = 8
 """Channels of one row of a 2x2 block in the output layer: two pixels of three colours, and two that
-are dropped. With 16 channels in all, ONNX Runtime's integer convolution takes 0.58 of the time that
-it takes with 12 (AVX-512, 32 input channels, 129x129 px)."""
+are dropped. ONNX Runtime's integer convolution takes 0.58 of the time with 16 channels that it
+takes with 12 (AVX-512, 32 input channels, 129x129 px)."""
 
 
 def integer_form(
@@ -64,10 +64,10 @@ def integer_form(
 class IntegerGenerator(nn.Module):
     """A U-Net between pixels in which every operation has an integer kernel.
 
-    Input: ``(level - 127.5) / 127.5`` has no integer zero point. The graph subtracts 128 instead,
-    and the bias of the first convolution compensates for the half level. Only the padding differs:
-    it stands for level 128, not 127.5. The first convolution reads 2x2 pixel blocks with 12
-    channels, because a kernel over 3 channels spends its time on fetching three bytes at a time.
+    Input: ``(level - 127.5) / 127.5`` has no integer zero point. The graph subtracts 128, and the
+    bias of the first convolution compensates for the half level; only the padding stands for level
+    128, not 127.5. The convolution reads 2x2 pixel blocks with 12 channels, because a kernel over 3
+    channels spends its time on fetching three bytes at a time.
 
     Output: ``127.5 tanh(x) + 127.5`` equals ``255 sigmoid(2x)``. The output layer's weights are
     doubled and followed by a sigmoid, whose integer form is a lookup table of 256 levels.
@@ -99,8 +99,7 @@ class IntegerGenerator(nn.Module):
 class SpaceToDepth(nn.Module):
     """Gather each 2x2 pixel block into channels, after padding the frame by 1 px of level 128.
 
-    The padding is that of the first convolution (4x4, stride 2, padding 1), which then becomes a
-    2x2 convolution without padding over the blocks.
+    The first convolution (4x4, stride 2, padding 1) becomes 2x2 without padding over the blocks.
     """
 
     def forward(self, frame: torch.Tensor) -> torch.Tensor:
@@ -158,9 +157,8 @@ class Quantise(_Scale):
 class Rows(nn.Module):
     """Put the output layer's 2x2 pixel blocks in place and crop the 1 px border.
 
-    The result equals :class:`.DepthToSpace`, whose innermost move would be six bytes. Here whole
-    rows of one channel are moved and then transposed into pixels, for which ONNX Runtime has vector
-    code: a third of the time.
+    The result equals :class:`.DepthToSpace`, which would move six bytes at a time. Moving whole
+    rows of one channel and transposing them, with vector code, takes a third of the time.
     """
 
     def forward(self, blocks: torch.Tensor) -> torch.Tensor:
@@ -186,7 +184,7 @@ def equalise_output_inputs(generator: UNetGenerator, frames: NDArray[np.uint8]) 
 
     Args:
         generator: with BatchNorm folded and transposed convolutions replaced, BGR signals.
-        frames: real inputs, (N, H, W, 3) uint8 BGR; the first 16 decide.
+        frames: real inputs, (N, H, W, 3) uint8 BGR.
     """
     equalised = copy.deepcopy(generator)
     decoder_peak = skip_peak = 0.0

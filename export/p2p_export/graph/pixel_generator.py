@@ -1,8 +1,6 @@
 """The generator between uint8 frames, and rewrites of its layers that do not change its function.
 
-Training needs separate normalisation layers; a device does not. In ``eval`` mode BatchNorm is a
-constant scale and offset, so it is multiplied into the convolution before it.
-
+In ``eval`` mode BatchNorm is a constant scale and offset, which the convolution before it takes up.
 ONNX Runtime's CPU provider has no integer ConvTranspose and computes a quantised one in float
 between two conversions. For int8, convolutions replace transposed ones.
 """
@@ -93,10 +91,9 @@ def replace_transposed_convs(generator: Network) -> Network:
 def transposed_to_conv(transposed: nn.ConvTranspose2d) -> nn.Conv2d:
     """Return a ConvTranspose 4x4, stride 2, padding 1, as a 2x2 convolution with padding 1.
 
-    Each output pixel of the transposed convolution depends on 2x2 input pixels. One convolution
-    over the input computes the four output pixels of a 2x2 block as channels, ordered (row, column,
-    output channel); :class:`DepthToSpace` puts them in place. The number of multiplications stays,
-    and the result is equal up to float32 rounding.
+    Each output pixel depends on 2x2 input pixels. The convolution computes the output pixels of a
+    2x2 block as channels, ordered (row, column, output channel); :class:`DepthToSpace` puts them in
+    place. The number of multiplications stays, the result is equal up to float32 rounding.
 
     With output row r (0 or 1) of a block and input row dy (0 or 1) of the 2x2 window, and the same
     for columns c and dx::
@@ -117,9 +114,9 @@ def transposed_to_conv(transposed: nn.ConvTranspose2d) -> nn.Conv2d:
 class DepthToSpace(nn.Module):
     """Spread four groups of channels over 2x2 pixels and crop a 1 px border.
 
-    It follows the convolution that :func:`transposed_to_conv` returns. The operations keep the
-    channels last, as ONNX Runtime's integer kernels do, so the two permutations cancel against the
-    runtime's own. ONNX's DepthToSpace operator takes a fifth of the int8 generator's time.
+    It follows the convolution of :func:`transposed_to_conv`. Channels stay last, as in ONNX
+    Runtime's integer kernels, so the two permutations cancel against the runtime's own. ONNX's
+    DepthToSpace operator takes a fifth of the int8 generator's time.
     """
 
     def forward(self, blocks: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,6 @@
 """Trace a torch module into the bytes of one ONNX model.
 
-The bytes depend on the module alone. They hold no path, name or time of the exporting machine, and
-exporting twice gives the same file.
+The bytes depend on the module alone: they hold no path, name or time of the exporting machine.
 """
 
 from __future__ import annotations
@@ -43,10 +42,9 @@ class Graph:
 
 
 def to_onnx(module: nn.Module, contract: PixelContract) -> bytes:
-    """Trace a module from pixels to pixels at the contract's size, with a batch of 1 to 8.
+    """Trace a module from pixels to pixels into a serialised ONNX model at the contract's size.
 
-    Returns:
-        A serialised ONNX model, input ``frame`` and output ``image``, both (N, H, W, 3) uint8 BGR.
+    Its input ``frame`` and its output ``image`` are (N, H, W, 3) uint8 BGR, N from 1 to 8.
 
     Raises:
         ExportError: the supported runtimes cannot read the graph.

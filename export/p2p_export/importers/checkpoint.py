@@ -1,8 +1,7 @@
 """Load a generator that was trained with pytorch-CycleGAN-and-pix2pix.
 
 The file is read as tensors only; nothing in it is executed. Generators published in 2018 are in
-torch's older format, which is read in the same way. Each tensor's name gives its place in our
-layers; a file that does not fit its description is refused.
+torch's older format, which is read, too. A file that does not fit its description is refused.
 """
 
 from __future__ import annotations
@@ -64,13 +63,15 @@ def load_imported(options: ImportOptions, *, draw_frames: bool) -> TrainedGenera
         palette=None if options.palette == "none" else load_palette(options.palette),
         direction=options.direction.replace("to", " to "),
     )
+    statistics = "each frame's own" if options.uses_frame_statistics else "running"
+    mode = f"{statistics} statistics, no dropout"
     side: InputSide = "left" if options.direction == "AtoB" else "right"
     return TrainedGenerator(
         module=build(options, read_state(options.path)),
         contract=contract,
         data=DataConfig(input_side=side, palette=options.palette),
         frames=_drawn_frames(contract, MIN_FRAMES if draw_frames and contract.palette else 0),
-        description={"architecture": options.net, "norm": options.norm, "mode": options.mode},
+        description={"architecture": options.net, "norm": options.norm, "mode": mode},
         provenance={**origin_of(options.path), "origin": "pytorch-CycleGAN-and-pix2pix"},
     )
 
@@ -195,15 +196,11 @@ def _differences(options: ImportOptions, state: State) -> str:
     with torch.device("meta"):  # shapes only
         generator = _make(options, state)
     own, keys = generator.state_dict(), _keys(generator, options, state)
-    used = {key: value for key, value in state.items() if not _is_unused(key, options.norm)}
+    # Without effect: counters, and statistics that InstanceNorm kept in 2018.
+    instance = ("running_mean", "running_var") if options.norm == "instance" else ()
+    unused = ("num_batches_tracked", *instance)
+    used = {key: value for key, value in state.items() if not key.endswith(unused)}
     return shape_differences({key: own[ours] for ours, key in keys.items()}, used)
-
-
-def _is_unused(key: str, norm: Norm) -> bool:
-    """Return whether a value has no effect: counters, and InstanceNorm's statistics of 2018."""
-    name = key.rpartition(".")[2]
-    running = name in ("running_mean", "running_var")
-    return name == "num_batches_tracked" or (norm == "instance" and running)
 
 
 def _hint(options: ImportOptions, state: State) -> str:
@@ -216,10 +213,8 @@ def _hint(options: ImportOptions, state: State) -> str:
 
 def _use_frame_statistics(generator: nn.Module) -> None:
     """Replace BatchNorm by InstanceNorm, its equal in training mode with a batch of one."""
-    for block in generator.modules():
-        if isinstance(block, nn.Sequential):
-            for index, layer in enumerate(block):
-                if isinstance(layer, nn.BatchNorm2d):
-                    norm = nn.InstanceNorm2d(layer.num_features, eps=layer.eps, affine=True)
-                    norm.weight, norm.bias = layer.weight, layer.bias
-                    block[index] = norm
+    for name, layer in list(generator.named_modules()):
+        if isinstance(layer, nn.BatchNorm2d):
+            norm = nn.InstanceNorm2d(layer.num_features, eps=layer.eps, affine=True)
+            norm.weight, norm.bias = layer.weight, layer.bias
+            generator.set_submodule(name, norm)

@@ -16,15 +16,12 @@ from p2p_train.networks.generator import UNetGenerator
 
 __all__ = ["RectifiedUNet", "ResNetGenerator"]
 
-RESNET_DOWNSAMPLINGS = 2
-
 
 class RectifiedUNet(UNetGenerator):
     """Our U-Net with another skip: every decoder block begins with a ReLU.
 
-    In that repository, a decoder block rectifies its whole input, the skip too. The skip carries an
-    activation after an in-place LeakyReLU, so a ReLU keeps its positive part. Ours passes the
-    LeakyReLU's small negative values on. The innermost block differs in the same way.
+    The skip carries an activation after an in-place LeakyReLU, so that a ReLU keeps its positive
+    part. Ours passes the small negative values on. The innermost block differs in the same way.
     """
 
     def skip(self, signal: torch.Tensor) -> torch.Tensor:
@@ -37,13 +34,10 @@ class Residual(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            *_padded(channels, channels, 3),
-            nn.BatchNorm2d(channels),
-            nn.ReLU(),
-            *_padded(channels, channels, 3),
-            nn.BatchNorm2d(channels),
+        first, second = (
+            [*_padded(channels, channels, 3), nn.BatchNorm2d(channels)] for _ in range(2)
         )
+        self.layers = nn.Sequential(*first, nn.ReLU(), *second)
 
     def forward(self, signal: torch.Tensor) -> torch.Tensor:
         """Refine (N, C, H, W)."""
@@ -61,7 +55,7 @@ class ResNetGenerator(nn.Module):
 
     def __init__(self, *, ngf: int, blocks: int) -> None:
         super().__init__()
-        widths = [ngf * 2**level for level in range(RESNET_DOWNSAMPLINGS + 1)]
+        widths = [ngf, 2 * ngf, 4 * ngf]
         self.first = nn.Sequential(*_padded(3, ngf, 7), nn.BatchNorm2d(ngf), nn.ReLU())
         self.encoder = nn.ModuleList(
             _normed(nn.Conv2d(before, after, 3, stride=2, padding=1))

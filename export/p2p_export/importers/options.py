@@ -28,8 +28,8 @@ DOWNSAMPLINGS = {"unet_128": 7, "unet_256": 8}
 BLOCKS = {"resnet_6blocks": 6, "resnet_9blocks": 9}
 """Number of residual blocks of each ResNet."""
 
-MIN_SIDE_PX = 32
 SOURCE_FLAG = "--from-pytorch-cyclegan-and-pix2pix"
+MIN_SIDE_PX = 32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,12 +83,6 @@ class ImportOptions:
     def uses_frame_statistics(self) -> bool:
         """Whether each frame is normalised by its own mean and variance."""
         return self.norm == "instance" or self.statistics == "frame"
-
-    @property
-    def mode(self) -> str:
-        """Which function is exported, in words."""
-        own = "each frame's own" if self.uses_frame_statistics else "running"
-        return f"{own} statistics, no dropout"
 
 
 _option = partial(option, group="Import", advanced=True)

@@ -24,11 +24,8 @@ _log = logging.getLogger(__name__)
 class WrittenBundle:
     """An ONNX file that passed its gates.
 
-    Attributes:
-        path: the file.
-        report: how close it is to the torch module.
-        notes: what was done to the graph, in sentences.
-        engines: the TensorRT engines built from it.
+    ``report`` compares it with the torch module, ``notes`` say what was done to the graph, and
+    ``engines`` are the TensorRT engines built from it.
     """
 
     path: Path
@@ -42,14 +39,13 @@ def write_bundle(
 ) -> WrittenBundle:
     """Measure a graph and, if it passes every check, write it as a bundle to ``path``.
 
-    A picture of the worst frame, ``<stem>-parity.png``, is written beside it in either case.
+    A picture of the worst frame, ``<stem>-parity.png``, appears beside it in either case.
 
     Args:
-        path: the bundle's name.
         graph: a serialised ONNX model without metadata.
         reference: what it must compute.
         precision: ``fp32``, ``fp16`` or ``int8``.
-        notes: sentences for the bundle's provenance.
+        notes: what was done to the graph, in sentences.
 
     Raises:
         ParityError: the graph does not compute what the torch module does.
@@ -70,7 +66,10 @@ def write_bundle(
         provenance={**reference.provenance, "notes": list(notes)},
         parity=asdict(measured.report),
     )
-    write_bytes(path, attach(graph, info), check=_verify)
+    # The complete draft opens as on a device, golden frame included, before it gets its name.
+    write_bytes(
+        path, attach(graph, info), check=lambda draft: Translator.load(draft, device="cpu").close()
+    )
     _log.info("wrote %s", path)
     return WrittenBundle(path=path, report=measured.report, notes=notes)
 
@@ -80,8 +79,3 @@ def attach(graph: bytes, info: BundleInfo) -> bytes:
     model = onnx.load_model_from_string(graph)
     onnx.helper.set_model_props(model, {METADATA_KEY: info.to_json()})
     return bytes(model.SerializeToString(deterministic=True))
-
-
-def _verify(draft: Path) -> None:
-    """Open the complete file as a device would, golden frame included."""
-    Translator.load(draft, device="cpu").close()

@@ -14,7 +14,6 @@ import logging
 import platform
 import re
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +26,8 @@ from p2p_runtime.model.trt_manifest import EngineManifest, EngineTarget, manifes
 
 __all__ = ["EngineBuilder", "parse_archs"]
 
-FLAGS = ["STRONGLY_TYPED", "TF32 off"]
-"""Builder flags, for the manifest. TF32 rounds operands to 10 mantissa bits, as float16 does."""
-
 _TITLES = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
-
 _ARCH = re.compile(r"(?:sm_?)?(\d{1,2})\.?(\d)")
-
 _log = logging.getLogger(__name__)
 
 
@@ -66,8 +60,9 @@ class EngineBuilder:
 
     def __init__(self, library: str, archs: list[str]) -> None:
         self._trt = _load(library)
-        self._name = f"{_TITLES[library]} {self._trt.__version__}"
-        target = partial(EngineTarget, library=library, version=str(self._trt.__version__))
+        version = str(self._trt.__version__)
+        self._name = f"{_TITLES[library]} {version}"
+        target = functools.partial(EngineTarget, library=library, version=version)
         if archs:
             self._require_archs(archs)
             self._targets = [target(sm=sm) for sm in archs]
@@ -100,7 +95,7 @@ class EngineBuilder:
             onnx_sha256=hashlib.sha256(content).hexdigest(),
             precision=precision,
             shapes=shapes,
-            flags=FLAGS,
+            flags=["STRONGLY_TYPED", "TF32 off"],
             built_by=f"pix2pix-edge {__version__}",
         )
         # The engine first: between the two writes an old manifest refuses the new engine.
@@ -121,38 +116,22 @@ class EngineBuilder:
             reasons = [parser.get_error(index).desc() for index in range(parser.num_errors)]
             raise self._failure(onnx, "does not read", reasons)
         config = builder.create_builder_config()
-        config.clear_flag(trt.BuilderFlag.TF32)
+        config.clear_flag(trt.BuilderFlag.TF32)  # rounds operands to 10 mantissa bits
         shapes = _add_shapes(builder, config, network.get_input(0))
-        cache = self._set_device(config, onnx, target)
+        if target.library == "tensorrt_rtx":
+            config.num_compute_capabilities = 1
+            config.set_compute_capability(getattr(trt.ComputeCapability, target.sm.upper()), 0)
         engine = builder.build_serialized_network(network, config)
         if engine is None:
             raise self._failure(onnx, "builds no engine from", logger.errors)
-        if cache is not None:
-            write_bytes(cache, bytes(config.get_timing_cache().serialize()))
         return bytes(engine), shapes
-
-    def _set_device(self, config: Any, onnx: Path, target: EngineTarget) -> Path | None:
-        """Set the GPU to build for; return the timing cache's file if timing is possible."""
-        if target.library == "tensorrt_rtx":
-            # Kernels cannot be timed without a GPU: a timing cache would make the build fail.
-            config.num_compute_capabilities = 1
-            arch = getattr(self._trt.ComputeCapability, target.sm.upper())
-            config.set_compute_capability(arch, 0)
-            return None
-        cache = onnx.with_name(f".tensorrt-{target.version}-{target.sm}.timings")
-        known = cache.read_bytes() if cache.is_file() else b""
-        if not config.set_timing_cache(config.create_timing_cache(known), False):
-            _log.warning("%s does not match this GPU; timing all kernels again", cache)
-            config.set_timing_cache(config.create_timing_cache(b""), False)
-        return cache
 
     def _require_archs(self, archs: list[str]) -> None:
         names = [name.lower() for name in self._trt.ComputeCapability.__members__]
-        if unknown := [arch for arch in archs if arch not in names]:
+        if unknown := ", ".join(arch for arch in archs if arch not in names):
             known = ", ".join(name for name in names if name.startswith("sm"))
-            raise EngineBuildError(
-                f"{self._name} does not build for {', '.join(unknown)}; it builds for {known}"
-            )
+            text = f"{self._name} does not build for {unknown}; it builds for {known}"
+            raise EngineBuildError(text)
 
     def _failure(self, onnx: Path, what: str, reasons: list[str]) -> EngineBuildError:
         # The lines after the second report a missing driver, which is not needed.
@@ -169,9 +148,8 @@ def _load(library: str) -> Any:
         hint = f'type: pip install "pix2pix-edge[{extra}]"'
         if library == "tensorrt_rtx" and platform.machine() not in ("x86_64", "AMD64"):
             hint = "it exists for x86-64 only; build there"
-        raise EngineBuildError(
-            f"--{extra}: {_TITLES[library]} cannot be imported ({error}); {hint}"
-        ) from error
+        text = f"--{extra}: {_TITLES[library]} cannot be imported ({error}); {hint}"
+        raise EngineBuildError(text) from error
 
 
 def _add_shapes(builder: Any, config: Any, frame: Any) -> dict[str, list[int]]:
