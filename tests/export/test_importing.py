@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from torch import nn
 
 from p2p_export.cli import main
+from p2p_export.parity import compare
 from p2p_runtime.files import write_bytes
 from p2p_runtime.model.contract import PixelContract
 from p2p_runtime.translate.translator import Translator
@@ -39,7 +40,7 @@ def answer(network: nn.Module, frame: np.ndarray) -> np.ndarray:
     with torch.inference_mode():
         image = network((rgb - 0.5) / 0.5)[0]
     rgb = ((image + 1) / 2 * 255).round().clamp(0, 255).to(torch.uint8)
-    return rgb.permute(1, 2, 0).numpy()[..., ::-1]
+    return rgb.permute(1, 2, 0).numpy()[..., ::-1].copy()
 
 
 def photos(folder: Path, count: int = 8) -> Path:
@@ -52,7 +53,10 @@ def photos(folder: Path, count: int = 8) -> Path:
 
 
 def test_a_unet_becomes_bundles_that_answer_as_the_repository(tmp_path: Path):
-    """fp32 and int8 of a BatchNorm U-Net with running statistics, on drawn label maps."""
+    """fp32 and int8 of a BatchNorm U-Net with running statistics, on drawn label maps.
+
+    An unseen frame passes the gates; in int8, one value in a thousand may be further off.
+    """
     network = trained(unet(7, 2, "batch"))
     folder = tmp_path / "labels"
     folder.mkdir()
@@ -67,10 +71,11 @@ def test_a_unet_becomes_bundles_that_answer_as_the_repository(tmp_path: Path):
     assert "drawn street scenes" in done.stderr
     frame = draw_scene(77, 128, 128)[0]
     expected = answer(network, frame)
-    for precision, most in (("fp32", 1), ("int8", 24)):
+    for precision, share, most in (("fp32", 1.0, 1), ("int8", 0.999, 16)):
         with Translator.load(tmp_path / "export" / f"model-{precision}.onnx") as translator:
-            levels = np.abs(translator(frame).astype(int) - expected)
-        assert levels.max() <= most, precision
+            image = translator(frame)
+        compare(expected[None], image[None], precision=precision).require()
+        assert np.quantile(np.abs(image.astype(int) - expected), share) <= most, precision
     shown = invoke("--inspect", tmp_path / "export" / "model-fp32.onnx").stdout
     assert "unet_128" in shown
     assert "running statistics" in shown
