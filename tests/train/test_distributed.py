@@ -86,7 +86,7 @@ def test_nobody_leaves_before_all_are_done(tmp_path: Path) -> None:
         "from pathlib import Path\n"
         "from p2p_train.training.distributed import join_distributed\n"
         "with join_distributed(torch.device('cpu')) as group:\n"
-        "    if group.is_first:\n"
+        "    if group.rank == 0:\n"
         "        time.sleep(1)\n"
         "        Path(sys.argv[1]).touch()\n"
         "assert Path(sys.argv[1]).exists(), 'left early'\n"

@@ -5,17 +5,14 @@ from __future__ import annotations
 import logging
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from p2p_runtime.console import P2PCommand, option, require_extra, setup_logging
 
+from .config import PrecisionChoice, TrainConfig
 from .options import DATA_SETTINGS, device_option, given_settings, setting_options
-
-if TYPE_CHECKING:
-    from .config import PrecisionChoice
-    from .metrics.published import PublishedMetrics
 
 __all__ = ["score", "segmenter"]
 
@@ -65,7 +62,6 @@ def segmenter(
     _prepare()
     from p2p_runtime.files import check_writable_folder
 
-    from .config import TrainConfig
     from .devices import choose_precision, find_device
     from .segmentation.training import SegmenterConfig, train_segmenter
 
@@ -156,7 +152,7 @@ def score(
                 segmenter_file,
             )
     logger.info("scoring %s, step %s", path, checkpoint.progress.get("step"))
-    metrics: PublishedMetrics | None = None
+    metrics = None
     if published:
         from .metrics.published import PublishedMetrics
 

@@ -21,7 +21,6 @@ __all__ = [
     "describe_device",
     "find_device",
     "freeze",
-    "has_bf16",
     "peak_memory_mib",
 ]
 
@@ -71,8 +70,8 @@ def peak_memory_mib(device: torch.device | None = None) -> float:
 def choose_precision(choice: PrecisionChoice, device: torch.device) -> Precision:
     """Return the precision to train in; ``auto`` is bf16 where the device has it, else fp32."""
     if choice == "auto":
-        return "bf16" if has_bf16(device) else "fp32"
-    if choice == "bf16" and not has_bf16(device):
+        return "bf16" if _has_bf16(device) else "fp32"
+    if choice == "bf16" and not _has_bf16(device):
         logger.warning(
             "%s has no bf16 arithmetic: it is emulated, and slower than fp32; see --precision auto",
             "this CPU" if device.type == "cpu" else "this GPU",
@@ -80,7 +79,7 @@ def choose_precision(choice: PrecisionChoice, device: torch.device) -> Precision
     return choice
 
 
-def has_bf16(device: torch.device) -> bool:
+def _has_bf16(device: torch.device) -> bool:
     """Say whether the device multiplies in bfloat16 itself; torch accepts it on any device.
 
     On a CPU without it, a training step at width 32 took 1.8 times as long as in fp32.

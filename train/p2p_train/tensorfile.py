@@ -44,8 +44,7 @@ def write_tensors(
     """Write tensors, primitives, and dicts and lists of them, in one step.
 
     Args:
-        path: the file.
-        content: what is written, without the names ``schema`` and ``sha256``.
+        path, content: file and what it will hold, beside ``schema`` and ``sha256``.
         schema: version of the layout of ``content``.
         keep_previous: keep what stood at ``path`` as ``<name>.previous.pt``.
 
@@ -68,9 +67,8 @@ def read_tensors(path: Path, *, schema: int, what: str = "checkpoint") -> dict[s
     """Read and verify what :func:`write_tensors` wrote, onto the CPU.
 
     Args:
-        path: the file.
-        schema: the version that the caller understands.
-        what: kind of the file, for messages.
+        path, what: file and its kind, for messages.
+        schema: version of the layout that the caller understands.
 
     Raises:
         CheckpointError: it is missing, broken, altered, unsafe, or of another schema.

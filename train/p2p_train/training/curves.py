@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import io
 from functools import partial
-from typing import TYPE_CHECKING
 
 import cv2
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from p2p_train.losses.base import Curve
 from p2p_train.losses.l1 import L1Loss
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from numpy.typing import NDArray
 
 __all__ = ["draw_curves", "sample_grid"]
 

@@ -23,17 +23,12 @@ class Distributed:
     """This process among those that train together.
 
     Attributes:
-        rank: 0 for the one that logs and saves.
+        rank: 0 for the one that logs, validates and saves.
         world_size: number of processes.
     """
 
     rank: int = 0
     world_size: int = 1
-
-    @property
-    def is_first(self) -> bool:
-        """Whether this process logs, validates and saves."""
-        return self.rank == 0
 
     def average_gradients(self, network: torch.nn.Module) -> None:
         """Replace each gradient of a network by its mean over the processes; all must call this."""
@@ -49,17 +44,13 @@ class Distributed:
 
     def any(self, flag: bool) -> bool:
         """Say whether ``flag`` is set in any process; all must call this."""
-        if self.world_size == 1:
-            return flag
-        flags = torch.tensor(float(flag), device=_collective_device())
-        distributed.all_reduce(flags, op=distributed.ReduceOp.MAX)
-        return bool(flags)
+        return any(map(bool, self.gather(torch.tensor(float(flag)))))
 
     def gather(self, tensor: torch.Tensor) -> list[torch.Tensor]:
         """Return the processes' CPU tensors, in the order of the ranks; all must call this."""
         if self.world_size == 1:
             return [tensor]
-        device = _collective_device()
+        device = torch.device("cuda" if distributed.get_backend() == "nccl" else "cpu")
         gathered = [torch.empty_like(tensor, device=device) for _ in range(self.world_size)]
         distributed.all_gather(gathered, tensor.to(device))
         return [one.cpu() for one in gathered]
@@ -84,8 +75,3 @@ def join_distributed(device: torch.device) -> Iterator[Distributed]:
         distributed.barrier()
     finally:
         distributed.destroy_process_group()
-
-
-def _collective_device() -> torch.device:
-    backend = distributed.get_backend()
-    return torch.device("cuda" if backend == "nccl" else "cpu")

@@ -68,7 +68,9 @@ def launch(options: LaunchOptions) -> int:
     else:
         config, run_dir, checkpoint = _resumed_run(options)
     if options.dry_run:
-        _report_dry_run(config, run_dir, machine)
+        lines = describe_run(config, prepare_data(config))
+        click.echo(json.dumps(config.to_json(), indent=2))
+        click.echo("\n".join([*lines, f"would train on {machine.device} and write to {run_dir}"]))
         return 0
     segmenter = options.eval_segmenter
     finish = train(
@@ -168,9 +170,3 @@ def _report(finish: Finish) -> None:
         f"curves:  {run_dir / 'curves.png'}\n"
         f"next:    p2p-export {run_dir}"
     )
-
-
-def _report_dry_run(config: TrainConfig, run_dir: Path, machine: Machine) -> None:
-    lines = describe_run(config, prepare_data(config))
-    click.echo(json.dumps(config.to_json(), indent=2))
-    click.echo("\n".join([*lines, f"would train on {machine.device} and write to {run_dir}"]))

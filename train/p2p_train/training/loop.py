@@ -9,7 +9,6 @@ import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -22,6 +21,7 @@ from p2p_train.data.batches import EpochSampler, named_worker_failures, training
 from p2p_train.data.prepare import TrainingData, check_same_data, prepare_data
 from p2p_train.devices import choose_precision, describe_device, find_device
 from p2p_train.networks.geometry import unet_macs
+from p2p_train.segmentation.segmenter import Segmenter
 
 from .checkpoint import Checkpoint, make_generator
 from .distributed import Distributed, join_distributed
@@ -30,9 +30,6 @@ from .progress import TrainProgress
 from .recorder import Recorder
 from .state import TrainState
 from .step import train_step
-
-if TYPE_CHECKING:
-    from p2p_train.segmentation.segmenter import Segmenter
 
 __all__ = ["RUNS", "Finish", "Machine", "describe_run", "new_run_dir", "train"]
 
@@ -53,13 +50,12 @@ class Machine:
     """What to train with; it changes results by rounding alone, but where noted.
 
     Attributes:
-        device: where the networks are; the default is a GPU if there is one, else the CPU.
+        device: of the networks; the default is a GPU if there is one, else the CPU.
         workers: processes that decode images ahead; 0 decodes in the training process; None for
             up to 8 beside a GPU and 0 on a CPU, where decoding between the steps takes less time.
         compile: let torch.compile fuse the networks; the first steps then take a minute.
         recompute: save memory by computing the generator's activations twice.
-        sync_batchnorm: with several GPUs, let BatchNorm see the whole batch; this changes its
-            statistics.
+        sync_batchnorm: with several GPUs, compute BatchNorm's statistics over the whole batch.
         halve_micro_batch: when memory runs out, go on with micro-batches of half the size; this
             changes BatchNorm's statistics.
     """
@@ -86,8 +82,7 @@ class Finish:
         run_dir: where the results are.
         step: steps done.
         exit_code: 0, or 130 / 143 when a signal stopped it.
-        best_l1: validation L1 of the best weights, in [-1, 1] signal units; known to the first
-            process.
+        best_l1: validation L1 of the best weights, in [-1, 1] signal units; of the first process.
         is_first: whether this process is the one that reports.
     """
 
@@ -135,9 +130,10 @@ def train(
     with contextlib.ExitStack() as stack:
         # Processes, data and run directory
         distributed = stack.enter_context(join_distributed(device))
+        is_first = distributed.rank == 0
         check_writable_folder(run_dir, create=False)
         data = prepare_data(config)
-        if distributed.is_first:
+        if is_first:
             check_writable_folder(run_dir / "checkpoints")
             busy = f"another p2p-train is writing to {run_dir}; choose another --run-dir"
             stack.enter_context(exclusive_lock(run_dir / ".lock", busy))
@@ -148,8 +144,7 @@ def train(
         if resume_from is not None:
             check_same_data(resume_from.dataset, data)
             state.resume(resume_from)
-        first = tensorboard and distributed.is_first
-        recorder = Recorder(run_dir, data, state, eval_segmenter, tensorboard=first)
+        recorder = Recorder(run_dir, data, state, eval_segmenter, tensorboard and is_first)
         stack.callback(recorder.log.close)
 
         # Batches and progress
@@ -159,16 +154,11 @@ def train(
             data.train, sampler, workers=machine.decoders(), pin_memory=device.type == "cuda"
         )
         _apply(machine, state)
-        if distributed.is_first:
+        if is_first:
             _announce(run_dir, data, state, total)
         stack.enter_context(named_worker_failures())
         stop = stack.enter_context(StopRequest())
-        progress = TrainProgress(
-            total_steps=total,
-            first_step=state.step,
-            batch_size=recorder.batch_size,
-            silent=not distributed.is_first,
-        )
+        progress = TrainProgress(state.step, total, recorder.batch_size, silent=not is_first)
         stack.enter_context(progress)
         tick_s = saved_s = time.monotonic()
 
@@ -185,7 +175,7 @@ def train(
 
             # The tick: losses are read and shown
             if epoch_ends or finished or stopping or time.monotonic() - tick_s >= TICK_S:
-                means = recorder.read_losses()
+                means = state.mean_losses()
                 progress.show(state.step, epoch, recorder.summary(means))
                 tick_s = time.monotonic()
 
@@ -194,9 +184,9 @@ def train(
             if epoch_ends or finished or stopping or overdue:
                 with progress.paused():
                     state.gather_rng_states()
-                    if distributed.is_first and (epoch_ends or finished):
+                    if is_first and (epoch_ends or finished):
                         recorder.measure(means, epoch=epoch, images_per_s=progress.speed())
-                    if distributed.is_first:
+                    if is_first:
                         recorder.save()
                 saved_s = time.monotonic()
             if stopping:
@@ -206,7 +196,7 @@ def train(
             step=state.step,
             exit_code=stop.exit_code,
             best_l1=state.best_l1,
-            is_first=distributed.is_first,
+            is_first=is_first,
         )
 
 

@@ -22,19 +22,18 @@ class TrainProgress:
     """Shows step, epoch, losses, images/s and the time left.
 
     Args:
-        total_steps: steps of the whole run.
-        first_step: steps done before, for resumed runs.
+        first_step, total_steps: steps done before, by a resumed run, and of the whole run.
         batch_size: images a step.
         silent: show nothing, for all but the first of several processes.
     """
 
     def __init__(
-        self, *, total_steps: int, first_step: int, batch_size: int, silent: bool = False
+        self, first_step: int, total_steps: int, batch_size: int, *, silent: bool = False
     ) -> None:
         self._silent, self._batch_size = silent, batch_size
         self._total_steps, self._first_step = total_steps, first_step
-        self._images, self._before_s = 0, 0.0
-        self._since_s = self._line_s = time.monotonic()
+        self._images = 0
+        self._start_s = self._line_s = time.monotonic()
         self._bar = Progress(
             TextColumn("epoch {task.fields[epoch]:.2f}"),
             BarColumn(),
@@ -51,7 +50,7 @@ class TrainProgress:
 
     def __enter__(self) -> TrainProgress:
         self._bar.start()
-        self._since_s = time.monotonic()
+        self._start_s = time.monotonic()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -60,19 +59,18 @@ class TrainProgress:
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         """Do not count the time of the block, validation and saving, as training."""
-        self._before_s += time.monotonic() - self._since_s
+        begin_s = time.monotonic()
         yield
-        self._since_s = time.monotonic()
+        self._start_s += time.monotonic() - begin_s
 
     def speed(self) -> float:
-        """Return the images/s of the steps shown so far, while paused."""
-        return self._images / max(self._before_s, 1e-9)
+        """Return the images/s of the steps shown so far."""
+        return self._images / max(time.monotonic() - self._start_s, 1e-9)
 
     def show(self, step: int, epoch: float, losses: str) -> None:
         """Redraw the bar, or log a line if the last one is old enough."""
-        now_s = time.monotonic()
         self._images = (step - self._first_step) * self._batch_size
-        speed = self._images / max(self._before_s + now_s - self._since_s, 1e-9)
+        speed, now_s = self.speed(), time.monotonic()
         self._bar.update(self._task, completed=step, epoch=epoch, speed=speed, losses=losses)
         if self._bar.disable and not self._silent and now_s - self._line_s >= LINE_EVERY_S:
             self._line_s = now_s

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import logging
-import math
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from p2p_runtime.errors import TrainingError
 from p2p_runtime.files import write_bytes, write_picture, write_text
 from p2p_train.data.batches import spread_batches, validation_batches
 from p2p_train.data.prepare import VALIDATION_BATCH, TrainingData
 from p2p_train.devices import peak_memory_mib
 from p2p_train.losses import loss_curves
+from p2p_train.losses.base import Curve
 from p2p_train.metrics.images import eval_mode
 from p2p_train.metrics.score import Scores, evaluate
 from p2p_train.networks.norms import update_bn
@@ -25,13 +27,6 @@ from p2p_train.segmentation.segmenter import Segmenter
 from .checkpoint import Checkpoint
 from .curves import draw_curves, sample_grid
 from .state import TrainState
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-    from torch.utils.tensorboard import SummaryWriter
-
-    from p2p_train.losses.base import Curve
 
 __all__ = ["Recorder", "RunLog"]
 
@@ -45,13 +40,12 @@ class Recorder:
     """A run directory and what is written to it.
 
     Args:
-        run_dir: where everything goes.
+        run_dir, tensorboard: as for :class:`RunLog`.
         data, state: what is validated and saved.
         segmenter: computes the segmentation score, if given.
-        tensorboard: write the log for TensorBoard too.
 
     Attributes:
-        log: the JSONL line, the curves and the sample grids; to be closed.
+        log: its log, to be closed.
         batch_size: pairs a step.
 
     Raises:
@@ -64,7 +58,6 @@ class Recorder:
         data: TrainingData,
         state: TrainState,
         segmenter: Segmenter | None,
-        *,
         tensorboard: bool,
     ) -> None:
         self._checkpoints = run_dir / "checkpoints"
@@ -74,19 +67,6 @@ class Recorder:
         self._curves = loss_curves(state.config)
         self.log = RunLog(run_dir, state.step, self._curves, tensorboard=tensorboard)
         self.batch_size = min(state.config.optim.batch_size, len(data.train))
-
-    def read_losses(self) -> dict[str, float]:
-        """Return the mean losses since the last line of the log; this waits for the device.
-
-        Raises:
-            TrainingError: one is not a number, or no fp16 gradient is left to scale.
-        """
-        losses = self._state.mean_losses()
-        if not all(map(math.isfinite, losses.values())):
-            raise self._not_a_number("a loss")
-        if min(self._state.loss_scales()) < 1:
-            raise self._not_a_number("every fp16 gradient")
-        return losses
 
     def measure(self, losses: dict[str, float], *, epoch: float, images_per_s: float) -> None:
         """Validate, write a line, curves and samples; keep the weights if they are the best."""
@@ -109,11 +89,9 @@ class Recorder:
         }
         self.log.add(record, self._sample_grid())
         state.reset_losses()
+        text = "epoch %.2f: %s, validation L1 %.4f (mean photo %.4f), PSNR %.2f dB, %.1f images/s"
         figures = (scores.l1, data.mean_image_l1, scores.psnr_db, images_per_s)
-        logger.info(
-            "epoch %.2f: %s, validation L1 %.4f (mean photo %.4f), PSNR %.2f dB, %.1f images/s",
-            *(epoch, self.summary(losses), *figures),
-        )
+        logger.info(text, epoch, self.summary(losses), *figures)
         if state.note_validation(scores.l1):
             self._checkpoint().save(self._checkpoints / "best.pt")
 
@@ -133,12 +111,8 @@ class Recorder:
     def _segmentation(self, scores: Scores) -> dict[str, float]:
         if self._segmenter is None or scores.segmentation is None:
             return {}
-        return {
-            "val_pixel_accuracy": scores.segmentation.pixel_accuracy,
-            "val_class_accuracy": scores.segmentation.class_accuracy,
-            "val_mean_iou": scores.segmentation.mean_iou,
-            "photo_mean_iou": self._segmenter.photo_score.mean_iou,
-        }
+        found = {f"val_{name}": value for name, value in asdict(scores.segmentation).items()}
+        return {**found, "photo_mean_iou": self._segmenter.photo_score.mean_iou}
 
     def save(self) -> None:
         """Write ``last.pt``.
@@ -146,8 +120,7 @@ class Recorder:
         Raises:
             TrainingError: a weight is not a number; the file that is there stays.
         """
-        if not self._state.weights_are_finite():
-            raise self._not_a_number("a weight")
+        self._state.check_weights()
         self._checkpoint().save(self._checkpoints / "last.pt")
 
     def _checkpoint(self) -> Checkpoint:
@@ -162,13 +135,6 @@ class Recorder:
             signals = (to_signal(source[None].to(device)) for source in samples.source)
             generated = torch.cat([to_pixels(generator(signal)) for signal in signals])
         return sample_grid(samples.source.numpy(), generated.cpu().numpy(), samples.target.numpy())
-
-    def _not_a_number(self, what: str) -> TrainingError:
-        return TrainingError(
-            f"{what} is not a number any more at step {self._state.step}; checkpoints/last.pt "
-            "still holds the last good weights: go on from there with a lower --lr or "
-            "--precision fp32"
-        )
 
 
 class RunLog:
@@ -198,7 +164,7 @@ class RunLog:
     ) -> None:
         self._run_dir, self._jsonl = run_dir, run_dir / "log.jsonl"
         self._curves = curves
-        self._board: SummaryWriter | None = None
+        self._board: Any = None
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter  # takes seconds to import
 
@@ -219,17 +185,17 @@ class RunLog:
         for name in (f"step-{record['step']:07d}.png", "latest.png"):
             write_picture(self._run_dir / "samples" / name, grid)
         if self._board is not None:
-            self._show_on_board(self._board, record, grid)
+            self._show_on_board(record, grid)
 
     def close(self) -> None:
         """Close TensorBoard's file."""
         if self._board is not None:
             self._board.close()
 
-    def _show_on_board(self, board: Any, record: dict[str, float], grid: NDArray[np.uint8]) -> None:
+    def _show_on_board(self, record: dict[str, float], grid: NDArray[np.uint8]) -> None:
         for name, value in record.items():
             kind = "losses" if name in self._curves else "run"
             kind = "validation" if name.startswith(("val", "photo", "mean_image")) else kind
-            board.add_scalar(f"{kind}/{name}", value, record["step"])
-        board.add_image("samples", grid[..., ::-1], record["step"], dataformats="HWC")
-        board.flush()
+            self._board.add_scalar(f"{kind}/{name}", value, record["step"])
+        self._board.add_image("samples", grid[..., ::-1], record["step"], dataformats="HWC")
+        self._board.flush()

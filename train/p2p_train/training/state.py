@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 from typing import Any
 
 import torch
 from torch import nn
 
-from p2p_runtime.errors import CheckpointError
+from p2p_runtime.errors import CheckpointError, TrainingError
 from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import TrainConfig
 from p2p_train.distillation import Teacher
@@ -36,8 +37,7 @@ class ModelOptimizer:
     """A network's Adam and, for fp16, its loss scaling.
 
     Args:
-        network: on its device.
-        lr: learning rate at the start.
+        network, lr: on its device, and the learning rate at the start.
         config: Adam's decay rates, and whether losses are scaled.
         distributed: the processes over which gradients are averaged.
     """
@@ -55,10 +55,6 @@ class ModelOptimizer:
         """Set the learning rate to ``factor`` times what it was at the start."""
         for group in self.adam.param_groups:
             group["lr"] = self._lr * factor
-
-    def zero_grad(self) -> None:
-        """Forget the gradients."""
-        self.adam.zero_grad(set_to_none=True)
 
     def step(self) -> None:
         """Step along the processes' mean gradients; one that overflowed in fp16 is skipped."""
@@ -83,8 +79,7 @@ class TrainState:
         config: the run's settings.
         device: where the networks go.
         distributed: the processes that train together; None for this one alone.
-        teacher: what the distillation losses compare with, or None.
-        segmenter: what the semantic and the style loss compute with, or None.
+        teacher, segmenter: networks that losses compare with, or None.
 
     Attributes:
         generator, discriminator: the networks, in channels-last memory; without an adversarial
@@ -184,13 +179,6 @@ class TrainState:
             self.best_l1, self.best_frozen = l1, self.batchnorm_frozen
         return best
 
-    def loss_scales(self) -> list[float]:
-        """Return each optimiser's fp16 loss scale, 1 in other precisions; waits for the device.
-
-        A scale halves whenever gradients overflow; below 1, nothing finite is left to scale.
-        """
-        return [optimizer.scaler.get_scale() for optimizer in self.optimizers()]
-
     @torch.no_grad()
     def count(self, losses: Losses) -> None:
         """Count a step, add its losses up and move the average, without waiting for the device."""
@@ -208,8 +196,17 @@ class TrainState:
                 average.copy_(buffer)
 
     def mean_losses(self) -> dict[str, float]:
-        """Return the mean of each loss since :meth:`reset_losses`; this waits for the device."""
+        """Return the mean of each loss since :meth:`reset_losses`; this waits for the device.
+
+        Raises:
+            TrainingError: one is not a number, or no fp16 gradient is.
+        """
         means = (self._loss_sums / self._loss_steps).tolist()
+        if not all(map(math.isfinite, means)):
+            raise self._not_a_number("a loss")
+        # An fp16 scale halves when gradients overflow; below 1, nothing finite is left to scale.
+        if min(optimizer.scaler.get_scale() for optimizer in self.optimizers()) < 1:
+            raise self._not_a_number("every fp16 gradient")
         return dict(zip(self.loss_names, means, strict=True))
 
     def reset_losses(self) -> None:
@@ -226,7 +223,7 @@ class TrainState:
         training, progress = checkpoint.training, checkpoint.progress
         try:
             self._check_loss_networks(training["loss_networks"])
-            self._load_networks(checkpoint)
+            self._load_networks(checkpoint.generator, training)
             self._set_rng_state(training["rng_states"])
             self.step, self.micro_batch = progress["step"], progress["micro_batch"]
             self.best_l1, self.best_frozen = progress["best_l1"], progress["best_frozen"]
@@ -236,9 +233,8 @@ class TrainState:
         except (KeyError, ValueError) as error:
             raise CheckpointError(f"the checkpoint cannot be resumed: {error}") from error
 
-    def _load_networks(self, checkpoint: Checkpoint) -> None:
-        training = checkpoint.training
-        load_weights(self.exported_generator(), checkpoint.generator, "generator")
+    def _load_networks(self, exported: dict[str, Any], training: dict[str, Any]) -> None:
+        load_weights(self.exported_generator(), exported, "generator")
         for name, network in self._training_networks().items():
             load_weights(network, training[name], name)
         for name, layers in self._trained.items():
@@ -299,10 +295,8 @@ class TrainState:
         self._rng_states = self.distributed.gather(self._own_rng_state())
 
     def _own_rng_state(self) -> torch.Tensor:
-        states = [torch.get_rng_state()]
-        if self.device.type == "cuda":
-            states.append(torch.cuda.get_rng_state(self.device))
-        return torch.cat(states)
+        on_cpu, on_gpu = torch.get_rng_state(), self.device.type == "cuda"
+        return torch.cat([on_cpu, torch.cuda.get_rng_state(self.device)]) if on_gpu else on_cpu
 
     def _set_rng_state(self, states: list[torch.Tensor]) -> None:
         own, rank = self._own_rng_state(), self.distributed.rank
@@ -314,10 +308,17 @@ class TrainState:
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(states[rank][on_cpu:], self.device)
 
-    def weights_are_finite(self) -> bool:
-        """Say whether every trained weight is a number."""
-        networks = [optimizer.network for optimizer in self.optimizers()]
-        return all(bool(p.isfinite().all()) for network in networks for p in network.parameters())
+    def check_weights(self) -> None:
+        """Raise a TrainingError if a trained weight is not a number."""
+        weights = (p for optimizer in self.optimizers() for p in optimizer.network.parameters())
+        if not all(bool(weight.isfinite().all()) for weight in weights):
+            raise self._not_a_number("a weight")
+
+    def _not_a_number(self, what: str) -> TrainingError:
+        return TrainingError(
+            f"{what} is not a number any more at step {self.step}; checkpoints/last.pt still holds "
+            "the last good weights: go on from there with a lower --lr or --precision fp32"
+        )
 
 
 def _on(device: torch.device, network: Any) -> Any:

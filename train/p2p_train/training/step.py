@@ -57,8 +57,7 @@ def train_step(
             state.micro_batch = (min(state.micro_batch, count) + 1) // 2
             logger.warning("out of memory: going on with micro-batches of %d", state.micro_batch)
             continue
-        found = {**of_generator, **of_discriminator}
-        return {name: found[name] for name in state.loss_names}
+        return {**of_generator, **of_discriminator}
 
 
 def _update_discriminator(
@@ -66,10 +65,7 @@ def _update_discriminator(
 ) -> Losses:
     """Update the discriminator, if there is one.
 
-    Args:
-        state: networks and optimisers.
-        pairs: all pairs of the step.
-        whole: the generator's output for all of them; None to generate by micro-batch.
+    ``whole`` is the generator's output for all pairs, or None to generate by micro-batch.
     """
     discriminator, optimizer = state.discriminator, state.discriminator_optimizer
     if discriminator is None or optimizer is None:
@@ -93,7 +89,6 @@ def _update_discriminator(
 
 
 def _update_generator(state: TrainState, pairs: LossBatch, whole: GeneratorOutput | None) -> Losses:
-    """Update the generator; arguments as for :func:`_update_discriminator`."""
     if state.discriminator is not None:  # it passes gradients on and keeps none
         state.discriminator.requires_grad_(False)
 
@@ -116,7 +111,7 @@ def _update(
     weights: dict[str, float],
 ) -> Losses:
     """Step along the gradients of the weighted losses; return the unweighted means by name."""
-    optimizer.zero_grad()
+    optimizer.adam.zero_grad()
     sums: Losses = {}
     count = len(pairs.source)
     for first in range(0, count, micro_batch):
