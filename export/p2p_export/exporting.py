@@ -1,8 +1,4 @@
-"""The story of an export: checkpoint, reference, graphs, parity, files.
-
-What is exported is the generator in ``eval`` mode: running statistics and no dropout, so one
-frame always gives one image.
-"""
+"""The story of an export: checkpoint, reference, graphs, parity, files."""
 
 from __future__ import annotations
 

@@ -182,9 +182,8 @@ def top_up(frames: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int]:
 
 
 def _is_data_set(folder: Path, data: DataConfig) -> bool:
-    if any((folder / name).is_dir() for name in ("train", data.input_dir) if name):
-        return True
-    return folder.is_dir() and find_folders(folder, None, None) is not None
+    named = any((folder / name).is_dir() for name in ("train", data.input_dir) if name)
+    return named or (folder.is_dir() and find_folders(folder, None, None) is not None)
 
 
 def _loose_images(

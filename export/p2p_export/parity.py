@@ -118,9 +118,9 @@ class ParityReport:
         Raises:
             ParityError: the file misses one; the message says which and by how much.
         """
-        if found := self.failures():
+        if found := "; ".join(self.failures()):
             raise ParityError(
-                f"the {self.precision} model does not compute what was trained: {'; '.join(found)}"
+                f"the {self.precision} model does not compute what was trained: {found}"
             )
 
 
@@ -147,7 +147,6 @@ class Reference:
     """What every exported file of one checkpoint is compared with.
 
     Attributes:
-        contract: the checkpoint's.
         frames, images: inputs and the torch module's images of them, (N, H, W, 3) uint8 BGR.
         made_up: number of frames that are copies, see :func:`p2p_export.inputs.top_up`.
         generator, provenance: architecture and origin of the weights, for the bundle.

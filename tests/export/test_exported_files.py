@@ -6,6 +6,7 @@ import getpass
 import json
 import platform
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -111,7 +112,7 @@ def test_the_bundle_says_what_it_is(exported, run):
     assert info.generator["mode"] == "eval: running statistics, no dropout"
     assert info.provenance["images_seen"] == 24
     assert len(info.provenance["checkpoint_sha256"]) == 64
-    assert info.parity == exported["fp16"].report.to_json()
+    assert info.parity == asdict(exported["fp16"].report)
     figures = json.loads((run / "export" / "parity.json").read_text())
     assert figures["model-fp16.onnx"] == info.parity
 

@@ -111,10 +111,9 @@ def build(options: ImportOptions, state: State) -> nn.Module:
             there is one, the description that fits.
     """
     if differences := _differences(options, state):
-        raise CheckpointError(
-            f"the checkpoint is no {options.net} with {options.norm} norm: "
-            f"{differences}{_hint(options, state)}"
-        )
+        described = f"{options.net} with {options.norm} norm"
+        hint = _hint(options, state)
+        raise CheckpointError(f"the checkpoint is no {described}: {differences}{hint}")
     generator = _make(options, state)
     keys = _keys(generator, options, state)
     generator.load_state_dict({ours: state[key] for ours, key in keys.items()}, strict=False)
