@@ -50,7 +50,7 @@ def test_the_export_says_which_classes_were_trained(workplace: Path, command, tm
     """The classes of the training data travel from the pairs into the bundle."""
     model = workplace / "runs" / "data-1" / "export" / "model-fp32.onnx"
     said = command("p2p-export", "--inspect", model, folder=tmp_path).stdout
-    (line,) = (line for line in said.splitlines() if "classes in use" in line)
+    (line,) = (line for line in said.splitlines() if "classes present" in line)
     assert "road" in line
     assert "tunnel" not in line
 

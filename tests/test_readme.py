@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -137,11 +138,13 @@ def _index_links(index: Path) -> list[str]:
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.name)
 def test_every_python_snippet_runs(guide: Path, workplace: Path, tmp_path: Path, monkeypatch):
-    """Snippets run as they stand, beside a model and with a label frame at hand.
+    """Snippets run as they stand, beside a run and a model and with a label frame at hand.
 
     Those of the tutorial are files that its own test runs.
     """
-    model = workplace / "runs" / "data-1" / "export" / "model-fp32.onnx"
+    run = workplace / "runs" / "data-1"
+    shutil.copytree(run / "checkpoints", tmp_path / "runs" / "streets-1" / "checkpoints")
+    model = run / "export" / "model-fp32.onnx"
     for name in ("model-fp32.onnx", "model-int8.onnx"):
         (tmp_path / name).symlink_to(model)
     monkeypatch.chdir(tmp_path)
