@@ -324,7 +324,7 @@ def test_a_camera_that_fails_is_opened_again(monkeypatch: pytest.MonkeyPatch) ->
     source = open_source("0", policy=WAITING)
     assert source.info.fps == 25
     assert [int(frame.image[0, 0, 0]) for frame in itertools.islice(source, 5)] == [2, 1, 0, 2, 1]
-    assert source.reconnects == 1  # type: ignore[attr-defined]
+    assert source.reconnects == 1  # type: ignore[attr-defined]  # a live source's
     source.close()
 
 

@@ -188,7 +188,7 @@ def test_resampling_picks_what_a_nearest_neighbour_resize_picks(
     """However little of a frame is read, the same source pixels come out as of cv2.resize."""
     places = np.arange(size[0] * size[1], dtype=np.int32).reshape(size)
     resampling = resample(*size, *to)
-    read = resampling.source_pixels(places)  # type: ignore[arg-type]
+    read = resampling.source_pixels(places)  # type: ignore[arg-type]  # places instead of pixels
     picked = read[resampling.rows][:, resampling.columns]
     expected = cv2.resize(places, to[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     np.testing.assert_array_equal(picked, expected)
