@@ -10,6 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from p2p_runtime.cpus import usable_cpus
+
 __all__ = ["describe_machine"]
 
 PACKAGES = (
@@ -36,8 +38,8 @@ def describe_machine(threads: int | None) -> dict[str, Any]:
     return {
         "cpu": cpuinfo.get("model name") or platform.processor() or platform.machine(),
         "flags": [flag for flag in CPU_FLAGS if flag in flags],
-        "cores": os.cpu_count(),
-        "threads": threads or os.cpu_count(),
+        "cores": usable_cpus(),
+        "threads": threads or usable_cpus(),
         "governor": _text_of(GOVERNOR).strip() or "unknown",  # virtual machines hide it
         "load": round(os.getloadavg()[0], 2),
         "system": f"{platform.system()} {platform.machine()}",

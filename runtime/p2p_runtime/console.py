@@ -11,7 +11,9 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any, NoReturn
 
 import click
@@ -19,7 +21,17 @@ import click
 from .errors import MissingExtraError, P2PError
 from .redaction import redact
 
-__all__ = ["P2PCommand", "P2PGroup", "Size", "option", "require_extra", "setup_logging", "stack"]
+__all__ = [
+    "P2PCommand",
+    "P2PGroup",
+    "Size",
+    "StatusLine",
+    "option",
+    "require_extra",
+    "setup_logging",
+    "stack",
+    "whole_seconds",
+]
 
 _EXIT_UNEXPECTED, _EXIT_INTERRUPTED, _EXIT_PIPE_CLOSED = 1, 130, 141
 _NO_MEMORY = "error: not enough memory; try a smaller batch or size"
@@ -27,6 +39,10 @@ _PACKAGES = ("p2p_runtime", "p2p_train", "p2p_export", "p2p_bench")
 
 _LAST_SECTION = "Run"
 """Section of ``--help`` for options that name none, such as ``--version``."""
+
+_DRAW_EVERY_S = 0.1
+_USUAL_COLUMNS, _BAR_COLUMNS, _SHORTEST_BAR = 80, 30, 8
+"""Width of a terminal that does not tell it, and of the longest and shortest progress bar."""
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -187,6 +203,81 @@ def require_extra(module: str, extra: str) -> None:
             f"this command needs {module}, which is not installed; "
             f'type: pip install "pix2pix-edge[{extra}]"'
         )
+
+
+class StatusLine:
+    """One line at the end of a terminal that is drawn again and again, and makes way for logs.
+
+    Use it as a context manager. Where stderr is no terminal, :attr:`live` is False and nothing is
+    drawn.
+    """
+
+    def __init__(self) -> None:
+        self.live = sys.stderr.isatty()
+        self._text, self._drawn, self._due_s = "", 0, 0.0
+
+    def __enter__(self) -> StatusLine:
+        for handler in logging.getLogger().handlers if self.live else ():
+            handler.addFilter(self._make_way)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for handler in logging.getLogger().handlers:
+            handler.removeFilter(self._make_way)
+        if self._text:
+            self._draw(f"{self._text.ljust(self._drawn)}\n")
+
+    def show(self, first: str, *others: str, share: float | None = None) -> None:
+        """Draw the line, ten times a second at most; the last one stays.
+
+        Args:
+            first: never cut off.
+            others: left out, from the last one on, where the terminal is narrow.
+            share: part (0-1) of the work that is done, for a bar if there is room left.
+        """
+        if not self.live:
+            return
+        self._text = compose_line(_columns() - 1, first, others, share)
+        if time.monotonic() >= self._due_s:
+            self._due_s = time.monotonic() + _DRAW_EVERY_S
+            self._draw(self._text.ljust(self._drawn))
+            self._drawn = len(self._text)
+
+    def _make_way(self, record: logging.LogRecord) -> bool:
+        self._draw(f"{' ' * self._drawn}\r")
+        self._drawn, self._due_s = 0, 0.0
+        return True
+
+    def _draw(self, text: str) -> None:
+        with contextlib.suppress(OSError):  # the terminal may be gone; the work matters more
+            sys.stderr.write(f"\r{text}")
+            sys.stderr.flush()
+
+
+def compose_line(columns: int, first: str, others: Sequence[str], share: float | None) -> str:
+    """Return what :class:`StatusLine` draws in so many columns."""
+    text = first
+    for part in others:
+        if len(text) + 2 + len(part) > columns:
+            break
+        text += f"  {part}"
+    width = min(columns - len(text) - 4, _BAR_COLUMNS)
+    if share is None or width < _SHORTEST_BAR:
+        return text
+    done = round(width * min(max(share, 0), 1))
+    return f"{first}  [{'#' * done}{'-' * (width - done)}]{text[len(first) :]}"
+
+
+def whole_seconds(duration_s: float) -> str:
+    """Return a duration as ``h:mm:ss``."""
+    return str(timedelta(seconds=round(duration_s)))
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or _USUAL_COLUMNS
+    except OSError:
+        return _USUAL_COLUMNS
 
 
 class _Formatter(logging.Formatter):

@@ -1,4 +1,4 @@
-"""Redaction: logs and errors hide the secrets in URLs."""
+"""Redaction: logs, errors and reports hide the secrets in URLs and settings, whatever they hold."""
 
 from __future__ import annotations
 
@@ -6,12 +6,34 @@ import re
 
 __all__ = ["redact"]
 
-_SECRETS = re.compile(
-    r"([?&](?:[\w-]*(?:pass\w*|token|key|secret)|pwd|auth|sig|signature)=)[^&\s'\"]*", re.IGNORECASE
+_END = r"(?=['\"]?[:;,)]*(?:\s|$))"
+"""Where a word of a sentence ends, without the sentence's own marks."""
+
+_CREDENTIALS = re.compile(
+    r"([a-z][a-z0-9+.-]*://)(?:[^\s@:]*:(?:(?!\s\S*://)[^\n])*|[^/?#\s]*)@", re.IGNORECASE
 )
-_CREDENTIALS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s]*@")
+"""A password may hold ``/ # ? @ :`` and blanks, so it reaches to the last ``@`` before another URL.
+Without a colon there is only a name, which reaches to the path."""
+
+_QUERY = re.compile(rf"(://[^\s?]*\?)(\S+?){_END}")
+_VALUE = re.compile(r"(?<==)[^&]+")
+"""Any value of a query may be a signature or a key; the names tell enough."""
+
+_STREAM_KEY = re.compile(rf"(rtmp\w*://[^\s/]+/[^\s/]+/)\S+?{_END}", re.IGNORECASE)
+"""What follows server and application is the key with which anybody may send."""
+
+_NAMED = re.compile(
+    r"((?:pass\w*|pwd|auth|sig|\b[\w-]*(?:token|key|secret|signature))=)"
+    rf"(?:[^\s&]+(?=&[\w-]+=)|\S+?{_END})",
+    re.IGNORECASE,
+)
 
 
 def redact(text: str) -> str:
-    """Return a text without the secrets of its URLs: ``rtsp://***@camera/?token=***``."""
-    return _SECRETS.sub(r"\1***", _CREDENTIALS.sub(r"\1***@", text))
+    """Return a text without secrets: ``rtsp://***@camera/?token=***``, ``rtmp://server/app/***``.
+
+    What cannot be told from a secret is hidden, too: ``http://host:80/me@home``.
+    """
+    text = _STREAM_KEY.sub(r"\1***", _CREDENTIALS.sub(r"\1***@", text))
+    text = _QUERY.sub(lambda found: found[1] + _VALUE.sub("***", found[2]), text)
+    return _NAMED.sub(r"\1***", text)

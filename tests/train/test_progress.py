@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
+from pathlib import Path
 
 import pytest
 
 from p2p_train.training import progress as progress_module
 from p2p_train.training.progress import TrainProgress
+from terminal import on_terminal, shown, words_of
+from toy_pairs import write_pairs
 
 
 @pytest.fixture
@@ -51,3 +55,16 @@ def test_a_silent_process_says_nothing(
     ):
         shown.show(1, 0.1, "G 1.0")
     assert not caplog.records
+
+
+@pytest.mark.parametrize("columns", [80, 60])
+def test_fault_106_training_shows_step_and_time_left_first(tmp_path: Path, columns: int) -> None:
+    """At 80 columns step and time left are the last to be cut."""
+    write_pairs(tmp_path / "data" / "train", 4)
+    settings = "--image-size 32 --num-downs 4 --ngf 4 --ndf 4 --batch-size 2 --max-steps 3"
+    words = words_of("p2p-train", "--device", "cpu", *settings.split())
+    code, drawn = on_terminal(words, folder=tmp_path, columns=columns)
+    assert code == 0, drawn
+    last = [line for line in shown(drawn) if line.startswith("step ")][-1]
+    assert re.match(r"step 3/3, 0:00:00 left", last)
+    assert len(last) < columns

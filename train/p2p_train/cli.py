@@ -95,7 +95,7 @@ def main(ctx: click.Context, /, **flags: Any) -> None:
     if ctx.invoked_subcommand is not None:
         return
     setup_logging(flags.pop("verbose"))
-    needed = ("torch", "PIL", "matplotlib", "rich", *(["tensorboard"] * flags["tensorboard"]))
+    needed = ("torch", "PIL", "matplotlib", *(["tensorboard"] * flags["tensorboard"]))
     for module in needed:
         require_extra(module, "train")
     settings = given_settings(ctx, flags)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from p2p_runtime.cpus import usable_cpus
 from p2p_runtime.errors import DeviceUnavailableError
 from p2p_runtime.memory import peak_rss_mib
 
@@ -44,6 +45,8 @@ def find_device(name: str) -> torch.device:
     gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
     if name == "auto":
         name = "cuda" if gpus else "cpu"
+    # torch counts cores, and a container may have a share of them only
+    torch.set_num_threads(min(torch.get_num_threads(), usable_cpus()))
     if name == "cuda":
         name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"  # torchrun: a GPU for each process
     if name not in ("cpu", *gpus):
@@ -57,7 +60,7 @@ def describe_device(device: torch.device) -> str:
     """Return a few words about the device, for the log."""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
-    return f"cpu ({platform.machine()}, {torch.get_num_threads()} of {os.cpu_count()} threads)"
+    return f"cpu ({platform.machine()}, {torch.get_num_threads()} of {usable_cpus()} threads)"
 
 
 def peak_memory_mib(device: torch.device | None = None) -> float:

@@ -10,14 +10,12 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-import click
 import cv2
 
+from p2p_runtime.console import StatusLine, whole_seconds
 from p2p_runtime.errors import ConfigError
 
 if TYPE_CHECKING:
-    from click._termui_impl import ProgressBar
-
     from p2p_runtime.video.frames import FrameTask
 
 __all__ = ["Overlay", "Window", "show_progress"]
@@ -31,26 +29,33 @@ _log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def show_progress(total: int | None) -> Iterator[Callable[[FrameTask], None]]:
-    """Yield a function to call with each written frame: a bar on a terminal, else lines.
+    """Yield a function to call with each written frame: a line on a terminal, else logs.
 
     Args:
         total: expected number of frames; None if unknown.
     """
-    if sys.stderr.isatty():
-        bar: ProgressBar[int]
-        with click.progressbar(length=total, label="translating", file=sys.stderr) as bar:
-            yield lambda task: bar.update(1)
-        return
-    count, last_s = 0, time.monotonic()
+    count, start_s = 0, time.monotonic()
+    logged_s = start_s
+    with StatusLine() as line:
 
-    def log(task: FrameTask) -> None:
-        nonlocal count, last_s
-        count += 1
-        if time.monotonic() - last_s >= _LINE_EVERY_S:
-            last_s = time.monotonic()
-            _log.info("%d%s frames", count, "" if total is None else f" of {total}")
+        def advance(task: FrameTask) -> None:
+            nonlocal count, logged_s
+            count, now_s = count + 1, time.monotonic()
+            known = total if total is not None and count <= total else None
+            if not line.live:
+                if now_s - logged_s >= _LINE_EVERY_S:
+                    logged_s = now_s
+                    _log.info("%d%s frames", count, "" if known is None else f" of {known}")
+                return
+            elapsed_s = max(now_s - start_s, 1e-9)
+            rate = f"{count / elapsed_s:.1f} frames/s"
+            if known is None:
+                line.show(f"{count} frames", rate, whole_seconds(elapsed_s))
+            else:
+                left = whole_seconds(elapsed_s / count * (known - count))
+                line.show(f"frame {count}/{known}, {left} left", rate, share=count / known)
 
-    yield log
+        yield advance
 
 
 class Window:

@@ -20,6 +20,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
+from p2p_runtime.cpus import cpu_quota, usable_cpus
 from p2p_runtime.errors import BundleError, DeviceUnavailableError, EngineError
 from p2p_runtime.model.bundle import INPUT_NAME, OUTPUT_NAME, ModelBundle
 
@@ -196,7 +197,8 @@ class OrtEngine:
 
         Args:
             bundle: the file.
-            threads: CPU threads inside an operator; None lets onnxruntime take all cores.
+            threads: CPU threads inside an operator; None lets onnxruntime take all
+                cores, or as many as a quota of the container admits.
             allow_spinning: let idle threads spin. Faster at full load; for a paced stream it
                 doubles the CPU time.
 
@@ -204,7 +206,7 @@ class OrtEngine:
             BundleError: see :func:`open_session`.
         """
         options = session_options(self.device)
-        options.intra_op_num_threads = threads or 0
+        options.intra_op_num_threads = threads or (usable_cpus() if cpu_quota() else 0)
         _make_arena()
         options.enable_mem_pattern = False  # it would keep one per worker
         options.add_session_config_entry(SHARED_ARENA, "1")

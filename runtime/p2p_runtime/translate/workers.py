@@ -10,12 +10,12 @@ Finishing is mostly the engine, and runs in parallel.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 
 import cv2
 
+from p2p_runtime.cpus import usable_cpus
 from p2p_runtime.prefetch import FrameQueue, close_iterator
 from p2p_runtime.video.frames import FrameTask
 
@@ -38,14 +38,14 @@ def use_one_opencv_thread() -> None:
 def default_workers(device: str, threads: int | None) -> int:
     """Return the number of workers for a file; a GPU works on one frame at a time.
 
-    ``threads`` is the number of CPU threads in all; None for every core of this process.
+    ``threads`` is the number of CPU threads in all; None for all that this process may use.
     """
-    return min(threads or _cores(), MAX_WORKERS) if device == "cpu" else 1
+    return min(threads or usable_cpus(), MAX_WORKERS) if device == "cpu" else 1
 
 
 def threads_per_worker(workers: int, threads: int | None) -> int | None:
     """Return the CPU threads of each worker; None leaves the choice to the engine."""
-    return threads if workers == 1 else max(1, (threads or _cores()) // workers)
+    return threads if workers == 1 else max(1, (threads or usable_cpus()) // workers)
 
 
 class Workers:
@@ -161,7 +161,3 @@ def _attempt(step: Callable[[FrameTask], None], task: FrameTask) -> None:
             step(task)
         except BaseException as error:
             task.error = error
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

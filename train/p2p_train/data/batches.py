@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import os
 import statistics
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from p2p_runtime.cpus import usable_cpus
 from p2p_runtime.errors import DatasetError, TrainingError
 
 from .dataset import PairBatch, PairDataset, PairKey
@@ -96,7 +96,7 @@ def training_batches(
         DatasetError: a file is unreadable, or too many are gone since the run began.
         TrainingError: a worker was killed.
     """
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
+    with ThreadPoolExecutor(max_workers=usable_cpus()) as threads:
         loader = DataLoader(
             _LoaderDataset(dataset, None if workers else threads),
             batch_sampler=sampler,

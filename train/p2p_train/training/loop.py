@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from p2p_runtime.cpus import usable_cpus
 from p2p_runtime.errors import ConfigError
 from p2p_runtime.files import check_writable_folder, exclusive_lock, write_json
 from p2p_runtime.interrupts import StopRequest
@@ -71,7 +71,7 @@ class Machine:
         """Return the number of processes that decode images."""
         if self.workers is not None:
             return self.workers
-        return min(8, os.cpu_count() or 1) if self.device.type == "cuda" else 0
+        return min(8, usable_cpus()) if self.device.type == "cuda" else 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sys
 import time
 from collections.abc import Iterator
-from datetime import timedelta
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from p2p_runtime.console import StatusLine, whole_seconds
 
 __all__ = ["TrainProgress"]
 
@@ -34,27 +31,15 @@ class TrainProgress:
         self._total_steps, self._first_step = total_steps, first_step
         self._images = 0
         self._start_s = self._line_s = time.monotonic()
-        self._bar = Progress(
-            TextColumn("epoch {task.fields[epoch]:.2f}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[speed]:.1f} images/s"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[losses]}"),
-            console=Console(stderr=True),
-            disable=silent or not sys.stderr.isatty(),
-        )
-        self._task = self._bar.add_task(
-            "", total=total_steps, completed=first_step, epoch=0.0, speed=0.0, losses=""
-        )
+        self._line = StatusLine()
 
     def __enter__(self) -> TrainProgress:
-        self._bar.start()
+        self._line.__enter__()
         self._start_s = time.monotonic()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._bar.stop()
+        self._line.__exit__(*error)
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -68,13 +53,18 @@ class TrainProgress:
         return self._images / max(time.monotonic() - self._start_s, 1e-9)
 
     def show(self, step: int, epoch: float, losses: str) -> None:
-        """Redraw the bar, or log a line if the last one is old enough."""
+        """Redraw the line, or log one if the last one is old enough."""
         self._images = (step - self._first_step) * self._batch_size
         speed, now_s = self.speed(), time.monotonic()
-        self._bar.update(self._task, completed=step, epoch=epoch, speed=speed, losses=losses)
-        if self._bar.disable and not self._silent and now_s - self._line_s >= LINE_EVERY_S:
+        left_s = (self._total_steps - step) * self._batch_size / max(speed, 1e-9)
+        first = f"step {step}/{self._total_steps}"
+        left = f"{whole_seconds(left_s)} left"
+        others = f"epoch {epoch:.2f}", f"{speed:.1f} images/s"
+        if self._silent:
+            return
+        if self._line.live:
+            share = step / self._total_steps
+            self._line.show(f"{first}, {left}", *others, *losses.split(", "), share=share)
+        elif now_s - self._line_s >= LINE_EVERY_S:
             self._line_s = now_s
-            left_s = (self._total_steps - step) * self._batch_size / max(speed, 1e-9)
-            left = timedelta(seconds=round(left_s))
-            text = "step %d/%d, epoch %.2f, %.1f images/s, %s left, %s"
-            logger.info(text, step, self._total_steps, epoch, speed, left, losses)
+            logger.info("%s", ", ".join([first, *others, left, losses]))
