@@ -1,7 +1,8 @@
 """Decode pictures: whole, halves, pairs, and label maps of class ids; without torch.
 
 Pillow decodes: OpenCV returns half of a truncated JPEG without an error, and converts the indices
-of palette PNGs to colours.
+of palette PNGs to colours. Of 16 bits, Pillow keeps eight, so OpenCV decodes those. What no library
+tells, a JPEG without its middle, is checked when a process reads a file for the first time.
 """
 
 from __future__ import annotations
@@ -13,17 +14,24 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from p2p_runtime.errors import ContractError, DatasetError
 from p2p_runtime.labels.palette import Palette
+from p2p_runtime.pictures import is_damaged_jpeg, on_white, to_8_bit, upright
 
-from .layouts.images import ImageRef, Pair, open_image
+from .layouts.images import ImageRef, Pair, is_16_bit, open_image, orientation
 
 __all__ = ["ImageGoneError", "read_ids", "read_image", "read_input", "read_pair"]
 
 ID_MODES = {"1", "L", "P", "I", "I;16"}
 """Pillow modes with one channel, whose levels or palette indices can be class ids."""
+
+JPEGS = ("JPEG", "MPO")
+"""Pillow's formats that are JPEG files; phones write the second one."""
+
+_whole_jpegs: set[Path] = set()
+"""Files that this process has found undamaged."""
 
 
 class ImageGoneError(DatasetError):
@@ -38,7 +46,7 @@ def read_pair(pair: Pair, palette: Palette | None) -> tuple[NDArray[np.uint8], N
     """
     if pair.input.part == "whole":
         return read_input(pair.input, palette), read_image(pair.target)
-    whole = _decode(pair.input.path)
+    whole = _decode(pair.input, opaque=palette is not None)
     return _part(whole, pair.input), _part(whole, pair.target)
 
 
@@ -46,10 +54,11 @@ def read_input(ref: ImageRef, palette: Palette | None) -> NDArray[np.uint8]:
     """Decode an input as (H, W, 3) uint8 BGR; class ids are painted with ``palette``.
 
     Raises:
-        DatasetError: as for :func:`read_image` and :func:`read_ids`, or an id has no colour.
+        DatasetError: as for :func:`read_image` and :func:`read_ids`, an id has no colour, or a map
+            of colours is transparent somewhere, where it has no class.
     """
     if not ref.ids or palette is None:
-        return read_image(ref)
+        return _part(_decode(ref, opaque=palette is not None), ref)
     try:
         return palette.to_colours(read_ids(ref.path).astype(np.uint8))
     except ContractError as error:
@@ -59,13 +68,13 @@ def read_input(ref: ImageRef, palette: Palette | None) -> NDArray[np.uint8]:
 def read_image(ref: ImageRef) -> NDArray[np.uint8]:
     """Decode a picture or a half of it, upright by its EXIF tag, as (H, W, 3) uint8 BGR.
 
-    Grey, palette, CMYK and 16-bit pictures become RGB; transparency is dropped.
+    Grey, palette, CMYK and 16-bit pictures become RGB; behind transparency, there is white paper.
 
     Raises:
         ImageGoneError: the file is missing.
-        DatasetError: the file is truncated or not a picture; the message names it.
+        DatasetError: the file is damaged or not a picture; the message names it.
     """
-    return _part(_decode(ref.path), ref)
+    return _part(_decode(ref), ref)
 
 
 def read_ids(path: Path) -> NDArray[np.integer]:
@@ -78,12 +87,12 @@ def read_ids(path: Path) -> NDArray[np.integer]:
         DatasetError: the file has colours rather than ids, or is a JPEG, which alters ids.
     """
     with _opened(path) as image:
-        if image.format == "JPEG":
+        if image.format in JPEGS:
             raise DatasetError(
                 f"{path} is a JPEG, which does not keep class ids exactly; store them as PNG, "
                 "or use --labels colour if they are not ids"
             )
-        levels, mode = np.asarray(ImageOps.exif_transpose(image)), image.mode
+        levels, mode = upright(np.asarray(image), orientation(image)), image.mode
     if mode in ID_MODES:
         return levels.astype(np.uint8) if mode == "1" else levels
     if mode == "RGB" and (levels == levels[..., :1]).all():
@@ -91,13 +100,39 @@ def read_ids(path: Path) -> NDArray[np.integer]:
     raise DatasetError(f"{path} has colours (mode {mode}), not class ids; use --labels colour")
 
 
-def _decode(path: Path) -> NDArray[np.uint8]:
-    """Return the whole picture as (H, W, 3) uint8 RGB."""
-    with _opened(path) as image:
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode.startswith("I"):  # 16 bits a level
-            upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-        return np.asarray(upright if upright.mode == "RGB" else upright.convert("RGB"))
+def _decode(ref: ImageRef, *, opaque: bool = False) -> NDArray[np.uint8]:
+    """Return the whole picture as (H, W, 3) uint8 RGB; ``opaque`` ones must not be transparent."""
+    with _opened(ref.path) as image:
+        if image.mode in ("I", "F") and not is_16_bit(image):
+            raise DatasetError(
+                f"{ref.path} has 32 bits a pixel, whose black and white nobody knows; store it "
+                "with 16 or 8, on the same scale as all others"
+            )
+        if is_16_bit(image):
+            pixels = to_8_bit(_read_16_bit(ref.path), ref.white)
+        elif image.mode == "RGB" and not image.has_transparency_data:
+            pixels = np.asarray(image)
+        else:
+            pixels = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+        if pixels.shape[2] == 4:
+            if opaque and pixels[..., 3].min() < 255:
+                raise DatasetError(
+                    f"{ref.path} is transparent in some places, so these have no label; store it "
+                    "without transparency, or use --palette none if it is no label map"
+                )
+            pixels = on_white(pixels)
+        return upright(pixels, orientation(image))
+
+
+def _read_16_bit(path: Path) -> NDArray[np.uint16]:
+    """Return levels of 16 bits as they are stored, (H, W, 3 or 4) RGB."""
+    levels = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+    if levels is None or levels.dtype != np.uint16:
+        raise DatasetError(f"cannot read image {path}: it is damaged")
+    if levels.ndim == 2:
+        return np.asarray(cv2.cvtColor(levels, cv2.COLOR_GRAY2RGB), np.uint16)
+    swap = cv2.COLOR_BGRA2RGBA if levels.shape[2] == 4 else cv2.COLOR_BGR2RGB
+    return np.asarray(cv2.cvtColor(levels, swap), np.uint16)
 
 
 def _part(pixels_rgb: NDArray[np.uint8], ref: ImageRef) -> NDArray[np.uint8]:
@@ -111,6 +146,10 @@ def _part(pixels_rgb: NDArray[np.uint8], ref: ImageRef) -> NDArray[np.uint8]:
 def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         with open_image(path) as image:
+            if image.format in JPEGS and path not in _whole_jpegs:
+                if is_damaged_jpeg(path.read_bytes()):
+                    raise DatasetError(f"{path} is damaged: a part of the picture is missing")
+                _whole_jpegs.add(path)
             yield image
     except FileNotFoundError as error:
         raise ImageGoneError(f"cannot read image {path}: it is not there") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,6 +14,14 @@ from numpy.typing import NDArray
 from p2p_runtime.errors import SourceError
 from p2p_runtime.files import reason
 from p2p_runtime.labels.palette import Palette
+from p2p_runtime.pictures import (
+    FULL_16_BIT,
+    exif_orientation,
+    is_damaged_jpeg,
+    on_white,
+    to_8_bit,
+    upright,
+)  # fmt: skip
 from p2p_runtime.video.frames import DEFAULT_FPS, FrameTask, VideoInfo
 
 from .decode import paint_ids
@@ -43,7 +52,7 @@ class PictureSource:
 
     def _read(self, path: Path) -> NDArray[np.uint8]:
         if self._ids_palette is None:
-            return _decode(path, cv2.IMREAD_COLOR)  # grey, 16-bit and palette ones are converted
+            return _colours(_decode(path))
         return paint_ids(self._ids_palette, _read_ids(path), str(path))
 
 
@@ -80,9 +89,18 @@ def _in_order(paths: Iterable[Path], none: str) -> list[Path]:
     return sorted(pictures, key=_natural)
 
 
+def _colours(picture: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return a decoded picture of any kind as (H, W, 3) uint8 BGR."""
+    if picture.dtype == np.uint16:
+        picture = to_8_bit(picture, FULL_16_BIT)
+    if picture.ndim == 2:
+        return np.asarray(cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR), np.uint8)
+    return on_white(picture) if picture.shape[2] == 4 else picture
+
+
 def _read_ids(path: Path) -> NDArray[np.uint8]:
     """Read a single-channel 8-bit picture as (H, W) uint8 class ids."""
-    ids = _decode(path, cv2.IMREAD_UNCHANGED)
+    ids = _decode(path)
     if ids.ndim != 2 or ids.dtype != np.uint8:
         raise SourceError(
             f"{path} is {ids.shape} {ids.dtype}, not single-channel 8-bit: it holds colours, not "
@@ -91,19 +109,30 @@ def _read_ids(path: Path) -> NDArray[np.uint8]:
     return ids
 
 
-def _decode(path: Path, flags: int) -> NDArray[np.uint8]:
+def _decode(path: Path) -> NDArray[Any]:
+    """Return a picture upright, with the channels and the depth that it has in its file."""
     try:
         content = path.read_bytes()
-        # OpenCV fills the missing half of a JPEG with grey and reports no error.
+        # OpenCV fills the missing part of a JPEG with grey and reports no error.
         if not _is_complete(content):
             raise SourceError(f"{path} is truncated")
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
+        if not content:
+            raise SourceError(f"{path} is empty")
+        if is_damaged_jpeg(content):
+            raise SourceError(f"{path} is damaged: a part of the picture is missing")
+        pixels = np.frombuffer(content, np.uint8)
+        # IMREAD_COLOR would turn it, but drop its transparency and half of 16 bits.
+        image, kinds, metadata = cv2.imdecodeWithMetadata(pixels, flags=cv2.IMREAD_UNCHANGED)
     except (OSError, cv2.error) as error:
         why = "OpenCV cannot decode it" if isinstance(error, cv2.error) else reason(error)
         raise SourceError(f"cannot read {path}: {why}") from error
     if image is None:
         raise SourceError(f"{path} is not a picture that can be read")
-    return np.asarray(image)
+    if image.ndim == 2 and b"tRNS" in content.partition(b"IDAT")[0]:
+        raise SourceError(f"{path} has a transparent grey level; store it without, or as RGBA")
+    exif = dict(zip(map(int, kinds), metadata, strict=True)).get(cv2.IMAGE_METADATA_EXIF)
+    turn = 1 if exif is None else exif_orientation(np.asarray(exif).tobytes())
+    return np.ascontiguousarray(upright(np.asarray(image), turn))
 
 
 def _is_complete(content: bytes) -> bool:

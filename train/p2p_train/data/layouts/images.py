@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from p2p_runtime.errors import DatasetError
+from p2p_runtime.pictures import FULL_16_BIT, exif_orientation
 
-__all__ = ["ImageRef", "Pair", "count_images", "images_in", "listed", "open_image", "read_sizes"]
+__all__ = [
+    "ImageRef", "Pair", "count_images", "images_in", "is_16_bit", "listed", "open_image",
+    "orientation", "read_sizes",
+]  # fmt: skip
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
@@ -21,8 +26,8 @@ FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 LARGEST_PIXELS = 80_000_000
 """Maximum number of pixels of an image, by its header; Pillow itself warns above 89 megapixels."""
 
-ORIENTATION_TAG, SIDEWAYS = 0x0112, {5, 6, 7, 8}
-"""EXIF tag, and its values that swap width and height."""
+SIDEWAYS = {5, 6, 7, 8}
+"""EXIF orientations that swap width and height."""
 
 SHOWN = 3
 """Number of problems that a message names; the others are counted."""
@@ -30,11 +35,19 @@ SHOWN = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageRef:
-    """A picture on disk, or one half of it; ``ids`` are class ids, to be painted with a palette."""
+    """A picture on disk, or one half of it.
+
+    Attributes:
+        path: the file.
+        part: the half that is meant.
+        ids: it holds class ids, to be painted with a palette.
+        white: the level that becomes 255, in a picture of 16 bits.
+    """
 
     path: Path
     part: Literal["left", "right", "whole"] = "whole"
     ids: bool = False
+    white: int = FULL_16_BIT
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +67,25 @@ def open_image(file: Path | IO[bytes]) -> Image.Image:
             large.
     """
     return Image.open(file, formats=FORMATS)  # noqa: TID251  # limits the formats
+
+
+def orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation of an opened image of any format: 1 (upright) to 8.
+
+    It is what OpenCV finds on the device: EXIF alone, and none where it is damaged.
+    """
+    if image.format == "TIFF":  # Pillow has turned it
+        return 1
+    if image.format == "PNG" and "exif" not in image.info and _ends_with_exif(image):
+        image.load()  # of a PNG, Pillow reads no more than what precedes the pixels
+    return exif_orientation(image.info.get("exif", b""))
+
+
+def is_16_bit(image: Image.Image) -> bool:
+    """Tell whether an opened image has 16 bits a level; Pillow would drop eight of a colour's."""
+    if not isinstance(image, ImageFile.ImageFile) or image.format not in ("PNG", "TIFF"):
+        return False
+    return any(";16" in str(tile[3]) for tile in image.tile)
 
 
 def images_in(folder: Path) -> list[Path]:
@@ -99,6 +131,18 @@ def listed(problems: Sequence[str], kind: str) -> str:
     return "; ".join(problems[:SHOWN]) + more
 
 
+def _ends_with_exif(image: Image.Image) -> bool:
+    """Tell whether a PNG holds an EXIF chunk, which some programs write behind the pixels."""
+    if not isinstance(image, ImageFile.ImageFile) or image.fp is None:
+        return False
+    start = image.fp.tell()
+    image.fp.seek(8)
+    while len(head := image.fp.read(8)) == 8 and head[4:] not in (b"eXIf", b"IEND"):
+        image.fp.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
+    image.fp.seek(start)
+    return head[4:] == b"eXIf"
+
+
 def _is_image_name(file: Path) -> bool:
     return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
 
@@ -110,8 +154,7 @@ def _read_size(file: Path) -> tuple[int, int] | str:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our limit is lower
             with open_image(file) as image:
                 width, height = image.size
-                # Pillow would decode a whole PNG to find its EXIF tags; cameras do not write PNG.
-                if image.format == "JPEG" and image.getexif().get(ORIENTATION_TAG) in SIDEWAYS:
+                if orientation(image) in SIDEWAYS:
                     width, height = height, width
     except Image.DecompressionBombError:
         return f"{file} is refused: its header gives more pixels than any photo has"

