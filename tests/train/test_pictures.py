@@ -27,7 +27,7 @@ def photo(height: int = 40, width: int = 64, seed: int = 0) -> Image.Image:
 
 
 def turned_file(kind: str, orientation: int, image: Image.Image) -> bytes:
-    """Return a picture file whose EXIF tag asks the viewer to turn it."""
+    """Return a picture file whose EXIF tag asks the viewer to rotate it."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     buffer = io.BytesIO()
@@ -68,7 +68,7 @@ def test_fault_90_turned_photos_lie_as_their_labels_and_as_on_the_device(
 
 
 @pytest.mark.parametrize("kind", ["PNG late", "TIFF"])
-def test_fault_90_a_tag_behind_the_pixels_counts_and_pillow_turns_tiff_itself(
+def test_fault_90_a_tag_behind_the_pixels_counts_and_tiff_is_upright_once_opened(
     tmp_path: Path, kind: str
 ) -> None:
     """The size in the header is the upright one."""
@@ -83,7 +83,7 @@ def test_fault_90_a_tag_behind_the_pixels_counts_and_pillow_turns_tiff_itself(
 
 
 @pytest.mark.parametrize("damage", [b"", b"\0\x01", b"\0\x01\x01\x12\0\x03\0\0\0\x01\0\x4d\0\0"])
-def test_fault_90_a_damaged_tag_turns_nothing(tmp_path: Path, damage: bytes) -> None:
+def test_fault_90_a_damaged_tag_is_ignored(tmp_path: Path, damage: bytes) -> None:
     """OpenCV on the device ignores it, too."""
     file = tmp_path / "x.png"
     photo().save(file, exif=b"Exif\0\0MM\0*\0\0\0\x08" + damage)

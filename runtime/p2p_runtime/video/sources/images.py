@@ -121,7 +121,7 @@ def _decode(path: Path) -> NDArray[Any]:
         if is_damaged_jpeg(content):
             raise SourceError(f"{path} is damaged: a part of the picture is missing")
         pixels = np.frombuffer(content, np.uint8)
-        # IMREAD_COLOR would turn it, but drop its transparency and half of 16 bits.
+        # IMREAD_COLOR would rotate it, but drop its transparency and half of 16 bits.
         image, kinds, metadata = cv2.imdecodeWithMetadata(pixels, flags=cv2.IMREAD_UNCHANGED)
     except (OSError, cv2.error) as error:
         why = "OpenCV cannot decode it" if isinstance(error, cv2.error) else reason(error)
@@ -131,8 +131,8 @@ def _decode(path: Path) -> NDArray[Any]:
     if image.ndim == 2 and b"tRNS" in content.partition(b"IDAT")[0]:
         raise SourceError(f"{path} has a transparent grey level; store it without, or as RGBA")
     exif = dict(zip(map(int, kinds), metadata, strict=True)).get(cv2.IMAGE_METADATA_EXIF)
-    turn = 1 if exif is None else exif_orientation(np.asarray(exif).tobytes())
-    return np.ascontiguousarray(upright(np.asarray(image), turn))
+    rotation = 1 if exif is None else exif_orientation(np.asarray(exif).tobytes())
+    return np.ascontiguousarray(upright(np.asarray(image), rotation))
 
 
 def _is_complete(content: bytes) -> bool:
