@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
@@ -62,6 +63,8 @@ def main(
     if options["video"] is None:
         raise ConfigError("give a video, folder, camera or stream, or try --demo")
     require_extra("onnxruntime", "cpu")
+    # Matrices are small here, and OpenBLAS sends SIGINT where it cannot have its threads.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with StopRequest() as stop:
         from .app.run import RunOptions, translate_video
         from .translate.pipeline import check_losses

@@ -6,10 +6,12 @@ Results go to stdout, logs and errors to stderr. This module imports click and n
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.util
 import logging
 import os
 import re
+import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -26,6 +28,8 @@ __all__ = [
     "P2PGroup",
     "Size",
     "StatusLine",
+    "missing_library",
+    "open_descriptors",
     "option",
     "require_extra",
     "setup_logging",
@@ -33,8 +37,17 @@ __all__ = [
     "whole_seconds",
 ]
 
-_EXIT_UNEXPECTED, _EXIT_INTERRUPTED, _EXIT_PIPE_CLOSED = 1, 130, 141
-_NO_MEMORY = "error: not enough memory; try a smaller batch or size"
+_EXIT_UNEXPECTED, _EXIT_BAD_INPUT, _EXIT_NOT_WRITTEN = 1, 2, 3
+_EXIT_INTERRUPTED, _EXIT_PIPE_CLOSED = 130, 141
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+_OF_THE_SYSTEM = (errno.EACCES, errno.EPERM, errno.EIO, errno.ENAMETOOLONG, errno.ELOOP, *_NO_ROOM)
+"""Errors of the file system that no command can foresee everywhere; others are defects."""
+
+_OUTPUTS = ("output", "run_dir", "report", "json_file", "plot_file")
+"""Parameters of commands that name what is written."""
+
+_log = logging.getLogger(__name__)
 _PACKAGES = ("p2p_runtime", "p2p_train", "p2p_export", "p2p_bench")
 
 _LAST_SECTION = "Run"
@@ -101,15 +114,18 @@ def stack(*decorators: Decorator) -> Decorator:
 class P2PCommand(click.Command):
     """A command that turns what the library raises into one line and an exit code.
 
-    =====================  ==============================================
+    =====================  =======================================================
     ``P2PError``           ``error: <message>``, the error's ``exit_code``
-    ``MemoryError``        ``error: not enough memory ...``, 1
+    ``MemoryError``        ``error: not enough memory ...``, 1; also without threads
     ``KeyboardInterrupt``  ``interrupted``, 130
     ``BrokenPipeError``    nothing (stdout is closed), 141
-    =====================  ==============================================
+    ``PermissionError``    ``error: cannot read (or write) <path>``, 2 (or 3)
+    full or broken disk    ``error: cannot write <path>``, 3; also a full stdout
+    missing library        ``error: <module> cannot be loaded ...`` with the remedy, 2
+    =====================  =======================================================
 
     Everything else is a defect and keeps its traceback. ``--help`` lists the options by
-    section, ``--help-all`` the advanced ones, too.
+    section, ``--help-all`` the advanced ones, too. Closed descriptors 0 to 2 become /dev/null.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -136,25 +152,52 @@ class P2PCommand(click.Command):
             with formatter.section(title):
                 formatter.write_dl(records)
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command as ``click.Command`` does; what stdout cannot take is told, too."""
+        open_descriptors()
+        try:
+            try:
+                return super().main(*args, **kwargs)
+            finally:
+                sys.stdout.flush()  # what fails shows here, not while the interpreter ends
+        except OSError as error:
+            if not _is_of_stdout(error):
+                raise
+            _discard_stdout()
+            _say(f"error: cannot write to stdout: {error.strerror}")
+            sys.exit(_EXIT_NOT_WRITTEN)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command's function and handle its errors; see the class."""
         try:
             result = super().invoke(ctx)
-            sys.stdout.flush()  # a closed pipe shows here, not while the interpreter ends
+            sys.stdout.flush()
             return result
         except P2PError as error:
             _fail(ctx, f"error: {redact(str(error))}", error.exit_code)
         except (MemoryError, RuntimeError) as error:
-            no_stack = str(error) == "can't start new thread"
-            if not (no_stack or isinstance(error, MemoryError)):
+            no_thread = str(error) == "can't start new thread"
+            if not (no_thread or isinstance(error, MemoryError)):
                 raise
-            _fail(ctx, _NO_MEMORY, _EXIT_UNEXPECTED)
+            _fail(ctx, f"error: {_what_is_short(no_thread)}", _EXIT_UNEXPECTED)
         except KeyboardInterrupt:
             _fail(ctx, "interrupted", _EXIT_INTERRUPTED)
         except BrokenPipeError:
-            # Python flushes stdout again while it ends; redirect that flush.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _discard_stdout()
             ctx.exit(_EXIT_PIPE_CLOSED)
+        except ImportError as error:
+            if (remedy := missing_library(error)) is None:
+                raise
+            _fail(ctx, f"error: {remedy}", _EXIT_BAD_INPUT)
+        except OSError as error:
+            if error.errno not in _OF_THE_SYSTEM or not isinstance(error.filename, (str, bytes)):
+                raise
+            _log.debug("where it happened:", exc_info=True)
+            path = os.fsdecode(error.filename)
+            wanted = error.errno not in _NO_ROOM and not _is_output(path, ctx.params)
+            reading = wanted and _is_unreadable(path)
+            line = f"error: cannot {'read' if reading else 'write'} {path}: {error.strerror}"
+            _fail(ctx, line, _EXIT_BAD_INPUT if reading else _EXIT_NOT_WRITTEN)
 
 
 class P2PGroup(P2PCommand, click.Group):
@@ -288,7 +331,93 @@ class _Formatter(logging.Formatter):
         return text if record.levelno == logging.INFO else f"{record.levelname.lower()}: {text}"
 
 
+def open_descriptors() -> None:
+    """Open those of stdin, stdout and stderr that the caller closed on /dev/null.
+
+    Otherwise the next files that are opened take their numbers, and get what is printed.
+    """
+    for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest number
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(descriptor, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+
+
+def missing_library(error: ImportError) -> str | None:
+    """Return what to do about an import that lacks a library of the system; None for others."""
+    found = re.search(r"(\S+\.so[.\d]*): cannot open shared object file", str(error))
+    if found is None:
+        short = "failed to map segment" in str(error)
+        return _what_is_short(no_thread=False) if short else None
+    if found[1].startswith(("libGL", "libgthread", "libglib")):
+        packages = "libgl1 libglib2.0-0"
+        return (
+            f"OpenCV cannot be loaded, because {found[1]} is missing; type: apt-get install "
+            f"{packages}, or: pip uninstall opencv-python; pip install opencv-python-headless"
+        )
+    return f"a package cannot be loaded, because {found[1]} is missing; install what contains it"
+
+
+def _what_is_short(no_thread: bool) -> str:
+    """Return which limit of this process explains that there is no memory or no thread."""
+    memory, _ = resource.getrlimit(resource.RLIMIT_AS)
+    bounded = memory != resource.RLIM_INFINITY
+    limit = f"the address space is limited to {memory >> 20} MiB (ulimit -v)"
+    if not no_thread:
+        return f"not enough memory; {limit if bounded else 'try a smaller batch or size'}"
+    processes, _ = resource.getrlimit(resource.RLIMIT_NPROC)
+    counted = "" if processes == resource.RLIM_INFINITY else f" to {processes} (ulimit -u)"
+    return (
+        f"no more threads can be started; their number is limited{counted or ' by the container'}"
+        + (f", and {limit}" if bounded else "")
+    )
+
+
+def _is_output(path: str, parameters: dict[str, Any]) -> bool:
+    """Tell whether a path is what an option of :data:`_OUTPUTS` names, or lies in it."""
+    values = (parameters.get(name) for name in _OUTPUTS)
+    outputs = [
+        one for value in values if value for one in (value if isinstance(value, tuple) else [value])
+    ]
+    return any(path == str(one) or path.startswith(f"{one}{os.sep}") for one in outputs)
+
+
+def _is_unreadable(path: str) -> bool:
+    """Tell whether a path, or a folder on the way to it, may not be read."""
+    try:
+        os.lstat(path)  # names need not be valid paths
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return not os.access(path, os.R_OK)
+
+
+def _is_of_stdout(error: OSError) -> bool:
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    if place is not None and place.tb_frame.f_globals["__name__"] == click.echo.__module__:
+        return True
+    try:
+        sys.stdout.flush()  # what it could not take is still in its buffer
+    except OSError as again:
+        return again.errno == error.errno
+    return False
+
+
+def _discard_stdout() -> None:
+    """Redirect what Python flushes to stdout while it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _fail(ctx: click.Context, line: str, exit_code: int) -> NoReturn:
+    _say(line)
+    ctx.exit(exit_code)
+
+
+def _say(line: str) -> None:
     with contextlib.suppress(OSError):  # stderr may be closed or full
         click.echo(" ".join(line.split()), err=True)
-    ctx.exit(exit_code)

@@ -81,6 +81,7 @@ def main(words: list[str]) -> int:
     missed = []
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "main"
+        copy.parent.chmod(0o755)  # some tests run the code as another user
         shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "runs", "demo", "dist"))
         (Path(folder) / "shared").symlink_to(ROOT.parent / "shared")
         for guard in guards:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from resource import RLIM_INFINITY
+
 import click
 import pytest
 from click.testing import CliRunner
@@ -80,13 +82,13 @@ def test_sizes_are_width_by_height() -> None:
         (MemoryError(), 1, "error: not enough memory; try a smaller batch or size"),
         (
             RuntimeError("can't start new thread"), 1,
-            "error: not enough memory; try a smaller batch or size",
+            "error: no more threads can be started; their number is limited by the container",
         ),
         (KeyboardInterrupt(), 130, "interrupted"),
     ],
 )  # fmt: skip
 def test_errors_become_one_line_and_a_code(
-    raised: BaseException, exit_code: int, line: str
+    raised: BaseException, exit_code: int, line: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the library raises is one redacted line on stderr."""
 
@@ -94,6 +96,7 @@ def test_errors_become_one_line_and_a_code(
     def command() -> None:
         raise raised
 
+    monkeypatch.setattr("resource.getrlimit", lambda limit: (RLIM_INFINITY, RLIM_INFINITY))
     result = CliRunner().invoke(command)
     assert (result.exit_code, result.stderr) == (exit_code, f"{line}\n")
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
+import shutil
 import struct
 import subprocess
 import sys
 import termios
 from collections.abc import Sequence
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 FLOORS = ("runtime", "train", "export", "benchmarks")
@@ -91,3 +95,38 @@ def with_shell(script: str, words: Sequence[str], folder: Path) -> subprocess.Co
         timeout=120,
         check=False,
     )
+
+
+AS_NOBODY = """
+import importlib, json, os, sys
+import click.testing
+assert os.getuid() == 65534
+for name, *words in json.loads(sys.argv[1]):
+    main = importlib.import_module(name).main
+    done = click.testing.CliRunner().invoke(main, words)
+    print(json.dumps([done.exit_code, done.stderr, repr(done.exception)]))
+"""
+
+
+def as_nobody(runs: Sequence[Sequence[object]], folder: Path) -> list[tuple[int, str, str]]:
+    """Run commands one after the other as the user nobody.
+
+    Returns the exit code, stderr and the exception of each; skips the test where this cannot be.
+    """
+    if os.geteuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("only root can become nobody, by setpriv")
+    become = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", sys.executable]
+    if subprocess.run([*become, "-c", "import click"], capture_output=True, check=False).returncode:
+        pytest.skip("nobody cannot start this Python")
+    lines = json.dumps([[MODULES[str(name)], *map(str, words)] for name, *words in runs])
+    done = subprocess.run(
+        [*become, "-c", AS_NOBODY, lines],
+        cwd=folder,
+        env=surroundings(HOME="/nonexistent"),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return [tuple(json.loads(line)) for line in done.stdout.splitlines() if line.startswith("[")]

@@ -78,7 +78,8 @@ def find_bundles(folder: Path | None = None, *, runs: Path = Path("runs")) -> li
 
 
 def _in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*.onnx") if _NAME.fullmatch(path.name))
+    paths = folder.iterdir() if folder.is_dir() else ()  # a glob would hide a lack of permission
+    return sorted(path for path in paths if _NAME.fullmatch(path.name))
 
 
 def _engine_of(bundle: Path) -> Path | None:

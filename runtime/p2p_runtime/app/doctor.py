@@ -6,24 +6,21 @@ import contextlib
 import importlib.metadata
 import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import av
-import cv2
-
 from p2p_runtime import __version__
+from p2p_runtime.console import missing_library
 from p2p_runtime.errors import P2PError
-from p2p_runtime.labels.color_lut import check_opencv
-from p2p_runtime.video.sinks.h264 import CODEC
 
 __all__ = ["examine", "has_codec", "installed_version"]
 
 PACKAGES = ("numpy", "opencv-python", "av")
 ONNXRUNTIMES = ("onnxruntime", "onnxruntime-gpu")
+ENCODER = "libx264"
 DECODERS = ("h264", "hevc", "vp9", "av1", "mjpeg", "ffv1")
 JETSON_MODEL = Path("/proc/device-tree/model")
 JETSON_RELEASE = Path("/etc/nv_tegra_release")
@@ -57,17 +54,24 @@ _ok, _missing, _bad = (partial(Finding, mark) for mark in ("ok", "no", "BAD"))
 def examine() -> list[Finding]:
     """Return results on versions, the machine, devices and codecs.
 
-    One frame is decoded, and one is translated.
+    One frame is decoded, and one is translated. A library that cannot be loaded is a result.
     """
     python = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
-    return [
+    findings = [
         _ok(f"pix2pix-edge {__version__}, {python}"),
-        *_machine(),
         _ok(", ".join(f"{name} {installed_version(name) or 'missing'}" for name in PACKAGES)),
-        *_onnxruntime(),
-        *_opencv(),
-        *_codecs(),
     ]
+    for section in (_machine, _onnxruntime, _opencv, _codecs, _clip):
+        findings += _loaded(section)
+    return list(dict.fromkeys(findings))  # what one library lacks is told once
+
+
+def _loaded(section: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """Yield a section's findings, until a library cannot be loaded."""
+    try:
+        yield from section()
+    except ImportError as error:
+        yield _bad(missing_library(error) or f"{error.name or 'a package'} is unusable: {error}")
 
 
 def _machine() -> Iterator[Finding]:
@@ -152,6 +156,10 @@ def _trial() -> Finding:
 
 
 def _opencv() -> Iterator[Finding]:
+    import cv2
+
+    from p2p_runtime.labels.color_lut import check_opencv
+
     try:
         check_opencv()
     except P2PError as error:
@@ -167,19 +175,20 @@ def _opencv() -> Iterator[Finding]:
 
 
 def _codecs() -> Iterator[Finding]:
-    if has_codec(CODEC, "w"):
-        yield _ok(f"video encoder: {CODEC}")
+    if has_codec(ENCODER, "w"):
+        yield _ok(f"video encoder: {ENCODER}")
     else:
-        yield _bad(f"av has no {CODEC} encoder; type: pip install --force-reinstall av")
+        yield _bad(f"av has no {ENCODER} encoder; type: pip install --force-reinstall av")
     there = [name for name in DECODERS if has_codec(name, "r")]
     yield _ok(f"video decoders: {', '.join(there)}")
-    yield _clip()
     if lacking := [name for name in DECODERS if name not in there]:
         yield _missing(f"video decoders: {', '.join(lacking)}")
 
 
-def _clip() -> Finding:
+def _clip() -> Iterator[Finding]:
     """Decode the first frame of the bundled clip."""
+    import av
+
     from p2p_runtime.video.sources import open_source
 
     from .discover import DEMO_MODELS
@@ -188,12 +197,15 @@ def _clip() -> Finding:
         with contextlib.closing(open_source(str(DEMO_MODELS / "demo.mp4"))) as source:
             height, width = next(iter(source)).picture.shape[:2]
     except (P2PError, AttributeError, TypeError) as error:  # the last two: PyAV has changed
-        return _bad(f"av {av.__version__} does not decode the demo video: {error}")
-    return _ok(f"av {av.__version__} decodes the demo video, {width}x{height}")
+        yield _bad(f"av {av.__version__} does not decode the demo video: {error}")
+    else:
+        yield _ok(f"av {av.__version__} decodes the demo video, {width}x{height}")
 
 
 def has_codec(name: str, mode: Literal["r", "w"]) -> bool:
     """Return whether FFmpeg can read (``r``) or write (``w``) a codec."""
+    import av
+
     try:
         av.Codec(name, mode)
     except (ValueError, av.error.FFmpegError):

@@ -71,7 +71,10 @@ def list_folder(folder: Path) -> list[Path]:
 def list_matches(pattern: str) -> list[Path]:
     """Return the pictures that match a glob, as :func:`list_folder`; ``**`` searches subfolders."""
     path = Path(pattern)
-    paths = Path(path.anchor).glob(str(path.relative_to(path.anchor)))
+    try:
+        paths = list(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+    except (OSError, ValueError, NotImplementedError, IndexError) as error:
+        raise SourceError(f"{pattern!r} is not a pattern of file names: {error}") from error
     return _in_order(paths, f"no picture matches {pattern} ({', '.join(SUFFIXES)})")
 
 
