@@ -16,6 +16,7 @@ from p2p_train.config import DataConfig
 from .decode import ID_MODES, read_ids, read_image
 from .layouts.images import Pair, listed, open_image
 from .layouts.index import PairIndex, evenly_spread, find_pairs
+from .palette_fit import fit_palette
 
 __all__ = ["PALETTE_SHARE", "PairSource", "choose_palette", "open_pairs"]
 
@@ -54,6 +55,23 @@ class PairSource:
     palette: Palette | None
     note: str
 
+    def check_palette(self) -> None:
+        """Make sure that the palette, if the user named one, does not erase the inputs.
+
+        Raises:
+            DatasetError: the inputs are no label maps in its colours.
+        """
+        first = self.pairs.train[0].input
+        if self.palette is None or first.ids:
+            return
+        inputs = (read_image(pair.input) for pair in _sample(self.pairs.train))
+        if why := fit_palette(self.palette, inputs).refused:
+            raise DatasetError(
+                f"the inputs ({first.path} ...) are no label maps in the colours of palette "
+                f"{self.palette.name!r}: {why}; are input and target swapped, is it another "
+                "--palette, or are they pictures (--palette none)?"
+            )
+
 
 def open_pairs(config: DataConfig) -> PairSource:
     """Find the pairs that ``config`` describes and decide how to read their inputs.
@@ -77,8 +95,8 @@ def open_pairs(config: DataConfig) -> PairSource:
 def choose_palette(config: DataConfig, pairs: tuple[Pair, ...]) -> tuple[Palette | None, str]:
     """Return the palette of coloured inputs, and a sentence on how it was found.
 
-    ``auto`` takes the preset whose colours lie within 31 levels of at least 90 % of the pixels of
-    some inputs. If there is none, the inputs are pictures rather than label maps.
+    ``auto`` takes the preset that fits some inputs beyond doubt, see :mod:`.palette_fit`. If there
+    is none, the inputs are pictures rather than label maps.
 
     Raises:
         ConfigError: a palette file is malformed.
@@ -90,19 +108,21 @@ def choose_palette(config: DataConfig, pairs: tuple[Pair, ...]) -> tuple[Palette
         palette = load_palette(config.palette)
         return palette, f"colours of palette {palette.name}, {len(palette.classes)} classes"
     inputs = [read_image(pair.input) for pair in _sample(pairs)]
-    shares = {
-        name: float(np.mean([palette.coverage(image) for image in inputs]))
-        for name, palette in PRESETS.items()
-    }
-    best = max(shares, key=lambda name: shares[name])
-    if shares[best] >= PALETTE_SHARE:
+    fits = {name: fit_palette(palette, inputs) for name, palette in PRESETS.items()}
+    best = max(fits, key=lambda name: fits[name].near)
+    near = f"{fits[best].near:.1%}"
+    if fits[best].recognised:
         return PRESETS[best], (
-            f"palette {best} recognised: {shares[best]:.1%} of the pixels of {len(inputs)} inputs "
-            "lie near its colours"
+            f"palette {best} recognised: {near} of the pixels of {len(inputs)} inputs that are "
+            "not black lie near its colours"
         )
+    why = (
+        "the inputs are grey"
+        if fits[best].grey
+        else (f"no known palette fits the inputs (best: {best} with {near})")
+    )
     return None, (
-        f"no known palette covers the inputs (best: {best} with {shares[best]:.1%}), so they are "
-        "taken as pictures and no labels are repaired; choose with --palette"
+        f"{why}, so they are taken as pictures and no labels are repaired; choose with --palette"
     )
 
 
@@ -188,6 +208,8 @@ def _own_palette(config: DataConfig, pairs: PairIndex) -> tuple[Palette, str] | 
         if len(entries) > MAX_IDS:  # a photo with few colours, not a label map
             return None
     colours = tuple(entries[index] for index in sorted(entries))
+    if all(len(set(colour)) == 1 for colour in colours):  # grey: a drawing, for example
+        return None
     if any(set(colours) <= set(preset.colours_rgb) for preset in PRESETS.values()):
         return None
     if len(set(colours)) < len(colours):

@@ -81,6 +81,7 @@ def prepare_data(config: TrainConfig) -> TrainingData:
     """
     data = config.data
     source = open_pairs(data)
+    source.check_palette()
     pairs = source.pairs
     contract = PixelContract(
         height=data.height, width=data.width, palette=source.palette, direction=pairs.direction
