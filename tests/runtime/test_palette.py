@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -122,3 +124,73 @@ def test_malformed_palette_file_is_one_line_with_its_name(tmp_path: Path, text: 
     file.write_text(text)
     with pytest.raises(ConfigError, match=r"mine\.json"):
         load_palette(str(file))
+
+
+FORMS = {
+    "hex": '{"classes": ["a"], "colours_rgb": ["#804080"]}',
+    "floats": '{"classes": ["a", "b"], "colours_rgb": [[0.5, 0.25, 0.5], [0.0, 0.0, 0.0]]}',
+    "wholes as floats": '{"classes": ["a"], "colours_rgb": [[128.0, 64.0, 128.0]]}',
+    "truth": '{"classes": ["a"], "colours_rgb": [[true, false, true]]}',
+    "a list": "[[128, 64, 128], [70, 130, 180]]",
+    "names to colours": '{"road": [128, 64, 128]}',
+    "one word": '{"classes": "road", "colours_rgb": [[1, 2, 3]]}',
+    "nothing": "null",
+    "depth": "[" * 100_000,
+    "a table": "road,128,64,128\n",
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_fault_123_other_forms_of_palettes_are_answered_in_a_sentence(
+    tmp_path: Path, form: str
+) -> None:
+    """The answer shows what to write; no level becomes 0 or 1 in silence."""
+    file = tmp_path / "mine.json"
+    file.write_text(FORMS[form])
+    with pytest.raises(ConfigError, match=r"mine\.json.*(\[128, 64, 128\]|three whole numbers)"):
+        load_palette(str(file))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_fault_123_a_byte_order_mark_is_read(tmp_path: Path, encoding: str) -> None:
+    """Editors on Windows write one."""
+    (tmp_path / "mine.json").write_text(json.dumps(PAIR.to_json()), encoding=encoding)
+    assert load_palette(str(tmp_path / "mine.json")) == PAIR
+
+
+@pytest.mark.parametrize("content", [b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\nxx", b" " * 2_000_000])
+def test_fault_123_other_files_are_no_palettes(tmp_path: Path, content: bytes) -> None:
+    """A JPEG, a damaged PNG and a large file are named."""
+    (tmp_path / "x.png").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"x\.png"):
+        load_palette(str(tmp_path / "x.png"))
+
+
+@pytest.mark.parametrize("fields_px", [(1, 1), (9, 9), (1, 9)])
+@pytest.mark.parametrize("upright", [False, True])
+def test_fault_123_a_strip_of_colours_is_a_palette(
+    tmp_path: Path, fields_px: tuple[int, int], upright: bool
+) -> None:
+    """One pixel a class, or fields; from left to right, or from top to bottom."""
+    colours = CAMVID.colours_bgr()[np.newaxis].repeat(fields_px[1], axis=0)
+    strip = colours.repeat(fields_px[0], axis=1)
+    cv2.imwrite(str(tmp_path / "x.png"), strip.swapaxes(0, 1) if upright else strip)  # noqa: TID251
+    palette = load_palette(str(tmp_path / "x.png"))
+    assert palette.colours_rgb == CAMVID.colours_rgb
+    assert palette.classes == CAMVID.classes
+
+
+def test_fault_123_the_real_strip_of_camvid(shared_data: Callable[[str], Path]) -> None:
+    """It has 256 entries, of which the last ones are a filling."""
+    palette = load_palette(str(shared_data("camvid_clip/palette_camvid11.png")))
+    assert (palette.classes, palette.colours_rgb) == (CAMVID.classes, CAMVID.colours_rgb)
+
+
+def test_fault_123_a_strip_of_other_colours_has_numbered_classes(tmp_path: Path) -> None:
+    """Two classes of one colour are refused as ever."""
+    strip = np.array([[[0, 0, 0], [1, 2, 3], [9, 9, 9]]], np.uint8)
+    cv2.imwrite(str(tmp_path / "x.png"), strip)  # noqa: TID251
+    assert load_palette(str(tmp_path / "x.png")).classes == ("class 0", "class 1", "class 2")
+    cv2.imwrite(str(tmp_path / "x.png"), strip[:, [0, 1, 0]])  # noqa: TID251
+    with pytest.raises(ConfigError, match="same colour"):
+        load_palette(str(tmp_path / "x.png"))

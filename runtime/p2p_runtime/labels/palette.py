@@ -9,17 +9,28 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from p2p_runtime.errors import ConfigError, ContractError
+from p2p_runtime.files import reason
 
 from .color_lut import CLASS_BITS, NEAR, NEAR_LEVELS, ColorLut, paint, paint_lut
 
 __all__ = ["CAMVID", "CITYSCAPES", "PRESETS", "Palette", "load_palette"]
+
+MAX_BYTES = 1_000_000
+"""Maximum size of a palette file."""
+
+FORM = (
+    'a palette file is JSON like {"name": "mine", "classes": ["road", "sky"], "colours_rgb": '
+    "[[128, 64, 128], [70, 130, 180]]}, or a PNG with the colours side by side"
+)
 
 MAX_CLASSES = 255
 """Maximum number of classes: indices are uint8, and 255 stands for no class."""
@@ -110,16 +121,22 @@ class Palette:
         Raises:
             ContractError: a field is missing or malformed; the message names it.
         """
-        try:
-            return cls(
-                name=str(document["name"]),
-                classes=tuple(str(name) for name in document["classes"]),
-                colours_rgb=tuple((int(r), int(g), int(b)) for r, g, b in document["colours_rgb"]),
-            )
-        except KeyError as error:
-            raise ContractError(f"palette: field {error} is missing") from error
-        except (TypeError, ValueError) as error:
-            raise ContractError(f"palette: {error}") from error
+        if not isinstance(document, dict):
+            raise ContractError(f"palette: not a JSON object; {FORM}")
+        for field in ("classes", "colours_rgb"):
+            if not isinstance(document.get(field), list):
+                raise ContractError(f"palette: field {field!r} is missing, or no list; {FORM}")
+        for colour in document["colours_rgb"]:
+            if not isinstance(colour, list) or {type(level) for level in colour} != {int}:
+                raise ContractError(
+                    f"palette: {colour!s:.40} is not a colour; write three whole numbers 0-255 "
+                    "(red, green, blue)"
+                )
+        return cls(
+            name=str(document.get("name", "own")),
+            classes=tuple(str(name) for name in document["classes"]),
+            colours_rgb=tuple(tuple(colour) for colour in document["colours_rgb"]),
+        )
 
 
 @lru_cache(maxsize=4)
@@ -133,22 +150,52 @@ def _paint_lut(palette: Palette) -> NDArray[np.float32]:
 
 
 def load_palette(name_or_file: str) -> Palette:
-    """Return a preset by name, or read a JSON file of what :meth:`Palette.to_json` returns.
+    """Return a preset by name, or read a palette from a file.
+
+    A file is JSON of what :meth:`Palette.to_json` returns, or a PNG with a strip of the colours in
+    class order; its classes get a preset's names if all of its colours are a preset's.
 
     Raises:
-        ConfigError: there is no such preset or file, or the file is not such a document.
+        ConfigError: there is no such preset or file, or it is no palette.
     """
     if name_or_file in PRESETS:
         return PRESETS[name_or_file]
     path = Path(name_or_file)
     if not path.is_file():
         raise ConfigError(
-            f"palette {name_or_file!r} is neither a preset ({', '.join(PRESETS)}) nor a JSON file"
+            f"palette {name_or_file!r} is neither a preset ({', '.join(PRESETS)}) nor a file"
         )
     try:
-        return Palette.from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, ContractError) as error:
+        content = path.read_bytes()
+        if len(content) > MAX_BYTES:
+            raise ContractError(f"it is over {MAX_BYTES // 1000} kB; {FORM}")
+        if content.startswith(b"\x89PNG"):
+            return _read_strip(path.stem, content)
+        return Palette.from_json(json.loads(content))  # a byte order mark says what it is
+    except ContractError as error:
         raise ConfigError(f"palette file {path}: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"palette file {path}: {reason(error)}") from error
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise ConfigError(f"palette file {path} is neither JSON nor a PNG; {FORM}") from error
+
+
+def _read_strip(name: str, content: bytes) -> Palette:
+    """Return the palette of a PNG: one pixel a class, or fields of equal pixels side by side."""
+    strip = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    if strip is None:
+        raise ContractError("the PNG is damaged")
+    thin, wide = min(strip.shape[:2]) == 1, strip.shape[1] >= strip.shape[0]
+    middle = strip[len(strip) // 2] if wide else strip[:, strip.shape[1] // 2]
+    line: list[tuple[int, int, int]] = [(int(r), int(g), int(b)) for b, g, r in middle]
+    while len(line) > 1 and line[-1] == line[-2]:  # tables of 256 colours end in a filling
+        line.pop()
+    if not thin:
+        line = [line[0], *(colour for before, colour in pairwise(line) if colour != before)]
+    known = next((one for one in PRESETS.values() if {*line} <= {*one.colours_rgb}), None)
+    names = dict(zip(known.colours_rgb, known.classes, strict=True)) if known else {}
+    classes = tuple(names.get(colour, f"class {index}") for index, colour in enumerate(line))
+    return Palette(name=name, classes=classes, colours_rgb=tuple(line))
 
 
 def _palette(name: str, table: dict[str, tuple[int, int, int]]) -> Palette:
