@@ -15,11 +15,12 @@ from typing import Any, ClassVar, Literal
 
 from p2p_runtime.errors import ConfigError
 
-from .networks.geometry import MAX_DOWNSAMPLINGS, Norm, downsamplings_for
+from .networks.geometry import MAX_DOWNSAMPLINGS, NORM_GROUPS, Norm, downsamplings_for
 from .settings import Setting, SettingGroup, check_known, setting, settings_of
 
 __all__ = [
     "DataConfig",
+    "Discriminator",
     "GanLoss",
     "InputSide",
     "LossConfig",
@@ -35,6 +36,7 @@ Labels = Literal["auto", "colour", "ids"]
 Precision = Literal["fp32", "bf16", "fp16"]
 PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16"]
 GanLoss = Literal["bce", "lsgan", "hinge", "none"]
+Discriminator = Literal["patch", "projected"]
 
 _BELOW_ONE = (0.0, math.nextafter(1.0, 0.0))
 _TINY = 1e-12
@@ -104,6 +106,11 @@ class ModelConfig(SettingGroup):
     heading: ClassVar[str] = "Model"
 
     ngf: int = _channels(64, "Channels of the generator's first layer; 16 or 32 for small devices.")
+    # projected: Sauer et al. 2021, arXiv 2111.01007
+    discriminator: Discriminator = setting(
+        "patch",
+        "patch: PatchGAN, as published; projected: heads on ImageNet features, far fewer steps.",
+    )
     ndf: int = _channels(64, "Channels of the discriminator's first layer.", advanced=True)
     num_downs: int | None = _advanced_number(
         None,
@@ -247,6 +254,11 @@ class TrainConfig:
             raise ConfigError(
                 "update-bn estimates BatchNorm statistics of averaged weights: "
                 "give --ema 0.999 and --norm batch with it"
+            )
+        if self.model.discriminator == "projected" and self.model.ndf % NORM_GROUPS:
+            raise ConfigError(
+                f"ndf is {self.model.ndf}; "
+                f"the projected discriminator needs a multiple of {NORM_GROUPS}"
             )
         if self.loss.lambda_style and self.loss.segmenter is None:
             raise ConfigError("lambda-style weighs features of a segmenter; give --segmenter FILE")

@@ -12,7 +12,6 @@ from torch import nn
 
 from p2p_train.config import TrainConfig
 from p2p_train.distillation import Teacher
-from p2p_train.networks.discriminators import PatchDiscriminator
 from p2p_train.networks.generator import GeneratorOutput, UNetGenerator
 from p2p_train.segmentation.segmenter import FrozenSegmenter
 
@@ -85,7 +84,7 @@ class LossSetup:
 
     config: TrainConfig
     generator: UNetGenerator
-    discriminator: PatchDiscriminator | None = None
+    discriminator: nn.Module | None = None
     teacher: Teacher | None = None
     segmenter: FrozenSegmenter | None = None
 

@@ -6,12 +6,22 @@ from typing import Literal
 
 from p2p_runtime.errors import ConfigError
 
-__all__ = ["MAX_DOWNSAMPLINGS", "Norm", "downsamplings_for", "unet_macs", "unet_widths"]
+__all__ = [
+    "MAX_DOWNSAMPLINGS",
+    "NORM_GROUPS",
+    "Norm",
+    "downsamplings_for",
+    "unet_macs",
+    "unet_widths",
+]
 
 Norm = Literal["batch", "instance"]
 
 MAX_DOWNSAMPLINGS = 8
 """Number of downsamplings in the paper: 256 px -> 1 px."""
+
+NORM_GROUPS = 8
+"""Number of groups of GroupNorm in the projected discriminator."""
 
 MAX_WIDTH_RATIO = 8
 """Channels of the widest layer over those of the first layer."""

@@ -13,11 +13,14 @@ from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import TrainConfig
 from p2p_train.networks.discriminators import PatchDiscriminator
 from p2p_train.networks.generator import UNetGenerator
+from p2p_train.networks.projected import ProjectedDiscriminator
 from p2p_train.tensorfile import load_weights, read_tensors, write_tensors
 
 __all__ = ["Checkpoint", "find_checkpoint", "make_discriminator", "make_generator"]
 
 CHECKPOINT_SCHEMA = 2
+
+AnyDiscriminator = PatchDiscriminator | ProjectedDiscriminator
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,7 +81,7 @@ class Checkpoint:
         load_weights(generator, self.generator, "generator")
         return generator.eval()
 
-    def build_discriminator(self) -> PatchDiscriminator | None:
+    def build_discriminator(self) -> AnyDiscriminator | None:
         """Return the discriminator, on the CPU in eval mode; None if the run had none.
 
         Raises:
@@ -119,7 +122,13 @@ def make_generator(config: TrainConfig) -> UNetGenerator:
     )
 
 
-def make_discriminator(config: TrainConfig) -> PatchDiscriminator:
-    """Build the discriminator that ``config`` describes, with fresh weights."""
+def make_discriminator(config: TrainConfig) -> AnyDiscriminator:
+    """Build the discriminator that ``config`` describes, with fresh weights.
+
+    Raises:
+        MissingExtraError: it needs ImageNet weights, and they are not installed.
+    """
     model = config.model
+    if model.discriminator == "projected":
+        return ProjectedDiscriminator(ndf=model.ndf)
     return PatchDiscriminator(ndf=model.ndf, norm=model.norm, spectral=model.spectral_norm)

@@ -16,13 +16,12 @@ from p2p_train.config import TrainConfig
 from p2p_train.distillation import Teacher
 from p2p_train.losses import discriminator_losses, generator_losses
 from p2p_train.losses.base import Loss, LossSetup
-from p2p_train.networks.discriminators import PatchDiscriminator
 from p2p_train.networks.generator import UNetGenerator
 from p2p_train.networks.norms import batch_norms
 from p2p_train.segmentation.segmenter import FrozenSegmenter
 from p2p_train.tensorfile import load_weights
 
-from .checkpoint import Checkpoint, make_discriminator, make_generator
+from .checkpoint import AnyDiscriminator, Checkpoint, make_discriminator, make_generator
 from .distributed import Distributed
 
 __all__ = ["Losses", "ModelOptimizer", "TrainState"]
@@ -109,7 +108,7 @@ class TrainState:
         self.generator: UNetGenerator = _on(device, make_generator(config))
         if config.model.checkerboard_free:
             self.generator.make_checkerboard_free()
-        self.discriminator: PatchDiscriminator | None = None
+        self.discriminator: AnyDiscriminator | None = None
         if config.loss.gan_loss != "none":
             self.discriminator = _on(device, make_discriminator(config))
         self._make_losses(teacher, segmenter)
