@@ -14,14 +14,15 @@ from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 from PIL import Image
 
-from p2p_runtime.errors import CheckpointError, ConfigError, DatasetError, SourceError
+from p2p_runtime.errors import ConfigError, DatasetError, SourceError
 from p2p_runtime.labels.palette import CAMVID, CITYSCAPES
 from p2p_runtime.model.contract import PixelContract
 from p2p_train.cli import main
 from p2p_train.config import TrainConfig
 from p2p_train.data.dataset import PairBatch
 from p2p_train.metrics.clips import ClipFrame, clip_frames
-from p2p_train.metrics.published import INCEPTION_URL, find_weights
+from p2p_train.metrics.evaluator import FeatureStatistics
+from p2p_train.metrics.published import PublishedMetrics, _Features, kernel_distance
 from p2p_train.metrics.score import (
     score_generator,
     torch_translate,
@@ -301,49 +302,43 @@ def test_a_segmenter_that_the_generator_was_trained_with_is_not_trusted(
     assert "flatter" not in fair.output
 
 
-def test_missing_weights_say_where_they_come_from_and_where_they_go(
-    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """LPIPS and FID download nothing; one line names the file to fetch and its place."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    result = p2p_train(f"score {checkpoint} --published --device cpu")
-    assert result.exit_code == 2
-    line = result.stderr.splitlines()[-1]
-    assert line.startswith("error: LPIPS: weights not found: download https://")
-    assert line.endswith(str(tmp_path / "hub" / "checkpoints" / "alexnet-owt-7be5be79.pth"))
-
-
-def test_weights_that_would_execute_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The library would unpickle anything; here the file must hold tensors alone."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    place = tmp_path / "hub" / "checkpoints" / INCEPTION_URL.rpartition("/")[2]
-    place.parent.mkdir(parents=True)
-    torch.save({"weights": Path("not a tensor")}, place)
-    with pytest.raises(CheckpointError, match="more than tensors"):
-        find_weights(INCEPTION_URL, "FID")
-
-
 def test_published_metrics_reach_the_table(pairs: list[PairBatch]) -> None:
-    """They see the same images and photos as the other scores."""
+    """Equal pictures have no distance to the photos; others have, and so have other photos."""
+    others = [255 - pairs[0].target.numpy()]
+    metrics = PublishedMetrics(torch.device("cpu"), others)
+    wanted = iter([batch.target.numpy() for batch in pairs])
+    equal = score_generator(lambda inputs: next(wanted), pairs, published=metrics)
+    assert equal.imagenet is not None and equal.imagenet_real is not None
+    assert equal.imagenet.frechet_8 == pytest.approx(0, abs=1e-6)
+    assert equal.imagenet_real.frechet_8 > 1
+    metrics = PublishedMetrics(torch.device("cpu"), others)
+    inputs = score_generator(lambda inputs: inputs, pairs, published=metrics)
+    assert inputs.imagenet is not None and inputs.imagenet.frechet_16 > 1
+    assert re.search(r"ImageNet Frechet, 1/8 +[\d.]+ +[\d.]+", inputs.table())
 
-    class Published:
-        def __init__(self) -> None:
-            self.seen: list[np.ndarray] = []
 
-        def add(self, images: np.ndarray, photos: np.ndarray) -> None:
-            self.seen += [images, photos]
+def test_the_kernel_distance_is_unbiased() -> None:
+    """Two samples of one distribution are 0 apart on average; of two, the shift shows."""
+    generator = torch.Generator().manual_seed(0)
 
-        def lpips(self) -> float:
-            return 0.25
+    def sample() -> torch.Tensor:
+        return torch.randn(40, 8, generator=generator, dtype=torch.float64)
 
-        def fid(self) -> float:
-            return 80.5
+    same = torch.tensor([kernel_distance(sample(), sample()) for _ in range(50)])
+    assert abs(float(same.mean())) < 3 * float(same.std()) / 50**0.5
+    assert kernel_distance(sample(), sample() + 1) > 10 * float(same.std())
 
-    published = Published()
-    scores = score_generator(lambda inputs: inputs, pairs, published=published)
-    assert np.array_equal(published.seen[0], pairs[0].source.numpy())
-    assert np.array_equal(published.seen[1], pairs[0].target.numpy())
-    assert (scores.lpips, scores.fid) == (0.25, 80.5)
-    assert re.search(r"LPIPS, AlexNet +0\.2500 *\nFID +80\.5", scores.table())
+
+def test_statistics_are_summed_as_computed_at_once() -> None:
+    """Batches and one array give the same spatial statistics."""
+    features = torch.randn(6, 24, 8, 8, generator=torch.Generator().manual_seed(1))
+    levels = [features, torch.randn(6, 40, 4, 4), torch.randn(6, 112, 2, 2)]
+    whole, parts = _Features(), _Features()
+    whole.add(levels)
+    for first in (0, 2, 4):
+        parts.add([level[first : first + 2] for level in levels])
+    found = parts._statistics()[0]
+    expected = FeatureStatistics.of(features.movedim(1, -1).reshape(-1, 24))
+    assert torch.allclose(found.mean, expected.mean)
+    assert torch.allclose(found.covariance, expected.covariance)
+    assert torch.allclose(whole._statistics()[1].covariance, parts._statistics()[1].covariance)

@@ -102,7 +102,12 @@ def segmenter(
     group="Scores",
     help="Segmenter for the segmentation score; from p2p-train segmenter.",
 )
-@option("--published", group="Scores", is_flag=True, help="LPIPS and FID too, from torchmetrics.")
+@option(
+    "--published",
+    group="Scores",
+    is_flag=True,
+    help="Distances in the features of a published ImageNet network, too.",
+)
 @device_option
 @_file(
     "--json", "json_file", group="Run", metavar="FILE", help="Write the scores to this file too."
@@ -120,19 +125,17 @@ def score(
     """Score a generator on its validation pairs, in eval mode and fp32.
 
     Measures L1, PSNR and SSIM. --segmenter adds the segmentation score and a Frechet distance,
-    beside those of the real photos; --clip adds flicker; --published adds LPIPS and FID. Weights
-    that LPIPS and FID need are not downloaded: where they are missing, a message says where they
-    belong.
+    beside those of the real photos; --clip adds flicker; --published adds Frechet and kernel
+    distances in the features of EfficientNet-Lite0, which sees no picture in training, beside those
+    of other real photos.
     """
     _prepare()
-    for module in ("torchmetrics", "torch_fidelity") if published else ():
-        require_extra(module, "metrics")
     from p2p_runtime.errors import ConfigError
     from p2p_runtime.files import write_json
 
     from .devices import find_device
     from .metrics.clips import clip_frames
-    from .metrics.score import score_generator, torch_translate, validation_pairs
+    from .metrics.score import other_photos, score_generator, torch_translate, validation_pairs
     from .segmentation.segmenter import Segmenter
     from .tensorfile import digest
     from .training.checkpoint import Checkpoint, find_checkpoint
@@ -156,7 +159,8 @@ def score(
     if published:
         from .metrics.published import PublishedMetrics
 
-        metrics = PublishedMetrics(where)
+        others = other_photos(checkpoint.config, checkpoint.contract, data)
+        metrics = PublishedMetrics(where, others)
     scores = score_generator(
         torch_translate(checkpoint.build_generator(), where),
         validation_pairs(checkpoint.config, checkpoint.contract, data),

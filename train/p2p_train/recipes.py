@@ -18,7 +18,6 @@ _EDGE: dict[str, Any] = {
     "freeze_batchnorm": 0.89,
     "precision": "auto",
 }
-_PROJ = {"discriminator": "projected", "ndf": 64, "gan_loss": "hinge", "lambda_l1": 10.0}
 
 RECIPES: dict[str, dict[str, Any]] = {
     "classic": {},

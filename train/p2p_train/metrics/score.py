@@ -18,6 +18,7 @@ from p2p_train.config import TrainConfig
 from p2p_train.data.batches import validation_batches
 from p2p_train.data.dataset import PairBatch, PairDataset
 from p2p_train.data.labels import open_pairs
+from p2p_train.data.layouts.index import evenly_spread
 from p2p_train.networks.pixels import to_pixels, to_signal
 
 from .clips import ClipFrame, Flicker
@@ -26,10 +27,11 @@ from .images import eval_mode, image_l1, psnr_db, ssim
 from .pattern import FixedPattern
 
 if TYPE_CHECKING:
-    from .published import PublishedMetrics
+    from .published import ImageNetScore, PublishedMetrics
 
 __all__ = [
-    "Scores", "Translate", "evaluate", "score_generator", "torch_translate", "validation_pairs",
+    "Scores", "Translate", "evaluate", "other_photos", "score_generator", "torch_translate",
+    "validation_pairs",
 ]  # fmt: skip
 
 Translate = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
@@ -49,8 +51,8 @@ class Scores:
         segmentation: segmentation score.
         frechet: distance to the segmenter's training photos, in its features.
         pattern: fixed-pattern noise, in levels; None if the pictures show too little plain surface.
-        lpips: mean distance of a generated image to its photo, by AlexNet's features.
-        fid: Frechet distance between generated images and photos, by Inception's features.
+        imagenet: distances to the photos in ImageNet features; ``imagenet_real`` is of other
+            photos.
         flicker: mean change, in levels, where the label stayed the same.
     """
 
@@ -64,8 +66,8 @@ class Scores:
     frechet_real: float | None = None
     pattern: float | None = None
     pattern_real: float | None = None
-    lpips: float | None = None
-    fid: float | None = None
+    imagenet: ImageNetScore | None = None
+    imagenet_real: ImageNetScore | None = None
     flicker: float | None = None
     flicker_real: float | None = None
 
@@ -86,17 +88,11 @@ class Scores:
             ("PSNR, dB", self.psnr_db, None),
             ("SSIM", self.ssim, None),
         ]
-        if self.segmentation is not None and self.segmentation_real is not None:
-            real = asdict(self.segmentation_real)
-            rows += [
-                (name.replace("_", " ").replace("iou", "IoU"), value, real[name])
-                for name, value in asdict(self.segmentation).items()
-            ]
+        rows += _rows(self.segmentation, self.segmentation_real)
+        rows += _rows(self.imagenet, self.imagenet_real)
         rows += [
             ("Frechet distance", self.frechet, self.frechet_real),
             ("fixed pattern, levels", self.pattern, self.pattern_real),
-            ("LPIPS, AlexNet", self.lpips, None),
-            ("FID", self.fid, None),
             ("flicker, levels", self.flicker, self.flicker_real),
             ("flicker above real", self.flicker_excess, None),
         ]
@@ -119,8 +115,8 @@ def score_generator(
         translate: the generator as it ships, called with batches of the pairs' size and with
             single frames of the clip.
         pairs: inputs and photos, as :func:`validation_pairs` yields them.
-        segmenter, published, clip: for the segmentation score and the Frechet distance, for LPIPS
-            and FID, and for flicker; None to leave these out.
+        segmenter, published, clip: for the segmentation score and the Frechet distance, for the
+            distances in ImageNet features, and for flicker; None to leave these out.
 
     Raises:
         DatasetError: a pair is unreadable, or a segmenter was given with a single pair.
@@ -152,8 +148,8 @@ def score_generator(
         frechet_real=real.frechet(),
         pattern=generated.pattern.levels(),
         pattern_real=real.pattern.levels(),
-        lpips=None if published is None else published.lpips(),
-        fid=None if published is None else published.fid(),
+        imagenet=None if published is None else published.score(),
+        imagenet_real=None if published is None else published.floor(),
     )
     return scores if clip is None else _with_flicker(scores, translate, clip)
 
@@ -258,9 +254,40 @@ def validation_pairs(
     Raises:
         DatasetError: the pairs are missing or broken.
     """
-    if data is not None:
-        config = config.replace(data=str(data))
-    return validation_batches(PairDataset(open_pairs(config.data).pairs.val, contract), BATCH)
+    pairs = open_pairs(_lies_at(config, data).data).pairs
+    return validation_batches(PairDataset(pairs.val, contract), BATCH)
+
+
+def other_photos(
+    config: TrainConfig, contract: PixelContract, data: Path | None = None
+) -> Iterator[NDArray[np.uint8]]:
+    """Yield training photos, as many as there are validation pairs if possible, evenly spread.
+
+    They are (N, H, W, 3) uint8 BGR; the arguments and errors are those of
+    :func:`validation_pairs`.
+    """
+    pairs = open_pairs(_lies_at(config, data).data).pairs
+    chosen = tuple(pairs.train[i] for i in evenly_spread(len(pairs.train), len(pairs.val)))
+    for batch in validation_batches(PairDataset(chosen, contract), BATCH):
+        yield batch.target.numpy()
+
+
+def _lies_at(config: TrainConfig, data: Path | None) -> TrainConfig:
+    return config if data is None else config.replace(data=str(data))
+
+
+def _rows(
+    generated: SegmentationScore | ImageNetScore | None,
+    real: SegmentationScore | ImageNetScore | None,
+) -> list[tuple[str, float | None, float | None]]:
+    if generated is None or real is None:
+        return []
+    of_photos = asdict(real)
+    names = {name: name.replace("_", " ") for name in of_photos}
+    names |= {"mean_iou": "mean IoU", "kid": "kernel distance"}
+    names |= {f"frechet_{scale}": f"ImageNet Frechet, 1/{scale}" for scale in (4, 8, 16)}
+    names |= {"frechet_pooled": "ImageNet Frechet, pooled"}
+    return [(names[name], value, of_photos[name]) for name, value in asdict(generated).items()]
 
 
 def _cell(value: float | None) -> str:

@@ -46,7 +46,7 @@ class ProjectedDiscriminator(nn.Module):
             spectral_norm(nn.Conv2d(ndf // 2, ndf, 4, stride=2, padding=1)), nn.LeakyReLU(0.2),
         )  # fmt: skip
         # From 1/4, 1/8, 1/16 and 1/32 of the side to 1/16; the last is enlarged.
-        self.heads = nn.ModuleList(Head(ndf, halvings) for halvings in (2, 1, 0, 0))
+        self.heads = nn.ModuleList(Head(ndf, downsamplings) for downsamplings in (2, 1, 0, 0))
 
     def forward(self, source: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
         """Classify the patches of an image at four scales.
@@ -82,14 +82,14 @@ class ProjectedDiscriminator(nn.Module):
 
 
 class Head(nn.Module):
-    """Classifies the features of one scale, (N, ndf, h, w), halved ``halvings`` times."""
+    """Classifies the features of one scale, (N, ndf, h, w), at 1/2^``downsamplings`` of its side."""
 
-    def __init__(self, ndf: int, halvings: int) -> None:
+    def __init__(self, ndf: int, downsamplings: int) -> None:
         super().__init__()
         self.of_image = spectral_norm(nn.Conv2d(ndf, ndf, 1))
         self.of_input = spectral_norm(nn.Conv2d(ndf, ndf, 1))
         layers: list[nn.Module] = []
-        for _ in range(halvings):
+        for _ in range(downsamplings):
             layers += [
                 nn.LeakyReLU(0.2),
                 spectral_norm(nn.Conv2d(ndf, ndf, 4, stride=2, padding=1)),
