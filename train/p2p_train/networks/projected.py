@@ -82,7 +82,7 @@ class ProjectedDiscriminator(nn.Module):
 
 
 class Head(nn.Module):
-    """Classifies the features of one scale, (N, ndf, h, w), at 1/2^``downsamplings`` of its side."""
+    """Classifies the features of one scale, (N, ndf, h, w), reduced ``downsamplings`` times."""
 
     def __init__(self, ndf: int, downsamplings: int) -> None:
         super().__init__()
