@@ -38,6 +38,7 @@ class PixelContract:
         direction: what is translated into what, for people, for example ``labels to photo``.
         classes_present: indices of the classes that the training data holds, ascending, and that
             label repair yields; None for every class of the palette.
+        grey: the outputs have equal channels, because all photos of the training data do.
     """
 
     height: int
@@ -45,6 +46,7 @@ class PixelContract:
     palette: Palette | None
     direction: str = "right half to left half"
     classes_present: tuple[int, ...] | None = None
+    grey: bool = False
 
     def __post_init__(self) -> None:
         for name, side in (("height", self.height), ("width", self.width)):
@@ -151,6 +153,7 @@ class PixelContract:
             "palette": self.palette.to_json() if self.palette else None,
             "classes_present": None if self.classes_present is None else list(self.classes_present),
             "direction": self.direction,
+            "grey": self.grey,
         }
 
     @classmethod
@@ -175,6 +178,7 @@ class PixelContract:
             palette=None if palette is None else Palette.from_json(palette),
             direction=json_field(document, "direction", str),
             classes_present=None if classes is None else tuple(classes),
+            grey=document.get("grey") is True,
         )
 
 

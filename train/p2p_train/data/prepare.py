@@ -24,6 +24,7 @@ from .decode import ImageGoneError, read_input, read_pair
 from .labels import open_pairs
 from .layouts.images import Pair
 from .layouts.index import evenly_spread
+from .palette_fit import is_grey
 
 __all__ = [
     "VALIDATION_BATCH", "ClassCounter", "TrainingData", "check_same_data", "find_classes_present",
@@ -86,8 +87,8 @@ def prepare_data(config: TrainConfig) -> TrainingData:
     contract = PixelContract(
         height=data.height, width=data.width, palette=source.palette, direction=pairs.direction
     )
-    classes_present, mean = _scan_training(pairs.train, source.palette, contract)
-    contract = replace(contract, classes_present=classes_present)
+    classes_present, mean, grey = _scan_training(pairs.train, source.palette, contract)
+    contract = replace(contract, classes_present=classes_present, grey=grey)
     augmentation = Augmentation(jitter_px=data.jitter_px, flip=data.flip, seed=data.seed)
     sizes = {"train_pairs": len(pairs.train), "val_pairs": len(pairs.val)}
     val = PairDataset(pairs.val, contract)
@@ -99,7 +100,7 @@ def prepare_data(config: TrainConfig) -> TrainingData:
         samples=samples,
         mean_image_l1=mean_image_l1,
         facts={"fingerprint": pairs.fingerprint, **sizes},
-        palette_note=source.note,
+        palette_note=source.note + ("; targets are grey, so outputs are" if grey else ""),
     )
 
 
@@ -120,12 +121,16 @@ def check_same_data(before: dict[str, Any], data: TrainingData) -> None:
 
 def _scan_training(
     pairs: Sequence[Pair], palette: Palette | None, contract: PixelContract
-) -> tuple[tuple[int, ...] | None, torch.Tensor]:
-    """Read training pairs once: the classes present, and the mean photo, (3, H, W) in [-1, 1]."""
+) -> tuple[tuple[int, ...] | None, torch.Tensor, bool]:
+    """Read training pairs once.
+
+    Returns:
+        The classes present; the mean photo, (3, H, W) in [-1, 1]; whether all photos are grey.
+    """
     counter = None if palette is None else ClassCounter(palette)
     preprocess = replace(contract, palette=None).preprocess
     chosen = evenly_spread(len(pairs), MEAN_IMAGE_PAIRS if counter is None else MAX_INPUTS)
-    total, count = torch.zeros(()), 0
+    total, count, grey = torch.zeros(()), 0, True
     for first in range(0, len(chosen), VALIDATION_BATCH):
         photos = []
         for index in chosen[first : first + VALIDATION_BATCH]:
@@ -133,6 +138,7 @@ def _scan_training(
             with contextlib.suppress(ImageGoneError):
                 if first < MEAN_IMAGE_PAIRS:
                     label, photo = read_pair(pairs[index], palette)
+                    grey = grey and is_grey(photo, levels=0)
                     photos.append(preprocess(photo))
                 else:
                     label = read_input(pairs[index].input, palette)
@@ -144,7 +150,7 @@ def _scan_training(
             count += len(photos)
     if not count:
         raise DatasetError("no training image is left: their files have gone")
-    return None if counter is None else counter.present(), total / count
+    return None if counter is None else counter.present(), total / count, grey
 
 
 def _scan_validation(val: PairDataset, samples: int, mean: torch.Tensor) -> tuple[PairBatch, float]:

@@ -140,7 +140,7 @@ def train(
 
         # Networks, losses and optimisers
         teacher, segmenter = load_loss_networks(config, data.contract, device)
-        state = TrainState(config, device, distributed, teacher, segmenter)
+        state = TrainState(config, device, distributed, teacher, segmenter, grey=data.contract.grey)
         if resume_from is not None:
             check_same_data(resume_from.dataset, data)
             state.resume(resume_from)

@@ -79,6 +79,7 @@ class TrainState:
         device: where the networks go.
         distributed: the processes that train together; None for this one alone.
         teacher, segmenter: networks that losses compare with, or None.
+        grey: the generator's outputs are grey, since all targets are.
 
     Attributes:
         generator, discriminator: the networks, in channels-last memory; without an adversarial
@@ -101,13 +102,14 @@ class TrainState:
         distributed: Distributed | None = None,
         teacher: Teacher | None = None,
         segmenter: FrozenSegmenter | None = None,
+        grey: bool = False,
     ) -> None:
         """Seed torch and build the networks with fresh weights, the same on every process."""
         torch.manual_seed(config.data.seed)
         self.config, self.device, self.distributed = config, device, distributed or Distributed()
         self.generator: UNetGenerator = _on(device, make_generator(config))
-        if config.model.checkerboard_free:
-            self.generator.make_checkerboard_free()
+        self._grey = grey
+        self.constrain_generator()
         self.discriminator: AnyDiscriminator | None = None
         if config.loss.gan_loss != "none":
             self.discriminator = _on(device, make_discriminator(config))
@@ -148,6 +150,13 @@ class TrainState:
             lr = config.optim.lr_discriminator or lr
             optimizer = ModelOptimizer(self.discriminator, lr, config, self.distributed)
             self.discriminator_optimizer = optimizer
+
+    def constrain_generator(self) -> None:
+        """Project the generator back to what its weights must fulfil, which a step leaves."""
+        if self.config.model.checkerboard_free:
+            self.generator.make_checkerboard_free()
+        if self._grey:
+            self.generator.make_grey()
 
     def optimizers(self) -> list[ModelOptimizer]:
         """Return the optimiser of the generator and, if there is one, of the discriminator."""

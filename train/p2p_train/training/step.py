@@ -98,8 +98,7 @@ def _update_generator(state: TrainState, pairs: LossBatch, whole: GeneratorOutpu
 
     weights = {loss.name: loss.weight(state.progress) for loss in state.generator_losses}
     sums = _update(state.generator_optimizer, pairs, state.micro_batch, losses_of, weights)
-    if state.config.model.checkerboard_free:  # a projection: the step has left the constraint
-        state.generator.make_checkerboard_free()
+    state.constrain_generator()
     return sums
 
 
