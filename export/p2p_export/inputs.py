@@ -134,7 +134,8 @@ def read_inputs(
         refs, note = _loose_images(images_in(folder), data.input_side, contract)
     chosen = [refs[index] for index in evenly_spread(len(refs), limit)]
     _log.info("frames: %d of %d in %s (%s)", len(chosen), len(refs), folder, note)
-    return np.stack([contract.preprocess(read_input(ref, contract.palette)) for ref in chosen])
+    as_trained = [replace(ref, levels=contract.levels_16_bit) for ref in chosen]
+    return np.stack([contract.preprocess(read_input(ref, contract.palette)) for ref in as_trained])
 
 
 def read_calibration(folder: Path, trained: TrainedGenerator) -> tuple[NDArray[np.uint8], str]:

@@ -9,10 +9,21 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FULL_16_BIT", "exif_orientation", "is_damaged_jpeg", "on_white", "to_8_bit", "upright"]
+__all__ = [
+    "FULL_16_BIT",
+    "Levels",
+    "exif_orientation",
+    "is_damaged_jpeg",
+    "on_white",
+    "to_8_bit",
+    "upright",
+]
 
-FULL_16_BIT = 65_535
-"""Highest level of a 16-bit picture."""
+Levels = tuple[int, int]
+"""The 16-bit levels that become 0 and 255; those beyond become the same."""
+
+FULL_16_BIT: Levels = (0, 65_535)
+"""Levels of a picture that uses all 16 bits."""
 
 ORIENTATION_TAG = 0x0112
 
@@ -63,10 +74,12 @@ def on_white(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return ((colours * opacity + 255 * (255 - opacity) + 127) // 255).astype(np.uint8)
 
 
-def to_8_bit(levels: NDArray[np.uint16], white: int) -> NDArray[np.uint8]:
-    """Scale 16-bit levels so that ``white`` becomes 255, uint8; higher ones do, too."""
-    scaled = (np.minimum(levels, white).astype(np.uint32) * 255 + white // 2) // white
-    return scaled.astype(np.uint8)
+def to_8_bit(picture: NDArray[np.uint16], levels: Levels) -> NDArray[np.uint8]:
+    """Scale a 16-bit picture of any shape to uint8, so that ``levels`` become 0 and 255."""
+    black, white = levels
+    span = white - black
+    above_black = np.clip(picture, black, white).astype(np.uint32) - black
+    return ((above_black * 255 + span // 2) // span).astype(np.uint8)
 
 
 def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:

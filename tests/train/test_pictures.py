@@ -10,14 +10,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from p2p_runtime.errors import DatasetError, SourceError
+from p2p_runtime.errors import ContractError, DatasetError, SourceError
 from p2p_runtime.labels.palette import CITYSCAPES
-from p2p_runtime.pictures import is_damaged_jpeg, on_white, to_8_bit
+from p2p_runtime.model.contract import PixelContract
+from p2p_runtime.pictures import FULL_16_BIT, is_damaged_jpeg, on_white, to_8_bit
 from p2p_runtime.video.sources.images import PictureSource
-from p2p_train.config import DataConfig
+from p2p_train.config import DataConfig, TrainConfig
 from p2p_train.data.decode import read_image, read_input, read_pair
+from p2p_train.data.labels import open_pairs
+from p2p_train.data.layouts import images
 from p2p_train.data.layouts.images import ImageRef
 from p2p_train.data.layouts.index import find_pairs
+from p2p_train.data.prepare import prepare_data
 
 
 def photo(height: int = 40, width: int = 64, seed: int = 0) -> Image.Image:
@@ -72,8 +76,6 @@ def test_fault_90_a_tag_behind_the_pixels_counts_and_tiff_is_upright_once_opened
     tmp_path: Path, kind: str
 ) -> None:
     """The size in the header is the upright one."""
-    from p2p_train.data.layouts import images
-
     file = tmp_path / "x.png"
     file.write_bytes(turned_file(kind, 6, photo()))
     with Image.open(file) as image:  # noqa: TID251  # TIFF need not be admitted
@@ -181,8 +183,9 @@ def test_opaque_pictures_stay_as_they_are() -> None:
 def test_full_range_of_16_bits_becomes_8() -> None:
     """One factor for all, and no level wraps around."""
     levels = np.array([0, 128, 129, 65535, 32896], np.uint16)
-    assert to_8_bit(levels, 65535).tolist() == [0, 0, 1, 255, 128]
-    assert to_8_bit(np.array([0, 4000, 9000], np.uint16), 8000).tolist() == [0, 128, 255]
+    assert to_8_bit(levels, FULL_16_BIT).tolist() == [0, 0, 1, 255, 128]
+    assert to_8_bit(np.array([0, 4000, 9000], np.uint16), (0, 8000)).tolist() == [0, 128, 255]
+    assert to_8_bit(np.array([9, 10, 12], np.uint16), (10, 11)).tolist() == [0, 0, 255]
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -196,3 +199,73 @@ def test_a_transparent_half_of_a_pair_with_labels_is_refused(tmp_path: Path, sid
     with pytest.raises(DatasetError, match="transparent"):
         read_pair(pair, CITYSCAPES)
     assert read_pair(pair, None)[0].shape == (32, 32, 3)
+
+
+def depth(low: int, high: int, seed: int, channels: int = 1) -> np.ndarray:
+    """Return (H, W) or (H, W, 3) uint16 with levels from ``low`` to ``high``; some unmeasured."""
+    ramp = np.linspace(low, high, 32 * 32).astype(np.uint16).reshape(32, 32)
+    ramp[1, : 1 + seed], ramp[2, :2] = 0, 65535
+    return np.repeat(ramp[..., None], 3, axis=2) if channels == 3 else ramp
+
+
+def write_depth(folder: Path, side: str, low: int, high: int, channels: int = 1) -> DataConfig:
+    """Write three pairs of which one side has 16 bits."""
+    for name in ("input", "target"):
+        (folder / name).mkdir(parents=True)
+        for index in range(3):
+            file = folder / name / f"{index}.png"
+            if name == side:
+                pixels = depth(low, high - 1000 * index, index, channels)
+                file.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+            else:
+                photo(32, 32, index).save(file)
+    return DataConfig(folder=str(folder), palette="none", image_size=(32, 32))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("side", ["input", "target"])
+@pytest.mark.parametrize(("low", "high"), [(300, 8000), (7000, 11000), (2000, 16383)])
+def test_fault_89_depth_and_thermal_pictures_keep_their_levels(
+    tmp_path: Path, side: str, low: int, high: int, channels: int
+) -> None:
+    """The set's own range becomes 256 levels, by one factor for all of its pictures."""
+    pairs = open_pairs(write_depth(tmp_path, side, low, high, channels)).pairs
+    for pair in (*pairs.train, *pairs.val):
+        ref = getattr(pair, side)
+        assert ref.levels == (low, high)
+        assert len(np.unique(read_image(ref))) > 100
+        assert getattr(pair, "target" if side == "input" else "input").levels == FULL_16_BIT
+        # Unmeasured pixels are black and white; the others are on one scale.
+        seen = read_image(ref)[..., 0]
+        stored = cv2.imread(str(ref.path), cv2.IMREAD_UNCHANGED).reshape(32, 32, -1)[..., 0]  # noqa: TID251
+        measured = np.clip((stored.astype(float) - low) / (high - low), 0, 1) * 255
+        assert np.abs(seen - measured).max() <= 0.51
+        (device,) = PictureSource([ref.path], levels=ref.levels)
+        np.testing.assert_array_equal(device.picture, read_image(ref))
+
+
+def test_fault_89_the_factor_is_in_the_contract(tmp_path: Path) -> None:
+    """The device divides by the same."""
+    config = write_depth(tmp_path, "input", 300, 8000)
+    found = prepare_data(TrainConfig.of(data=config.folder, palette="none", image_size=(32, 32)))
+    assert found.contract.levels_16_bit == (300, 8000)
+    assert PixelContract.from_json(found.contract.to_json()) == found.contract
+    with pytest.raises(ContractError, match="levels_16_bit"):
+        PixelContract.from_json({**found.contract.to_json(), "levels_16_bit": [5, 5]})
+
+
+def test_fault_89_photos_of_16_bits_keep_their_scale(tmp_path: Path) -> None:
+    """What uses more than half of the range is not stretched."""
+    pairs = open_pairs(write_depth(tmp_path, "target", 20, 60000)).pairs
+    assert pairs.train[0].target.levels == FULL_16_BIT
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_fault_89_pictures_of_32_bits_are_refused(
+    tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody knows their black and white."""
+    monkeypatch.setattr(images, "FORMATS", (*images.FORMATS, "TIFF"))
+    Image.new(mode, (8, 8), 5).save(tmp_path / "x.tiff")
+    with pytest.raises(DatasetError, match="32 bits"):
+        read_image(ImageRef(path=tmp_path / "x.tiff"))

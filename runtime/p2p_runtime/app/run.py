@@ -135,6 +135,7 @@ def _open_source(
     return open_source(
         spec,
         ids_palette=ids_palette,
+        levels=translator.contract.levels_16_bit,
         yuv=translator.preprocessor.wants_yuv,
         policy=LivePolicy(
             drop=options.drop,

@@ -18,6 +18,7 @@ from p2p_runtime.labels.palette import Palette
 from p2p_runtime.labels.repair import classify, off_palette
 from p2p_runtime.labels.resampling import resize
 from p2p_runtime.labels.yuv import Picture, YuvFrame, to_bgr
+from p2p_runtime.pictures import FULL_16_BIT, Levels
 
 __all__ = ["PixelContract", "check_frame", "json_field"]
 
@@ -38,6 +39,7 @@ class PixelContract:
         direction: what is translated into what, for people, for example ``labels to photo``.
         classes_present: indices of the classes that the training data holds, ascending, and that
             label repair yields; None for every class of the palette.
+        levels_16_bit: the levels of 16-bit inputs that become 0 and 255.
         grey: the outputs have equal channels, because all photos of the training data do.
     """
 
@@ -46,6 +48,7 @@ class PixelContract:
     palette: Palette | None
     direction: str = "right half to left half"
     classes_present: tuple[int, ...] | None = None
+    levels_16_bit: Levels = FULL_16_BIT
     grey: bool = False
 
     def __post_init__(self) -> None:
@@ -153,6 +156,7 @@ class PixelContract:
             "palette": self.palette.to_json() if self.palette else None,
             "classes_present": None if self.classes_present is None else list(self.classes_present),
             "direction": self.direction,
+            "levels_16_bit": list(self.levels_16_bit),
             "grey": self.grey,
         }
 
@@ -178,8 +182,16 @@ class PixelContract:
             palette=None if palette is None else Palette.from_json(palette),
             direction=json_field(document, "direction", str),
             classes_present=None if classes is None else tuple(classes),
+            levels_16_bit=_levels(document.get("levels_16_bit", FULL_16_BIT)),
             grey=document.get("grey") is True,
         )
+
+
+def _levels(value: Any) -> Levels:
+    whole = isinstance(value, list | tuple) and [type(level) for level in value] == [int, int]
+    if not whole or not 0 <= value[0] < value[1] <= FULL_16_BIT[1]:
+        raise ContractError(f"contract field 'levels_16_bit' is {value!s:.40}, not two levels")
+    return value[0], value[1]
 
 
 def check_frame(frame: Picture) -> None:

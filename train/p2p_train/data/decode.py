@@ -8,7 +8,7 @@ tells, a JPEG without its middle, is checked when a process reads a file for the
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -18,11 +18,18 @@ from PIL import Image
 
 from p2p_runtime.errors import ContractError, DatasetError
 from p2p_runtime.labels.palette import Palette
-from p2p_runtime.pictures import is_damaged_jpeg, on_white, to_8_bit, upright
+from p2p_runtime.pictures import (
+    FULL_16_BIT,
+    Levels,
+    is_damaged_jpeg,
+    on_white,
+    to_8_bit,
+    upright,
+)
 
 from .layouts.images import ImageRef, Pair, is_16_bit, open_image, orientation
 
-__all__ = ["ImageGoneError", "read_ids", "read_image", "read_input", "read_pair"]
+__all__ = ["ImageGoneError", "measure_levels", "read_ids", "read_image", "read_input", "read_pair"]
 
 ID_MODES = {"1", "L", "P", "I", "I;16"}
 """Pillow modes with one channel, whose levels or palette indices can be class ids."""
@@ -77,6 +84,26 @@ def read_image(ref: ImageRef) -> NDArray[np.uint8]:
     return _part(_decode(ref), ref)
 
 
+def measure_levels(files: Sequence[Path]) -> Levels:
+    """Return the levels of 16-bit pictures that are to be black and white, for all files alike.
+
+    Sensors mark what they did not measure by the lowest and the highest level, which do not count.
+    Pictures that use more than half of the range are photos, which keep it. Other files are left
+    out.
+    """
+    lowest, highest = FULL_16_BIT[::-1]
+    for file in files:
+        with contextlib.suppress(ImageGoneError), _opened(file) as image:
+            if not is_16_bit(image):
+                continue
+            levels = _read_16_bit(file)[..., :3]
+            measured = levels[(levels > 0) & (levels < FULL_16_BIT[1])]
+            lowest = min(lowest, int(measured.min(initial=lowest)))
+            highest = max(highest, int(measured.max(initial=highest)))
+    narrow = 0 < highest - lowest <= FULL_16_BIT[1] // 2
+    return (lowest, highest) if narrow else FULL_16_BIT
+
+
 def read_ids(path: Path) -> NDArray[np.integer]:
     """Read class ids: the levels of a grey picture, or the indices of a palette PNG.
 
@@ -109,7 +136,7 @@ def _decode(ref: ImageRef, *, opaque: bool = False) -> NDArray[np.uint8]:
                 "with 16 or 8, on the same scale as all others"
             )
         if is_16_bit(image):
-            pixels = to_8_bit(_read_16_bit(ref.path), ref.white)
+            pixels = to_8_bit(_read_16_bit(ref.path), ref.levels)
         elif image.mode == "RGB" and not image.has_transparency_data:
             pixels = np.asarray(image)
         else:

@@ -13,8 +13,8 @@ from p2p_runtime.errors import ConfigError, DatasetError
 from p2p_runtime.labels.palette import PRESETS, Palette, load_palette
 from p2p_train.config import DataConfig
 
-from .decode import ID_MODES, read_ids, read_image
-from .layouts.images import Pair, listed, open_image
+from .decode import ID_MODES, measure_levels, read_ids, read_image
+from .layouts.images import Pair, is_16_bit, listed, open_image
 from .layouts.index import PairIndex, evenly_spread, find_pairs
 from .palette_fit import fit_palette
 
@@ -33,6 +33,9 @@ MAX_IDS = 64
 
 VOID_LEVEL = 255
 """Level by which many data sets mark pixels without a class."""
+
+MAX_MEASURED = 1000
+"""Maximum number of 16-bit pictures in which the range is measured."""
 
 MANY_FILES = 500
 """Number of files whose check takes long enough to be logged."""
@@ -81,10 +84,10 @@ def open_pairs(config: DataConfig) -> PairSource:
             message names the flag that decides.
         ConfigError: the palette is unknown or malformed, or does not go with ``--labels``.
     """
-    pairs = find_pairs(config)
+    pairs = _with_levels(find_pairs(config))
     if _are_ids(config, pairs):
         palette = load_palette(config.palette)
-        pairs = pairs.with_ids()
+        pairs = pairs.with_refs("input", ids=True)
         _check_ids([*pairs.train, *pairs.val], palette)
         note = f"class ids of palette {palette.name}: {_first_classes(palette)}"
         return PairSource(pairs=pairs, palette=palette, note=f"{pairs.layout}; {note}")
@@ -124,6 +127,24 @@ def choose_palette(config: DataConfig, pairs: tuple[Pair, ...]) -> tuple[Palette
     return None, (
         f"{why}, so they are taken as pictures and no labels are repaired; choose with --palette"
     )
+
+
+def _with_levels(pairs: PairIndex) -> PairIndex:
+    """Measure the range of 16-bit pictures over the data set; all get the same two levels."""
+    for side in ("input", "target"):
+        files = [getattr(pair, side).path for pair in (*pairs.train, *pairs.val)]
+        files = [files[index] for index in evenly_spread(len(files), MAX_MEASURED)]
+        if not any(_is_16_bit(file) for file in files[:SAMPLES]):
+            continue
+        levels = measure_levels(files)
+        logger.info("the %ss have 16 bits: %d becomes black, %d white", side, *levels)
+        pairs = pairs.with_refs(side, levels=levels)
+    return pairs
+
+
+def _is_16_bit(file: Path) -> bool:
+    with open_image(file) as image:
+        return is_16_bit(image)
 
 
 def _are_ids(config: DataConfig, pairs: PairIndex) -> bool:

@@ -85,7 +85,11 @@ def prepare_data(config: TrainConfig) -> TrainingData:
     source.check_palette()
     pairs = source.pairs
     contract = PixelContract(
-        height=data.height, width=data.width, palette=source.palette, direction=pairs.direction
+        height=data.height,
+        width=data.width,
+        palette=source.palette,
+        direction=pairs.direction,
+        levels_16_bit=pairs.train[0].input.levels,
     )
     classes_present, mean, grey = _scan_training(pairs.train, source.palette, contract)
     contract = replace(contract, classes_present=classes_present, grey=grey)

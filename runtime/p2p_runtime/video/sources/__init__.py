@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from p2p_runtime.errors import ConfigError, SourceError
 from p2p_runtime.labels.palette import Palette
+from p2p_runtime.pictures import FULL_16_BIT, Levels
 from p2p_runtime.redaction import redact
 from p2p_runtime.video.frames import DEFAULT_FPS, FrameSource
 from p2p_runtime.video.live import Capture, LivePolicy, LiveSource
@@ -111,6 +112,7 @@ def open_source(
     spec: str | SourceSpec,
     *,
     ids_palette: Palette | None = None,
+    levels: Levels = FULL_16_BIT,
     yuv: bool = False,
     policy: LivePolicy | None = None,
     size: tuple[int, int] | None = None,
@@ -124,6 +126,7 @@ def open_source(
             ``-`` for raw frames on stdin.
         ids_palette: the frames hold class ids, to be painted with these colours; None when they
             hold colours.
+        levels: of pictures with 16 bits, those that become 0 and 255.
         yuv: leave frames that a video stores in 4:2:0 as they are; for label repair.
         policy: what to drop, and how long to wait; None for the defaults of the kind.
         size, fps: width and height in pixels, and frames a second (25 if None), of raw frames;
@@ -142,9 +145,9 @@ def open_source(
     if spec.kind is SourceKind.FILE:
         return VideoFileSource(Path(spec.text), ids_palette=ids_palette, yuv=yuv)
     if spec.kind is SourceKind.FOLDER:
-        return PictureSource(list_folder(Path(spec.text)), ids_palette=ids_palette)
+        return PictureSource(list_folder(Path(spec.text)), ids_palette=ids_palette, levels=levels)
     if spec.kind is SourceKind.GLOB:
-        return PictureSource(list_matches(spec.text), ids_palette=ids_palette)
+        return PictureSource(list_matches(spec.text), ids_palette=ids_palette, levels=levels)
 
     def connect() -> Capture:
         if spec.kind is SourceKind.URL:

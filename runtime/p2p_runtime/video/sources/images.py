@@ -16,6 +16,7 @@ from p2p_runtime.files import reason
 from p2p_runtime.labels.palette import Palette
 from p2p_runtime.pictures import (
     FULL_16_BIT,
+    Levels,
     exif_orientation,
     is_damaged_jpeg,
     on_white,
@@ -34,8 +35,14 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 class PictureSource:
     """Pictures of at least one path, in order; one that cannot be read raises a SourceError."""
 
-    def __init__(self, paths: Sequence[Path], *, ids_palette: Palette | None = None) -> None:
-        self._paths, self._ids_palette = paths, ids_palette
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        *,
+        ids_palette: Palette | None = None,
+        levels: Levels = FULL_16_BIT,
+    ) -> None:
+        self._paths, self._ids_palette, self._levels = paths, ids_palette, levels
         height, width = self._read(paths[0]).shape[:2]
         self.info = VideoInfo(width=width, height=height, fps=DEFAULT_FPS, frame_count=len(paths))
         self.frames_lost = 0  # an unreadable picture is an error
@@ -52,7 +59,7 @@ class PictureSource:
 
     def _read(self, path: Path) -> NDArray[np.uint8]:
         if self._ids_palette is None:
-            return _colours(_decode(path))
+            return _colours(_decode(path), self._levels)
         return paint_ids(self._ids_palette, _read_ids(path), str(path))
 
 
@@ -92,10 +99,10 @@ def _in_order(paths: Iterable[Path], none: str) -> list[Path]:
     return sorted(pictures, key=_natural)
 
 
-def _colours(picture: NDArray[Any]) -> NDArray[np.uint8]:
+def _colours(picture: NDArray[Any], levels: Levels) -> NDArray[np.uint8]:
     """Return a decoded picture of any kind as (H, W, 3) uint8 BGR."""
     if picture.dtype == np.uint16:
-        picture = to_8_bit(picture, FULL_16_BIT)
+        picture = to_8_bit(picture, levels)
     if picture.ndim == 2:
         return np.asarray(cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR), np.uint8)
     return on_white(picture) if picture.shape[2] == 4 else picture

@@ -12,7 +12,7 @@ from typing import IO, Literal
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from p2p_runtime.errors import DatasetError
-from p2p_runtime.pictures import FULL_16_BIT, exif_orientation
+from p2p_runtime.pictures import FULL_16_BIT, Levels, exif_orientation
 
 __all__ = [
     "ImageRef", "Pair", "count_images", "images_in", "is_16_bit", "listed", "open_image",
@@ -41,13 +41,13 @@ class ImageRef:
         path: the file.
         part: the half that is meant.
         ids: it holds class ids, to be painted with a palette.
-        white: the level that becomes 255, in a picture of 16 bits.
+        levels: of a picture of 16 bits, those that become 0 and 255.
     """
 
     path: Path
     part: Literal["left", "right", "whole"] = "whole"
     ids: bool = False
-    white: int = FULL_16_BIT
+    levels: Levels = FULL_16_BIT
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

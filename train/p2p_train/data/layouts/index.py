@@ -10,6 +10,7 @@ import hashlib
 import random
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
@@ -46,10 +47,10 @@ class PairIndex:
         """Whether input and target are halves of one image."""
         return self.train[0].input.part != "whole"
 
-    def with_ids(self) -> PairIndex:
-        """Return the same pairs with inputs that hold class ids."""
+    def with_refs(self, side: Literal["input", "target"], **changes: Any) -> PairIndex:
+        """Return the same pairs with other attributes of all inputs or of all targets."""
         train, val = (
-            tuple(replace(pair, input=replace(pair.input, ids=True)) for pair in pairs)
+            tuple(replace(one, **{side: replace(getattr(one, side), **changes)}) for one in pairs)
             for pairs in (self.train, self.val)
         )
         return replace(self, train=train, val=val)
