@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from p2p_runtime import starting  # noqa: F401  # isort: skip  # first: Ctrl-C is quiet from here
+
 import time
 from functools import partial
 from pathlib import Path

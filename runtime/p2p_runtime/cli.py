@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from p2p_runtime import starting  # noqa: F401  # isort: skip  # first: Ctrl-C is quiet from here
+
 import os
 import time
 from typing import Any
@@ -15,6 +17,9 @@ from .errors import ConfigError, StoppedError
 from .interrupts import StopRequest, leave
 
 __all__ = ["main", "program"]
+
+ANSWER_S = 1.5
+"""Seconds after which a signal ends a run that blocks within a library."""
 
 _EXAMPLES = """\b
 Examples:
@@ -65,7 +70,7 @@ def main(
     require_extra("onnxruntime", "cpu")
     # Matrices are small here, and OpenBLAS sends SIGINT where it cannot have its threads.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    with StopRequest() as stop:
+    with StopRequest(grace_s=ANSWER_S) as stop:
         from .app.run import RunOptions, translate_video
         from .translate.pipeline import check_losses
 

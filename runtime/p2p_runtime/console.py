@@ -22,6 +22,7 @@ import click
 
 from .errors import MissingExtraError, P2PError
 from .redaction import redact
+from .starting import started
 
 __all__ = [
     "P2PCommand",
@@ -154,6 +155,7 @@ class P2PCommand(click.Command):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run the command as ``click.Command`` does; what stdout cannot take is told, too."""
+        started()
         open_descriptors()
         try:
             try:

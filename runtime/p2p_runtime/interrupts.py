@@ -14,6 +14,9 @@ UNINTERRUPTIBLE = "p2p-uninterruptible"
 """Name of daemon threads that may block in a decoder for as long as a camera is silent."""
 
 
+_CUT_OFF = b"interrupted while a library was busy; what was written so far can be read\n"
+
+
 def leave(leaving: SystemExit) -> None:
     """End the process at once if a thread is still blocked in a decoder; otherwise return.
 
@@ -28,18 +31,27 @@ def leave(leaving: SystemExit) -> None:
 
 
 class StopRequest:
-    """Turns SIGINT and SIGTERM into a flag that long work checks between two steps.
+    """Turns SIGINT, SIGTERM and SIGHUP into a flag that long work checks between two steps.
 
     The first signal sets the flag and puts the previous handlers back, so that a second signal
-    ends the process at once. Use it as a context manager, in the main thread.
+    ends the process at once. Use it as a context manager, in the main thread. A SIGHUP that is
+    ignored (nohup) stays ignored.
+
+    Args:
+        grace_s: seconds after which a signal ends the process although the main thread cannot note
+            it, because it waits within a library; None for work that must not be cut off.
 
     Attributes:
-        exit_code: 130 after SIGINT, 143 after SIGTERM, 0 before any.
+        working: whether there is something to finish; before, a signal ends the process anyway.
+        exit_code: 129 after SIGHUP, 130 after SIGINT, 143 after SIGTERM, 0 before any.
     """
 
-    def __init__(self) -> None:
-        self.exit_code = 0
+    def __init__(self, grace_s: float | None = None) -> None:
+        self.working, self.exit_code = False, 0
+        self._grace_s = grace_s
         self._before: dict[signal.Signals, object] = {}
+        self._noted, self._left = threading.Event(), threading.Event()
+        self._pipe, self._wakeup_before = (-1, -1), -1
 
     @property
     def requested(self) -> bool:
@@ -47,18 +59,41 @@ class StopRequest:
         return self.exit_code != 0
 
     def __enter__(self) -> StopRequest:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._note)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._note)
+        if self._grace_s is not None:
+            self._pipe = os.pipe()
+            os.set_blocking(self._pipe[1], False)
+            self._wakeup_before = signal.set_wakeup_fd(self._pipe[1])
+            threading.Thread(target=self._watch, name="signals", daemon=True).start()
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._left.set()
+        if self._grace_s is not None:
+            signal.set_wakeup_fd(self._wakeup_before)
+            os.close(self._pipe[1])  # this ends the thread
         self._put_back()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.exit_code = 128 + number
+        self._noted.set()
         self._put_back()
 
     def _put_back(self) -> None:
         while self._before:
             number, handler = self._before.popitem()
             signal.signal(number, handler)  # type: ignore[arg-type]  # what signal() gave us
+
+    def _watch(self) -> None:
+        """End the process if the main thread does not answer a signal; the body of a thread."""
+        with open(self._pipe[0], "rb", buffering=0) as signals:  # noqa: PTH123  # a descriptor
+            answer = self._noted
+            while number := signals.read(1):  # the interpreter writes them, whatever is blocked
+                if number[0] in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                    answered = answer.wait(self._grace_s)
+                    if not answered or not (self.working or self._left.wait(self._grace_s)):
+                        os.write(2, _CUT_OFF)
+                        os._exit(128 + number[0])
+                    answer = self._left  # the second signal is to end it

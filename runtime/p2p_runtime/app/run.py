@@ -87,9 +87,10 @@ def translate_video(options: RunOptions, stop: StopRequest) -> RunReport:
     bundle = ModelBundle.load(find_bundle(options.model, device))
     unmap_libraries()
     with (
-        _open_translator(options, bundle, device, live=spec.kind.live) as translator,
+        _open_translator(options, bundle, device, spec.kind.live, stop) as translator,
         contextlib.closing(_open_source(options, spec, translator, stop)) as source,
     ):
+        stop.working = True
         sink = open_sink(
             outputs,
             width=source.info.width * (2 if options.side_by_side else 1),
@@ -103,14 +104,17 @@ def translate_video(options: RunOptions, stop: StopRequest) -> RunReport:
         report = _run(options, stop, window, source, translator, sink, facts)
     if options.report is not None:
         report.save(options.report)
-    _log.info("written: %s", ", ".join(output.text for output in outputs))
+    if report.frames_out:
+        _log.info("written: %s", ", ".join(output.name for output in outputs))
+    else:
+        _log.info("nothing was written: no frame was translated")
     frames_own_stdout = any(output.kind == "stdout" for output in outputs)
     click.echo(report.to_table(), err=frames_own_stdout)
     return report
 
 
 def _open_translator(
-    options: RunOptions, bundle: ModelBundle, device: str, *, live: bool
+    options: RunOptions, bundle: ModelBundle, device: str, live: bool, stop: StopRequest
 ) -> Translator:
     # For files, the frame rate counts; for live sources, the latency and idle cores.
     return Translator.load(
@@ -122,7 +126,7 @@ def _open_translator(
         temporal_filter=options.temporal_filter,
         dedupe_threshold_px=options.dedupe_threshold,
         workers=1 if live else default_workers(device, options.threads),
-        on_hang=_exit_now,
+        on_hang=lambda: _exit_now(stop.exit_code or EngineError.exit_code),
     )
 
 
@@ -182,6 +186,7 @@ def _run(
             draw=Overlay() if options.overlay else None,
             on_frame=on_frame,
             stopping=stopping,
+            on_failure=lambda report: report.save(options.report) if options.report else None,
             started_s=options.started_s,
             run=facts,
         )
@@ -193,10 +198,10 @@ def _default_output(spec: SourceSpec) -> str:
     return f"{spec.stem}-translated{'' if pictures else '.mp4'}"
 
 
-def _exit_now() -> None:
+def _exit_now(exit_code: int) -> None:
     """End the process: a call that nothing can interrupt hangs, so nothing can be closed."""
     _log.error("the model hangs and cannot be stopped; what was written so far can be read")
-    os._exit(EngineError.exit_code)
+    os._exit(exit_code)
 
 
 def _versions() -> dict[str, str]:

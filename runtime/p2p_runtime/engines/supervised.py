@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +25,21 @@ __all__ = ["RESTARTS", "SupervisedEngine", "open_supervised"]
 HANG_S = 30.0
 """Seconds after which an inference counts as hanging, far above the slowest sensible frame."""
 
+START = 10
+"""The golden frame may take so many times as long: libraries set themselves up for it."""
+
 RESTARTS, WITHIN_S = 5, 60.0
 """Maximum number of restarts within so many seconds."""
+
+HANGS = 3
+"""Number of inferences that hang, with none between that ends well, after which a run is ended."""
+
+STOP_S = 1.0
+"""Seconds that running inferences have once a run was told to stop, and once interrupted."""
+
+_TICKS = 4
+"""How often the watchdog looks within the limit. It counts looks, not seconds: a process that was
+suspended has not hung."""
 
 _log = logging.getLogger(__name__)
 
@@ -52,19 +66,20 @@ def open_supervised(
     """
 
     def opened() -> Engine:
-        engine = open_engine(bundle, device, threads, allow_spinning)
-        if verify:
-            _replay_golden(bundle, engine)
-        return engine
+        return open_engine(bundle, device, threads, allow_spinning)
 
-    return SupervisedEngine(opened(), opened, on_hang=on_hang)
+    def check(engine: Engine) -> None:
+        _replay_golden(bundle, engine)
+
+    return SupervisedEngine(opened(), opened, check=check if verify else None, on_hang=on_hang)
 
 
 class SupervisedEngine:
     """Opens an engine again when it fails, but ends a run whose model fails on every frame.
 
     Args:
-        engine, reopen: an open and checked engine, and what opens and checks a replacement.
+        engine, reopen: an open engine, and what opens a replacement.
+        check: raises an error if an open engine computes something else.
         hang_s: seconds after which an inference counts as hanging.
         on_hang: called, in the watchdog's thread, when an inference hangs for as long again after
             it was interrupted: nothing in this process can end it.
@@ -76,16 +91,23 @@ class SupervisedEngine:
         engine: Engine,
         reopen: Callable[[], Engine],
         *,
+        check: Callable[[Engine], None] | None = None,
         hang_s: float = HANG_S,
         on_hang: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._engine, self._reopen, self._clock = engine, reopen, clock
+        self._reopen, self._check, self._clock = reopen, check, clock
+        self._on_hang = on_hang or (lambda: None)
         self._lock = threading.Lock()
         self._restarts_s: deque[float] = deque(maxlen=RESTARTS)
-        self._watchdog = _Watchdog(self.interrupt, on_hang or (lambda: None), hang_s)
+        self._watchdog = _Watchdog(self._on_hang, hang_s)
         self._closed = False
         self.restarts = 0
+        try:
+            self._engine = self._checked(engine)
+        except BaseException:
+            self._watchdog.close()
+            raise
 
     @property
     def device(self) -> str:
@@ -97,8 +119,10 @@ class SupervisedEngine:
         while True:
             engine = self._engine
             try:
-                with self._watchdog.watch():
-                    return engine.infer(frames)
+                with self._watchdog.watch(engine):
+                    images = engine.infer(frames)
+                self._watchdog.hangs = 0
+                return images
             except EngineError as error:
                 self._replace(engine, error)
 
@@ -106,12 +130,35 @@ class SupervisedEngine:
         """Interrupt the engine; the inferences it was at are repeated by its replacement."""
         self._engine.interrupt()
 
+    def stop(self, within_s: float = STOP_S) -> None:
+        """Open no engine again, and interrupt the inferences that do not end in time.
+
+        If that does not end them either, ``on_hang`` is called.
+        """
+        self._closed = True
+        if not self._watchdog.wait_idle(within_s):
+            self._watchdog.interrupt_all()
+            if not self._watchdog.wait_idle(within_s / 2):
+                self._on_hang()
+
     def close(self) -> None:
         """Free the engine and end the watchdog."""
         with self._lock:
             self._closed = True
             self._watchdog.close()
             self._engine.close()
+
+    def _checked(self, engine: Engine) -> Engine:
+        """Check an open engine under the watchdog's eyes; close it if it fails."""
+        if self._check is None:
+            return engine
+        try:
+            with self._watchdog.watch(engine, START):
+                self._check(engine)
+        except BaseException:
+            engine.close()
+            raise
+        return engine
 
     def _replace(self, failed: Engine, error: EngineError) -> None:
         """Open another engine, unless another thread has done so, or the limit is reached."""
@@ -125,39 +172,67 @@ class SupervisedEngine:
                 raise EngineError(
                     f"{error} (after {RESTARTS} restarts in {WITHIN_S:.0f} s)"
                 ) from error
+            if self._watchdog.hangs >= HANGS:
+                raise EngineError(f"{error} (it hung {HANGS} times in a row)") from error
             self._restarts_s.append(now_s)
             self.restarts += 1
             _log.warning("%s; opening the model again", error)
             failed.close()
             try:
-                self._engine = self._reopen()
+                self._engine = self._checked(self._reopen())
             except P2PError as reason:
                 raise EngineError(f"{error}; and it cannot be opened again: {reason}") from reason
 
 
-class _Watchdog:
-    """Interrupts a watched block over the limit, and calls ``on_hang`` at twice the limit."""
+@dataclass(slots=True)
+class _Watched:
+    """A running inference: since which look of the watchdog, and after how many it hangs."""
 
-    def __init__(
-        self, interrupt: Callable[[], None], on_hang: Callable[[], None], limit_s: float
-    ) -> None:
-        self._interrupt, self._on_hang, self._limit_s = interrupt, on_hang, limit_s
-        self._since: dict[int, float] = {}
+    engine: Engine
+    since: int
+    limit: int
+    interrupted: bool = False
+
+
+class _Watchdog:
+    """Interrupts an engine whose inference is over the limit; at twice the limit calls ``on_hang``.
+
+    Attributes:
+        hangs: how many were interrupted; whoever sees one end well sets it back.
+    """
+
+    def __init__(self, on_hang: Callable[[], None], limit_s: float) -> None:
+        self._on_hang, self._limit_s = on_hang, limit_s
+        self.hangs = self._looks = 0
+        self._running: dict[int, _Watched] = {}
         self._ended = threading.Event()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
 
     @contextlib.contextmanager
-    def watch(self) -> Iterator[None]:
-        """Watch the block; each thread may have one."""
+    def watch(self, engine: Engine, limits: int = 1) -> Iterator[None]:
+        """Watch the block, which may take so many limits; each thread may have one."""
         if self._thread is None:
             self._start()
         key = threading.get_ident()
-        self._since[key] = time.monotonic()
+        self._running[key] = _Watched(engine, self._looks, limits * _TICKS)
         try:
             yield
         finally:
-            self._since.pop(key, None)
+            self._running.pop(key, None)
+
+    def interrupt_all(self) -> None:
+        """Interrupt every running inference."""
+        for one in list(self._running.values()):
+            one.interrupted = True
+            one.engine.interrupt()
+
+    def wait_idle(self, timeout_s: float) -> bool:
+        """Wait until nothing runs; return whether that came in time."""
+        end_s = time.monotonic() + timeout_s
+        while self._running and time.monotonic() < end_s:
+            self._ended.wait(0.01)
+        return not self._running
 
     def close(self) -> None:
         """End the thread."""
@@ -173,17 +248,16 @@ class _Watchdog:
                 self._thread = thread
 
     def _check(self) -> None:
-        interrupted: set[float] = set()  # start times
-        while not self._ended.wait(self._limit_s / 4):
-            now_s = time.monotonic()
-            running = set(self._since.copy().values())
-            interrupted &= running
-            hanging = {since for since in running if now_s - since > self._limit_s}
-            if hanging - interrupted:
-                _log.error("an inference takes longer than %g s; interrupting it", self._limit_s)
-                interrupted |= hanging
-                self._interrupt()
-            elif any(now_s - since > 2 * self._limit_s for since in hanging):
+        while not self._ended.wait(self._limit_s / _TICKS):
+            self._looks += 1
+            ages = [(self._looks - one.since, one) for one in list(self._running.values())]
+            hanging = [one for age, one in ages if age > one.limit]
+            if any(not one.interrupted for one in hanging):
+                limit_s = max(one.limit for one in hanging) / _TICKS * self._limit_s
+                _log.error("an inference takes longer than %g s; interrupting it", limit_s)
+                self.hangs += 1
+                self.interrupt_all()
+            elif any(age > 2 * one.limit for age, one in ages):
                 self._on_hang()
 
 
@@ -194,7 +268,6 @@ def _replay_golden(bundle: ModelBundle, engine: Engine) -> None:
     psnr_db = golden.psnr_db(engine.infer(frame[np.newaxis])[0])
     # Written so that a NaN floor or result fails, too.
     if not psnr_db >= golden.min_psnr_db:
-        engine.close()
         raise BundleError(
             f"{bundle.path} does not compute on {engine.device} what was exported: its golden "
             f"frame came out at {psnr_db:.1f} dB, at least {golden.min_psnr_db:.1f} are needed"

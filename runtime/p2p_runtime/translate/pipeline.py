@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from p2p_runtime.errors import LossesError, SourceLostError
+from p2p_runtime.errors import LossesError, P2PError, SourceLostError
 from p2p_runtime.prefetch import prefetched
+from p2p_runtime.redaction import redact
 from p2p_runtime.video.frames import FrameSink, FrameSource, FrameTask, VideoInfo
 from p2p_runtime.video.live import LiveSource
 
@@ -52,6 +53,7 @@ def run_pipeline(
     draw: Callable[[FrameTask], None] | None = None,
     on_frame: Callable[[FrameTask], None] | None = None,
     stopping: Callable[[], bool] | None = None,
+    on_failure: Callable[[RunReport], None] | None = None,
     started_s: float | None = None,
     run: dict[str, Any] | None = None,
 ) -> RunReport:
@@ -70,6 +72,7 @@ def run_pipeline(
         draw: changes the output of each frame before it is written.
         on_frame: called in the calling thread with each frame that was written.
         stopping: once it returns True, no more frames are taken and the sink is finished.
+        on_failure: called with the report of a run that fails, before the error is raised.
         started_s: ``time.perf_counter()`` when the command began, for the time to first frame.
         run: further facts for the report.
 
@@ -85,6 +88,12 @@ def run_pipeline(
     steps = _Steps(translator, recorder, side_by_side=side_by_side)
     ahead, in_a_row = (_AHEAD_LIVE, 1) if live else (_AHEAD, frames_in_a_row(source.info))
     source_lost: str | None = None
+
+    def finish(error: P2PError | None = None) -> RunReport:
+        facts = _facts(translator) | (run or {})
+        told = redact(str(error)) if error else None
+        return recorder.finish(source, source_lost, interrupted=stop(), run=facts, error=told)
+
     try:
         with contextlib.ExitStack() as stack:
             tasks = steps.decode(itertools.islice(source, max_frames))
@@ -102,6 +111,7 @@ def run_pipeline(
                     stopping=stop,
                 )
             )
+            stack.callback(lambda: translator.stop() if stop() else None)  # one may hang
             if live:
                 stack.callback(live.interrupt)  # first of all: a silent source must not hold us
             for task in results:
@@ -111,12 +121,13 @@ def run_pipeline(
                     on_frame(task)
     except SourceLostError as error:
         source_lost = str(error)
-    except BaseException:
+    except BaseException as error:
         sink.abort()
+        if on_failure is not None and isinstance(error, P2PError):
+            on_failure(finish(error))
         raise
     sink.close()
-    facts = _facts(translator) | (run or {})
-    return recorder.finish(source, source_lost, interrupted=stop(), run=facts)
+    return finish()
 
 
 def check_losses(report: RunReport, *, strict: bool) -> None:

@@ -99,6 +99,7 @@ class RunReport:
         anon_rss_mib: the part of resident memory at the end that belongs to no file, see
             :mod:`p2p_runtime.memory`; the rest is mostly unchanged pages of libraries.
         interrupted: whether a signal ended the run early.
+        error: why the run failed; None if it did not.
         stages: per stage of :data:`STAGES`, see :meth:`Histogram.to_json`. Frames overlap, so the
             stages add up to the latency, not to the wall time.
         run: model, precision, device, versions, source and output.
@@ -121,6 +122,7 @@ class RunReport:
     peak_rss_mib: float
     anon_rss_mib: float | None
     interrupted: bool
+    error: str | None
     stages: dict[str, dict[str, float]]
     run: dict[str, Any]
 
@@ -188,7 +190,12 @@ class Recorder:
         self._blank.add(task.blank)
 
     def finish(
-        self, source: FrameSource, source_lost: str | None, interrupted: bool, run: dict[str, Any]
+        self,
+        source: FrameSource,
+        source_lost: str | None,
+        interrupted: bool,
+        run: dict[str, Any],
+        error: str | None = None,
     ) -> RunReport:
         """Stop the clock and return the report; for the arguments see :class:`RunReport`."""
         wall_s = time.perf_counter() - self._began_s
@@ -212,6 +219,7 @@ class Recorder:
             peak_rss_mib=peak_rss_mib(),
             anon_rss_mib=anon_rss_mib(),
             interrupted=interrupted,
+            error=error,
             stages={stage: histogram.to_json() for stage, histogram in self._stages.items()},
             run={"python": platform.python_version(), "machine": platform.machine(), **run},
         )

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2p_runtime.engines import Engine, resolve_device
-from p2p_runtime.engines.supervised import open_supervised
+from p2p_runtime.engines.supervised import SupervisedEngine, open_supervised
 from p2p_runtime.labels.yuv import Picture
 from p2p_runtime.model.bundle import ModelBundle
 from p2p_runtime.model.contract import PixelContract
@@ -158,6 +158,11 @@ class Translator:
         task.times_ms["wait"] = (input_s - task.decoded_s) * 1e3 - work_ms
         task.times_ms["infer"] = (inferred_s - input_s) * 1e3
         task.times_ms["postprocess"] = (task.finished_s - inferred_s) * 1e3
+
+    def stop(self) -> None:
+        """End inferences that take longer than a moment, since the run is over."""
+        if isinstance(self.engine, SupervisedEngine):
+            self.engine.stop()
 
     def close(self) -> None:
         """Free the device."""
