@@ -94,7 +94,7 @@ def threads_named(pid: int) -> bool:
 def test_fault_113_what_was_not_written_is_not_said_to_be(
     bundle: Path, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stop between opening and the first frame leaves no file and no claim."""
+    """A stop between opening and the first frame leaves no file, and no word of one."""
     monkeypatch.setattr(StopRequest, "requested", property(lambda stop: True))
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(main, [str(video), "--model", str(bundle), "--output", "s.mp4"])

@@ -149,7 +149,7 @@ class SupervisedEngine:
             self._engine.close()
 
     def _checked(self, engine: Engine) -> Engine:
-        """Check an open engine under the watchdog's eyes; close it if it fails."""
+        """Check an open engine while the watchdog looks; close it if it fails."""
         if self._check is None:
             return engine
         try:
