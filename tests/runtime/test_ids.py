@@ -213,6 +213,7 @@ def test_a_numbering_is_recognised_by_where_its_classes_stand(name: str) -> None
     assert best(ids[::-1]) != name
     assert best(np.full_like(ids, ids[-1, -1])) in (None, name)
     assert best(np.full_like(ids, 100)) is None
+    assert best(np.full_like(ids, 33)) is None  # a bicycle everywhere, in the one that has it
 
 
 def test_the_shares_of_the_training_data_replace_those_of_streets() -> None:

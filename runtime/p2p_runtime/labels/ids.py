@@ -302,8 +302,8 @@ class IdLayout:
         expected = expected or street_shares(palette)
         if expected is None:
             return None
-        fits = [(self.likelihood(one, palette, expected), one) for one in _all(palette)]
-        ranked = sorted(((v, one) for v, one in fits if v is not None), key=lambda f: -f[0])
+        valued = [(self.likelihood(one, palette, expected), one) for one in _all(palette)]
+        ranked = sorted(((v, one) for v, one in valued if v is not None), key=lambda pair: -pair[0])
         if not ranked or ranked[0][0] < _UNLIKELY:
             return None
         value, chosen = ranked[0]
