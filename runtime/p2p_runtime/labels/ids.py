@@ -23,8 +23,8 @@ from p2p_runtime.errors import ConfigError, ContractError
 from .palette import CITYSCAPES, Palette
 
 __all__ = [
-    "NO_CLASS", "NUMBERINGS", "OWN", "ClassIds", "IdLayout", "Shares", "choices", "ids_of",
-    "load_ids", "look_like_ids", "shares_of",
+    "IGNORED", "NO_CLASS", "NUMBERINGS", "OWN", "ClassIds", "IdLayout", "Shares", "choices", "ids_of",
+    "load_ids", "look_like_ids", "own_ids", "shares_of",
 ]  # fmt: skip
 
 Shares = tuple[tuple[float, ...], ...]
@@ -134,7 +134,7 @@ class ClassIds:
         classes: NDArray[np.uint8] = table[ids]
         return classes
 
-    def is_ignored(self, ids: NDArray[np.integer]) -> NDArray[np.bool_]:
+    def ignored_mask(self, ids: NDArray[np.integer]) -> NDArray[np.bool_]:
         """Return whether each pixel is one that nobody labelled, shaped as ``ids``."""
         return np.isin(ids, self.ignored)
 
@@ -286,7 +286,7 @@ class IdLayout:
             classes = numbering.to_classes(present[None], palette)[0]
         except ContractError:
             return None
-        counted = (classes != NO_CLASS) & ~numbering.is_ignored(present)
+        counted = (classes != NO_CLASS) & ~numbering.ignored_mask(present)
         counts = self._counts[:, present[counted]]
         if not counts.any():
             return None
@@ -350,14 +350,14 @@ _TRAIN_IDS = (
 )  # fmt: skip
 # CityObjectLabel of the carla wheel, 0.9.14 to 0.9.16.
 _CARLA = (
-    "none", "roads", "sidewalks", "buildings", "walls", "fences", "poles", "traffic light",
-    "traffic signs", "vegetation", "terrain", "sky", "pedestrians", "rider", "car", "truck", "bus",
+    "unlabelled", "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light",
+    "traffic sign", "vegetation", "terrain", "sky", "person", "rider", "car", "truck", "bus",
     "train", "motorcycle", "bicycle", "static", "dynamic", "other", "water", "road lines",
     "ground", "bridge", "rail track", "guard rail",
 )  # fmt: skip
 # CARLA's documentation of its semantic camera, 0.9.10 to 0.9.13.
 _CARLA_OLD = (
-    "unlabelled", "building", "fence", "other", "pedestrian", "pole", "road lines", "road",
+    "unlabelled", "building", "fence", "other", "person", "pole", "road lines", "road",
     "sidewalk", "vegetation", "car", "wall", "traffic sign", "sky", "ground", "bridge",
     "rail track", "guard rail", "traffic light", "static", "dynamic", "water", "terrain",
 )  # fmt: skip
