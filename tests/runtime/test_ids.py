@@ -129,8 +129,8 @@ def test_the_carla_table_is_the_enum_of_the_carla_wheel() -> None:
     assert theirs.pop(255) == "Any"
     words = {"NONE": "unlabelled", "Pedestrians": "person"}  # ours for two of theirs
     for number, name in NUMBERINGS["carla"].classes:
-        found = theirs.pop(number)
-        assert words.get(found, found.lower().removesuffix("s")) == name.replace(" ", "")
+        found, ours = theirs.pop(number), name.replace(" ", "")
+        assert words.get(found, found.lower()) in (ours, f"{ours}s")
     assert theirs == {}
 
 
