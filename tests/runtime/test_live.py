@@ -35,7 +35,7 @@ class Script:
     """A connection that does one step after the other: a picture, an error, a wait, nothing."""
 
     frame_count: int | None = None
-    frames_lost = 0
+    frames_lost, beginning = 0, None
     fps = 10.0
 
     def __init__(self, steps: Iterable[Step], finite: bool = False) -> None:

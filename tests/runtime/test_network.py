@@ -217,11 +217,21 @@ def test_fault_61_a_size_that_changes_in_mid_stream(
 
 class _Web(BaseHTTPRequestHandler):
     files: ClassVar[dict[str, bytes]] = {}
+    later: ClassVar[list[bytes]] = []
 
     def do_GET(self) -> None:
         content = self.files[self.path]
+        if self.later:
+            self.files[self.path] = self.later.pop(0)
+        chunked = self.path.startswith("/chunked")
+        self.protocol_version = "HTTP/1.1" if chunked else "HTTP/1.0"
+        self.close_connection = True
         self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
+        if chunked:
+            self.send_header("Transfer-Encoding", "chunked")
+            content = b"%x\r\n%b\r\n0\r\n\r\n" % (len(content), content)
+        elif not self.path.startswith("/close"):
+            self.send_header("Content-Length", str(len(content)))
         if content.startswith(b"#EXTM3U"):
             self.send_header("Content-Type", "application/x-mpegURL")
         self.end_headers()
@@ -258,6 +268,96 @@ def test_a_recording_on_a_web_server_loses_nothing(
     np.testing.assert_array_equal([frame.image for frame in read], frames)
     assert [frame.timestamp_s for frame in read] == pytest.approx([i / 10 for i in range(20)])
     assert source.frames_lost == 0
+
+
+@pytest.mark.parametrize(
+    ("way", "suffix"),
+    [
+        *itertools.product(("/length", "/chunked"), (".ts", ".mkv", ".mp4", ".flv")),
+        ("/close", ".ts"),  # short ones of other kinds cannot be opened that way
+    ],
+)
+def test_fault_138_a_recording_without_a_known_length_ends(
+    web: Callable[..., str], tmp_path: Path, way: str, suffix: str
+) -> None:
+    """Whether the server states bytes, ends the last chunk or just hangs up: one end, no loop."""
+    path = write_video(tmp_path / f"a{suffix}", [label_frame(index) for index in range(30)])
+    content = path.read_bytes()
+    if suffix == ".mp4":  # in fragments, which state no duration
+        with (
+            av.open(str(path)) as whole,
+            av.open(
+                str(tmp_path / "b.mp4"), "w", options={"movflags": "frag_keyframe+empty_moov"}
+            ) as parts,
+        ):
+            stream = parts.add_stream_from_template(whole.streams.video[0])
+            for packet in whole.demux(video=0):
+                if packet.size:
+                    packet.stream = stream
+                    parts.mux(packet)
+        content = (tmp_path / "b.mp4").read_bytes()
+    elif suffix == ".mkv":
+        content = content.replace(b"\x44\x89\x88", b"\xec\x8a\x88", 1)  # Void, not Duration
+    source = open_source(web(content, f"{way}{suffix}"), policy=WAITING)
+    assert len(list(source)) == 30
+    assert source.frames_lost == 0
+    source.close()
+
+
+def test_fault_138_a_recording_whose_size_is_known_is_read_once(
+    web: Callable[..., str], stream: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No frame of it is dropped, and nothing is fetched again."""
+    source = open_source(web(stream))
+    assert len(list(source)) == 100
+    source.close()
+    assert "next attempt" not in caplog.text
+
+
+def test_fault_138_a_live_stream_that_begins_otherwise_goes_on(
+    web: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another picture behind the same URL is no repetition."""
+    parts = [
+        write_video(
+            tmp_path / f"{part}.ts", [label_frame(part + i) for i in range(20)]
+        ).read_bytes()
+        for part in (0, 5, 9)
+    ]
+    monkeypatch.setattr(_Web, "later", parts[1:])
+    source = open_source(web(parts[0], "/chunked-live"), policy=WAITING)
+    assert len(shapes(source, 60)) == 60
+    assert source.reconnects == 2  # type: ignore[attr-defined]  # a live source's
+
+
+def test_fault_104_frames_of_a_web_server_that_nobody_wanted_are_not_lost(
+    web: Callable[..., str], video: Path, bundle: Path
+) -> None:
+    """A recording of which only some frames were asked for has lost none."""
+    process = run_command(web(video.read_bytes()), bundle, "--max-frames", 4, "--strict")
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr
+    assert json.loads((bundle.parent / "run.json").read_text())["frames_lost"] == 0
+
+
+def test_fault_105_a_recording_on_a_web_server_keeps_its_intervals(
+    web: Callable[..., str], tmp_path: Path
+) -> None:
+    """Times come from the file, not from a rate, and begin at 0."""
+    steps = [1, 2, 5, 30, 3, 1, 1, 9]
+    times = [0, *itertools.accumulate(steps)]
+    with av.open(str(tmp_path / "a.ts"), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for index, pts in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(label_frame(index), format="bgr24")
+            frame.pts = 1000 + pts
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    source = open_source(web((tmp_path / "a.ts").read_bytes()), policy=WAITING)
+    read = [task.timestamp_s for task in source]
+    source.close()
+    assert read == pytest.approx([pts / 10 for pts in times])
 
 
 @pytest.mark.parametrize(

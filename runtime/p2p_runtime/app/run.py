@@ -96,6 +96,8 @@ def translate_video(options: RunOptions, stop: StopRequest) -> RunReport:
             width=source.info.width * (2 if options.side_by_side else 1),
             height=source.info.height,
             fps=source.info.fps,
+            pixel_aspect=source.info.pixel_aspect,
+            sound=source.info.sound,
             source=spec.path,
             overwrite=options.overwrite,
         )

@@ -144,6 +144,8 @@ def check_losses(report: RunReport, *, strict: bool) -> None:
         complaints.append(f"{report.frames_blank} images have a single colour")
     if report.frames_lost:
         complaints.append(f"{report.frames_lost} frames could not be read")
+    if report.frames_damaged:
+        complaints.append(f"{report.frames_damaged} frames come from damaged data")
     if report.reconnects:
         complaints.append(f"the source was lost and came back {report.reconnects} times")
     if report.off_palette_share is not None and report.off_palette_share > OFF_PALETTE_WARN:
@@ -195,7 +197,7 @@ class _Steps:
         """Preprocess a frame and measure its colours, while it lies in the core's cache."""
         self._translator.preprocessor.preprocess(task)
         self._prepared += 1  # one worker at a time is here
-        if self._prepared % _OFF_PALETTE_EVERY == 1:
+        if self._prepared % _OFF_PALETTE_EVERY == 1 and not task.damaged:
             start_s = time.perf_counter()
             task.off_palette = self._translator.preprocessor.off_palette(task)
             task.times_ms["check"] += (time.perf_counter() - start_s) * 1e3

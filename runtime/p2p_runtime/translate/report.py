@@ -84,14 +84,18 @@ class RunReport:
         frames_dropped: frames that a newer one replaced because the translator was busy.
         frames_translated: frames that the translator finished, reused ones included.
         frames_out: frames that were written.
-        frames_lost: frames that were expected from the source and did not come.
+        frames_lost: frames of the source whose data came and could not be decoded, or did not come.
+        frames_damaged: frames that were written although their data are damaged, or those of a
+            frame that they are predicted from.
         frames_reused: frames that got the image of an earlier, equal input.
         frames_blank: images of one colour whose input has several.
         reconnects: how often a live source was lost and came back.
         stalls: how often a live source was connected and no frame came.
+        clock_jumps: how often the clock of a recording jumped; the output's does not.
         source_lost: why a live source was given up; None if it was not.
         off_palette_share: share (0-1) of input pixels more than 31 levels from every palette
-            colour, from one pixel in 64 of every fourth frame; None for models without a palette.
+            colour, from one pixel in 64 of every fourth frame, damaged ones left out; None if none
+            was measured.
         wall_s: seconds from the first request for a frame to the last frame written.
         fps: ``frames_out / wall_s``.
         first_frame_s: seconds from the start of the command to the first frame written.
@@ -110,10 +114,12 @@ class RunReport:
     frames_translated: int
     frames_out: int
     frames_lost: int
+    frames_damaged: int
     frames_reused: int
     frames_blank: int
     reconnects: int
     stalls: int
+    clock_jumps: int
     source_lost: str | None
     off_palette_share: float | None
     wall_s: float
@@ -134,7 +140,8 @@ class RunReport:
     def to_table(self) -> str:
         """Return the report as a few lines for people."""
         lost, dropped, reused = self.frames_lost, self.frames_dropped, self.frames_reused
-        counts = {"lost": lost, "dropped": dropped, "reused": reused}
+        counts = {"lost": lost, "damaged": self.frames_damaged}
+        counts |= {"dropped": dropped, "reused": reused}
         more = "".join(f", {count} {name}" for name, count in counts.items() if count)
         first = "" if self.first_frame_s is None else f", first after {self.first_frame_s:.2f} s"
         own = self.anon_rss_mib
@@ -170,6 +177,7 @@ class Recorder:
         self._translated, self._lock = 0, threading.Lock()
         self._blank = BlankAlarm()
         self.frames_in = self.frames_out = self.frames_reused = 0
+        self.frames_damaged = self.clock_jumps = 0
 
     def translated(self) -> None:
         """Count a frame that the translator finished; from any thread."""
@@ -180,6 +188,8 @@ class Recorder:
         """Count a frame that was written; raise an EngineError after too many blank images."""
         self.frames_out += 1
         self.frames_reused += bool(task.reused)
+        self.frames_damaged += task.damaged
+        self.clock_jumps += task.clock_jumped
         if self._first_s is None:
             self._first_s = time.perf_counter() - self._started_s
         for stage, ms in task.times_ms.items():
@@ -207,10 +217,12 @@ class Recorder:
             frames_translated=self._translated,
             frames_out=self.frames_out,
             frames_lost=source.frames_lost,
+            frames_damaged=self.frames_damaged,
             frames_reused=self.frames_reused,
             frames_blank=self._blank.count,
             reconnects=live.reconnects if live else 0,
             stalls=live.stalls if live else 0,
+            clock_jumps=self.clock_jumps,
             source_lost=source_lost,
             off_palette_share=self._off_palette / self._measured if self._measured else None,
             wall_s=wall_s,

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 
 from p2p_runtime.labels.colorspace import NO_MISMATCH, ColorspaceMismatch
 from p2p_runtime.labels.yuv import Picture, to_bgr
+
+from .sound import SoundTrack
 
 __all__ = ["DEFAULT_FPS", "FrameInput", "FrameSink", "FrameSource", "FrameTask", "VideoInfo"]
 
@@ -57,6 +60,8 @@ class FrameTask:
         index: position in the source, from 0.
         timestamp_s: presentation time in seconds from the first frame; of a live source by this
             machine's clock.
+        damaged: whether its data are damaged, or those of a frame that it is predicted from.
+        clock_jumped: whether the source's clock jumped before it, see :class:`Clock`.
         name: stem of its file for pictures of a folder; empty otherwise.
         decoded_s: ``time.perf_counter()`` when its pixels were there.
         mismatch: how the colours of its stream differ from the palette as a whole.
@@ -77,6 +82,8 @@ class FrameTask:
     picture: Picture
     index: int = 0
     timestamp_s: float = 0.0
+    damaged: bool = False
+    clock_jumped: bool = False
     name: str = ""
     decoded_s: float = field(default_factory=time.perf_counter)
     mismatch: ColorspaceMismatch = NO_MISMATCH
@@ -109,12 +116,16 @@ class VideoInfo:
         width, height: size in pixels (of a folder: of its first picture).
         fps: frames a second, above 0 and finite.
         frame_count: expected number of frames; None when the source does not say.
+        pixel_aspect: width of a pixel over its height.
+        sound: the sound that outputs may copy; None without any.
     """
 
     width: int
     height: int
     fps: float
     frame_count: int | None
+    pixel_aspect: Fraction = Fraction(1)
+    sound: SoundTrack | None = None
 
 
 class FrameSource(Protocol):

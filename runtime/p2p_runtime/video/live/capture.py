@@ -64,19 +64,22 @@ class Capture(Protocol):
         fps: frames a second, above 0 and finite.
         frame_count: expected number of frames; None if unknown.
         finite: whether its end is the end of the video, not a loss.
-        frames_lost: number of frames of which only a part came.
+        beginning: fingerprint of its first data where a recording may begin again with each
+            connection (a web server that states no length); else None.
+        frames_lost: number of frames that could not be read; final at a regular end.
     """
 
     fps: float
     frame_count: int | None
     finite: bool
+    beginning: int | None
     frames_lost: int
 
     def read(self) -> FrameTask | None:
         """Return the next frame, or None if none has come yet; may block.
 
         The capture fills in the picture, when it was decoded and how long that took without the
-        wait for its bytes; the source fills in index and timestamp.
+        wait for its bytes, and the timestamp if it is finite; the source fills in the others.
 
         Raises:
             EOFError: the source ended.

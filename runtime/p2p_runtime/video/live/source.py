@@ -74,8 +74,8 @@ class LiveSource:
 
     @property
     def frames_lost(self) -> int:
-        """Number of frames of a source with an end that came in part, or not at all."""
-        return self._capture.frames_lost + max(0, (self.info.frame_count or 0) - self.received)
+        """Number of frames of a source with an end that could not be read."""
+        return self._capture.frames_lost
 
     @property
     def received(self) -> int:
@@ -125,9 +125,12 @@ class LiveSource:
         """Take a frame, in the connection's thread."""
         if self._frames is None:
             self._frames = self._open(attempt, task)
+        if self._repeats(attempt):
+            return False
         age_s = task.decoded_s - self._first_s
         task.index = self._index
-        task.timestamp_s = self._index / self.info.fps if self._capture.finite else age_s
+        if not self._capture.finite:
+            task.timestamp_s = age_s
         task.picture = self._guard(task.picture, self._index)
         delivered = self._frames.put(task, lambda: attempt.wanted)
         self._index += delivered
@@ -160,13 +163,20 @@ class LiveSource:
             if time.monotonic() >= self._retry_at_s:
                 self._attempt = Attempt(self._connect, self._deliver)
         elif ended:
-            if attempt.error is None and self._capture.finite:
+            if attempt.error is None and (self._capture.finite or self._repeats(attempt)):
                 return False
             self._lose(attempt, str(attempt.error or "the stream ended"), attempt.error)
         elif self._silent_s(attempt) > self._policy.stall_timeout_s:
             self.stalls += 1
             self._lose(attempt, self._no_frame(), None)
         return True
+
+    def _repeats(self, attempt: Attempt) -> bool:
+        """Tell whether a new connection begins like the first: a recording, which has ended."""
+        first, now = self._capture, attempt.capture
+        if now is None or now is first or now.beginning is None:
+            return False
+        return now.beginning == first.beginning
 
     def _lose(self, attempt: Attempt, why: str, error: BaseException | None) -> None:
         """Give a connection up, and schedule the next attempt unless it is too late for one."""

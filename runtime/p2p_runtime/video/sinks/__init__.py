@@ -7,15 +7,18 @@ folder of PNGs.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
 from p2p_runtime.errors import SinkError
 from p2p_runtime.redaction import redact
 from p2p_runtime.video.frames import FrameSink, VideoInfo
+from p2p_runtime.video.sound import SoundTrack
 
 from .h264 import PUSH_FORMATS, VIDEO_FORMATS, StreamSink, VideoFileSink
 from .images import ImageFolderSink
@@ -28,6 +31,8 @@ __all__ = [
     "open_sink",
     "parse_output",
 ]
+
+_log = logging.getLogger(__name__)
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
@@ -73,6 +78,8 @@ def open_sink(
     width: int,
     height: int,
     fps: float,
+    pixel_aspect: Fraction = Fraction(1),
+    sound: SoundTrack | None = None,
     source: Path | None = None,
     overwrite: bool = False,
 ) -> FrameSink:
@@ -81,6 +88,8 @@ def open_sink(
     Args:
         outputs: where to write.
         width, height, fps: size of the frames in pixels (folders take any), and frames a second.
+        pixel_aspect: width of a pixel over its height, which video files and streams state.
+        sound: a sound track to copy into video files.
         source: the input; never written over.
         overwrite: replace existing outputs.
 
@@ -92,7 +101,14 @@ def open_sink(
     for spec in outputs:
         if outputs.count(spec) > 1:
             raise SinkError(f"output {spec.name} is named twice")
-    video = VideoInfo(width=width, height=height, fps=fps, frame_count=None)
+    video = VideoInfo(
+        width=width,
+        height=height,
+        fps=fps,
+        frame_count=None,
+        pixel_aspect=pixel_aspect,
+        sound=sound,
+    )
     sinks: list[FrameSink] = []
     try:
         for spec in outputs:
@@ -107,6 +123,8 @@ def open_sink(
 def _open(spec: OutputSpec, video: VideoInfo, source: Path | None, overwrite: bool) -> FrameSink:
     if spec.kind == "null":
         return NullSink()
+    if video.sound is not None and spec.kind != "file":
+        _log.info("%s gets no sound: only video files do", spec.name)
     if spec.kind == "stdout":
         return PipeSink(video)
     if spec.kind == "url":

@@ -20,8 +20,10 @@ from p2p_runtime.errors import SinkError
 from p2p_runtime.files import reason
 from p2p_runtime.redaction import redact
 from p2p_runtime.video.frames import FrameTask, VideoInfo
+from p2p_runtime.video.sound import SoundTrack
 
 from .output_lock import open_locked, require_shape
+from .sound_copy import SoundCopy
 
 __all__ = ["CODEC", "PUSH_FORMATS", "VIDEO_FORMATS", "H264Sink", "StreamSink", "VideoFileSink"]
 
@@ -44,6 +46,9 @@ model; ``python -m experiments.encoding`` measures what others cost."""
 _TIME_BASE = Fraction(1, 90_000)
 _MAX_FPS_DENOMINATOR = 1001  # 30000/1001 and its relatives come out exact
 _SMPTE170M, _LIMITED_RANGE = 6, 1  # as OpenCV converts; players guess otherwise
+
+_INTERLEAVE_US = 100_000
+"""Longest time in microseconds that a frame waits for the sound beside it."""
 
 ANSWER_S = 10.0
 """Longest wait in seconds for a server's first byte."""
@@ -88,6 +93,9 @@ class H264Sink:
         context = self._stream.codec_context
         context.gop_size, context.time_base = GOP_FRAMES, _TIME_BASE
         context.colorspace, context.color_range = _SMPTE170M, _LIMITED_RANGE
+        context.sample_aspect_ratio = video.pixel_aspect
+        self._sound: SoundCopy | None = None
+        self._step_s, self._end_s = 1 / fps, 0.0
 
     def write(self, task: FrameTask) -> None:
         """Encode one frame."""
@@ -98,6 +106,7 @@ class H264Sink:
         # Players and muxers need increasing times, whatever the source states.
         self._last_pts = max(round(task.timestamp_s / _TIME_BASE), self._last_pts + 1)
         picture.pts, picture.time_base = self._last_pts, _TIME_BASE
+        self._end_s = task.timestamp_s + self._step_s
         self._encode(picture)
         self.written += 1
 
@@ -120,6 +129,8 @@ class H264Sink:
     def _encode(self, picture: Any) -> None:
         try:
             self._container.mux(self._stream.encode(picture))
+            if self._sound is not None:
+                self._sound.write_until(self._end_s)
         except (av.error.FFmpegError, OSError) as error:
             raise self._failed(error) from error
 
@@ -161,9 +172,17 @@ class VideoFileSink(H264Sink):
         container_format, options = VIDEO_FORMATS[path.suffix.lower()], {"flush_packets": "1"}
         if container_format != "matroska":
             options["movflags"] = "frag_keyframe+empty_moov+default_base_moof"
+        if video.sound is not None:
+            # Frames do not wait for sound, which a crash would make a loss; the header does, as
+            # some codecs are only described by their packets.
+            options["max_interleave_delta"] = str(_INTERLEAVE_US)
+            if "movflags" in options:
+                options["movflags"] += "+delay_moov"
         try:
             container = av.open(str(path.absolute()), "w", format=container_format, options=options)
             super().__init__(container, str(path), video)
+            if video.sound is not None:
+                self._sound = _copy(video.sound, container, str(path))
         except (av.error.FFmpegError, OSError, ValueError) as error:
             self._release()
             raise SinkError(f"cannot write {path}: {reason(error)}") from error
@@ -189,6 +208,14 @@ class VideoFileSink(H264Sink):
             self._path.unlink(missing_ok=True)
         os.close(self._lock)
         self._lock = -1
+
+
+def _copy(sound: SoundTrack, container: Any, name: str) -> SoundCopy | None:
+    try:
+        return SoundCopy(container, sound, name)
+    except ValueError as error:
+        _log.warning("%s gets no sound: %s", name, error)
+        return None
 
 
 def count_frames(path: Path) -> int:

@@ -32,6 +32,7 @@ from .decode import (
     open_container,
     paint_ids,
 )
+from .decoder import VideoDecoder
 
 __all__ = ["CameraCapture", "NetworkCapture", "PipeCapture"]
 
@@ -59,7 +60,7 @@ class NetworkCapture:
             SourceLostError: the server refuses, does not know the stream, or is silent.
             SourceError: what it sends is not a video.
         """
-        self._name, self._timeout_s, self.frames_lost = redact(url), timeout_s, 0
+        self._name, self._timeout_s = redact(url), timeout_s
         self._container = self._open(url)
         if not self._container.streams.video:
             self._container.close()
@@ -67,12 +68,15 @@ class NetworkCapture:
         stream: Any = self._container.streams.video[0]
         stream.thread_type = "SLICE"  # decoding several frames at once would delay them
         self.fps = believable_fps(self._name, stream.average_rate or stream.guessed_rate)
-        # A recording on a web server has a length; what is live has none.
+        self._decoder = VideoDecoder(self._name, self._container, self.fps)
+        # A recording on a web server has a length, in seconds or in bytes; what is live has none.
         http = urlsplit(url).scheme in ("http", "https")
-        self.finite = http and self._container.duration is not None
+        self.finite = http and (self._container.duration is not None or self._container.size > 0)
         self.frame_count = believable_count(stream.frames) if self.finite else None
+        self.beginning: int | None = None
+        self.frames_lost, self._http = 0, http
         self._pixels = PixelReader(self._name, ids_palette, yuv=yuv)
-        self._tasks = self._decode(stream)
+        self._tasks = self._decode()
 
     def read(self) -> FrameTask:
         """Wait for the next frame."""
@@ -96,24 +100,20 @@ class NetworkCapture:
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise self._lost(error, time.monotonic() - start_s) from error
 
-    def _decode(self, stream: Any) -> Iterator[FrameTask]:
-        """Decode packet by packet, so that a broken one does not end the stream."""
-        packets = self._container.demux(stream)
-        while True:
-            asked_s = time.monotonic()
-            try:
-                packet = next(packets)
-            except StopIteration:
-                return
-            except (av.error.FFmpegError, OSError) as error:
-                raise self._lost(error, time.monotonic() - asked_s) from error
-            try:
-                start_s = time.perf_counter()
-                for decoded in packet.decode():
-                    yield _timed(self._pixels(decoded), start_s)
-                    start_s = time.perf_counter()
-            except av.error.FFmpegError as error:
-                _log.debug("%s: a packet was not decoded: %s", self._name, error.strerror)
+    def _decode(self) -> Iterator[FrameTask]:
+        asked_s = time.monotonic()
+        try:
+            for decoded in self._decoder:
+                self.beginning = self._decoder.beginning if self._http else None
+                task = _timed(self._pixels(decoded.frame), decoded.began_s)
+                task.timestamp_s = decoded.timestamp_s
+                task.damaged, task.clock_jumped = decoded.damaged, decoded.jumped
+                yield task
+                asked_s = time.monotonic()
+        except (av.error.FFmpegError, OSError) as error:
+            raise self._lost(error, time.monotonic() - asked_s) from error
+        if self.finite:  # what is live is joined in the middle
+            self.frames_lost = self._decoder.frames_lost
 
     def _lost(self, error: Exception, took_s: float) -> SourceLostError:
         """Return the error to raise; FFmpeg has many names for a time-out."""
@@ -132,6 +132,7 @@ class CameraCapture:
 
     frame_count: int | None = None
     finite: bool = False
+    beginning: int | None = None
     frames_lost: int = 0
 
     def __init__(self, index: int) -> None:
@@ -179,6 +180,7 @@ class PipeCapture:
 
     frame_count: int | None = None
     finite: bool = True
+    beginning: int | None = None
 
     def __init__(
         self,
@@ -188,7 +190,7 @@ class PipeCapture:
         ids_palette: Palette | None,
         descriptor: int | None = None,
     ) -> None:
-        self.fps, self.frames_lost = fps, 0
+        self.fps, self.frames_lost, self._count = fps, 0, 0
         self._ids_palette = ids_palette
         self._shape = (height, width) if ids_palette else (height, width, 3)
         self._descriptor = sys.stdin.fileno() if descriptor is None else descriptor
@@ -211,7 +213,10 @@ class PipeCapture:
         self._buffer, self._filled = self._new_buffer(), 0
         if self._ids_palette is not None:
             pixels = paint_ids(self._ids_palette, pixels, "stdin")
-        return _timed(pixels, start_s)
+        task = _timed(pixels, start_s)
+        task.timestamp_s = self._count / self.fps
+        self._count += 1
+        return task
 
     def close(self) -> None:
         """Leave stdin open; it belongs to the process."""

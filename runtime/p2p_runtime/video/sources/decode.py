@@ -17,6 +17,8 @@ from p2p_runtime.labels.palette import Palette
 from p2p_runtime.labels.yuv import ColorSpec, Picture, YuvFrame
 from p2p_runtime.video.frames import DEFAULT_FPS
 
+from .orientation import Orientation, orientation_of
+
 __all__ = [
     "CONTAINERS",
     "PixelReader",
@@ -87,13 +89,19 @@ class PixelReader:
 
     def __init__(self, name: str, ids_palette: Palette | None, *, yuv: bool = False) -> None:
         self._name, self._ids_palette, self._yuv = name, ids_palette, yuv
+        self._orientation: Orientation | None = None
         self._reformatter = VideoReformatter()  # a frame's own would be set up for each frame
 
     def __call__(self, decoded: Any) -> Picture:
-        """Return the picture of an ``av.VideoFrame``.
+        """Return the picture of an ``av.VideoFrame``, turned as it should be seen.
 
         A SourceError is raised if it lacks the class ids, a MemoryError if there is no memory.
         """
+        if self._orientation is None or decoded.key_frame:
+            self._orientation = orientation_of(decoded)
+        return self._orientation(self._read(decoded))
+
+    def _read(self, decoded: Any) -> Picture:
         if self._ids_palette is None:
             if self._yuv and (stored := _yuv_frame(decoded)) is not None:
                 return stored

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +22,20 @@ from p2p_runtime.video.frames import FrameTask, VideoInfo
 from p2p_runtime.video.size_guard import SizeGuard
 
 from .decode import CONTAINERS, PixelReader, believable_count, believable_fps, open_container
+from .decoder import Decoded, VideoDecoder
+from .orientation import orientation_of
 
 __all__ = ["VideoFileSource"]
 
 ONE_THREAD_PX = 1280 * 720
 """Largest frame in pixels that is decoded in the calling thread. FFmpeg's threads take more CPU
 time (480x360 px of H.264 on two cores: 0.67 ms instead of 0.58), which the engine could use."""
+
+_INDEXED, _MATROSKA = ("mov,mp4,m4a,3gp,3g2,mj2", "avi"), "matroska,webm"
+"""Formats that list their packets, and the one that only states how long it is."""
+
+_WIDEST_PIXEL = 8
+"""Largest ratio of a pixel's sides that is believed."""
 
 _log = logging.getLogger(__name__)
 
@@ -43,62 +55,89 @@ class VideoFileSource:
         self._pixels = PixelReader(str(path), ids_palette, yuv=yuv)
         self._container = _open(path)
         try:
-            self._stream = self._container.streams.video[0]
-            self.info = video_info(path, self._stream)
+            stream: Any = self._container.streams.video[0]
+            self.info = video_info(path, stream)
             if self.info.width * self.info.height <= ONE_THREAD_PX:
-                self._stream.codec_context.thread_count = 1
+                stream.codec_context.thread_count = 1
             else:
-                self._stream.thread_type = "AUTO"
+                stream.thread_type = "AUTO"
+            self._decoder = VideoDecoder(str(path), self._container, self.info.fps)
+            self._broken = False
+            self._decoded = self._decode()
+            self._first = next(self._decoded, None)
+            if self._first is None:
+                raise SourceError(f"{path}: not a single frame could be decoded")
+            self.info = self._seen(self.info, self._first.frame)
+            _tell_left_out(path, self._container)
         except BaseException:
             self._container.close()
             raise
         self.frames_lost = 0
 
     def __iter__(self) -> Iterator[FrameTask]:
-        """Yield every frame that can be decoded; warn if some, fail if all could not."""
-        index, end_s = 0, 0.0
+        """Yield every frame that can be decoded, once; warn if some could not."""
+        assert self._first is not None, "a file without frames is not opened"
+        if self._decoder.sound:
+            self._decoder.sound.begin()
         guard = SizeGuard(str(self._path), width=self.info.width, height=self.info.height)
-        for decoded in self._decode():
-            picture = guard(self._pixels(decoded), index)
-            timestamp_s = index / self.info.fps if decoded.time is None else decoded.time
-            yield FrameTask(picture=picture, index=index, timestamp_s=timestamp_s)
-            index += 1
-            end_s = timestamp_s + 1 / self.info.fps
-        if index == 0:
-            raise SourceError(f"{self._path}: not a single frame could be decoded")
-        self._count_lost(index, end_s)
+        for index, decoded in enumerate(itertools.chain([self._first], self._decoded)):
+            yield FrameTask(
+                picture=guard(self._pixels(decoded.frame), index),
+                index=index,
+                timestamp_s=decoded.timestamp_s,
+                damaged=decoded.damaged,
+                clock_jumped=decoded.jumped,
+            )
+        self._count_lost()
 
     def close(self) -> None:
         """Close the file."""
         self._container.close()
 
-    def _decode(self) -> Iterator[Any]:
-        """Decode packet by packet, so that one broken packet does not end the video."""
-        packets = self._container.demux(self._stream)
-        while True:
-            try:
-                packet = next(packets)
-            except StopIteration:
-                return
-            except av.error.FFmpegError as error:
-                _log.warning("%s: reading stopped: %s", self._path, error.strerror)
-                return
-            try:
-                frames = packet.decode()
-            except av.error.FFmpegError as error:
-                _log.debug("%s: a packet was not decoded: %s", self._path, error.strerror)
-                continue
-            yield from frames
+    def _decode(self) -> Iterator[Decoded]:
+        try:
+            yield from self._decoder
+        except (av.error.FFmpegError, OSError) as error:
+            _log.warning("%s: reading stopped: %s", self._path, reason(error))
+            self._broken = True
 
-    def _count_lost(self, got: int, end_s: float) -> None:
-        expected = self.info.frame_count
-        if expected is None:
+    def _seen(self, stated: VideoInfo, first: Any) -> VideoInfo:
+        """Return what is known of the video with the size and pixels of its frames as seen."""
+        orientation = orientation_of(first)
+        aspect = pixel_aspect(self._decoder.stream)
+        width, height = first.width, first.height
+        if orientation.swaps:
+            width, height, aspect = height, width, 1 / aspect
+        count = stated.frame_count
+        if count and self._container.format.name == _INDEXED[0]:  # without what an edit list hides
+            count = min(count, len(self._decoder.stream.index_entries) or count)
+        return replace(
+            stated,
+            width=width,
+            height=height,
+            frame_count=count,
+            pixel_aspect=aspect,
+            sound=self._decoder.sound,
+        )
+
+    def _count_lost(self) -> None:
+        """Count frames that came damaged beyond decoding, or did not come."""
+        decoder, container = self._decoder, self._container
+        unread = 0
+        if container.format.name in _INDEXED:
+            stream = decoder.stream
+            listed = len(stream.index_entries)
+            if container.format.name == "avi":  # without its end, the index is missing
+                listed = max(listed, believable_count(stream.frames) or 0)
+            unread = listed - decoder.packets_read
+        elif container.format.name == _MATROSKA and not decoder.clock.jumps:
             # Matroska counts seconds, not frames. Half a frame of slack: it rounds to 1 ms.
-            duration_s = _duration_s(self._container, self._stream)
-            expected = got + max(0, math.floor((duration_s - end_s) * self.info.fps + 0.5))
-        self.frames_lost = max(0, expected - got)
+            left_s = _duration_s(container, decoder.stream) - decoder.end_s
+            unread = math.floor(left_s * self.info.fps + 0.5)
+        self.frames_lost = max(decoder.frames_lost + max(0, unread), int(self._broken))
         if self.frames_lost:
-            _log.warning("%s: got %d of %d frames", self._path, got, expected)
+            got = decoder.frames
+            _log.warning("%s: got %d of %d frames", self._path, got, got + self.frames_lost)
 
 
 def _open(path: Path) -> Any:
@@ -153,6 +192,20 @@ def video_info(path: Path, stream: Any) -> VideoInfo:
         fps=believable_fps(str(path), stream.average_rate or stream.guessed_rate),
         frame_count=believable_count(stream.frames),
     )
+
+
+def pixel_aspect(stream: Any) -> Fraction:
+    """Return the width of a stream's pixels over their height; 1 where it is missing or wild."""
+    aspect = Fraction(stream.sample_aspect_ratio or 1)
+    return aspect if 1 / _WIDEST_PIXEL <= aspect <= _WIDEST_PIXEL else Fraction(1)
+
+
+def _tell_left_out(path: Path, container: Any) -> None:
+    taken: list[Any] = [*container.streams.video[:1], *container.streams.audio[:1]]
+    others = Counter(stream.type for stream in container.streams if stream not in taken)
+    if others:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in others.items())
+        _log.info("%s: these other streams are left out: %s", path, kinds)
 
 
 def _duration_s(container: Any, stream: Any) -> float:

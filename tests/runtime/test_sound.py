@@ -1,0 +1,200 @@
+"""Sound on its way through a run: copied where the output takes it, else told."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from p2p_runtime.cli import main
+from p2p_runtime.video.sinks import open_sink
+from p2p_runtime.video.sources import open_source
+from toy_runtime import label_frame
+
+
+def write_with_sound(
+    path: Path, codec: str = "aac", *, tracks: int = 1, start_s: float = 0, frames: int = 50
+) -> Path:
+    """Write frames, 25 a second, and as many seconds of a tone."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        sounds = [container.add_stream(codec, rate=48_000) for _ in range(tracks)]
+        for sound in sounds:
+            sound.codec_context.open()
+        resamplers = [
+            av.AudioResampler(
+                format=sound.codec_context.format,
+                layout="stereo",
+                rate=48_000,
+                frame_size=sound.codec_context.frame_size or None,
+            )
+            for sound in sounds
+        ]
+        for index in range(frames):
+            frame = av.VideoFrame.from_ndarray(label_frame(index), format="bgr24")
+            frame.pts = index + round(start_s * 25)
+            container.mux(video.encode(frame))
+            tone = np.sin(np.arange(index * 1920, (index + 1) * 1920) * 0.06) * 8000
+            for sound, resampler in zip(sounds, resamplers, strict=True):
+                samples = np.repeat(tone.astype(np.int16), 2)[np.newaxis]
+                piece = av.AudioFrame.from_ndarray(samples, format="s16", layout="stereo")
+                piece.sample_rate, piece.pts = 48_000, index * 1920 + round(start_s * 48_000)
+                for part in resampler.resample(piece):
+                    container.mux(sound.encode(part))
+        container.mux(video.encode())
+        for sound in sounds:
+            container.mux(sound.encode())
+    return path
+
+
+def heard(path: Path) -> tuple[float, float, int]:
+    """Return begin and end of the only sound track in seconds, and how many samples it has."""
+    with av.open(str(path)) as container:
+        (stream,) = container.streams.audio
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        base = packets[0].time_base
+        begin, end = packets[0].pts, packets[-1].pts + packets[-1].duration
+        container.seek(0)
+        samples = sum(frame.samples for frame in container.decode(stream))
+    return float(begin * base), float(end * base), samples
+
+
+@pytest.fixture
+def p2p_run(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Return a function that runs the command in the test's folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def invoke(*arguments: object) -> Result:
+        options = ["--model", bundle, "--threads", 1, *arguments]
+        return CliRunner().invoke(main, [str(argument) for argument in options])
+
+    return invoke
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("a.mp4", "aac"),
+        ("a.ts", "aac"),
+        ("a.ts", "mp2"),
+        ("a.mkv", "libopus"),
+        ("a.mkv", "ac3"),
+        ("a.mov", "pcm_s16le"),
+        ("a.avi", "libmp3lame"),
+        ("a.mkv", "flac"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_fault_124_sound_is_copied_where_the_output_takes_it(
+    tmp_path: Path, name: str, codec: str, suffix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It lasts as long as the frames, and can be decoded; else one line says that it is left out."""
+    source = open_source(str(write_with_sound(tmp_path / name, codec)))
+    output = tmp_path / f"out{suffix}"
+    sink = open_sink(output, width=64, height=48, fps=25, sound=source.info.sound)
+    for task in source:
+        sink.write(task)
+    sink.close()
+    source.close()
+    if f"{output} gets no sound" in caplog.text:
+        assert (codec, suffix) in [
+            ("pcm_s16le", ".mp4"), ("libopus", ".mov"), ("flac", ".mov"),
+        ]  # fmt: skip
+        return
+    begin_s, end_s, samples = heard(output)
+    assert 0 <= begin_s < 0.06
+    assert 1.8 < end_s < 2.1
+    assert samples > 0.85 * 2 * 48_000
+
+
+def test_fault_124_sound_ends_with_the_frames(
+    tmp_path: Path, p2p_run: Callable[..., Result]
+) -> None:
+    """--max-frames cuts both, and the shape of the run is as before."""
+    write_with_sound(tmp_path / "a.mp4", frames=100)
+    result = p2p_run("a.mp4", "--max-frames", 25, "--output", "out.mkv", "--side-by-side")
+    assert result.exit_code == 0, result.output
+    assert "sound" not in result.stderr
+    begin_s, end_s, _ = heard(tmp_path / "out.mkv")
+    assert begin_s < 0.03
+    assert 0.9 < end_s <= 1.03
+
+
+@pytest.mark.parametrize("start_s", [0.0, 120.0])
+def test_fault_124_sound_keeps_beside_the_frames(tmp_path: Path, start_s: float) -> None:
+    """A file that starts at two minutes, and one joined from two: sound follows the same clock."""
+    path = write_with_sound(tmp_path / "a.ts", "mp2", start_s=start_s)
+    path.write_bytes(path.read_bytes() * 2)
+    source = open_source(str(path))
+    output = tmp_path / "out.mp4"
+    sink = open_sink(output, width=64, height=48, fps=25, sound=source.info.sound)
+    tasks = list(source)
+    for task in tasks:
+        sink.write(task)
+    sink.close()
+    source.close()
+    assert tasks[-1].timestamp_s == pytest.approx(99 / 25)
+    begin_s, end_s, _ = heard(output)
+    assert begin_s < 0.06
+    assert 3.8 < end_s < 4.1
+
+
+def test_fault_124_other_tracks_and_outputs_are_told(
+    tmp_path: Path, p2p_run: Callable[..., Result]
+) -> None:
+    """Of three tracks the first is copied; pictures and pipes have no sound."""
+    write_with_sound(tmp_path / "a.mkv", tracks=3)
+    result = p2p_run("a.mkv", "--output", "out.mp4", "--output", "pictures", "--output", "null:")
+    assert result.exit_code == 0, result.output
+    assert "a.mkv: these other streams are left out: 2 audio" in result.stderr
+    assert "pictures gets no sound: only video files do" in result.stderr
+    assert result.stderr.count("sound") == 1
+    assert heard(tmp_path / "out.mp4")[2] > 80_000
+
+
+def test_fault_124_after_kill_9_nearly_all_frames_are_readable(tmp_path: Path) -> None:
+    """Frames do not wait for sound, not even for one that ended long ago."""
+    path, output = write_with_sound(tmp_path / "a.mp4", frames=25), tmp_path / "out.mp4"
+    code = (
+        "import sys, time, numpy as np\n"
+        "from p2p_runtime.video.frames import FrameTask\n"
+        "from p2p_runtime.video.sinks import open_sink\n"
+        "from p2p_runtime.video.sources import open_source\n"
+        "source = open_source(sys.argv[1])\n"
+        "sink = open_sink(sys.argv[2], width=64, height=48, fps=25, sound=source.info.sound)\n"
+        "picture = [sink.write(task) or task for task in source][-1].picture\n"
+        "for i in range(25, 200):\n"
+        "    sink.write(FrameTask(picture=picture, index=i, timestamp_s=i / 25))\n"
+        "print('written', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", code, path, output]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"written\n"
+        process.send_signal(signal.SIGKILL)
+    with av.open(str(output)) as container:
+        assert sum(1 for _ in container.decode(video=0)) >= 180
+    assert heard(output)[2] > 40_000
+
+
+def test_sound_is_not_collected_for_outputs_that_want_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without a subscriber nothing is kept; a silent video says nothing of sound."""
+    source = open_source(str(write_with_sound(tmp_path / "a.mp4")))
+    assert source.info.sound is not None
+    with caplog.at_level(logging.INFO):
+        assert len(list(source)) == 50
+    assert not source.info.sound.subscribe()
+    assert "sound" not in caplog.text
+    source.close()
