@@ -97,7 +97,7 @@ def p2p_run(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
 def test_fault_124_sound_is_copied_where_the_output_takes_it(
     tmp_path: Path, name: str, codec: str, suffix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It lasts as long as the frames, and can be decoded; else one line says that it is left out."""
+    """It lasts as long as the frames and can be decoded; else a line says that it is left out."""
     source = open_source(str(write_with_sound(tmp_path / name, codec)))
     output = tmp_path / f"out{suffix}"
     sink = open_sink(output, width=64, height=48, fps=25, sound=source.info.sound)
