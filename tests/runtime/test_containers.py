@@ -343,7 +343,7 @@ def turn(path: Path, matrix: tuple[int, ...]) -> None:
 def test_fault_94_a_video_is_turned_as_its_matrix_says(
     tmp_path: Path, name: str, yuv: bool, size: tuple[int, int]
 ) -> None:
-    """Quarter turns and flips come before anything else, as BGR and as planes in 4:2:0."""
+    """Quarter turns and flips come before anything else, as BGR and in 4:2:0."""
     matrix, expected = MATRICES[name]
     path = write_video(tmp_path / "a.mp4", [label_frame(index, *size) for index in range(6)])
     stored, _ = read(path, yuv=yuv)
@@ -359,10 +359,10 @@ def test_fault_94_a_video_is_turned_as_its_matrix_says(
 
 
 def test_fault_94_blocks_of_odd_sizes_are_not_shifted() -> None:
-    """Planes whose blocks would begin elsewhere are converted first."""
-    planes = [np.arange(n, dtype=np.uint8) for n in (35, 12, 12)]
+    """What has blocks that would begin elsewhere is converted first."""
+    parts = [np.arange(n, dtype=np.uint8) for n in (35, 12, 12)]
     picture = YuvFrame(
-        planes[0].reshape(5, 7), planes[1].reshape(3, 4), planes[2].reshape(3, 4), ColorSpec()
+        parts[0].reshape(5, 7), parts[1].reshape(3, 4), parts[2].reshape(3, 4), ColorSpec()
     )
     turned = Orientation(swaps=True, mirrors_x=True)(picture)
     np.testing.assert_array_equal(turned, np.rot90(to_bgr(picture), -1))

@@ -83,7 +83,7 @@ class Preprocessor:
         """
         check_frame(task.picture)
         if self._repairs:
-            # Damage is no evidence of how colours were stored.
+            # Damage says nothing of how colours were stored.
             damaged = task.damaged
             task.mismatch = self._watch.mismatch if damaged else self._watch.update(task.picture)
         self._waiting.append(task)

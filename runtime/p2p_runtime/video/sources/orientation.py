@@ -30,7 +30,7 @@ class Orientation:
     def __call__(self, picture: Picture) -> Picture:
         """Return a picture as it should be seen.
 
-        Planes in 4:2:0 stay so, unless a side is odd: their blocks would begin elsewhere.
+        One in 4:2:0 stays so, unless a side is odd: its blocks would begin elsewhere.
         """
         if self == UPRIGHT:
             return picture
