@@ -327,7 +327,7 @@ MATRICES = {
 }
 
 
-def turn(path: Path, matrix: tuple[int, ...]) -> None:
+def rotate(path: Path, matrix: tuple[int, ...]) -> None:
     """Write a display matrix into an MP4 of one track."""
     content = bytearray(path.read_bytes())
     at = content.index(b"tkhd") + 44
@@ -347,7 +347,7 @@ def test_fault_94_a_video_is_turned_as_its_matrix_says(
     matrix, expected = MATRICES[name]
     path = write_video(tmp_path / "a.mp4", [label_frame(index, *size) for index in range(6)])
     stored, _ = read(path, yuv=yuv)
-    turn(path, matrix)
+    rotate(path, matrix)
     source = open_source(str(path), yuv=yuv)
     tasks = list(source)
     for before, after in zip(stored, tasks, strict=True):
@@ -389,7 +389,7 @@ def test_fault_94_the_shape_of_pixels_is_passed_on(
     """The output is as wide on a screen as the input, also after a quarter turn."""
     path = write_wide(tmp_path / "a.mp4", aspect)
     if turned:
-        turn(path, (0, 1, -1, 0))
+        rotate(path, (0, 1, -1, 0))
     source = open_source(str(path))
     info, expected = source.info, 1 / aspect if turned else aspect
     assert info.pixel_aspect == expected
@@ -410,7 +410,7 @@ def test_fault_94_the_command_keeps_the_shape_of_pixels(
     """Side by side, too, and with the matrix of a phone."""
     monkeypatch.chdir(tmp_path)
     write_wide(tmp_path / "a.mp4", Fraction(4, 3))
-    turn(tmp_path / "a.mp4", (0, 1, -1, 0))
+    rotate(tmp_path / "a.mp4", (0, 1, -1, 0))
     arguments = ["a.mp4", "--model", str(bundle), "--output", "b.mp4", "--side-by-side"]
     result = CliRunner().invoke(main, [*arguments, "--threads", "1"])
     assert result.exit_code == 0, result.output

@@ -35,13 +35,13 @@ class Orientation:
         if self == UPRIGHT:
             return picture
         if not isinstance(picture, YuvFrame):
-            return self._turn(picture)
+            return self._orient(picture)
         if picture.shape[0] % 2 or picture.shape[1] % 2:
-            return self._turn(to_bgr(picture))
-        luma, cb, cr = (self._turn(plane) for plane in (picture.luma, picture.cb, picture.cr))
+            return self._orient(to_bgr(picture))
+        luma, cb, cr = (self._orient(plane) for plane in (picture.luma, picture.cb, picture.cr))
         return YuvFrame(luma, cb, cr, picture.spec)
 
-    def _turn(self, plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _orient(self, plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
         turned: Any = cv2.transpose(plane) if self.swaps else plane
         if self.mirrors_x or self.mirrors_y:
             both = self.mirrors_x and self.mirrors_y
