@@ -20,7 +20,7 @@ from p2p_runtime.model.contract import PixelContract
 from p2p_runtime.translate.pipeline import check_losses, frames_in_a_row, run_pipeline
 from p2p_runtime.translate.report import STAGES, Histogram, Recorder, RunReport
 from p2p_runtime.translate.translator import Translator
-from p2p_runtime.video.frames import FrameTask, VideoInfo
+from p2p_runtime.video.frames import FrameSink, FrameTask, VideoInfo
 from toy_runtime import Inverter
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
@@ -46,7 +46,7 @@ class Source:
         """Nothing to free."""
 
 
-class Sink:
+class Sink(FrameSink):
     """Remembers frames; can refuse one."""
 
     def __init__(self, refuse: int | None = None) -> None:

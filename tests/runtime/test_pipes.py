@@ -23,8 +23,8 @@ from p2p_runtime.errors import SinkError, SourceError
 from p2p_runtime.labels.palette import CAMVID
 from p2p_runtime.video.frames import FrameTask, VideoInfo
 from p2p_runtime.video.sinks import open_sink
-from p2p_runtime.video.sinks.h264 import StreamSink
 from p2p_runtime.video.sinks.plain import PipeSink
+from p2p_runtime.video.sinks.push import StreamSink
 from p2p_runtime.video.sources.captures import PipeCapture
 
 Image = NDArray[np.uint8]
@@ -244,7 +244,7 @@ def test_a_server_that_refuses_a_push_is_told() -> None:
 
 def test_a_silent_server_does_not_hold_a_push(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that answers nothing is an error after a while, where FFmpeg waits for ever."""
-    monkeypatch.setattr("p2p_runtime.video.sinks.h264.ANSWER_S", 0.3)
+    monkeypatch.setattr("p2p_runtime.video.sinks.push.ANSWER_S", 0.3)
     with (
         FakeRTSP(silent=True) as server,
         pytest.raises(SinkError, match=r"rtsp://\*\*\*@127.*no answer for 0\.3 s"),

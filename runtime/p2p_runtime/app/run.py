@@ -100,6 +100,9 @@ def translate_video(options: RunOptions, stop: StopRequest) -> RunReport:
             sound=source.info.sound,
             source=spec.path,
             overwrite=options.overwrite,
+            waits=not spec.kind.live,
+            reconnect_for_s=options.reconnect_for,
+            stopping=lambda: stop.requested,
         )
         names = [output.name for output in outputs]
         facts: dict[str, object] = {"source": spec.name, "outputs": names, **_versions()}

@@ -92,7 +92,14 @@ def run_pipeline(
     def finish(error: P2PError | None = None) -> RunReport:
         facts = _facts(translator) | (run or {})
         told = redact(str(error)) if error else None
-        return recorder.finish(source, source_lost, interrupted=stop(), run=facts, error=told)
+        return recorder.finish(
+            source,
+            source_lost,
+            interrupted=stop(),
+            run=facts,
+            error=told,
+            frames_missed=sink.losses(),
+        )
 
     try:
         with contextlib.ExitStack() as stack:
@@ -146,6 +153,8 @@ def check_losses(report: RunReport, *, strict: bool) -> None:
         complaints.append(f"{report.frames_lost} frames could not be read")
     if report.frames_damaged:
         complaints.append(f"{report.frames_damaged} frames come from damaged data")
+    for name, count in report.frames_missed.items():
+        complaints.append(f"{name} did not get {count} frames")
     if report.reconnects:
         complaints.append(f"the source was lost and came back {report.reconnects} times")
     if report.off_palette_share is not None and report.off_palette_share > OFF_PALETTE_WARN:

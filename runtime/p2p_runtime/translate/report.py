@@ -87,6 +87,7 @@ class RunReport:
         frames_lost: frames of the source whose data came and could not be decoded, or did not come.
         frames_damaged: frames that were written although their data are damaged, or those of a
             frame that they are predicted from.
+        frames_missed: frames that an output did not get, by the output's name.
         frames_reused: frames that got the image of an earlier, equal input.
         frames_blank: images of one colour whose input has several.
         reconnects: how often a live source was lost and came back.
@@ -115,6 +116,7 @@ class RunReport:
     frames_out: int
     frames_lost: int
     frames_damaged: int
+    frames_missed: dict[str, int]
     frames_reused: int
     frames_blank: int
     reconnects: int
@@ -206,6 +208,7 @@ class Recorder:
         interrupted: bool,
         run: dict[str, Any],
         error: str | None = None,
+        frames_missed: dict[str, int] | None = None,
     ) -> RunReport:
         """Stop the clock and return the report; for the arguments see :class:`RunReport`."""
         wall_s = time.perf_counter() - self._began_s
@@ -218,6 +221,7 @@ class Recorder:
             frames_out=self.frames_out,
             frames_lost=source.frames_lost,
             frames_damaged=self.frames_damaged,
+            frames_missed=frames_missed or {},
             frames_reused=self.frames_reused,
             frames_blank=self._blank.count,
             reconnects=live.reconnects if live else 0,

@@ -172,3 +172,7 @@ class FrameSink(Protocol):
     def abort(self) -> None:
         """Finish the output as far as possible, because something else has failed."""
         return
+
+    def losses(self) -> dict[str, int]:
+        """Return how many frames an output did not get, by its name."""
+        return {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -20,9 +20,10 @@ from p2p_runtime.redaction import redact
 from p2p_runtime.video.frames import FrameSink, VideoInfo
 from p2p_runtime.video.sound import SoundTrack
 
-from .h264 import PUSH_FORMATS, VIDEO_FORMATS, StreamSink, VideoFileSink
+from .h264 import VIDEO_FORMATS, VideoFileSink
 from .images import ImageFolderSink
 from .plain import NullSink, PipeSink, TeeSink
+from .push import PUSH_FORMATS, RECONNECT_S, StreamSink
 
 __all__ = [
     "ImageFolderSink",
@@ -82,6 +83,9 @@ def open_sink(
     sound: SoundTrack | None = None,
     source: Path | None = None,
     overwrite: bool = False,
+    waits: bool = False,
+    reconnect_for_s: float = RECONNECT_S,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> FrameSink:
     """Open an output, or one sink that writes to several.
 
@@ -92,6 +96,9 @@ def open_sink(
         sound: a sound track to copy into video files.
         source: the input; never written over.
         overwrite: replace existing outputs.
+        waits, reconnect_for_s: whether frames of a single output wait for a server that has gone,
+            and after how many seconds such a server is given up.
+        stopping: asked during every wait for a reader or server; once it returns True, it ends.
 
     Raises:
         SinkError: a name, place or permission is wrong, or given twice; nothing was changed.
@@ -109,26 +116,35 @@ def open_sink(
         pixel_aspect=pixel_aspect,
         sound=sound,
     )
-    sinks: list[FrameSink] = []
+    sinks: dict[str, FrameSink] = {}
     try:
         for spec in outputs:
-            sinks.append(_open(spec, video, source, overwrite))
+            if sound is not None and spec.kind not in ("file", "null"):
+                _log.info("%s gets no sound: only video files do", spec.name)
+            if spec.kind == "stdout":
+                sinks[spec.text] = PipeSink(video, stopping=stopping)
+            elif spec.kind == "url":
+                sinks[spec.text] = StreamSink(
+                    spec.text,
+                    video,
+                    waits=waits and len(outputs) == 1,
+                    reconnect_for_s=reconnect_for_s,
+                    stopping=stopping,
+                )
+            else:
+                sinks[spec.text] = _open(spec, video, source, overwrite)
     except SinkError:
-        for sink in sinks:
+        for sink in sinks.values():
             sink.abort()
         raise
-    return sinks[0] if len(sinks) == 1 else TeeSink(sinks)
+    if len(sinks) == 1:
+        return next(iter(sinks.values()))
+    return TeeSink({redact(text): sink for text, sink in sinks.items()})
 
 
 def _open(spec: OutputSpec, video: VideoInfo, source: Path | None, overwrite: bool) -> FrameSink:
     if spec.kind == "null":
         return NullSink()
-    if video.sound is not None and spec.kind != "file":
-        _log.info("%s gets no sound: only video files do", spec.name)
-    if spec.kind == "stdout":
-        return PipeSink(video)
-    if spec.kind == "url":
-        return StreamSink(spec.text, video)
     path = Path(spec.text)
     if spec.kind == "folder":
         return ImageFolderSink(path, source=source, overwrite=overwrite)

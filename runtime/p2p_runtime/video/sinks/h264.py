@@ -1,15 +1,13 @@
-"""H.264 as a sink: in a file that survives a crash, or pushed by RTSP, RTMP, SRT, UDP or TCP."""
+"""H.264 as a sink: in a file that survives a crash; see ``push`` for servers."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import os
-import socket
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import av
 import cv2
@@ -18,21 +16,16 @@ from numpy.typing import NDArray
 
 from p2p_runtime.errors import SinkError
 from p2p_runtime.files import reason
-from p2p_runtime.redaction import redact
-from p2p_runtime.video.frames import FrameTask, VideoInfo
+from p2p_runtime.video.frames import FrameSink, FrameTask, VideoInfo
 from p2p_runtime.video.sound import SoundTrack
 
 from .output_lock import open_locked, require_shape
 from .sound_copy import SoundCopy
 
-__all__ = ["CODEC", "PUSH_FORMATS", "VIDEO_FORMATS", "H264Sink", "StreamSink", "VideoFileSink"]
+__all__ = ["CODEC", "VIDEO_FORMATS", "H264Sink", "VideoFileSink", "to_i420"]
 
 VIDEO_FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 """Container format by suffix of a file."""
-
-PUSH_FORMATS = {"rtsp": "rtsp", "rtsps": "rtsp", "rtmp": "flv", "rtmps": "flv"}
-PUSH_FORMATS |= dict.fromkeys(("srt", "udp", "tcp"), "mpegts")
-"""Container format by URL scheme."""
 
 CODEC = "libx264"
 GOP_FRAMES = 12
@@ -50,20 +43,10 @@ _SMPTE170M, _LIMITED_RANGE = 6, 1  # as OpenCV converts; players guess otherwise
 _INTERLEAVE_US = 100_000
 """Longest time in microseconds that a frame waits for the sound beside it."""
 
-ANSWER_S = 10.0
-"""Longest wait in seconds for a server's first byte."""
-
-_PORTS = {"rtsp": 554, "rtsps": 322, "rtmp": 1935, "rtmps": 443}
-_HELLOS = {
-    "rtsp": b"OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n",
-    "rtmp": b"\x03" + bytes(1536),  # version and the first part of the handshake
-}
-"""First request by scheme; servers of the encrypted schemes only have to accept the connection."""
-
 _log = logging.getLogger(__name__)
 
 
-class H264Sink:
+class H264Sink(FrameSink):
     """Encodes frames of one size; see :class:`p2p_runtime.video.frames.FrameSink`.
 
     Attributes:
@@ -99,14 +82,16 @@ class H264Sink:
 
     def write(self, task: FrameTask) -> None:
         """Encode one frame."""
-        image = task.image
-        require_shape(image, self._shape, self._name)
-        yuv = np.asarray(cv2.cvtColor(self._pad(image), cv2.COLOR_BGR2YUV_I420), np.uint8)
+        require_shape(task.image, self._shape, self._name)
+        self.encode(to_i420(task.image), task.timestamp_s)
+
+    def encode(self, yuv: NDArray[np.uint8], timestamp_s: float) -> None:
+        """Encode one frame that :func:`to_i420` made."""
         picture = av.VideoFrame.from_ndarray(yuv, format="yuv420p")
         # Players and muxers need increasing times, whatever the source states.
-        self._last_pts = max(round(task.timestamp_s / _TIME_BASE), self._last_pts + 1)
+        self._last_pts = max(round(timestamp_s / _TIME_BASE), self._last_pts + 1)
         picture.pts, picture.time_base = self._last_pts, _TIME_BASE
-        self._end_s = task.timestamp_s + self._step_s
+        self._end_s = timestamp_s + self._step_s
         self._encode(picture)
         self.written += 1
 
@@ -134,16 +119,18 @@ class H264Sink:
         except (av.error.FFmpegError, OSError) as error:
             raise self._failed(error) from error
 
-    def _pad(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        bottom, right = image.shape[0] % 2, image.shape[1] % 2
-        if not bottom and not right:
-            return np.ascontiguousarray(image)
-        return np.asarray(cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE))
-
     def _failed(self, error: Exception) -> SinkError:
         return SinkError(
             f"cannot write {self._name}: {reason(error)}; {self.written} frames were written"
         )
+
+
+def to_i420(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return (H, W, 3) uint8 BGR as (H * 3 / 2, W) uint8 I420; odd sides grow by one."""
+    bottom, right = image.shape[0] % 2, image.shape[1] % 2
+    if bottom or right:
+        image = np.asarray(cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE))
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_BGR2YUV_I420), np.uint8)
 
 
 class VideoFileSink(H264Sink):
@@ -225,41 +212,3 @@ def count_frames(path: Path) -> int:
             return sum(1 for packet in container.demux(video=0) if packet.size)
     except (av.error.FFmpegError, OSError) as error:
         raise SinkError(f"{path} was written but cannot be read back: {reason(error)}") from error
-
-
-class StreamSink(H264Sink):
-    """H.264 pushed to a server; whether the server keeps it cannot be checked."""
-
-    def __init__(self, url: str, video: VideoInfo) -> None:
-        """Connect to a URL of a scheme in :data:`PUSH_FORMATS`; no message holds its password.
-
-        Raises:
-            SinkError: the server does not answer within ten seconds, or refuses.
-        """
-        scheme = urlsplit(url).scheme.lower()
-        options = {"rtsp_transport": "tcp"} if scheme.startswith("rtsp") else {}
-        try:
-            if scheme in _PORTS:
-                _check_answer(url, scheme)
-            container = av.open(url, "w", format=PUSH_FORMATS[scheme], options=options)
-            super().__init__(container, redact(url), video)
-            container.start_encoding()
-        except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise SinkError(f"cannot push to {redact(url)}: {reason(error)}") from error
-
-
-def _check_answer(url: str, scheme: str) -> None:
-    """Make sure that the server answers; raise an OSError otherwise.
-
-    PyAV holds Python's global lock while it connects, and FFmpeg waits for a silent server without
-    a limit: the whole process would freeze, signals included.
-    """
-    parts = urlsplit(url)
-    address = (parts.hostname or "", parts.port or _PORTS[scheme])
-    try:
-        with socket.create_connection(address, ANSWER_S) as probe:
-            if hello := _HELLOS.get(scheme):
-                probe.sendall(hello)
-                probe.recv(1)
-    except TimeoutError as error:
-        raise TimeoutError(f"no answer for {ANSWER_S:g} s") from error

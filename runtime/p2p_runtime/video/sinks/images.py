@@ -9,14 +9,14 @@ import cv2
 
 from p2p_runtime.errors import OutputError, SinkError
 from p2p_runtime.files import check_writable_folder, reason, write_bytes
-from p2p_runtime.video.frames import FrameTask
+from p2p_runtime.video.frames import FrameSink, FrameTask
 
 from .output_lock import lock, refuse_source, require_shape
 
 __all__ = ["ImageFolderSink"]
 
 
-class ImageFolderSink:
+class ImageFolderSink(FrameSink):
     """A folder of PNGs, named like the pictures they come from; each is complete or absent."""
 
     def __init__(
