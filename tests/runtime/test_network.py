@@ -118,6 +118,27 @@ def test_fault_64_a_silent_server_is_given_up(stream: bytes, silent: bool) -> No
         open_source(server.url, policy=HASTY)
 
 
+@pytest.mark.parametrize("transports", [("udp",), ("tcp", "udp"), ("tcp",)])
+def test_fault_117_a_server_that_sends_by_udp_only_is_read(
+    stream: bytes, transports: tuple[str, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    """TCP, over which nothing is lost, comes first; after a 461, UDP, and that is told."""
+    with FakeRTSP(stream, duration_s=1.5, transports=transports) as server:
+        source = open_source(server.url, policy=WAITING)
+        assert len(shapes(source, 5)) == 5
+    assert ("by UDP only" in caplog.text) == (transports == ("udp",))
+    assert "secret" not in caplog.text
+
+
+def test_fault_117_a_server_that_offers_neither_is_told(stream: bytes) -> None:
+    """When UDP is refused, too, the error ends the attempt."""
+    with (
+        FakeRTSP(stream, transports=()) as server,
+        pytest.raises(SourceLostError, match=r"rtsp://\*\*\*@127.*Protocol not supported"),
+    ):
+        open_source(server.url, policy=WAITING)
+
+
 def test_fault_65_a_stream_that_dies_is_fetched_back(
     stream: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import queue
 import signal
 import subprocess
 import sys
@@ -21,6 +22,9 @@ from p2p_runtime.engines import supervised
 from p2p_runtime.engines.supervised import SupervisedEngine
 from p2p_runtime.errors import EngineError, SinkError
 from p2p_runtime.interrupts import StopRequest
+from p2p_runtime.prefetch import FrameQueue
+from p2p_runtime.video.frames import FrameTask
+from p2p_runtime.video.live import LivePolicy, LiveSource
 from p2p_runtime.video.sinks.h264 import VideoFileSink
 from terminal import MODULES, surroundings, words_of
 from toy_runtime import Inverter
@@ -169,6 +173,51 @@ def test_fault_113_a_suspended_process_has_not_hung(monkeypatch: pytest.MonkeyPa
     watchdog._running[0] = supervised._Watched(Inverter(), 0, supervised._TICKS)
     watchdog._check()
     assert (len(looks), watchdog.hangs) == (5, 0)
+
+
+class Camera:
+    """Delivers one frame, and others when it is told to."""
+
+    fps, frame_count, finite, frames_lost = 25.0, None, False, 0
+
+    def __init__(self) -> None:
+        self.frames: queue.Queue[FrameTask] = queue.Queue()
+        self.deliver()
+
+    def deliver(self) -> None:
+        self.frames.put(FrameTask(picture=np.zeros((4, 4, 3), np.uint8)))
+
+    def read(self) -> FrameTask | None:
+        try:
+            return self.frames.get(timeout=0.05)
+        except queue.Empty:
+            return None
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+def test_fault_113_a_camera_is_kept_over_a_suspension(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The silence while the process was stopped is not the camera's."""
+    camera, leap_s = Camera(), [0.0]
+    source = LiveSource("camera", lambda: camera, policy=LivePolicy(stall_timeout_s=30))
+    frames = iter(source)
+    next(frames)
+    clock, get = time.monotonic, FrameQueue.get
+
+    def suspended(self: FrameQueue[FrameTask], *words: float) -> FrameTask | None:
+        task = get(self, *words)
+        if not leap_s[0]:
+            leap_s[0] = 1000.0
+            camera.deliver()
+            return None
+        return task
+
+    monkeypatch.setattr(time, "monotonic", lambda: clock() + leap_s[0])
+    monkeypatch.setattr(FrameQueue, "get", suspended)
+    assert next(frames).index == 1
+    assert (source.stalls, source.reconnects) == (0, 0)
+    source.close()
 
 
 class Hanging(Inverter):

@@ -7,6 +7,7 @@ MPEG-TS in RTP packets of payload type 33. Loopback only; port 0 picks a free on
 from __future__ import annotations
 
 import re
+import socket
 import socketserver
 import struct
 import threading
@@ -39,6 +40,7 @@ class FakeRTSP:
         duration_s: float = 0.0,
         stall_after: int | None = None,
         close_after: int | None = None,
+        transports: tuple[str, ...] = ("tcp",),
     ) -> None:
         """Set it up.
 
@@ -47,10 +49,12 @@ class FakeRTSP:
             status: the answer to DESCRIBE, for example 401.
             silent: accept connections and never answer.
             duration_s: spread the sending evenly over so many seconds.
+            transports: what SETUP accepts, of ``tcp`` and ``udp``; 461 for the others.
             stall_after, close_after: after so many bytes, send nothing more, or hang up.
         """
         self.stream, self.status, self.silent, self.duration_s = stream, status, silent, duration_s
         self.stall_after, self.close_after = stall_after, close_after
+        self.transports = transports
         self.clients = self.plays = self.recorded = 0
         self.recording = False
         self.stopped = threading.Event()
@@ -88,6 +92,7 @@ class _Server(socketserver.ThreadingTCPServer):
 
 class _Handler(socketserver.StreamRequestHandler):
     server: _Server
+    port: int | None = None
 
     def handle(self) -> None:
         fake = self.server.fake
@@ -130,7 +135,17 @@ class _Handler(socketserver.StreamRequestHandler):
             if status == 401:
                 extra += 'WWW-Authenticate: Basic realm="fake"\r\n'
         elif method == "SETUP":
-            extra = "Session: 1\r\nTransport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n"
+            wanted = re.search(r"client_port=(\d+)", head)
+            self.port = int(wanted[1]) if wanted else None
+            if ("udp" if wanted else "tcp") not in self.server.fake.transports:
+                status = 461
+            else:
+                offered = (
+                    f"RTP/AVP;unicast;client_port={self.port}-{self.port + 1}"
+                    if self.port
+                    else "RTP/AVP/TCP;unicast;interleaved=0-1"
+                )
+                extra = f"Session: 1\r\nTransport: {offered}\r\n"
         elif method in ("PLAY", "RECORD"):
             extra = "Session: 1\r\n"
         reply = f"RTSP/1.0 {status} OK\r\nCSeq: {sequence[1] if sequence else 0}\r\n{extra}"
@@ -151,4 +166,8 @@ class _Handler(socketserver.StreamRequestHandler):
                 return
             packet = struct.pack(">BBHII", 0x80, 33, sequence & 0xFFFF, sequence * 3000, 7)
             packet += fake.stream[position : position + _CHUNK]
-            self.request.sendall(struct.pack(">cBH", b"$", 0, len(packet)) + packet)
+            if self.port is None:
+                self.request.sendall(struct.pack(">cBH", b"$", 0, len(packet)) + packet)
+            else:
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+                    datagrams.sendto(packet, ("127.0.0.1", self.port))

@@ -19,6 +19,9 @@ __all__ = ["LiveSource"]
 _CLOSE_GRACE_S = 0.5
 """Longest wait in seconds for a connection's thread when the source is closed."""
 
+_SUSPENDED_S = 1.0
+"""Delay of a short wait in seconds that means that the process was suspended."""
+
 _AHEAD = 4
 """Maximum number of frames that wait when nothing is dropped."""
 
@@ -93,7 +96,11 @@ class LiveSource:
         while not self._interrupted.is_set():
             # Asked first: the last frame may come between the two lines.
             ended = self._attempt is not None and self._attempt.ended.is_set()
+            asked_s = time.monotonic()
             task = self._frames.get(POLL_S)
+            late_s = time.monotonic() - asked_s - POLL_S
+            if late_s > _SUSPENDED_S:  # then this process was silent, and not the source
+                self._last_frame_s += late_s
             if task is not None:
                 self._note_frame()
                 yield task

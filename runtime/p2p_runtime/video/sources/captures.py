@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import select
@@ -96,7 +97,16 @@ class NetworkCapture:
         }
         start_s = time.monotonic()
         try:
-            return open_container(url, options, timeout_s=self._timeout_s)
+            try:
+                return open_container(url, options, timeout_s=self._timeout_s)
+            except OSError as error:
+                # FFmpeg's word for "461 Unsupported Transport"
+                if error.errno != errno.EPROTONOSUPPORT or not url.lower().startswith("rtsp"):
+                    raise
+            _log.warning("%s sends by UDP only; what is lost on the way damages frames", self._name)
+            return open_container(
+                url, options | {"rtsp_transport": "udp"}, timeout_s=self._timeout_s
+            )
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise self._lost(error, time.monotonic() - start_s) from error
 
