@@ -320,7 +320,7 @@ def test_fault_138_a_recording_without_a_known_length_ends(
     elif suffix == ".mkv":
         content = content.replace(b"\x44\x89\x88", b"\xec\x8a\x88", 1)  # Void, not Duration
     source = open_source(web(content, f"{way}{suffix}"), policy=WAITING)
-    assert len(list(source)) == 30
+    assert len(list(itertools.islice(source, 31))) == 30
     assert source.frames_lost == 0
     source.close()
 
@@ -330,7 +330,7 @@ def test_fault_138_a_recording_whose_size_is_known_is_read_once(
 ) -> None:
     """No frame of it is dropped, and nothing is fetched again."""
     source = open_source(web(stream))
-    assert len(list(source)) == 100
+    assert len(list(itertools.islice(source, 101))) == 100
     source.close()
     assert "next attempt" not in caplog.text
 

@@ -72,7 +72,9 @@ class SoundCopy:
         if pts <= self._last_pts:  # before the first frame, or lost in rounding
             return
         self._last_pts = pts
-        copy = av.Packet(packet.content)
+        # Filled afterwards: one made from bytes points at them, and PyAV 17.0 lets them go.
+        copy = av.Packet(len(packet.content))
+        copy.update(packet.content)
         copy.time_base, copy.is_keyframe = self._track.time_base, True
         copy.pts = copy.dts = pts
         copy.duration = round(packet.duration_s / self._track.time_base)

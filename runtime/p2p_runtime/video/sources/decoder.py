@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import av
@@ -72,7 +73,9 @@ class VideoDecoder:
         self.stream: Any = container.streams.video[0]
         joined = bool(container.format.flags & _JOINED_FLAG)
         self._longest_s = max(_JOINED_S if joined else _LONGEST_S, 10 * self._step_s)
-        self._longest_ticks = self._longest_s / float(self.stream.time_base or 1)
+        # Frames state it, too, but not all (PyAV 17.0).
+        self._base: tuple[int, int] = (self.stream.time_base or Fraction(1)).as_integer_ratio()
+        self._longest_ticks = self._longest_s * self._base[1] / self._base[0]
         self._codec = self.stream.codec_context.name
         self._index = self.stream.index
         self.clock = Clock(name, step_s=self._step_s)
@@ -128,11 +131,12 @@ class VideoDecoder:
         """Yield the video's packets, and pass those of the sound on."""
         for packet in self._container.demux():
             gap = self._in_a_row and packet.size > 0 and self._skips_bytes(packet)
-            if packet.stream_index == self._index:
+            index = packet.stream.index  # at the end, PyAV 17.0 states the first for all
+            if index == self._index:
                 if gap:
                     self._note_damage(packet)
                 yield packet
-            elif self.sound and packet.stream_index == self.sound.stream.index:
+            elif self.sound and index == self.sound.stream.index:
                 self.sound.put(packet)
 
     def _skips_bytes(self, packet: Any) -> bool:
@@ -186,7 +190,7 @@ class VideoDecoder:
     def _place(self, frame: Any, began_s: float) -> Decoded:
         """Give a frame its time, and note what is missing before it."""
         pts, last_s, jumps = frame.pts or 0, self.clock.last_s, self.clock.jumps
-        time_s = frame.time
+        time_s = None if frame.pts is None else frame.pts * self._base[0] / self._base[1]
         timestamp_s = self.clock(time_s, longest_s=self._longest_s if self._jump_ahead else None)
         jumped = self.clock.jumps > jumps
         self._pending.discard(pts)
