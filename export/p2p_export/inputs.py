@@ -21,6 +21,7 @@ from torch import nn
 from p2p_runtime import __version__
 from p2p_runtime.errors import ExportError
 from p2p_runtime.files import sha256_of_file
+from p2p_runtime.labels.ids import own_ids
 from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import DataConfig, InputSide
 from p2p_train.data.decode import read_image, read_input
@@ -196,7 +197,9 @@ def _loose_images(
     if _are_pairs(images, contract, side):
         return [ImageRef(path=file, part=side) for file in files], f"pairs, input: {side} half"
     classes = len(contract.palette.classes) if contract.palette else 0
-    ids = all(image.max() < classes and (image == image[..., :1]).all() for image in images)
+    highest = 255 if contract.ids else classes - 1
+    are_ids = all(image.max() <= highest and (image == image[..., :1]).all() for image in images)
+    ids = (contract.ids or own_ids(contract.palette)) if are_ids and contract.palette else None
     return [ImageRef(path=file, ids=ids) for file in files], "class ids" if ids else "inputs"
 
 

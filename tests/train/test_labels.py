@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from p2p_runtime.errors import ConfigError, DatasetError
+from p2p_runtime.labels.ids import own_ids
 from p2p_runtime.labels.palette import CAMVID, CITYSCAPES
 from p2p_train.config import DataConfig
 from p2p_train.data.decode import read_ids, read_input
@@ -59,8 +60,8 @@ def write_ids(data: Path, count: int = 4, mode: str = "L", **replaced: np.ndarra
 @pytest.mark.parametrize("mode", ["L", "I;16"])
 def test_single_channel_inputs_are_painted_with_the_palette(tmp_path: Path, mode: str) -> None:
     """Class ids become the palette's colours, and the note says that they were ids."""
-    source = open_pairs(config(write_ids(tmp_path, mode=mode), palette="camvid"))
-    assert "two folders labels -> photos, 4 pairs; class ids of palette camvid" in source.note
+    source = open_pairs(config(write_ids(tmp_path, mode=mode), ids="camvid"))
+    assert "two folders labels -> photos, 4 pairs; class ids, numbering camvid" in source.note
     for pair in (*source.pairs.train, *source.pairs.val):
         painted = read_input(pair.input, source.palette)
         np.testing.assert_array_equal(painted, colours_of(pair))
@@ -68,10 +69,13 @@ def test_single_channel_inputs_are_painted_with_the_palette(tmp_path: Path, mode
 
 def test_ids_without_a_palette_ask_for_one(tmp_path: Path) -> None:
     """Only the user knows what id 3 means: the error lists the presets."""
-    with pytest.raises(DatasetError, match="--palette cityscapes, camvid or"):
+    with pytest.raises(DatasetError, match="--ids cityscapes-label, cityscapes-train, carla"):
         open_pairs(config(write_ids(tmp_path)))
-    with pytest.raises(ConfigError, match="--labels ids needs a palette"):
-        open_pairs(config(tmp_path, labels="ids"))
+    for labels in ("auto", "ids"):
+        with pytest.raises(DatasetError, match="--ids cityscapes-label"):
+            open_pairs(config(tmp_path, labels=labels, palette="camvid"))
+    with pytest.raises(ConfigError, match="class ids need a palette"):
+        open_pairs(config(tmp_path, ids="own"))
 
 
 def test_grey_photos_are_pictures_not_ids(tmp_path: Path) -> None:
@@ -98,34 +102,28 @@ def test_labels_colour_overrules_what_it_looks_like(tmp_path: Path) -> None:
 
 
 def test_ids_stored_as_rgb_do_not_become_black(tmp_path: Path) -> None:
-    """Grey RGB with tiny levels is ambiguous; --labels ids or --labels colour decides."""
+    """Grey RGB with tiny levels is ambiguous; --ids or --labels colour decides."""
     write_ids(tmp_path, mode="RGB")
-    with pytest.raises(DatasetError, match="--labels ids or --labels colour"):
+    with pytest.raises(DatasetError, match=r"--ids .* or --labels colour"):
         open_pairs(config(tmp_path, palette="camvid"))
-    source = open_pairs(config(tmp_path, palette="camvid", labels="ids"))
-    np.testing.assert_array_equal(read_ids(tmp_path / "labels" / "1.png"), ids_of(1))
+    source = open_pairs(config(tmp_path, palette="camvid", ids="own"))
+    np.testing.assert_array_equal(read_ids(ImageRef(path=tmp_path / "labels" / "1.png")), ids_of(1))
     assert source.pairs.train[0].input.ids
 
 
 def test_coloured_inputs_are_not_ids(tmp_path: Path) -> None:
-    """--labels ids on coloured label maps is an error that names the file."""
+    """--ids on coloured label maps is an error that names the file."""
     write_folders(tmp_path / "labels", tmp_path / "photos", 3)
     with pytest.raises(DatasetError, match=r"00\d\.png has colours"):
-        open_pairs(config(tmp_path, palette="cityscapes", labels="ids"))
+        open_pairs(config(tmp_path, ids="cityscapes-train"))
     assert open_pairs(config(tmp_path)).palette == CITYSCAPES
-
-
-def test_halves_cannot_be_ids(data: Path) -> None:
-    """Side-by-side images with --labels ids are refused."""
-    with pytest.raises(ConfigError, match="not halves"):
-        open_pairs(config(data, palette="camvid", labels="ids"))
 
 
 def test_jpeg_does_not_keep_ids(tmp_path: Path) -> None:
     """A grey JPEG is refused as class ids, since its levels are not those that were saved."""
     Image.fromarray(ids_of(0)).save(tmp_path / "x.jpg")
     with pytest.raises(DatasetError, match=r"x\.jpg is a JPEG"):
-        read_ids(tmp_path / "x.jpg")
+        read_ids(ImageRef(path=tmp_path / "x.jpg"))
 
 
 def test_fault_20_palette_png_ids_are_its_indices(tmp_path: Path) -> None:
@@ -136,7 +134,7 @@ def test_fault_20_palette_png_ids_are_its_indices(tmp_path: Path) -> None:
             image.load()
         image.putpalette(bytes(range(255, 255 - 36, -1)))
         image.save(file)
-    source = open_pairs(config(tmp_path, palette="camvid"))
+    source = open_pairs(config(tmp_path, palette="camvid", ids="own"))
     pair = source.pairs.train[0]
     painted = read_input(pair.input, source.palette)
     np.testing.assert_array_equal(painted, colours_of(pair))
@@ -176,10 +174,10 @@ def test_fault_22_id_outside_the_palette(tmp_path: Path) -> None:
     outside[5, 7] = 77
     write_ids(tmp_path, count=6, file_1=outside, file_3=outside)
     with pytest.raises(DatasetError) as caught:
-        open_pairs(config(tmp_path, palette="camvid"))
+        open_pairs(config(tmp_path, ids="camvid"))
     message = str(caught.value)
-    assert message.startswith("2 of 6 label maps hold ids outside palette 'camvid'")
-    assert "id 77 in " in message
+    assert message.startswith("2 of 6 label maps do not fit")
+    assert "id 77 is not one of camvid" in message
     assert "1.png" in message
 
 
@@ -189,14 +187,14 @@ def test_fault_22_wide_ids_do_not_wrap_around(tmp_path: Path) -> None:
     write_ids(tmp_path)
     wide.save(tmp_path / "labels" / "2.png")
     with pytest.raises(DatasetError, match="id 260"):
-        open_pairs(config(tmp_path, palette="camvid"))
+        open_pairs(config(tmp_path, ids="camvid"))
 
 
 def test_fault_22_a_label_map_that_changed_later_is_named(tmp_path: Path) -> None:
     """An id that appears after the check is still an error with the file, never a wrong colour."""
     Image.fromarray(np.full((4, 4), 99, np.uint8)).save(tmp_path / "late.png")
-    with pytest.raises(DatasetError, match=r"late\.png: label id 99"):
-        read_input(ImageRef(path=tmp_path / "late.png", ids=True), CAMVID)
+    with pytest.raises(DatasetError, match=r"late\.png: id 99"):
+        read_input(ImageRef(path=tmp_path / "late.png", ids=own_ids(CAMVID)), CAMVID)
 
 
 def test_a_palette_file_names_classes_for_ids(tmp_path: Path) -> None:
@@ -205,7 +203,7 @@ def test_a_palette_file_names_classes_for_ids(tmp_path: Path) -> None:
     (tmp_path / "own.json").write_text(json.dumps(own))
     half = (np.arange(SIDE_PX * SIDE_PX).reshape(SIDE_PX, SIDE_PX) % 2).astype(np.uint8)
     data = write_ids(tmp_path / "data", count=2, file_0=half, file_1=half)
-    source = open_pairs(config(data, palette=str(tmp_path / "own.json")))
+    source = open_pairs(config(data, palette=str(tmp_path / "own.json"), ids="own"))
     painted = read_input(source.pairs.train[0].input, source.palette)
     assert painted[0, :2].tolist() == [[3, 2, 1], [9, 0, 250]]
 
@@ -216,7 +214,7 @@ def test_auto_recognises_real_camvid_colours(tmp_path: Path) -> None:
     (tmp_path / "labels").mkdir()
     (tmp_path / "photos").symlink_to(CAMVID_CLIP / "photos")
     for file in sorted((CAMVID_CLIP / "labels").iterdir())[::10]:
-        painted = CAMVID.to_colours(read_ids(file).astype(np.uint8))
+        painted = CAMVID.to_colours(read_ids(ImageRef(path=file)).astype(np.uint8))
         Image.fromarray(painted[..., ::-1]).save(tmp_path / "labels" / file.name)
     source = open_pairs(config(tmp_path, allow_missing=True))
     assert source.palette == CAMVID
@@ -224,11 +222,12 @@ def test_auto_recognises_real_camvid_colours(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not CAMVID_CLIP.is_dir(), reason="the real CamVid clip is not here")
 def test_real_camvid_ids_are_found_beside_videos_and_a_palette_strip() -> None:
-    """The clip's two folders are found among its other files; its ids need a palette named."""
-    source = open_pairs(config(CAMVID_CLIP, palette="camvid"))
+    """The clip's two folders are found among its other files; its ids are recognised."""
+    source = open_pairs(config(CAMVID_CLIP, ids="camvid"))
     assert "two folders labels -> photos, 101 pairs; class ids" in source.note
-    with pytest.raises(DatasetError, match="--palette"):
-        open_pairs(config(CAMVID_CLIP))
+    recognised = open_pairs(config(CAMVID_CLIP))
+    assert (recognised.palette, recognised.pairs) == (source.palette, source.pairs)
+    assert "recognised" in recognised.note
 
 
 @pytest.mark.skipif(not CITYSCAPES_PAIRS.is_dir(), reason="the real Cityscapes pairs are not here")

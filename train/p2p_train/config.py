@@ -74,6 +74,12 @@ class DataConfig(SettingGroup):
         metavar="NAME|FILE.json|auto|none",
     )
     labels: Labels = setting("auto", "Whether inputs hold palette colours or class ids.")
+    ids: str | None = setting(
+        None,
+        "Numbering of class ids: cityscapes-label, cityscapes-train, carla (0.9.14 and later), "
+        "carla-0.9.13, camvid, own (the palette's order) or a file.",
+        metavar="NAME|FILE.json",
+    )
     image_size: tuple[int, int] = setting(
         (256, 256), "Size in pixels: multiples of 256, or of a smaller power of two.", metavar="WxH"
     )

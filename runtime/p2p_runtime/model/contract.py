@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from p2p_runtime.errors import ContractError
 from p2p_runtime.labels.colorspace import NO_MISMATCH, ColorspaceMismatch
+from p2p_runtime.labels.ids import ClassIds, Shares
 from p2p_runtime.labels.palette import Palette
 from p2p_runtime.labels.repair import classify, off_palette
 from p2p_runtime.labels.resampling import resize
@@ -39,6 +40,9 @@ class PixelContract:
         direction: what is translated into what, for people, for example ``labels to photo``.
         classes_present: indices of the classes that the training data holds, ascending, and that
             label repair yields; None for every class of the palette.
+        ids: the numbering of the training data's class ids; None if they were colours.
+        class_shares: share (0-1) of each class of the palette in the upper, middle and lower third
+            of the training data's label maps; None if that is not known.
         levels_16_bit: the levels of 16-bit inputs that become 0 and 255.
         grey: the outputs have equal channels, because all photos of the training data do.
     """
@@ -48,6 +52,8 @@ class PixelContract:
     palette: Palette | None
     direction: str = "right half to left half"
     classes_present: tuple[int, ...] | None = None
+    ids: ClassIds | None = None
+    class_shares: Shares | None = None
     levels_16_bit: Levels = FULL_16_BIT
     grey: bool = False
 
@@ -156,6 +162,8 @@ class PixelContract:
             "palette": self.palette.to_json() if self.palette else None,
             "classes_present": None if self.classes_present is None else list(self.classes_present),
             "direction": self.direction,
+            "ids": None if self.ids is None else self.ids.to_json(),
+            "class_shares": self.class_shares and [list(third) for third in self.class_shares],
             "levels_16_bit": list(self.levels_16_bit),
             "grey": self.grey,
         }
@@ -175,16 +183,32 @@ class PixelContract:
                 f"{CONTRACT_SCHEMA}; train or export again with this version"
             )
         palette = json_field(document, "palette", (dict, type(None)))
+        labels = None if palette is None else Palette.from_json(palette)
         classes = json_field(document, "classes_present", (list, type(None)))
         return cls(
             height=json_field(document, "height", int),
             width=json_field(document, "width", int),
-            palette=None if palette is None else Palette.from_json(palette),
+            palette=labels,
             direction=json_field(document, "direction", str),
             classes_present=None if classes is None else tuple(classes),
+            ids=None if document.get("ids") is None else ClassIds.from_json(document["ids"]),
+            class_shares=_shares(document.get("class_shares"), labels),
             levels_16_bit=_levels(document.get("levels_16_bit", FULL_16_BIT)),
             grey=document.get("grey") is True,
         )
+
+
+def _shares(value: Any, palette: Palette | None) -> Shares | None:
+    if value is None or palette is None:
+        return None
+    rows = value if isinstance(value, list) else []
+    shares = [share for row in rows if isinstance(row, list) for share in row]
+    shape = [len(palette.classes)] * 3
+    if [len(row) if isinstance(row, list) else 0 for row in rows] != shape or not all(
+        type(share) in (int, float) and 0 <= share <= 1 for share in shares
+    ):
+        raise ContractError("contract field 'class_shares' is not three lists of shares")
+    return tuple(tuple(map(float, row)) for row in rows)
 
 
 def _levels(value: Any) -> Levels:

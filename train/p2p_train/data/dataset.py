@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from p2p_runtime.labels.palette import Palette
+from p2p_runtime.labels.resampling import resize
 from p2p_runtime.model.contract import PixelContract
 
-from .decode import ImageGoneError, read_pair
+from .decode import DecodedPair, ImageGoneError, read_pair
 from .layouts.images import Pair
 
 __all__ = ["Augmentation", "LabelCache", "PairBatch", "PairDataset", "PairKey"]
@@ -40,11 +41,13 @@ class PairBatch:
 
     Attributes:
         source, target: the generator's inputs and the photos, (N, H, W, 3) uint8 BGR each.
+        ignored: which pixels have no class and do not count, (N, H, W); None if all count.
         missing: for each pair that another one replaces, the reason.
     """
 
     source: torch.Tensor
     target: torch.Tensor
+    ignored: torch.Tensor | None = None
     missing: tuple[str, ...] = ()
 
     @classmethod
@@ -53,17 +56,31 @@ class PairBatch:
         return cls(
             source=torch.cat([batch.source for batch in batches]),
             target=torch.cat([batch.target for batch in batches]),
+            ignored=cls._join_ignored(batches),
             missing=tuple(reason for batch in batches for reason in batch.missing),
         )
 
+    @staticmethod
+    def _join_ignored(batches: Sequence[PairBatch]) -> torch.Tensor | None:
+        if all(batch.ignored is None for batch in batches):
+            return None
+        none = (torch.zeros(batch.source.shape[:3], dtype=torch.bool) for batch in batches)
+        ignored = (batch.ignored for batch in batches)
+        return torch.cat([a if b is None else b for a, b in zip(none, ignored, strict=True)])
+
     def to(self, device: torch.device) -> PairBatch:
         """Return the batch on ``device``; the copy overlaps with work there if memory is pinned."""
-        source, target = (t.to(device, non_blocking=True) for t in (self.source, self.target))
-        return replace(self, source=source, target=target)
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> PairBatch:
         """Return the batch in page-locked memory; the data loader calls this."""
-        return replace(self, source=self.source.pin_memory(), target=self.target.pin_memory())
+        return self._each(torch.Tensor.pin_memory)
+
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> PairBatch:
+        ignored = None if self.ignored is None else change(self.ignored)
+        return replace(
+            self, source=change(self.source), target=change(self.target), ignored=ignored
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,7 +106,8 @@ class Augmentation:
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Crop, and perhaps mirror, the two of a pair alike.
 
-        Both are uint8 BGR, (H + jitter_px, W + jitter_px, 3) before and (H, W, 3) afterwards.
+        Both are uint8 BGR, (H + jitter_px, W + jitter_px, 3) before and (H, W, 3) afterwards; a
+        fourth channel is cropped and mirrored like the others.
         """
         rng = np.random.default_rng([self.seed, epoch, index])
         top, left = rng.integers(0, self.jitter_px, size=2, endpoint=True)
@@ -163,25 +181,35 @@ class PairDataset(Dataset[PairBatch]):
             DatasetError: a file is unreadable; the message names it.
         """
         epoch, index = key
-        label, photo, missing = self._read(index)
+        pair, missing = self._read(index)
         cache = None if missing else self._labels
         source = None if cache is None else cache.get(index)
         if source is None:
-            source = self._preprocess_input(label)
+            source = self._preprocess_input(pair.input)
             if cache is not None:
                 cache.put(index, source)
-        images = self._augmentation.apply(source, self._preprocess_target(photo), epoch, index)
+        if pair.ignored is not None:  # as a fourth channel, it is cropped and mirrored with them
+            mask = pair.ignored.astype(np.uint8)
+            mask = resize(mask, source.shape[0], source.shape[1], cv2.INTER_NEAREST_EXACT)
+            source = np.dstack([source, mask])
+        images = self._augmentation.apply(
+            source, self._preprocess_target(pair.target), epoch, index
+        )
         # Batches of one: (1, H, W, 3) each
         source1, target1 = (torch.from_numpy(np.ascontiguousarray(i))[None] for i in images)
-        return PairBatch(source=source1, target=target1, missing=missing)
+        if pair.ignored is None:
+            return PairBatch(source=source1, target=target1, missing=missing)
+        ignored = source1[..., 3].bool()
+        source1 = source1[..., :3].contiguous()
+        return PairBatch(source=source1, target=target1, ignored=ignored, missing=missing)
 
-    def _read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], tuple[str, ...]]:
+    def _read(self, index: int) -> tuple[DecodedPair, tuple[str, ...]]:
         try:
-            return *read_pair(self._pairs[index], self._palette), ()
+            return read_pair(self._pairs[index], self._palette), ()
         except ImageGoneError as error:
             gone = error
         for step in range(1, MAX_SUBSTITUTES + 1):
             neighbour = self._pairs[(index + step) % len(self._pairs)]
             with contextlib.suppress(ImageGoneError):
-                return *read_pair(neighbour, self._palette), (str(gone),)
+                return read_pair(neighbour, self._palette), (str(gone),)
         raise gone

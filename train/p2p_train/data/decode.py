@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from p2p_runtime.errors import ContractError, DatasetError
+from p2p_runtime.labels.ids import ids_of
 from p2p_runtime.labels.palette import Palette
 from p2p_runtime.pictures import (
     FULL_16_BIT,
@@ -29,7 +31,15 @@ from p2p_runtime.pictures import (
 
 from .layouts.images import ImageRef, Pair, is_16_bit, open_image, orientation
 
-__all__ = ["ImageGoneError", "measure_levels", "read_ids", "read_image", "read_input", "read_pair"]
+__all__ = [
+    "DecodedPair",
+    "ImageGoneError",
+    "measure_levels",
+    "read_ids",
+    "read_image",
+    "read_input",
+    "read_pair",
+]
 
 ID_MODES = {"1", "L", "P", "I", "I;16"}
 """Pillow modes with one channel, whose levels or palette indices can be class ids."""
@@ -45,31 +55,53 @@ class ImageGoneError(DatasetError):
     """A file that was listed is gone."""
 
 
-def read_pair(pair: Pair, palette: Palette | None) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Decode input and target, (H, W, 3) uint8 BGR each; the file of two halves is decoded once.
+class DecodedPair(NamedTuple):
+    """Input and target, (H, W, 3) uint8 BGR each, and which input pixels do not count.
+
+    ``ignored`` is (H, W), or None where all pixels count.
+    """
+
+    input: NDArray[np.uint8]
+    target: NDArray[np.uint8]
+    ignored: NDArray[np.bool_] | None = None
+
+
+def read_pair(pair: Pair, palette: Palette | None) -> DecodedPair:
+    """Decode input and target; a file of two halves is decoded once, unless one holds ids.
 
     Raises:
         DatasetError: as for :func:`read_input` and :func:`read_image`.
     """
-    if pair.input.part == "whole":
-        return read_input(pair.input, palette), read_image(pair.target)
+    if pair.input.part == "whole" or pair.input.ids is not None:
+        label, ignored = _read_labels(pair.input, palette)
+        return DecodedPair(label, read_image(pair.target), ignored)
     whole = _decode(pair.input, opaque=palette is not None)
-    return _part(whole, pair.input), _part(whole, pair.target)
+    return DecodedPair(_part(whole, pair.input), _part(whole, pair.target))
 
 
 def read_input(ref: ImageRef, palette: Palette | None) -> NDArray[np.uint8]:
     """Decode an input as (H, W, 3) uint8 BGR; class ids are painted with ``palette``.
 
     Raises:
-        DatasetError: as for :func:`read_image` and :func:`read_ids`, an id has no colour, or a map
+        DatasetError: as for :func:`read_image` and :func:`read_ids`, an id has no class, or a map
             of colours is transparent somewhere, where it has no class.
     """
-    if not ref.ids or palette is None:
-        return _part(_decode(ref, opaque=palette is not None), ref)
+    return _read_labels(ref, palette)[0]
+
+
+def _read_labels(
+    ref: ImageRef, palette: Palette | None
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+    if ref.ids is None or palette is None:
+        opaque = palette is not None
+        return _part(_decode(ref, opaque=opaque), ref), None
+    ids = read_ids(ref)
     try:
-        return palette.to_colours(read_ids(ref.path).astype(np.uint8))
+        classes = ref.ids.to_classes(ids, palette)
     except ContractError as error:
         raise DatasetError(f"{ref.path}: {error}") from error
+    ignored = ref.ids.ignored_mask(ids)
+    return palette.paint(classes), ignored if ignored.any() else None
 
 
 def read_image(ref: ImageRef) -> NDArray[np.uint8]:
@@ -104,27 +136,31 @@ def measure_levels(files: Sequence[Path]) -> Levels:
     return (lowest, highest) if narrow else FULL_16_BIT
 
 
-def read_ids(path: Path) -> NDArray[np.integer]:
+def read_ids(ref: ImageRef) -> NDArray[np.integer]:
     """Read class ids: the levels of a grey picture, or the indices of a palette PNG.
 
-    They are (H, W) integers of the file's width; RGB with three equal channels counts as grey.
+    They are (H, W) integers of the file's width. Colours with three equal channels count as grey,
+    those with a single channel that is not zero (CARLA's red) as that channel; opacity is left out.
 
     Raises:
         ImageGoneError: the file is missing.
         DatasetError: the file has colours rather than ids, or is a JPEG, which alters ids.
     """
-    with _opened(path) as image:
+    with _opened(ref.path) as image:
         if image.format in JPEGS:
             raise DatasetError(
-                f"{path} is a JPEG, which does not keep class ids exactly; store them as PNG, "
+                f"{ref.path} is a JPEG, which does not keep class ids exactly; store them as PNG, "
                 "or use --labels colour if they are not ids"
             )
-        levels, mode = upright(np.asarray(image), orientation(image)), image.mode
-    if mode in ID_MODES:
-        return levels.astype(np.uint8) if mode == "1" else levels
-    if mode == "RGB" and (levels == levels[..., :1]).all():
-        return np.ascontiguousarray(levels[..., 0])
-    raise DatasetError(f"{path} has colours (mode {mode}), not class ids; use --labels colour")
+        mode, deep = image.mode, is_16_bit(image)
+        levels = _read_16_bit(ref.path) if deep and mode not in ID_MODES else np.asarray(image)
+        levels = _half(upright(levels, orientation(image)), ref)
+    if levels.dtype == bool:
+        return levels.astype(np.uint8)
+    ids = ids_of(levels[..., 0] if mode == "LA" else levels)
+    if ids is not None:
+        return ids
+    raise DatasetError(f"{ref.path} has colours (mode {mode}), not class ids; use --labels colour")
 
 
 def _decode(ref: ImageRef, *, opaque: bool = False) -> NDArray[np.uint8]:
@@ -163,10 +199,14 @@ def _read_16_bit(path: Path) -> NDArray[np.uint16]:
 
 
 def _part(pixels_rgb: NDArray[np.uint8], ref: ImageRef) -> NDArray[np.uint8]:
-    middle = pixels_rgb.shape[1] // 2
-    parts = {"left": np.s_[:, :middle], "right": np.s_[:, middle:], "whole": np.s_[:, :]}
     # OpenCV swaps channels ten times faster than a reversed NumPy view is copied.
-    return np.asarray(cv2.cvtColor(pixels_rgb[parts[ref.part]], cv2.COLOR_RGB2BGR), np.uint8)
+    return np.asarray(cv2.cvtColor(_half(pixels_rgb, ref), cv2.COLOR_RGB2BGR), np.uint8)
+
+
+def _half(pixels: NDArray[Any], ref: ImageRef) -> NDArray[Any]:
+    middle = pixels.shape[1] // 2
+    parts = {"left": np.s_[:, :middle], "right": np.s_[:, middle:], "whole": np.s_[:, :]}
+    return pixels[parts[ref.part]]
 
 
 @contextlib.contextmanager

@@ -134,7 +134,7 @@ def inspect_data(config: DataConfig) -> Inspection:
     counts = np.zeros(len(palette.classes) if palette else 0, np.int64)
     input_shares, target_shares, sizes, rows = [], [], [], []
     for number, pair in enumerate(pairs):
-        image, target = read_pair(pair, palette)
+        image, target, _ = read_pair(pair, palette)
         sizes.append((image.shape[1::-1], target.shape[1::-1]))  # (width, height) each
         resized = contract.preprocess(image, repair_labels=False)
         row = resized, contract.preprocess(image), plain.preprocess(target)

@@ -6,15 +6,17 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from p2p_runtime.errors import ConfigError, DatasetError
-from p2p_runtime.labels.palette import PRESETS, Palette, load_palette
+from p2p_runtime.errors import ConfigError, ContractError, DatasetError
+from p2p_runtime.labels.ids import IGNORED, NUMBERINGS, ClassIds, IdLayout, choices, load_ids
+from p2p_runtime.labels.palette import CAMVID, CITYSCAPES, PRESETS, Palette, load_palette
 from p2p_train.config import DataConfig
 
 from .decode import ID_MODES, measure_levels, read_ids, read_image
-from .layouts.images import Pair, is_16_bit, listed, open_image
+from .layouts.images import ImageRef, Pair, is_16_bit, listed, open_image
 from .layouts.index import PairIndex, evenly_spread, find_pairs
 from .palette_fit import fit_palette
 
@@ -30,9 +32,6 @@ SAMPLES = 16
 
 MAX_IDS = 64
 """Upper bound of class ids: single-channel inputs with only lower levels are taken for ids."""
-
-VOID_LEVEL = 255
-"""Level by which many data sets mark pixels without a class."""
 
 MAX_MEASURED = 1000
 """Maximum number of 16-bit pictures in which the range is measured."""
@@ -84,13 +83,14 @@ def open_pairs(config: DataConfig) -> PairSource:
             message names the flag that decides.
         ConfigError: the palette is unknown or malformed, or does not go with ``--labels``.
     """
-    pairs = _with_levels(find_pairs(config))
+    pairs = find_pairs(config)
     if _are_ids(config, pairs):
-        palette = load_palette(config.palette)
-        pairs = pairs.with_refs("input", ids=True)
+        palette, ids, how = _numbering(config, pairs)
+        pairs = _with_levels(pairs, "target").with_refs("input", ids=ids)
         _check_ids([*pairs.train, *pairs.val], palette)
-        note = f"class ids of palette {palette.name}: {_first_classes(palette)}"
+        note = f"class ids, numbering {ids.name}{how}: {ids.summary()}, palette {palette.name}"
         return PairSource(pairs=pairs, palette=palette, note=f"{pairs.layout}; {note}")
+    pairs = _with_levels(pairs, "input", "target")
     chosen, note = _own_palette(config, pairs) or choose_palette(config, pairs.train)
     return PairSource(pairs=pairs, palette=chosen, note=f"{pairs.layout}; {note}")
 
@@ -129,9 +129,9 @@ def choose_palette(config: DataConfig, pairs: tuple[Pair, ...]) -> tuple[Palette
     )
 
 
-def _with_levels(pairs: PairIndex) -> PairIndex:
+def _with_levels(pairs: PairIndex, *sides: Literal["input", "target"]) -> PairIndex:
     """Measure the range of 16-bit pictures over the data set; all get the same two levels."""
-    for side in ("input", "target"):
+    for side in sides:
         files = [getattr(pair, side).path for pair in (*pairs.train, *pairs.val)]
         files = [files[index] for index in evenly_spread(len(files), MAX_MEASURED)]
         if not any(_is_16_bit(file) for file in files[:SAMPLES]):
@@ -148,66 +148,79 @@ def _is_16_bit(file: Path) -> bool:
 
 
 def _are_ids(config: DataConfig, pairs: PairIndex) -> bool:
-    """Return whether inputs are class ids, whose palette the user has to name."""
-    if config.labels == "ids":
-        if pairs.side_by_side:
-            raise ConfigError("--labels ids needs inputs in a folder of their own, not halves")
-        if config.palette in ("auto", "none"):
-            raise ConfigError(f"--labels ids needs a palette: --palette {CHOICES}")
+    """Return whether inputs are class ids, whose numbering the user has to name."""
+    if config.ids is not None or config.labels == "ids":
+        if config.labels == "colour" or config.palette == "none":
+            raise ConfigError("class ids need a palette and no --labels colour")
         return True
-    if config.labels == "colour" or config.palette == "none" or pairs.side_by_side:
+    if config.labels == "colour" or config.palette == "none":
         return False
-    files = [pair.input.path for pair in _sample(pairs.train)]
-    modes = {_mode(file) for file in files}
-    if not modes <= ID_MODES:
-        _refuse_ids_in_rgb(files)
-        return False
+    refs = [pair.input for pair in _sample(pairs.train)]
+    modes = {_mode(ref.path) for ref in refs}
+    if pairs.side_by_side or not modes <= ID_MODES:
+        return _look_like_ids(refs, lowest=1)
     if config.palette == "auto":
-        if modes != {"P"} and _look_like_ids(files):
-            raise DatasetError(
-                f"the inputs ({files[0]} ...) look like class ids, and only you know their "
-                f"classes: --palette {CHOICES}, or none if they are pictures"
-            )
-        return False
+        return modes != {"P"} and _look_like_ids(refs)
     colours = load_palette(config.palette).colours_rgb
-    return modes != {"P"} or not {c for f in files for c in _entries(f).values()} <= set(colours)
+    own = {colour for ref in refs if modes == {"P"} for colour in _entries(ref.path).values()}
+    return modes != {"P"} or not own <= set(colours)
 
 
-def _refuse_ids_in_rgb(files: Sequence[Path]) -> None:
-    """Refuse ids that were stored as grey RGB: as colours, they would all be nearly black."""
-    if all(_is_grey_rgb(file) for file in files) and _look_like_ids(files):
-        raise DatasetError(
-            f"the inputs ({files[0]} ...) are nearly black and grey: class ids stored as RGB? "
-            "Choose --labels ids or --labels colour"
-        )
+def _ask_for_numbering(first: ImageRef) -> DatasetError:
+    return DatasetError(
+        f"the inputs ({first.path} ...) look like class ids, and only you know what they mean: "
+        f"{choices()}; or --labels colour if they are colours, --palette none if pictures"
+    )
 
 
-def _look_like_ids(files: Sequence[Path]) -> bool:
+def _look_like_ids(refs: Sequence[ImageRef], lowest: int = 0) -> bool:
+    """Tell whether all pictures have one channel with few levels, beside those for no class."""
     highest = 0
-    for file in files:
-        with open_image(file) as image:
-            if image.format == "JPEG":
-                return False
-        levels = read_ids(file)
-        highest = max(highest, int(levels[levels != VOID_LEVEL].max(initial=0)))
-    return 1 <= highest < MAX_IDS
+    for ref in refs:
+        try:
+            levels = read_ids(ref)
+        except DatasetError:  # a JPEG, or colours
+            return False
+        highest = max(highest, int(levels[~np.isin(levels, IGNORED)].max(initial=0)))
+    return max(1, lowest) <= highest < MAX_IDS
+
+
+def _numbering(config: DataConfig, pairs: PairIndex) -> tuple[Palette, ClassIds, str]:
+    """Return palette and numbering of class ids, and how it was found if nobody named it."""
+    palette = CITYSCAPES
+    if config.palette != "auto":
+        palette = load_palette(config.palette)
+    elif config.ids == CAMVID.name:
+        palette = CAMVID
+    elif config.ids is not None and config.ids not in NUMBERINGS:
+        raise ConfigError(f"class ids need a palette: --palette {CHOICES}")
+    if config.ids is not None:
+        return palette, load_ids(config.ids, palette), ""
+    layout, refs = IdLayout(), [pair.input for pair in _sample(pairs.train)]
+    for ref in refs:
+        layout.add(read_ids(ref))
+    if (found := layout.best(palette)) is None:
+        raise _ask_for_numbering(refs[0])
+    if config.palette == "auto" and found.name == CAMVID.name:
+        palette = CAMVID
+    return palette, found, " (recognised by what stands where; --ids chooses another)"
 
 
 def _check_ids(pairs: Sequence[Pair], palette: Palette) -> None:
-    """Read every label map once and make sure that each id has a colour."""
+    """Read every label map once and make sure that each id has a class."""
     if len(pairs) > MANY_FILES:
         logger.info("checking the class ids of %d files", len(pairs))
     problems = []
     for pair in pairs:
-        ids = read_ids(pair.input.path)
-        outside = ids[(ids < 0) | (ids >= len(palette.classes))]
-        if outside.size:
-            problems.append(f"id {int(outside[0])} in {pair.input.path}")
+        ids, ref = pair.input.ids, pair.input
+        assert ids is not None, "the caller has set it"
+        try:
+            ids.to_classes(read_ids(ref), palette)
+        except ContractError as error:
+            problems.append(f"{ref.path}: {error}")
     if problems:
         raise DatasetError(
-            f"{len(problems)} of {len(pairs)} label maps hold ids outside palette "
-            f"{palette.name!r}, which has 0-{len(palette.classes) - 1}: "
-            f"{listed(problems, 'files')}; name the right palette, or use --labels colour"
+            f"{len(problems)} of {len(pairs)} label maps do not fit: {listed(problems, 'files')}"
         )
 
 
@@ -245,7 +258,7 @@ def _own_palette(config: DataConfig, pairs: PairIndex) -> tuple[Palette, str] | 
 
 def _entries(file: Path) -> dict[int, Colour]:
     """Return the colour (red, green, blue) of each index that occurs in a palette PNG."""
-    ids = np.unique(read_ids(file))
+    ids = np.unique(read_ids(ImageRef(path=file)))
     with open_image(file) as image:
         levels = image.getpalette("RGB") or []
     table = [*levels, *[0] * (768 - len(levels))]
@@ -259,14 +272,3 @@ def _sample(pairs: tuple[Pair, ...]) -> list[Pair]:
 def _mode(file: Path) -> str:
     with open_image(file) as image:
         return image.mode
-
-
-def _is_grey_rgb(file: Path) -> bool:
-    with open_image(file) as image:
-        return image.mode == "RGB" and bool((np.ptp(np.asarray(image), axis=2) == 0).all())
-
-
-def _first_classes(palette: Palette) -> str:
-    """List the first ids, so that a wrong order shows."""
-    first = [f"{index} {name}" for index, name in enumerate(palette.classes[:4])]
-    return ", ".join(first) + (" ..." if len(palette.classes) > 4 else "")

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from p2p_runtime.errors import CheckpointError, DatasetError
+from p2p_runtime.labels.ids import Shares, shares_of
 from p2p_runtime.labels.palette import Palette
 from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import TrainConfig
@@ -21,7 +22,7 @@ from p2p_train.networks.pixels import to_signal
 from .batches import validation_batches
 from .dataset import Augmentation, PairBatch, PairDataset
 from .decode import ImageGoneError, read_input, read_pair
-from .labels import open_pairs
+from .labels import PairSource, open_pairs
 from .layouts.images import Pair
 from .layouts.index import evenly_spread
 from .palette_fit import is_grey
@@ -32,6 +33,9 @@ __all__ = [
 ]  # fmt: skip
 
 VALIDATION_BATCH = 8
+
+NOTED = 4
+"""Number of classes whose share the first line of a run gives."""
 
 MEAN_IMAGE_PAIRS = 256
 """Maximum number of training photos in the mean photo."""
@@ -90,9 +94,13 @@ def prepare_data(config: TrainConfig) -> TrainingData:
         palette=source.palette,
         direction=pairs.direction,
         levels_16_bit=pairs.train[0].input.levels,
+        ids=pairs.train[0].input.ids,
     )
-    classes_present, mean, grey = _scan_training(pairs.train, source.palette, contract)
-    contract = replace(contract, classes_present=classes_present, grey=grey)
+    counter, mean, grey = _scan_training(pairs.train, source.palette, contract)
+    contract = replace(contract, grey=grey)
+    if counter is not None:
+        shares = counter.shares()
+        contract = replace(contract, classes_present=counter.present(), class_shares=shares)
     augmentation = Augmentation(jitter_px=data.jitter_px, flip=data.flip, seed=data.seed)
     sizes = {"train_pairs": len(pairs.train), "val_pairs": len(pairs.val)}
     val = PairDataset(pairs.val, contract)
@@ -104,8 +112,19 @@ def prepare_data(config: TrainConfig) -> TrainingData:
         samples=samples,
         mean_image_l1=mean_image_l1,
         facts={"fingerprint": pairs.fingerprint, **sizes},
-        palette_note=source.note + ("; targets are grey, so outputs are" if grey else ""),
+        palette_note=_note(source, contract),
     )
+
+
+def _note(source: PairSource, contract: PixelContract) -> str:
+    """Return what was found, with the largest classes: a wrong numbering shows in them."""
+    note = source.note + ("; targets are grey, so outputs are" if contract.grey else "")
+    if contract.palette is None or contract.class_shares is None:
+        return note
+    shares = np.mean(contract.class_shares, axis=0).tolist()
+    by_share = sorted(zip(shares, contract.palette.classes, strict=True))[::-1]
+    largest = ", ".join(f"{name} {share:.0%}" for share, name in by_share[:NOTED] if share)
+    return f"{note}; {largest} ..."
 
 
 def check_same_data(before: dict[str, Any], data: TrainingData) -> None:
@@ -125,11 +144,11 @@ def check_same_data(before: dict[str, Any], data: TrainingData) -> None:
 
 def _scan_training(
     pairs: Sequence[Pair], palette: Palette | None, contract: PixelContract
-) -> tuple[tuple[int, ...] | None, torch.Tensor, bool]:
+) -> tuple[ClassCounter | None, torch.Tensor, bool]:
     """Read training pairs once.
 
     Returns:
-        The classes present; the mean photo, (3, H, W) in [-1, 1]; whether all photos are grey.
+        The inputs' classes; the mean photo, (3, H, W) in [-1, 1]; whether all photos are grey.
     """
     counter = None if palette is None else ClassCounter(palette)
     preprocess = replace(contract, palette=None).preprocess
@@ -141,7 +160,7 @@ def _scan_training(
             # Training puts a neighbour in the place of a pair that has gone, and counts it.
             with contextlib.suppress(ImageGoneError):
                 if first < MEAN_IMAGE_PAIRS:
-                    label, photo = read_pair(pairs[index], palette)
+                    label, photo, _ = read_pair(pairs[index], palette)
                     grey = grey and is_grey(photo, levels=0)
                     photos.append(preprocess(photo))
                 else:
@@ -154,14 +173,17 @@ def _scan_training(
             count += len(photos)
     if not count:
         raise DatasetError("no training image is left: their files have gone")
-    return None if counter is None else counter.present(), total / count, grey
+    return counter, total / count, grey
 
 
 def _scan_validation(val: PairDataset, samples: int, mean: torch.Tensor) -> tuple[PairBatch, float]:
     """Read validation pairs once: evenly spread samples, and the L1 of all to the mean photo."""
     chosen, kept, distances = evenly_spread(len(val), samples), [], []
     for number, batch in enumerate(validation_batches(val, VALIDATION_BATCH)):
-        distances.append((to_signal(batch.target) - mean).abs().mean(dim=(1, 2, 3)))  # (n,)
+        distance = (to_signal(batch.target) - mean).abs()  # (n, 3, H, W)
+        if batch.ignored is not None:
+            distance = distance.masked_fill(batch.ignored[:, None], 0.0)
+        distances.append(distance.mean(dim=(1, 2, 3)))  # (n,)
         first = number * VALIDATION_BATCH
         inside = [index - first for index in chosen if first <= index < first + len(batch.source)]
         kept.append(PairBatch(source=batch.source[inside], target=batch.target[inside]))
@@ -179,10 +201,13 @@ class ClassCounter:
         self._palette = palette
         self._found = np.zeros(len(palette.classes), bool)
         self._solid = np.zeros(len(palette.classes), np.int64)
+        self._shares, self._maps = np.zeros((3, len(palette.classes))), 0
 
     def add(self, image: NDArray[np.uint8]) -> None:
         """Count the classes of a label map, (H, W, 3) uint8 BGR."""
         ids = self._palette.to_ids(image)  # (H, W)
+        self._shares += shares_of(ids, len(self._found))
+        self._maps += 1
         if (self._palette.to_colours(ids) == image).all():
             self._found |= self._counts(ids) > 0
             return
@@ -194,6 +219,10 @@ class ClassCounter:
         """Return the indices of the classes present, ascending; all of them if there are none."""
         found = self._found | (self._solid > SOLID_SHARE * self._solid.sum())
         return tuple(np.flatnonzero(found).tolist()) or tuple(range(len(found)))
+
+    def shares(self) -> Shares:
+        """Return the mean share of each class in the thirds of the maps, rounded."""
+        return tuple(map(tuple, (self._shares / max(self._maps, 1)).round(4).tolist()))
 
     def _counts(self, ids: NDArray[np.uint8]) -> NDArray[np.int64]:
         return np.bincount(ids.ravel(), minlength=len(self._found))

@@ -64,11 +64,25 @@ class LossBatch:
     Attributes:
         source: the generator's inputs.
         target: the photos.
+        ignored: which pixels do not count, (N, 1, H, W); None if all do. At those, outputs are
+            made equal to the photos before a loss or a discriminator sees them.
     """
 
     source: torch.Tensor
     target: torch.Tensor
+    ignored: torch.Tensor | None = None
     _shared: dict[str, Any] = field(default_factory=dict)
+
+    def part(self, pairs: slice) -> LossBatch:
+        """Return a micro-batch of some of the pairs."""
+        ignored = None if self.ignored is None else self.ignored[pairs]
+        return LossBatch(source=self.source[pairs], target=self.target[pairs], ignored=ignored)
+
+    def fill_ignored(self, image: torch.Tensor) -> torch.Tensor:
+        """Return (N, 3, H, W) images with the photos' pixels where pixels do not count."""
+        if self.ignored is None:
+            return image
+        return torch.where(self.ignored, self.target.to(image.dtype), image)
 
     def once(self, key: str, compute: Callable[[], T]) -> T:
         """Return what ``compute`` returned when ``key`` was asked for first."""

@@ -39,6 +39,10 @@ class ConsistencyLoss(GeneratorLoss):
     def __call__(self, batch: LossBatch, output: GeneratorOutput) -> torch.Tensor:
         """Return the mean error over the images that were generated twice."""
         moved = output.extra[self.name]
+        if batch.ignored is not None:  # what does not count is the photo in both
+            first = batch.part(slice(len(moved)))
+            ignored = shifted(batch.ignored[: len(moved)], *self._shift)
+            moved = torch.where(ignored, shifted(first.target, *self._shift).to(moved), moved)
         return consistency_error(output.image[: len(moved)], moved, *self._shift)
 
 

@@ -127,6 +127,8 @@ def score_generator(
     for batch in pairs:
         labels, photos = batch.source.numpy(), batch.target.numpy()
         images = translate(labels)
+        if batch.ignored is not None:
+            images = np.where(batch.ignored.numpy()[..., None], photos, images)
         both = torch.from_numpy(np.ascontiguousarray(images)), batch.target
         distances.append(torch.stack([image_l1(*both), psnr_db(*both), ssim(*both)], dim=1))
         generated.add(labels, images)
@@ -213,6 +215,8 @@ def evaluate(
             batch = cpu_batch.to(device)
             source = to_signal(batch.source).contiguous(memory_format=torch.channels_last)
             signal = generator(source)
+            if batch.ignored is not None:
+                signal = torch.where(batch.ignored[:, None], to_signal(batch.target), signal)
             pixels = to_pixels(signal)
             l1 += float((signal - to_signal(batch.target)).abs().mean(dim=(1, 2, 3)).sum())
             psnr += float(psnr_db(pixels, batch.target).sum())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -41,12 +42,13 @@ def train_step(
     Raises:
         torch.OutOfMemoryError: memory ran out, and halving is off or at its end.
     """
-    pairs = LossBatch(source=_signal(batch.source), target=_signal(batch.target))
+    ignored = None if batch.ignored is None else batch.ignored[:, None]  # (N, 1, H, W)
+    pairs = LossBatch(source=_signal(batch.source), target=_signal(batch.target), ignored=ignored)
     count = len(pairs.source)
     of_discriminator: Losses | None = None
     while True:
         try:
-            whole = _generate(state, pairs.source) if state.micro_batch >= count else None
+            whole = _generate(state, pairs) if state.micro_batch >= count else None
             if of_discriminator is None:  # a second try must not update the discriminator twice
                 of_discriminator = _update_discriminator(state, pairs, whole)
             of_generator = _update_generator(state, pairs, whole)
@@ -76,7 +78,7 @@ def _update_discriminator(
         if whole is None:
             # This pass is repeated for the generator, so it must not count in BatchNorm twice.
             with torch.no_grad(), frozen_batchnorm(state.generator):
-                image = _run_generator(state, part.source).image
+                image = part.fill_ignored(_run_generator(state, part.source).image)
         else:
             image = whole.image.detach()
         with autocast(state.config.precision, state.device):
@@ -93,7 +95,7 @@ def _update_generator(state: TrainState, pairs: LossBatch, whole: GeneratorOutpu
         state.discriminator.requires_grad_(False)
 
     def losses_of(part: LossBatch) -> Losses:
-        output = _generate(state, part.source) if whole is None else whole
+        output = _generate(state, part) if whole is None else whole
         return {loss.name: loss(part, output) for loss in state.generator_losses}
 
     weights = {loss.name: loss.weight(state.progress) for loss in state.generator_losses}
@@ -116,7 +118,7 @@ def _update(
     for first in range(0, count, micro_batch):
         part = slice(first, min(first + micro_batch, count))
         share = (part.stop - first) / count  # of the batch
-        losses = losses_of(LossBatch(source=pairs.source[part], target=pairs.target[part]))
+        losses = losses_of(pairs.part(part))
         total = share * torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
         scaled: Any = optimizer.scaler.scale(total)
         scaled.backward()
@@ -126,20 +128,23 @@ def _update(
     return sums
 
 
-def _generate(state: TrainState, source: torch.Tensor) -> GeneratorOutput:
-    """Translate (N, 3, H, W) RGB in [-1, 1], and further inputs that losses ask for.
+def _generate(state: TrainState, pairs: LossBatch) -> GeneratorOutput:
+    """Translate the pairs' inputs, and further ones that losses ask for.
 
-    All pass together, so that batch statistics are the same for all.
+    All pass together, so that batch statistics are the same for all. Images are photos where pixels
+    do not count.
     """
+    source = pairs.source
     asked = {loss.name: loss.extra_inputs(source) for loss in state.generator_losses}
     extra = {name: inputs for name, inputs in asked.items() if inputs is not None}
     if not extra:
-        return _run_generator(state, source)
+        output = _run_generator(state, source)
+        return replace(output, image=pairs.fill_ignored(output.image))
     output = _run_generator(state, torch.cat([source, *extra.values()]))  # (N + extra, 3, H, W)
     count = len(source)
     further = torch.split(output.image[count:], [len(inputs) for inputs in extra.values()])
     return GeneratorOutput(
-        image=output.image[:count],
+        image=pairs.fill_ignored(output.image[:count]),
         features=[feature[:count] for feature in output.features],
         extra=dict(zip(extra, further, strict=True)),
     )

@@ -12,6 +12,7 @@ from typing import IO, Literal
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from p2p_runtime.errors import DatasetError
+from p2p_runtime.labels.ids import ClassIds
 from p2p_runtime.pictures import FULL_16_BIT, Levels, exif_orientation
 
 __all__ = [
@@ -40,13 +41,13 @@ class ImageRef:
     Attributes:
         path: the file.
         part: the half that is meant.
-        ids: it holds class ids, to be painted with a palette.
+        ids: the numbering of the class ids that it holds, to be painted; None for colours.
         levels: of a picture of 16 bits, those that become 0 and 255.
     """
 
     path: Path
     part: Literal["left", "right", "whole"] = "whole"
-    ids: bool = False
+    ids: ClassIds | None = None
     levels: Levels = FULL_16_BIT
 
 
