@@ -10,14 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "FULL_16_BIT",
-    "Levels",
-    "exif_orientation",
-    "is_damaged_jpeg",
-    "on_white",
-    "to_8_bit",
+    "FULL_16_BIT", "Levels", "exif_orientation", "is_damaged_jpeg", "on_white", "to_8_bit",
     "upright",
-]
+]  # fmt: skip
 
 Levels = tuple[int, int]
 """The 16-bit levels that become 0 and 255; those beyond become the same."""

@@ -201,14 +201,13 @@ class PixelContract:
 def _shares(value: Any, palette: Palette | None) -> Shares | None:
     if value is None or palette is None:
         return None
-    rows = value if isinstance(value, list) else []
-    shares = [share for row in rows if isinstance(row, list) for share in row]
-    shape = [len(palette.classes)] * 3
-    if [len(row) if isinstance(row, list) else 0 for row in rows] != shape or not all(
-        type(share) in (int, float) and 0 <= share <= 1 for share in shares
-    ):
+    try:
+        shares = np.array(value, np.float64)
+    except (TypeError, ValueError):
+        shares = np.zeros(0)
+    if shares.shape != (3, len(palette.classes)) or not ((shares >= 0) & (shares <= 1)).all():
         raise ContractError("contract field 'class_shares' is not three lists of shares")
-    return tuple(tuple(map(float, row)) for row in rows)
+    return tuple(map(tuple, shares.tolist()))
 
 
 def _levels(value: Any) -> Levels:

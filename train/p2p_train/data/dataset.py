@@ -56,17 +56,15 @@ class PairBatch:
         return cls(
             source=torch.cat([batch.source for batch in batches]),
             target=torch.cat([batch.target for batch in batches]),
-            ignored=cls._join_ignored(batches),
+            ignored=torch.cat([batch._mask() for batch in batches])
+            if any(batch.ignored is not None for batch in batches)
+            else None,
             missing=tuple(reason for batch in batches for reason in batch.missing),
         )
 
-    @staticmethod
-    def _join_ignored(batches: Sequence[PairBatch]) -> torch.Tensor | None:
-        if all(batch.ignored is None for batch in batches):
-            return None
-        none = (torch.zeros(batch.source.shape[:3], dtype=torch.bool) for batch in batches)
-        ignored = (batch.ignored for batch in batches)
-        return torch.cat([a if b is None else b for a, b in zip(none, ignored, strict=True)])
+    def _mask(self) -> torch.Tensor:
+        none = torch.zeros(self.source.shape[:3], dtype=torch.bool)
+        return none if self.ignored is None else self.ignored
 
     def to(self, device: torch.device) -> PairBatch:
         """Return the batch on ``device``; the copy overlaps with work there if memory is pinned."""

@@ -27,19 +27,14 @@ from p2p_runtime.pictures import (
     on_white,
     to_8_bit,
     upright,
-)
+)  # fmt: skip
 
 from .layouts.images import ImageRef, Pair, is_16_bit, open_image, orientation
 
 __all__ = [
-    "DecodedPair",
-    "ImageGoneError",
-    "measure_levels",
-    "read_ids",
-    "read_image",
-    "read_input",
+    "DecodedPair", "ImageGoneError", "measure_levels", "read_ids", "read_image", "read_input",
     "read_pair",
-]
+]  # fmt: skip
 
 ID_MODES = {"1", "L", "P", "I", "I;16"}
 """Pillow modes with one channel, whose levels or palette indices can be class ids."""
@@ -93,8 +88,7 @@ def _read_labels(
     ref: ImageRef, palette: Palette | None
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
     if ref.ids is None or palette is None:
-        opaque = palette is not None
-        return _part(_decode(ref, opaque=opaque), ref), None
+        return _part(_decode(ref, opaque=palette is not None), ref), None
     ids = read_ids(ref)
     try:
         classes = ref.ids.to_classes(ids, palette)
@@ -171,12 +165,11 @@ def _decode(ref: ImageRef, *, opaque: bool = False) -> NDArray[np.uint8]:
                 f"{ref.path} has 32 bits a pixel, whose black and white nobody knows; store it "
                 "with 16 or 8, on the same scale as all others"
             )
+        mode = "RGBA" if image.has_transparency_data else "RGB"
         if is_16_bit(image):
             pixels = to_8_bit(_read_16_bit(ref.path), ref.levels)
-        elif image.mode == "RGB" and not image.has_transparency_data:
-            pixels = np.asarray(image)
         else:
-            pixels = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+            pixels = np.asarray(image if image.mode == mode else image.convert(mode))
         if pixels.shape[2] == 4:
             if opaque and pixels[..., 3].min() < 255:
                 raise DatasetError(
@@ -192,9 +185,8 @@ def _read_16_bit(path: Path) -> NDArray[np.uint16]:
     levels = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
     if levels is None or levels.dtype != np.uint16:
         raise DatasetError(f"cannot read image {path}: it is damaged")
-    if levels.ndim == 2:
-        return np.asarray(cv2.cvtColor(levels, cv2.COLOR_GRAY2RGB), np.uint16)
-    swap = cv2.COLOR_BGRA2RGBA if levels.shape[2] == 4 else cv2.COLOR_BGR2RGB
+    grey = cv2.COLOR_GRAY2RGB if levels.ndim == 2 else cv2.COLOR_BGR2RGB
+    swap = cv2.COLOR_BGRA2RGBA if levels.shape[2:] == (4,) else grey
     return np.asarray(cv2.cvtColor(levels, swap), np.uint16)
 
 

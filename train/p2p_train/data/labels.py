@@ -87,7 +87,7 @@ def open_pairs(config: DataConfig) -> PairSource:
     if _are_ids(config, pairs):
         palette, ids, how = _numbering(config, pairs)
         pairs = _with_levels(pairs, "target").with_refs("input", ids=ids)
-        _check_ids([*pairs.train, *pairs.val], palette)
+        _check_ids([*pairs.train, *pairs.val], ids, palette)
         note = f"class ids, numbering {ids.name}{how}: {ids.summary()}, palette {palette.name}"
         return PairSource(pairs=pairs, palette=palette, note=f"{pairs.layout}; {note}")
     pairs = _with_levels(pairs, "input", "target")
@@ -119,13 +119,10 @@ def choose_palette(config: DataConfig, pairs: tuple[Pair, ...]) -> tuple[Palette
             f"palette {best} recognised: {near} of the pixels of {len(inputs)} inputs that are "
             "not black lie near its colours"
         )
-    why = (
-        "the inputs are grey"
-        if fits[best].grey
-        else (f"no known palette fits the inputs (best: {best} with {near})")
-    )
+    why = "they are grey" if fits[best].grey else f"best: {best} with {near}"
     return None, (
-        f"{why}, so they are taken as pictures and no labels are repaired; choose with --palette"
+        f"no known palette fits the inputs ({why}), so they are taken as pictures and no labels "
+        "are repaired; choose with --palette"
     )
 
 
@@ -166,13 +163,6 @@ def _are_ids(config: DataConfig, pairs: PairIndex) -> bool:
     return modes != {"P"} or not own <= set(colours)
 
 
-def _ask_for_numbering(first: ImageRef) -> DatasetError:
-    return DatasetError(
-        f"the inputs ({first.path} ...) look like class ids, and only you know what they mean: "
-        f"{choices()}; or --labels colour if they are colours, --palette none if pictures"
-    )
-
-
 def _look_like_ids(refs: Sequence[ImageRef], lowest: int = 0) -> bool:
     """Tell whether all pictures have one channel with few levels, beside those for no class."""
     highest = 0
@@ -187,37 +177,37 @@ def _look_like_ids(refs: Sequence[ImageRef], lowest: int = 0) -> bool:
 
 def _numbering(config: DataConfig, pairs: PairIndex) -> tuple[Palette, ClassIds, str]:
     """Return palette and numbering of class ids, and how it was found if nobody named it."""
-    palette = CITYSCAPES
     if config.palette != "auto":
         palette = load_palette(config.palette)
-    elif config.ids == CAMVID.name:
-        palette = CAMVID
     elif config.ids is not None and config.ids not in NUMBERINGS:
         raise ConfigError(f"class ids need a palette: --palette {CHOICES}")
+    else:
+        palette = CAMVID if config.ids == CAMVID.name else CITYSCAPES
     if config.ids is not None:
         return palette, load_ids(config.ids, palette), ""
     layout, refs = IdLayout(), [pair.input for pair in _sample(pairs.train)]
     for ref in refs:
         layout.add(read_ids(ref))
     if (found := layout.best(palette)) is None:
-        raise _ask_for_numbering(refs[0])
+        raise DatasetError(
+            f"the inputs ({refs[0].path} ...) look like class ids, and only you know what they "
+            f"mean: {choices()}; or --labels colour if they are colours, --palette none if pictures"
+        )
     if config.palette == "auto" and found.name == CAMVID.name:
         palette = CAMVID
     return palette, found, " (recognised by what stands where; --ids chooses another)"
 
 
-def _check_ids(pairs: Sequence[Pair], palette: Palette) -> None:
+def _check_ids(pairs: Sequence[Pair], ids: ClassIds, palette: Palette) -> None:
     """Read every label map once and make sure that each id has a class."""
     if len(pairs) > MANY_FILES:
         logger.info("checking the class ids of %d files", len(pairs))
     problems = []
     for pair in pairs:
-        ids, ref = pair.input.ids, pair.input
-        assert ids is not None, "the caller has set it"
         try:
-            ids.to_classes(read_ids(ref), palette)
+            ids.to_classes(read_ids(pair.input), palette)
         except ContractError as error:
-            problems.append(f"{ref.path}: {error}")
+            problems.append(f"{pair.input.path}: {error}")
     if problems:
         raise DatasetError(
             f"{len(problems)} of {len(pairs)} label maps do not fit: {listed(problems, 'files')}"
