@@ -302,8 +302,9 @@ class StatusLine:
 def compose_line(columns: int, first: str, others: Sequence[str], share: float | None) -> str:
     """Return what :class:`StatusLine` draws in so many columns."""
     text = first
+    bar = 0 if share is None else _SHORTEST_BAR + 4
     for part in others:
-        if len(text) + 2 + len(part) > columns:
+        if len(text) + 2 + len(part) + bar > columns:
             break
         text += f"  {part}"
     width = min(columns - len(text) - 4, _BAR_COLUMNS)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from types import FrameType
 
-__all__ = ["UNINTERRUPTIBLE", "StopRequest", "leave"]
+__all__ = ["UNINTERRUPTIBLE", "StopRequest", "ended_by_ctrl_c", "leave"]
 
 UNINTERRUPTIBLE = "p2p-uninterruptible"
 """Name of daemon threads that may block in a decoder for as long as a camera is silent."""
@@ -28,6 +30,19 @@ def leave(leaving: SystemExit) -> None:
         sys.stderr.flush()
         code = leaving.code  # None is success, a text a failure: as Python does
         os._exit(code if isinstance(code, int) else int(code is not None))
+
+
+@contextlib.contextmanager
+def ended_by_ctrl_c() -> Iterator[None]:
+    """Let Ctrl-C end the process at once during the block, which waits in a library for minutes.
+
+    Python would answer after it. Only the main thread may use this, with nothing to lose.
+    """
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class StopRequest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -158,6 +159,14 @@ def test_one_file_cannot_be_int8_for_two(tmp_path: Path):
         ExportOptions(**options)
     one = ExportOptions(int8_profile="tensorrt", **options)
     assert one.output_paths(tmp_path / "best.pt") == {"int8": output}
+
+
+def test_fault_144_ctrl_c_ends_the_build_of_an_engine(fake: FakeTensorRT, onnx: Path):
+    """It takes minutes within the library, where Python's own handler is not asked."""
+    before = signal.getsignal(signal.SIGINT)
+    EngineBuilder("tensorrt", []).build(onnx, "fp16")
+    assert fake.on_ctrl_c is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_on_the_device_one_strongly_typed_path(fake: FakeTensorRT, onnx: Path):

@@ -113,12 +113,13 @@ def test_fault_106_every_kind_of_source_shows_progress_on_a_terminal(
     [
         (60, "step 5/10, 0:01 left  [##########---------]  9 images/s  G 1"),
         (49, "step 5/10, 0:01 left  [####----]  9 images/s  G 1"),
-        (38, "step 5/10, 0:01 left  9 images/s  G 1"),
-        (36, "step 5/10, 0:01 left  9 images/s"),
+        (46, "step 5/10, 0:01 left  [#####-----]  9 images/s"),
+        (36, "step 5/10, 0:01 left  [######------]"),
+        (30, "step 5/10, 0:01 left"),
         (10, "step 5/10, 0:01 left"),
     ],
 )
 def test_what_is_cut_where_the_terminal_is_narrow(columns: int, expected: str) -> None:
-    """The bar shrinks first, then the figures go from the last one on."""
+    """The bar shrinks first, then the figures go from the last one on, then the bar."""
     line = compose_line(columns, "step 5/10, 0:01 left", ["9 images/s", "G 1"], 0.5)
     assert line == expected

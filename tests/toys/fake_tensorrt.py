@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import signal
 from types import SimpleNamespace
 
 
@@ -37,6 +38,7 @@ class FakeTensorRT:
 
     def Builder(self, logger):  # noqa: N802 - TensorRT's names
         def build(network, config):
+            self.on_ctrl_c = signal.getsignal(signal.SIGINT)
             if self.failure:
                 logger.log(Severity.ERROR, self.failure)
                 return None

@@ -22,6 +22,7 @@ from p2p_runtime import __version__
 from p2p_runtime.engines.gpu import first_gpu
 from p2p_runtime.errors import ConfigError, DeviceUnavailableError, EngineBuildError
 from p2p_runtime.files import write_bytes, write_text
+from p2p_runtime.interrupts import ended_by_ctrl_c
 from p2p_runtime.model.trt_manifest import EngineManifest, EngineTarget, manifest_path
 
 __all__ = ["EngineBuilder", "parse_archs"]
@@ -121,7 +122,8 @@ class EngineBuilder:
         if target.library == "tensorrt_rtx":
             config.num_compute_capabilities = 1
             config.set_compute_capability(getattr(trt.ComputeCapability, target.sm.upper()), 0)
-        engine = builder.build_serialized_network(network, config)
+        with ended_by_ctrl_c():
+            engine = builder.build_serialized_network(network, config)
         if engine is None:
             raise self._failure(onnx, "builds no engine from", logger.errors)
         return bytes(engine), shapes

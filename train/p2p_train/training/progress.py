@@ -59,7 +59,7 @@ class TrainProgress:
         left_s = (self._total_steps - step) * self._batch_size / max(speed, 1e-9)
         first = f"step {step}/{self._total_steps}"
         left = f"{whole_seconds(left_s)} left"
-        others = f"epoch {epoch:.2f}", f"{speed:.1f} images/s"
+        others = f"{speed:.1f} images/s", f"epoch {epoch:.2f}"
         if self._silent:
             return
         if self._line.live:
