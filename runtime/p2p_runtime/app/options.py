@@ -69,9 +69,15 @@ run_options = stack(
     ),
     _labels(
         "--labels",
-        type=click.Choice(["colour", "ids"]),
-        default="colour",
-        help="How the input encodes classes: by colour, or as single-channel class ids.",
+        type=click.Choice(["auto", "colour", "ids"]),
+        default="auto",
+        help="Whether the input encodes classes by colour or as class ids.",
+    ),
+    _labels(
+        "--ids",
+        metavar="NAME|FILE.json",
+        help="Numbering of class ids: cityscapes-label, cityscapes-train, carla, carla-0.9.13, "
+        "camvid, own (the model's order) or a file.  [default: that of the training data]",
     ),
     _labels(
         "--repair-labels/--no-repair-labels",

@@ -24,8 +24,10 @@ from p2p_runtime.engines import resolve_device
 from p2p_runtime.errors import ConfigError, EngineError
 from p2p_runtime.files import check_writable_folder
 from p2p_runtime.interrupts import StopRequest
+from p2p_runtime.labels.reader import LabelReader, Labels
 from p2p_runtime.memory import unmap_libraries
 from p2p_runtime.model.bundle import ModelBundle
+from p2p_runtime.model.contract import PixelContract
 from p2p_runtime.translate.pipeline import run_pipeline
 from p2p_runtime.translate.report import RunReport
 from p2p_runtime.translate.translator import Translator
@@ -61,7 +63,8 @@ class RunOptions:
     side_by_side: bool
     overlay: bool
     show: bool
-    labels: str
+    labels: Labels
+    ids: str | None
     repair_labels: bool
     temporal_filter: int
     dedupe_threshold: int
@@ -86,9 +89,10 @@ def translate_video(options: RunOptions, stop: StopRequest) -> RunReport:
     device = resolve_device(options.device, engine_path=engine_named(options.model))
     bundle = ModelBundle.load(find_bundle(options.model, device))
     unmap_libraries()
+    labels = _label_reader(options, bundle.contract)
     with (
         _open_translator(options, bundle, device, spec.kind.live, stop) as translator,
-        contextlib.closing(_open_source(options, spec, translator, stop)) as source,
+        contextlib.closing(_open_source(options, spec, translator, labels, stop)) as source,
     ):
         stop.working = True
         sink = open_sink(
@@ -135,15 +139,26 @@ def _open_translator(
     )
 
 
+def _label_reader(options: RunOptions, contract: PixelContract) -> LabelReader | None:
+    if contract.palette is None:
+        if options.labels == "ids" or options.ids is not None:
+            raise ConfigError("class ids need a model with a palette, and this one has none")
+        return None
+    return LabelReader(
+        contract.palette, labels=options.labels, ids=options.ids, trained=contract.ids
+    )
+
+
 def _open_source(
-    options: RunOptions, spec: SourceSpec, translator: Translator, stop: StopRequest
+    options: RunOptions,
+    spec: SourceSpec,
+    translator: Translator,
+    labels: LabelReader | None,
+    stop: StopRequest,
 ) -> FrameSource:
-    ids_palette = translator.contract.palette if options.labels == "ids" else None
-    if options.labels == "ids" and ids_palette is None:
-        raise ConfigError("--labels ids needs a model with a palette, and this one has none")
     return open_source(
         spec,
-        ids_palette=ids_palette,
+        labels=labels,
         levels=translator.contract.levels_16_bit,
         yuv=translator.preprocessor.wants_yuv,
         policy=LivePolicy(

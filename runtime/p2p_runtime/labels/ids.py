@@ -242,11 +242,17 @@ def ids_of(pixels: NDArray[Any]) -> NDArray[np.uint8 | np.uint16] | None:
     return np.ascontiguousarray(colours[..., filled[0]]) if len(filled) == 1 else None
 
 
-def look_like_ids(pixels: NDArray[Any]) -> bool:
+def look_like_ids(pixels: NDArray[Any], *, lossy: bool = False) -> bool:
     """Tell whether a picture, shaped as for :func:`ids_of`, is in truth a map of class ids.
 
     It has one channel's worth of levels, more than one of them, and all are as low as ids are.
+    A ``lossy`` codec has tinted and brightened some by a little.
     """
+    if lossy:
+        colours = pixels[::4, ::4, :3].astype(np.int16)
+        if np.ptp(colours, axis=2).max() > _LOSS or np.ptp(colours) <= _LOSS:
+            return False
+        return int(np.percentile(colours, 99)) < _HIGHEST
     ids = ids_of(pixels)
     if ids is None:
         return False
@@ -377,6 +383,9 @@ NUMBERINGS = {
     )
 }
 """The numberings that have names; ``own`` depends on the palette."""
+
+_LOSS = 6
+"""Levels by which a lossy codec alters grey."""
 
 _HIGHEST = 1 + max(len(CITYSCAPES.classes), *(one.classes[-1][0] for one in NUMBERINGS.values()))
 """Ids are below this level."""

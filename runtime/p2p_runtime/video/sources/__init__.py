@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from p2p_runtime.errors import ConfigError, SourceError
-from p2p_runtime.labels.palette import Palette
+from p2p_runtime.labels.reader import LabelReader
 from p2p_runtime.pictures import FULL_16_BIT, Levels
 from p2p_runtime.redaction import redact
 from p2p_runtime.video.frames import DEFAULT_FPS, FrameSource
@@ -111,7 +111,7 @@ def parse_source(text: str) -> SourceSpec:
 def open_source(
     spec: str | SourceSpec,
     *,
-    ids_palette: Palette | None = None,
+    labels: LabelReader | None = None,
     levels: Levels = FULL_16_BIT,
     yuv: bool = False,
     policy: LivePolicy | None = None,
@@ -124,8 +124,7 @@ def open_source(
     Args:
         spec: a video file, a folder of pictures, a glob of them, a camera's number, a URL, or
             ``-`` for raw frames on stdin.
-        ids_palette: the frames hold class ids, to be painted with these colours; None when they
-            hold colours.
+        labels: tells class ids from colours, and paints them; None for a model without a palette.
         levels: of pictures with 16 bits, those that become 0 and 255.
         yuv: leave frames that a video stores in 4:2:0 as they are; for label repair.
         policy: what to drop, and how long to wait; None for the defaults of the kind.
@@ -143,19 +142,19 @@ def open_source(
     policy = policy or LivePolicy()
     _check_settings(spec.kind, policy, size, fps)
     if spec.kind is SourceKind.FILE:
-        return VideoFileSource(Path(spec.text), ids_palette=ids_palette, yuv=yuv)
+        return VideoFileSource(Path(spec.text), labels=labels, yuv=yuv)
     if spec.kind is SourceKind.FOLDER:
-        return PictureSource(list_folder(Path(spec.text)), ids_palette=ids_palette, levels=levels)
+        return PictureSource(list_folder(Path(spec.text)), labels=labels, levels=levels)
     if spec.kind is SourceKind.GLOB:
-        return PictureSource(list_matches(spec.text), ids_palette=ids_palette, levels=levels)
+        return PictureSource(list_matches(spec.text), labels=labels, levels=levels)
 
     def connect() -> Capture:
         if spec.kind is SourceKind.URL:
-            return NetworkCapture(spec.text, policy.stall_timeout_s, ids_palette, yuv=yuv)
+            return NetworkCapture(spec.text, policy.stall_timeout_s, labels, yuv=yuv)
         if spec.kind is SourceKind.CAMERA:
             return CameraCapture(int(spec.text))
         assert size is not None, "_check_settings makes sure of it"
-        return PipeCapture(*size, fps or DEFAULT_FPS, ids_palette)
+        return PipeCapture(*size, fps or DEFAULT_FPS, labels)
 
     return LiveSource(spec.name, connect, policy=policy, stopping=stopping)
 

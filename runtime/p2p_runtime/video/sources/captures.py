@@ -19,7 +19,7 @@ import numpy as np
 
 from p2p_runtime.errors import SourceError, SourceLostError
 from p2p_runtime.files import reason
-from p2p_runtime.labels.palette import Palette
+from p2p_runtime.labels.reader import LabelReader
 from p2p_runtime.labels.yuv import Picture
 from p2p_runtime.prefetch import POLL_S
 from p2p_runtime.redaction import redact
@@ -31,7 +31,6 @@ from .decode import (
     believable_count,
     believable_fps,
     open_container,
-    paint_ids,
 )
 from .decoder import VideoDecoder
 
@@ -48,14 +47,14 @@ class NetworkCapture:
     """A connection to an RTSP, HTTP, RTMP, SRT, UDP or TCP stream, decoded with PyAV."""
 
     def __init__(
-        self, url: str, timeout_s: float, ids_palette: Palette | None, *, yuv: bool = False
+        self, url: str, timeout_s: float, labels: LabelReader | None, *, yuv: bool = False
     ) -> None:
         """Connect and read the stream's header.
 
         Args:
             url: of an allowed scheme; its password appears in no message.
             timeout_s: seconds that connecting, and later each read, may take.
-            ids_palette, yuv: see :class:`PixelReader`.
+            labels, yuv: see :class:`PixelReader`.
 
         Raises:
             SourceLostError: the server refuses, does not know the stream, or is silent.
@@ -76,7 +75,7 @@ class NetworkCapture:
         self.frame_count = believable_count(stream.frames) if self.finite else None
         self.beginning: int | None = None
         self.frames_lost, self._http = 0, http
-        self._pixels = PixelReader(self._name, ids_palette, yuv=yuv)
+        self._pixels = PixelReader(self._name, labels, yuv=yuv)
         self._tasks = self._decode()
 
     def read(self) -> FrameTask:
@@ -183,8 +182,8 @@ class PipeCapture:
 
     Args:
         width, height, fps: size of the frames in pixels, and frames a second.
-        ids_palette: a pixel is one byte, a class id to paint with these colours; None for three
-            bytes, BGR.
+        labels: reads class ids; if it was told that there are some, a pixel is one byte, else
+            three, BGR. None for a model without a palette.
         descriptor: where to read; None for stdin. A terminal raises a SourceError.
     """
 
@@ -197,12 +196,13 @@ class PipeCapture:
         width: int,
         height: int,
         fps: float,
-        ids_palette: Palette | None,
+        labels: LabelReader | None,
         descriptor: int | None = None,
     ) -> None:
         self.fps, self.frames_lost, self._count = fps, 0, 0
-        self._ids_palette = ids_palette
-        self._shape = (height, width) if ids_palette else (height, width, 3)
+        self._labels = labels
+        one_byte = labels is not None and labels.wants_ids
+        self._shape = (height, width) if one_byte else (height, width, 3)
         self._descriptor = sys.stdin.fileno() if descriptor is None else descriptor
         self._buffer, self._filled = self._new_buffer(), 0
         if os.isatty(self._descriptor):
@@ -221,8 +221,8 @@ class PipeCapture:
         start_s = time.perf_counter()
         pixels = np.frombuffer(self._buffer, np.uint8).reshape(self._shape)
         self._buffer, self._filled = self._new_buffer(), 0
-        if self._ids_palette is not None:
-            pixels = paint_ids(self._ids_palette, pixels, "stdin")
+        if self._labels is not None and (painted := self._labels(pixels, "stdin")) is not None:
+            pixels = painted
         task = _timed(pixels, start_s)
         task.timestamp_s = self._count / self.fps
         self._count += 1

@@ -12,8 +12,7 @@ from av.container import Container, InputContainer
 from av.video.reformatter import ColorRange, VideoReformatter
 from numpy.typing import NDArray
 
-from p2p_runtime.errors import ContractError, SourceError
-from p2p_runtime.labels.palette import Palette
+from p2p_runtime.labels.reader import LabelReader
 from p2p_runtime.labels.yuv import ColorSpec, Picture, YuvFrame
 from p2p_runtime.video.frames import DEFAULT_FPS
 
@@ -25,7 +24,6 @@ __all__ = [
     "believable_count",
     "believable_fps",
     "open_container",
-    "paint_ids",
 ]
 
 MAX_FPS = 240.0
@@ -40,6 +38,7 @@ CONTAINERS = (
 )
 
 _FORMATS_420 = ("yuv420p", "yuvj420p")
+_GREY = ("gray", "gray16le", "gray16be")
 
 # By number in ITU-T H.273; an unspecified one (2, 0) means BT.601, as in FFmpeg.
 _MATRICES = {1: "BT.709", **dict.fromkeys((0, 2, 5, 6), "BT.601")}
@@ -83,51 +82,56 @@ class PixelReader:
 
     Args:
         name: the source's name in errors.
-        ids_palette: paint grey levels as class ids with these colours.
+        labels: reads class ids; None for a model without a palette.
         yuv: leave frames in 4:2:0 as they are.
     """
 
-    def __init__(self, name: str, ids_palette: Palette | None, *, yuv: bool = False) -> None:
-        self._name, self._ids_palette, self._yuv = name, ids_palette, yuv
+    def __init__(self, name: str, labels: LabelReader | None, *, yuv: bool = False) -> None:
+        self._name, self._labels, self._yuv = name, labels, yuv
         self._orientation: Orientation | None = None
         self._reformatter = VideoReformatter()  # a frame's own would be set up for each frame
 
     def __call__(self, decoded: Any) -> Picture:
         """Return the picture of an ``av.VideoFrame``, turned as it should be seen.
 
-        A SourceError is raised if it lacks the class ids, a MemoryError if there is no memory.
+        A SourceError is raised as by :class:`LabelReader`, a MemoryError if there is no memory.
         """
         if self._orientation is None or decoded.key_frame:
             self._orientation = orientation_of(decoded)
         return self._orientation(self._read(decoded))
 
     def _read(self, decoded: Any) -> Picture:
-        if self._ids_palette is None:
-            if self._yuv and (stored := _yuv_frame(decoded)) is not None:
-                return stored
-            try:
-                picture = self._reformatter.reformat(decoded, format="bgr24")
-            except BlockingIOError as error:  # FFmpeg's word for "no memory for another thread"
-                raise MemoryError from error
-            return np.ascontiguousarray(picture.to_ndarray())
-        if decoded.format.name != "gray":
-            raise SourceError(
-                f"{self._name} is {decoded.format.name}, not 8-bit grey: it holds colours, not "
-                "class ids; leave --labels ids out"
-            )
-        ids = np.asarray(decoded.to_ndarray(), np.uint8)
-        return paint_ids(self._ids_palette, ids, self._name)
+        labels = self._labels
+        if labels is None or (labels.decided and not labels.wants_ids):
+            return self._colours(decoded)
+        stored = self._exact(decoded, indices=labels.wants_ids)
+        if stored is not None and (painted := labels(stored, self._name)) is not None:
+            return painted
+        picture = self._colours(decoded)
+        if stored is None:
+            labels.check_lossy(picture, self._name)
+        return picture
 
+    def _colours(self, decoded: Any) -> Picture:
+        if self._yuv and (stored := _yuv_frame(decoded)) is not None:
+            return stored
+        return self._bgr(decoded)
 
-def paint_ids(palette: Palette, ids: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
-    """Return class ids (H, W) uint8 in the palette's colours, (H, W, 3) uint8 BGR.
+    def _bgr(self, decoded: Any) -> NDArray[np.uint8]:
+        try:
+            picture = self._reformatter.reformat(decoded, format="bgr24")
+        except BlockingIOError as error:  # FFmpeg's word for "no memory for another thread"
+            raise MemoryError from error
+        return np.ascontiguousarray(picture.to_ndarray())
 
-    An id without a colour raises a SourceError that begins with the source's ``name``.
-    """
-    try:
-        return palette.to_colours(ids)
-    except ContractError as error:
-        raise SourceError(f"{name}: {error}") from error
+    def _exact(self, decoded: Any, *, indices: bool) -> NDArray[Any] | None:
+        """Return levels as they are stored, of palette formats the ``indices``; None for YUV."""
+        name = decoded.format.name
+        if name in _GREY:
+            return np.asarray(decoded.to_ndarray())
+        if name == "pal8" and indices:
+            return np.asarray(decoded.to_ndarray()[0])
+        return self._bgr(decoded) if decoded.format.is_rgb or name == "pal8" else None
 
 
 def _yuv_frame(decoded: Any) -> YuvFrame | None:

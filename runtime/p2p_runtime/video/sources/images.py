@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from p2p_runtime.errors import SourceError
 from p2p_runtime.files import reason
-from p2p_runtime.labels.palette import Palette
+from p2p_runtime.labels.reader import LabelReader
 from p2p_runtime.pictures import (
     FULL_16_BIT,
     Levels,
@@ -25,11 +28,12 @@ from p2p_runtime.pictures import (
 )  # fmt: skip
 from p2p_runtime.video.frames import DEFAULT_FPS, FrameTask, VideoInfo
 
-from .decode import paint_ids
-
 __all__ = ["PictureSource", "list_folder", "list_matches"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+
+_PNG_PALETTE = 3
+"""Colour type of a PNG with a palette: ISO/IEC 15948, table 11.1."""
 
 
 class PictureSource:
@@ -39,10 +43,10 @@ class PictureSource:
         self,
         paths: Sequence[Path],
         *,
-        ids_palette: Palette | None = None,
+        labels: LabelReader | None = None,
         levels: Levels = FULL_16_BIT,
     ) -> None:
-        self._paths, self._ids_palette, self._levels = paths, ids_palette, levels
+        self._paths, self._labels, self._levels = paths, labels, levels
         height, width = self._read(paths[0]).shape[:2]
         self.info = VideoInfo(width=width, height=height, fps=DEFAULT_FPS, frame_count=len(paths))
         self.frames_lost = 0  # an unreadable picture is an error
@@ -58,9 +62,17 @@ class PictureSource:
         """Do nothing; no file stays open."""
 
     def _read(self, path: Path) -> NDArray[np.uint8]:
-        if self._ids_palette is None:
-            return _colours(_decode(path), self._levels)
-        return paint_ids(self._ids_palette, _read_ids(path), str(path))
+        labels, stored = self._labels, _decode(path)
+        if labels is None:
+            return _colours(stored.pixels, self._levels)
+        if stored.lossy:
+            if not labels.decided or labels.wants_ids:
+                labels.check_lossy(_colours(stored.pixels, self._levels), str(path))
+        else:
+            pixels = stored.indices() if labels.wants_ids else stored.pixels
+            if (painted := labels(pixels, str(path))) is not None:
+                return painted
+        return _colours(stored.pixels, self._levels)
 
 
 def list_folder(folder: Path) -> list[Path]:
@@ -108,19 +120,29 @@ def _colours(picture: NDArray[Any], levels: Levels) -> NDArray[np.uint8]:
     return on_white(picture) if picture.shape[2] == 4 else picture
 
 
-def _read_ids(path: Path) -> NDArray[np.uint8]:
-    """Read a single-channel 8-bit picture as (H, W) uint8 class ids."""
-    ids = _decode(path)
-    if ids.ndim != 2 or ids.dtype != np.uint8:
-        raise SourceError(
-            f"{path} is {ids.shape} {ids.dtype}, not single-channel 8-bit: it holds colours, not "
-            "class ids; leave --labels ids out"
-        )
-    return ids
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """A picture upright, with the channels and the depth of its file, and the file's bytes."""
+
+    pixels: NDArray[Any]
+    content: bytes
+
+    @property
+    def lossy(self) -> bool:
+        """Whether the file keeps class ids only roughly."""
+        webp = self.content[8:16] == b"WEBPVP8 "
+        return webp or self.content.startswith(b"\xff\xd8")
+
+    def indices(self) -> NDArray[Any]:
+        """Return the indices of a palette PNG, for which OpenCV gives colours; else the pixels."""
+        if not (self.content.startswith(b"\x89PNG") and self.content[25] == _PNG_PALETTE):
+            return self.pixels
+        with av.open(io.BytesIO(self.content), "r", format="png_pipe") as container:
+            return np.asarray(next(container.decode(video=0)).to_ndarray()[0])
 
 
-def _decode(path: Path) -> NDArray[Any]:
-    """Return a picture upright, with the channels and the depth that it has in its file."""
+def _decode(path: Path) -> _Stored:
+    """Return a picture as its file stores it."""
     try:
         content = path.read_bytes()
         # OpenCV fills the missing part of a JPEG with grey and reports no error.
@@ -142,7 +164,7 @@ def _decode(path: Path) -> NDArray[Any]:
         raise SourceError(f"{path} has a transparent grey level; store it without, or as RGBA")
     exif = dict(zip(map(int, kinds), metadata, strict=True)).get(cv2.IMAGE_METADATA_EXIF)
     rotation = 1 if exif is None else exif_orientation(np.asarray(exif).tobytes())
-    return np.ascontiguousarray(upright(np.asarray(image), rotation))
+    return _Stored(np.ascontiguousarray(upright(np.asarray(image), rotation)), content)
 
 
 def _is_complete(content: bytes) -> bool:

@@ -17,7 +17,7 @@ import av
 
 from p2p_runtime.errors import SourceError
 from p2p_runtime.files import reason
-from p2p_runtime.labels.palette import Palette
+from p2p_runtime.labels.reader import LabelReader
 from p2p_runtime.video.frames import FrameTask, VideoInfo
 from p2p_runtime.video.size_guard import SizeGuard
 
@@ -43,16 +43,14 @@ _log = logging.getLogger(__name__)
 class VideoFileSource:
     """A video file, of which no frame is dropped; see :class:`SizeGuard` for changes of size."""
 
-    def __init__(
-        self, path: Path, *, ids_palette: Palette | None = None, yuv: bool = False
-    ) -> None:
+    def __init__(self, path: Path, *, labels: LabelReader | None = None, yuv: bool = False) -> None:
         """Open a regular file and read its header; for the other arguments see `PixelReader`.
 
         Raises:
             SourceError: it is empty, not a video, damaged, or has no video stream.
         """
         self._path = path
-        self._pixels = PixelReader(str(path), ids_palette, yuv=yuv)
+        self._pixels = PixelReader(str(path), labels, yuv=yuv)
         self._container = _open(path)
         try:
             stream: Any = self._container.streams.video[0]
