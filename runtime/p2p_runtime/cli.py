@@ -26,9 +26,9 @@ Examples:
   p2p-run --demo
   p2p-run seg.mp4
   p2p-run seg.mp4 --model runs/city-1/export --side-by-side
-  p2p-run labels/ --labels ids --output photos/
+  p2p-run labels/ --ids cityscapes-train --output photos/
   p2p-run rtsp://camera/labels --output city.mp4 --output rtsp://server/city
-  segmenter | p2p-run - --size 640x360 --labels ids --output city.mp4
+  segmenter | p2p-run - --size 640x360 --ids own --output city.mp4
   p2p-run --video seg.mp4 --device cuda --report run.json --strict
   p2p-run --doctor
 """

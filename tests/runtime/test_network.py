@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from fake_rtsp import FakeRTSP
 from p2p_runtime.errors import SourceError, SourceLostError
 from p2p_runtime.labels.palette import CAMVID
+from p2p_runtime.labels.reader import LabelReader
 from p2p_runtime.video.frames import FrameSource
 from p2p_runtime.video.live import LivePolicy
 from p2p_runtime.video.sources import captures, open_source
@@ -401,8 +402,8 @@ def test_fault_71_a_server_cannot_send_the_decoder_elsewhere(
 
 def test_a_colour_stream_holds_no_ids(stream: bytes) -> None:
     """`--labels ids` on a colour stream is refused before anything is written."""
-    with FakeRTSP(stream) as server, pytest.raises(SourceError, match="not 8-bit grey"):
-        open_source(server.url, policy=WAITING, ids_palette=CAMVID)
+    with FakeRTSP(stream) as server, pytest.raises(SourceError, match="lossy codec"):
+        open_source(server.url, policy=WAITING, labels=LabelReader(CAMVID, labels="ids"))
 
 
 def test_fault_68_a_camera_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:

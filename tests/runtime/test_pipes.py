@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from fake_rtsp import FakeRTSP
 from p2p_runtime.app.display import Overlay
 from p2p_runtime.errors import SinkError, SourceError
-from p2p_runtime.labels.palette import CAMVID
 from p2p_runtime.video.frames import FrameTask, VideoInfo
 from p2p_runtime.video.sinks import open_sink
 from p2p_runtime.video.sinks.plain import PipeSink
@@ -79,8 +78,9 @@ def test_class_ids_on_stdin_are_painted(bundle: Path, frames: list[Image], tmp_p
         assert done.returncode == 0, done.stderr
         out.append(done.stdout)
     assert out[0] == out[1]
-    done = run([*words[:-3], "ids", "--model", bundle, "--output", "-"], b"\xc8" * 3072, tmp_path)
-    assert b"stdin: label id 200 is outside palette" in done.stderr
+    own = ["ids", "--ids", "own"]
+    done = run([*words[:-3], *own, "--model", bundle, "--output", "-"], b"\xc8" * 3072, tmp_path)
+    assert b"stdin: id 200 is not one of own" in done.stderr
     assert done.returncode == 2
 
 
@@ -127,7 +127,7 @@ def test_terminals_are_no_pipes() -> None:
     """Neither frames are typed in nor shown as text."""
     leader, follower = pty.openpty()
     with pytest.raises(SourceError, match="stdin is a terminal"):
-        PipeCapture(64, 48, 25, CAMVID, descriptor=follower)
+        PipeCapture(64, 48, 25, None, descriptor=follower)
     with pytest.raises(SinkError, match="stdout is a terminal"):
         PipeSink(VIDEO, descriptor=follower)
     os.close(leader)

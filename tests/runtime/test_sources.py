@@ -8,6 +8,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import av
 import cv2
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from p2p_runtime.errors import ConfigError, SourceError
 from p2p_runtime.labels.palette import CAMVID, CITYSCAPES
+from p2p_runtime.labels.reader import LabelReader
 from p2p_runtime.video.live import LivePolicy
 from p2p_runtime.video.sources import SourceKind, decode, open_source, parse_source, videofile
 
@@ -347,17 +349,21 @@ def test_label_ids_are_painted(tmp_path: Path) -> None:
     ids = np.arange(12, dtype=np.uint8).reshape(3, 4)
     path = tmp_path / "ids.png"
     path.write_bytes(cv2.imencode(".png", ids)[1].tobytes())
-    (frame,) = open_source(str(tmp_path), ids_palette=CAMVID)
+
+    def read() -> list[Any]:
+        return list(open_source(str(tmp_path), labels=LabelReader(CAMVID, labels="ids", ids="own")))
+
+    (frame,) = read()
     np.testing.assert_array_equal(frame.image, CAMVID.to_colours(ids))
     path.write_bytes(cv2.imencode(".png", ids + 200)[1].tobytes())
-    with pytest.raises(SourceError, match=r"ids\.png: label id 211"):
-        open_source(str(tmp_path), ids_palette=CAMVID)
+    with pytest.raises(SourceError, match=r"ids\.png: id 200 is not one of own"):
+        read()
     path.write_bytes(cv2.imencode(".png", frame.image)[1].tobytes())
-    with pytest.raises(SourceError, match="not single-channel"):
-        open_source(str(tmp_path), ids_palette=CAMVID)
+    with pytest.raises(SourceError, match="holds colours, not class ids"):
+        read()
 
 
 def test_a_colour_video_holds_no_ids(video: Path) -> None:
     """`--labels ids` on a colour video is refused."""
-    with pytest.raises(SourceError, match="not 8-bit grey"):
-        list(open_source(str(video), ids_palette=CAMVID))
+    with pytest.raises(SourceError, match="lossy codec, which does not keep class ids"):
+        list(open_source(str(video), labels=LabelReader(CAMVID, labels="ids")))

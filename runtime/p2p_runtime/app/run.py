@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -111,6 +111,8 @@ def translate_video(options: RunOptions, stop: StopRequest) -> RunReport:
         names = [output.name for output in outputs]
         facts: dict[str, object] = {"source": spec.name, "outputs": names, **_versions()}
         report = _run(options, stop, window, source, translator, sink, facts)
+    if labels is not None and labels.warning is not None:
+        report = replace(report, label_warnings=(labels.warning, *report.label_warnings))
     if options.report is not None:
         report.save(options.report)
     if report.frames_out:

@@ -22,6 +22,7 @@ from p2p_runtime.redaction import redact
 from p2p_runtime.video.frames import FrameSink, FrameSource, FrameTask, VideoInfo
 from p2p_runtime.video.live import LiveSource
 
+from .painted import PaintedShares
 from .report import OFF_PALETTE_WARN, Recorder, RunReport
 from .translator import Translator
 from .workers import Workers
@@ -82,7 +83,9 @@ def run_pipeline(
         EngineError: the model failed.
         SinkError: a frame could not be written, or not be read back.
     """
-    recorder = Recorder(started_s)
+    contract = translator.contract
+    palette, shares = contract.palette, contract.class_shares
+    recorder = Recorder(started_s, None if palette is None else PaintedShares(palette, shares))
     stop = stopping or (lambda: False)
     live = source if isinstance(source, LiveSource) else None
     steps = _Steps(translator, recorder, side_by_side=side_by_side)
@@ -146,7 +149,7 @@ def check_losses(report: RunReport, *, strict: bool) -> None:
     """
     if report.source_lost is not None:
         raise SourceLostError(report.source_lost)
-    complaints = []
+    complaints = [*report.label_warnings]
     if report.frames_blank:
         complaints.append(f"{report.frames_blank} images have a single colour")
     if report.frames_lost:
@@ -164,7 +167,7 @@ def check_losses(report: RunReport, *, strict: bool) -> None:
         )
     if complaints and strict:
         raise LossesError("; ".join(complaints))
-    for complaint in complaints:
+    for complaint in complaints[len(report.label_warnings) :]:  # these were said at once
         _log.warning("%s", complaint)
 
 
@@ -217,6 +220,8 @@ class _Steps:
         if self._side_by_side:
             left = self._translator.preprocessor.repaired(task)
             task.output = np.concatenate([left, task.image], axis=1)  # (H, 2 W, 3)
+        if task.class_ids is not None:
+            self._recorder.painted_classes(task.class_ids)
         task.input = task.class_ids = None  # their memory serves the next frame, not the queue
         self._recorder.translated()
         end_s = time.perf_counter()

@@ -11,12 +11,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from p2p_runtime.files import write_text
 from p2p_runtime.memory import anon_rss_mib, peak_rss_mib
 from p2p_runtime.video.frames import FrameSource, FrameTask
 from p2p_runtime.video.live import LiveSource
 
 from .constant_output import BlankAlarm
+from .painted import PaintedShares
 
 __all__ = ["OFF_PALETTE_WARN", "REPORT_SCHEMA", "STAGES", "Histogram", "Recorder", "RunReport"]
 
@@ -105,6 +109,9 @@ class RunReport:
             :mod:`p2p_runtime.memory`; the rest is mostly unchanged pages of libraries.
         interrupted: whether a signal ended the run early.
         error: why the run failed; None if it did not.
+        painted: mean share (0-1) of each class in the first frames, by its name; empty without a
+            palette, or if labels were not repaired.
+        label_warnings: why the labels are likely not what the model was trained on.
         stages: per stage of :data:`STAGES`, see :meth:`Histogram.to_json`. Frames overlap, so the
             stages add up to the latency, not to the wall time.
         run: model, precision, device, versions, source and output.
@@ -131,6 +138,8 @@ class RunReport:
     anon_rss_mib: float | None
     interrupted: bool
     error: str | None
+    painted: dict[str, float]
+    label_warnings: tuple[str, ...]
     stages: dict[str, dict[str, float]]
     run: dict[str, Any]
 
@@ -170,7 +179,10 @@ class Recorder:
     ``started_s`` is ``time.perf_counter()`` when the command began; None for now.
     """
 
-    def __init__(self, started_s: float | None = None) -> None:
+    def __init__(
+        self, started_s: float | None = None, painted: PaintedShares | None = None
+    ) -> None:
+        self._painted = painted
         self._began_s = time.perf_counter()
         self._started_s = self._began_s if started_s is None else started_s
         self._first_s: float | None = None
@@ -180,6 +192,11 @@ class Recorder:
         self._blank = BlankAlarm()
         self.frames_in = self.frames_out = self.frames_reused = 0
         self.frames_damaged = self.clock_jumps = 0
+
+    def painted_classes(self, classes: NDArray[np.uint8]) -> None:
+        """Count the class indices (H, W) of a frame; from any thread."""
+        if self._painted is not None:
+            self._painted.add(classes)
 
     def translated(self) -> None:
         """Count a frame that the translator finished; from any thread."""
@@ -212,6 +229,10 @@ class Recorder:
     ) -> RunReport:
         """Stop the clock and return the report; for the arguments see :class:`RunReport`."""
         wall_s = time.perf_counter() - self._began_s
+        painted = self._painted
+        if painted is not None:
+            painted.finish()
+        warnings = (painted.warning,) if painted is not None and painted.warning else ()
         live = source if isinstance(source, LiveSource) else None
         frames_dropped = live.dropped if live else 0
         return RunReport(
@@ -236,6 +257,8 @@ class Recorder:
             anon_rss_mib=anon_rss_mib(),
             interrupted=interrupted,
             error=error,
+            painted=painted.to_json() if painted else {},
+            label_warnings=warnings,
             stages={stage: histogram.to_json() for stage, histogram in self._stages.items()},
             run={"python": platform.python_version(), "machine": platform.machine(), **run},
         )
