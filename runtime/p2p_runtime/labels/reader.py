@@ -23,7 +23,7 @@ __all__ = ["LabelReader", "Labels"]
 
 Labels = Literal["auto", "colour", "ids"]
 
-_LOOKED_AT = 5
+_LOOKED_AT = 3
 """Number of pictures after which colours are no longer suspected."""
 
 _log = logging.getLogger(__name__)
