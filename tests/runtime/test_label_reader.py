@@ -226,7 +226,7 @@ def test_shares_unlike_those_of_the_training_data_are_told() -> None:
     """They are compared with the contract's; near ones are not."""
     trained = (0.1, 0.2, 0.7) + (0.0,) * (len(CITYSCAPES.classes) - 3)
     for now, expected in (((0.2, 0.2, 0.6), False), ((0.7, 0.25, 0.05), True)):
-        shares = PaintedShares(CITYSCAPES, trained)
+        shares = PaintedShares(CITYSCAPES, (trained,) * 3)
         for _ in range(5):
             shares.add(frames_of(*now))
         assert (shares.warning is not None) is expected

@@ -147,7 +147,11 @@ def _label_reader(options: RunOptions, contract: PixelContract) -> LabelReader |
             raise ConfigError("class ids need a model with a palette, and this one has none")
         return None
     return LabelReader(
-        contract.palette, labels=options.labels, ids=options.ids, trained=contract.ids
+        contract.palette,
+        labels=options.labels,
+        ids=options.ids,
+        trained=contract.ids,
+        expected=contract.class_shares,
     )
 
 

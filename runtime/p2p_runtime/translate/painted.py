@@ -8,6 +8,7 @@ import threading
 import numpy as np
 from numpy.typing import NDArray
 
+from p2p_runtime.labels.ids import Shares
 from p2p_runtime.labels.palette import Palette
 
 __all__ = ["PaintedShares"]
@@ -33,14 +34,15 @@ class PaintedShares:
 
     Args:
         palette: the model's classes.
-        trained: share (0-1) of each class in the training data; None if that is not known.
+        trained: shares of the classes in the training data; None if they are not known.
 
     Attributes:
         warning: why this is likely not what the model was trained on, or None.
     """
 
-    def __init__(self, palette: Palette, trained: tuple[float, ...] | None) -> None:
-        self._palette, self._trained = palette, trained
+    def __init__(self, palette: Palette, trained: Shares | None) -> None:
+        self._palette = palette
+        self._trained = None if trained is None else np.mean(trained, axis=0)
         self._frames: list[NDArray[np.float64]] = []
         self._lock = threading.Lock()
         self._said = False
@@ -77,11 +79,11 @@ class PaintedShares:
                 f"nearly everything is {largest}; are these the labels and the palette "
                 "that the model was trained on?"
             )
-        if self._trained is None or len(self._trained) != len(shares):
+        if self._trained is None:
             return None
         if np.abs(shares - self._trained).sum() / 2 <= FAR:
             return None
-        order = np.argsort(-np.array(self._trained), kind="stable")[:3]
+        order = np.argsort(-self._trained, kind="stable")[:3]
         usual = ", ".join(f"{self._palette.classes[i]} {self._trained[i]:.0%}" for i in order)
         return (
             f"the training data look different ({usual}, ...); are these labels of the same kind?"
