@@ -105,10 +105,21 @@ def test_fault_101_every_frame_is_there_or_counted(
 def test_fault_101_a_gap_that_was_recorded_is_no_loss(tmp_path: Path) -> None:
     """Frames that a recorder left out lie in no packet: nothing is missing."""
     times = [*range(20), *range(35, 55), *range(90, 100)]
-    for name in ("a.mkv", "a.ts", "a.flv"):
+    for name in ("a.mkv", "a.ts", "a.flv", "a.avi", "a.mp4"):
         tasks, lost = read(write_timed(tmp_path / name, times))
         assert (len(tasks), lost) == (50, 0), name
         assert max(intervals(tasks)) == 3.6
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.avi", "mjpeg"), ("a.mkv", "ffv1")])
+def test_fault_101_an_end_that_is_missing_is_counted(tmp_path: Path, name: str, codec: str) -> None:
+    """A copy that was cut off: the frames behind the cut are lost."""
+    path = write_video(tmp_path / name, FRAMES, codec)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    tasks, lost = read(path)
+    assert 20 < len(tasks) < 80
+    assert len(tasks) + lost == 100
 
 
 def test_fault_101_packets_that_show_nothing_are_no_loss(tmp_path: Path) -> None:
@@ -165,16 +176,17 @@ def test_fault_102_colours_of_damaged_frames_are_not_measured(
     assert (report.frames_damaged, report.off_palette_share) == (20, None)
 
 
-@pytest.mark.parametrize("times", [2, 3])
+@pytest.mark.parametrize(("name", "times"), [("a.ts", 2), ("a.ts", 3), ("a.mkv", 2), ("a.mpg", 2)])
 def test_fault_103_a_clock_that_starts_again_goes_on(
-    tmp_path: Path, times: int, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, name: str, times: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Joined MPEG-TS: one frame on at each joint, told once, counted, and nothing is lost."""
-    path = write_video(tmp_path / "a.ts", FRAMES)
+    """Joined: one frame on at each joint, told once, counted, and nothing is lost."""
+    codec, fps = ("mpeg2video", 25) if name == "a.mpg" else ("libx264", 10)
+    path = write_video(tmp_path / name, FRAMES, codec, fps)
     path.write_bytes(path.read_bytes() * times)
     tasks, lost = read(path)
     assert (len(tasks), lost) == (100 * times, 0)
-    assert set(intervals(tasks)) == {0.1}
+    assert set(intervals(tasks)) == {1 / fps}
     assert sum(task.clock_jumped for task in tasks) == times - 1
     assert not any(task.damaged for task in tasks)
     assert caplog.text.count("its clock jumps by") == 1

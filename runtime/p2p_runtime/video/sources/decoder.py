@@ -62,7 +62,6 @@ class VideoDecoder:
         sound: the first sound track; None without one.
         clock: the clock of its frames.
         frames: number of frames that were decoded.
-        end_s: end of the last frame by the file's own clock.
         beginning: fingerprint of its first packet.
         packets_read: number of packets of the video, those that show nothing included.
     """
@@ -81,13 +80,13 @@ class VideoDecoder:
         self.clock = Clock(name, step_s=self._step_s)
         sounds = container.streams.audio
         self.sound = SoundTrack(sounds[0], longest_s=self._longest_s) if sounds else None
-        self.end_s, self.packets_read, self.beginning = 0.0, 0, 0
+        self.packets_read = self.beginning = self._end_pts = 0
         self.frames = self._shown = self._skipped = 0
         self._pending: set[int] = set()  # times of packets whose frames have not come
         # The last packet's time of decoding, and whether it was a jump that no frame has shown yet.
         self._last_dts: int | None = None
         self._jump_ahead = False
-        self._in_a_row, self._next_byte = container.format.name in _IN_A_ROW, 0
+        self._in_a_row, self._skips, self._end_byte = container.format.name in _IN_A_ROW, False, 0
         # The first times at which frames may be missing, and are damaged; a key frame ends both.
         self._damage: tuple[int, int] | None = None
 
@@ -95,6 +94,11 @@ class VideoDecoder:
     def frames_lost(self) -> int:
         """Number of frames whose packets came but were not decoded, or did not come; at the end."""
         return max(0, self._shown - self.frames) + self._skipped
+
+    @property
+    def end_s(self) -> float:
+        """End of the last packet by the file's own clock, in seconds."""
+        return self._end_pts * self._base[0] / self._base[1] + self._step_s
 
     def __iter__(self) -> Iterator[Decoded]:
         """Yield the frames in their order.
@@ -130,20 +134,19 @@ class VideoDecoder:
     def _demux(self) -> Iterator[Any]:
         """Yield the video's packets, and pass those of the sound on."""
         for packet in self._container.demux():
-            gap = self._in_a_row and packet.size > 0 and self._skips_bytes(packet)
+            self._skips |= packet.size > 0 and self._skips_bytes(packet)
             index = packet.stream.index  # at the end, PyAV 17.0 states the first for all
             if index == self._index:
-                if gap:
-                    self._note_damage(packet)
                 yield packet
             elif self.sound and index == self.sound.stream.index:
                 self.sound.put(packet)
 
     def _skips_bytes(self, packet: Any) -> bool:
-        skipped: bool = 0 < self._next_byte < packet.pos - _SLACK_BYTES
+        position = packet.pos or 0
+        skips = 0 < self._end_byte < position - _SLACK_BYTES
         # The packets of one block state the same place.
-        self._next_byte = max(self._next_byte, packet.pos) + packet.size
-        return skipped
+        self._end_byte = max(self._end_byte, position) + packet.size
+        return self._in_a_row and skips
 
     def _checked(self, packets: Iterator[Any]) -> Iterator[Any]:
         """Count packets. One that is marked as damaged waits for the next ones.
@@ -153,6 +156,9 @@ class VideoDecoder:
         held: list[Any] = []
         for packet in packets:
             jumps = self._jumps(packet)
+            if self._skips and not jumps:  # a joint has the headers of another recording
+                self._note_damage(packet)
+            self._skips = False
             if held and (jumps or len(held) == _HELD):
                 if not jumps:
                     self._note_damage(held[0])
@@ -163,6 +169,7 @@ class VideoDecoder:
                 if self.packets_read == 0:
                     self.beginning = hash((packet.pts, bytes(packet)))
                 self.packets_read += 1
+                self._end_pts = max(self._end_pts, _time_of(packet))
                 if not packet.is_discard and _shows_a_frame(self._codec, packet):
                     self._shown += 1
                     self._pending.add(_time_of(packet))
@@ -206,7 +213,6 @@ class VideoDecoder:
         if frame.is_corrupt:
             self._damage, damaged = (pts, pts), True
         self.frames += 1
-        self.end_s = (time_s or 0.0) + self._step_s
         if self.sound and self.frames == 1:
             self.sound.zero_s = self.clock.zero_s or 0.0
         return Decoded(

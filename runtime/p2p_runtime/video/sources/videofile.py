@@ -123,12 +123,11 @@ class VideoFileSource:
         decoder, container = self._decoder, self._container
         unread = 0
         if container.format.name in _INDEXED:
-            stream = decoder.stream
-            listed = len(stream.index_entries)
-            if container.format.name == "avi":  # without its end, the index is missing
-                listed = max(listed, believable_count(stream.frames) or 0)
+            listed = len(decoder.stream.index_entries)
+            if container.format.name == "avi" and _is_cut(self._path):  # its index was at the end
+                listed = max(listed, believable_count(decoder.stream.frames) or 0)
             unread = listed - decoder.packets_read
-        elif container.format.name == _MATROSKA and not decoder.clock.jumps:
+        elif container.format.name == _MATROSKA:
             # Matroska counts seconds, not frames. Half a frame of slack: it rounds to 1 ms.
             left_s = _duration_s(container, decoder.stream) - decoder.end_s
             unread = math.floor(left_s * self.info.fps + 0.5)
@@ -196,6 +195,12 @@ def pixel_aspect(stream: Any) -> Fraction:
     """Return the width of a stream's pixels over their height; 1 where it is missing or wild."""
     aspect = Fraction(stream.sample_aspect_ratio or 1)
     return aspect if 1 / _WIDEST_PIXEL <= aspect <= _WIDEST_PIXEL else Fraction(1)
+
+
+def _is_cut(path: Path) -> bool:
+    """Tell whether an AVI is shorter than it states."""
+    with path.open("rb") as file:
+        return int.from_bytes(file.read(8)[4:], "little") + 8 > path.stat().st_size
 
 
 def _tell_left_out(path: Path, container: Any) -> None:
