@@ -27,7 +27,7 @@ MIN_NEAR_NAMED = 0.8
 GREY_LEVELS = 12
 """Maximum difference of the channels of a grey pixel, which JPEG may cause."""
 
-MAX_SIDE = 512
+MAX_SIDE = 128
 """About the number of rows and columns of a picture that are read."""
 
 Image = NDArray[np.uint8]

@@ -86,7 +86,8 @@ def prepare_data(config: TrainConfig) -> TrainingData:
     """
     data = config.data
     source = open_pairs(data)
-    source.check_palette()
+    if data.palette != "auto":
+        source.check_palette()
     pairs = source.pairs
     contract = PixelContract(
         height=data.height,

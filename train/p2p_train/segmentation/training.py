@@ -95,7 +95,8 @@ def train_segmenter(config: SegmenterConfig, device: torch.device) -> Segmenter:
     """
     # The photos and their classes
     source = open_pairs(config.data)
-    source.check_palette()
+    if config.data.palette != "auto":
+        source.check_palette()
     palette = _check_source(source, config)
     contract = PixelContract(height=config.size_px, width=config.size_px, palette=palette)
     photos, labels = _decode(source.pairs.train, contract)
