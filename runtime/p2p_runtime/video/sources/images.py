@@ -151,7 +151,7 @@ def _decode(path: Path) -> _Stored:
         if not content:
             raise SourceError(f"{path} is empty")
         if is_damaged_jpeg(content):
-            raise SourceError(f"{path} is damaged: a part of the picture is missing")
+            raise SourceError(f"{path} is truncated or damaged: a part of the picture is missing")
         pixels = np.frombuffer(content, np.uint8)
         # IMREAD_COLOR would rotate it, but drop its transparency and half of 16 bits.
         image, kinds, metadata = cv2.imdecodeWithMetadata(pixels, flags=cv2.IMREAD_UNCHANGED)
@@ -168,9 +168,7 @@ def _decode(path: Path) -> _Stored:
 
 
 def _is_complete(content: bytes) -> bool:
-    """Tell whether a picture reaches its own end mark; unknown formats are left to OpenCV."""
-    if content.startswith(b"\xff\xd8"):
-        return _is_complete_jpeg(content)
+    """Tell whether a picture reaches its own end mark; other formats are checked elsewhere."""
     if content.startswith(b"\x89PNG"):
         return b"IEND" in content[-1024:]
     if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
@@ -178,18 +176,6 @@ def _is_complete(content: bytes) -> bool:
     if content.startswith(b"BM"):
         return len(content) >= int.from_bytes(content[2:6], "little")
     return True
-
-
-def _is_complete_jpeg(content: bytes) -> bool:
-    """Look for the end mark after the first scan; thumbnails before it have their own end marks."""
-    position = 2
-    while content[position : position + 1] == b"\xff":
-        marker = content[position + 1 : position + 2]
-        length = int.from_bytes(content[position + 2 : position + 4], "big")
-        position += 2 + length
-        if marker == b"\xda":  # start of scan: compressed data, in which FF D9 cannot occur
-            return content.find(b"\xff\xd9", position) >= 0
-    return False
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:
