@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import logging
@@ -33,6 +34,7 @@ from p2p_runtime.video.live import LivePolicy
 from p2p_runtime.video.sources import captures, open_source
 from p2p_runtime.video.sources.captures import NetworkCapture
 from toy_runtime import label_frame, write_video
+from toy_sound import write_with_sound
 
 Image = NDArray[np.uint8]
 COMMAND = [sys.executable, "-m", "p2p_runtime.cli"]
@@ -324,6 +326,25 @@ def test_fault_138_a_recording_without_a_known_length_ends(
     assert len(list(itertools.islice(source, 31))) == 30
     assert source.frames_lost == 0
     source.close()
+
+
+def test_fault_124_sound_of_streams_is_told_once_and_not_kept(
+    web: Callable[..., str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A connection that lasts for weeks collects no packets that nobody takes."""
+    url = web(write_with_sound(tmp_path / "a.ts", "mp2").read_bytes(), "/sound.ts")
+    with caplog.at_level(logging.INFO):
+        for _ in range(2):
+            capture = NetworkCapture(url, 10, None)
+            tracks = []
+            with contextlib.suppress(EOFError):
+                while capture.read():
+                    tracks.append(capture.sound)
+            capture.close()
+            assert len(tracks) == 50
+            assert tracks[0] is not None
+            assert not tracks[0].subscribe()
+    assert caplog.text.count("its sound is not copied") == 1
 
 
 def test_fault_138_a_recording_whose_size_is_known_is_read_once(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import logging
 import os
 import select
@@ -69,6 +70,10 @@ class NetworkCapture:
         stream.thread_type = "SLICE"  # decoding several frames at once would delay them
         self.fps = believable_fps(self._name, stream.average_rate or stream.guessed_rate)
         self._decoder = VideoDecoder(self._name, self._container, self.fps)
+        self.sound = self._decoder.sound
+        if self.sound is not None:
+            self.sound.begin()  # nobody takes its packets
+            _tell_no_sound(self._name)
         # A recording on a web server has a length, in seconds or in bytes; what is live has none.
         http = urlsplit(url).scheme in ("http", "https")
         self.finite = http and (self._container.duration is not None or self._container.size > 0)
@@ -242,6 +247,12 @@ class PipeCapture:
                 self._filled, len(self._buffer),
             )  # fmt: skip
         raise EOFError
+
+
+@functools.cache
+def _tell_no_sound(name: str) -> None:
+    """Tell it once, not with each connection."""
+    _log.info("%s: its sound is not copied; that of files is", name)
 
 
 def _timed(picture: Picture, start_s: float) -> FrameTask:
