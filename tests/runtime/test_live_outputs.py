@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -32,13 +33,20 @@ NOISE = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
 
 
 @pytest.fixture
-def deaf() -> Iterator[str]:
+def listening() -> Iterator[socket.socket]:
     """A server that accepts a connection and never reads."""
     with socket.socket() as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         server.bind(("127.0.0.1", 0))
         server.listen()
-        yield f"tcp://me:secret@127.0.0.1:{server.getsockname()[1]}"
+        server.settimeout(60)
+        yield server
+
+
+@pytest.fixture
+def deaf(listening: socket.socket) -> str:
+    """Its address, with a password that must never be shown."""
+    return f"tcp://me:secret@127.0.0.1:{listening.getsockname()[1]}"
 
 
 def noise(index: int) -> FrameTask:
@@ -46,8 +54,9 @@ def noise(index: int) -> FrameTask:
     return FrameTask(picture=np.roll(NOISE, index * 7, 1), index=index, timestamp_s=index / 10)
 
 
-def endless(words: list[str], folder: Path) -> subprocess.Popen[bytes]:
-    """Start a run that gets noise on stdin until it ends."""
+def endless(words: list[str], folder: Path) -> tuple[subprocess.Popen[bytes], list[int]]:
+    """Start a run that gets noise on stdin; return it, and a list that grows with each frame."""
+    taken: list[int] = []
     process = subprocess.Popen(
         words, cwd=folder, env=surroundings(),
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -58,11 +67,12 @@ def endless(words: list[str], folder: Path) -> subprocess.Popen[bytes]:
         try:
             while True:
                 process.stdin.write(NOISE.tobytes())
+                taken.append(1)
         except OSError:
             return
 
     threading.Thread(target=feed, daemon=True).start()
-    return process
+    return process, taken
 
 
 def test_fault_114_a_server_that_stops_reading_is_left(
@@ -103,7 +113,12 @@ def test_fault_114_a_server_is_given_up_in_the_end(
     ],
 )
 def test_fault_114_a_signal_is_answered_while_an_output_blocks(
-    kind: str, number: signal.Signals, deaf: str, bundle: Path, tmp_path: Path
+    kind: str,
+    number: signal.Signals,
+    deaf: str,
+    listening: socket.socket,
+    bundle: Path,
+    tmp_path: Path,
 ) -> None:
     """Neither a server nor a pipe that takes nothing holds the run."""
     output = {
@@ -111,11 +126,21 @@ def test_fault_114_a_signal_is_answered_while_an_output_blocks(
         "slow pipe": ["--output", "-"],
         "server and file": ["--output", deaf, "--output", "o.mp4"],
     }[kind]
-    words = words_of("p2p-run", "-", "--size", "640x480", "--model", bundle, "--threads", "1")
-    with endless([*words, *output], tmp_path) as process:
+    words = words_of(
+        "p2p-run", "-", "--size", "640x480", "--model", bundle, "--threads", "1", "--drop", "none"
+    )
+    process, taken = endless([*words, *output], tmp_path)
+    with process, contextlib.ExitStack() as stack:
         assert process.stderr is not None
-        process.stderr.readline()
-        time.sleep(1.0)  # every buffer on the way is full then; less would test less, not fail
+        if kind == "slow pipe":
+            assert process.stdout is not None
+            process.stdout.read(1)
+        else:
+            stack.enter_context(listening.accept()[0])  # it is connected, and nothing is read
+        before = -1
+        while len(taken) != before:  # until every buffer on the way is full
+            before = len(taken)
+            time.sleep(0.4)
         process.send_signal(number)
         try:
             process.wait(10)
