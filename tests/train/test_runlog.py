@@ -163,3 +163,20 @@ def test_a_sample_grid_has_three_columns() -> None:
     images = [np.full((2, 32, 40, 3), level, np.uint8) for level in (10, 20, 30)]
     grid = sample_grid(*images)
     assert [int(grid[-10, 44 * column + 20, 0]) for column in range(3)] == [10, 20, 30]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [b"{", b"\xff\xfe\x00", b'{"step": 1e999, "epoch": 1}', b"[" * 5000, b"[1]", b'{"step": "a"}'],
+)
+def test_fault_133_damaged_lines_of_a_log_are_told_and_kept(
+    tmp_path: Path, damage: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A resumed run goes on with the whole lines; the others stand in a file of their own."""
+    RunLog(tmp_path, 0, CURVES).add(record(1), GRID)
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(path.read_bytes() + damage + b"\n")
+    RunLog(tmp_path, 10, CURVES).add(record(2), GRID)
+    assert [json.loads(line) for line in path.read_text().splitlines()] == [record(1), record(2)]
+    assert damage in (tmp_path / "log-damaged.txt").read_bytes()
+    assert "1 damaged lines" in caplog.text

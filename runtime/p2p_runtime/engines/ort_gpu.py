@@ -17,7 +17,8 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from p2p_runtime.errors import DeviceUnavailableError, EngineError, OutputError
+from p2p_runtime.documents import read_json
+from p2p_runtime.errors import ContractError, DeviceUnavailableError, EngineError, OutputError
 from p2p_runtime.files import sha256_of_file, write_text
 from p2p_runtime.model.bundle import INPUT_NAME, OUTPUT_NAME, ModelBundle
 
@@ -161,8 +162,8 @@ class TrtCache:
 
     def _intact(self) -> bool:
         try:
-            sealed = json.loads((self.folder / SEAL).read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
+            sealed = read_json(self.folder / SEAL)
+        except ContractError:
             return False
         return bool(sealed == self._digests())
 

@@ -8,7 +8,6 @@ so that a wrong numbering shows.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from p2p_runtime.documents import read_json
 from p2p_runtime.errors import ConfigError, ContractError
 
 from .palette import CITYSCAPES, Palette
@@ -213,10 +213,8 @@ def load_ids(name_or_file: str, palette: Palette) -> ClassIds:
     try:
         if not path.is_file():
             raise ConfigError(f"numbering {name_or_file!r} is unknown; {choices()}")
-        if path.stat().st_size > MAX_BYTES:
-            raise ContractError(f"it is over {MAX_BYTES // 1000} kB")
-        return ClassIds.from_json(json.loads(path.read_bytes()))
-    except (OSError, ValueError, RecursionError, ContractError) as error:
+        return ClassIds.from_json(read_json(path, max_bytes=MAX_BYTES))
+    except (OSError, ValueError, ContractError) as error:
         raise ConfigError(f"numbering {path}: {error}; it is JSON like {FORM}") from error
 
 

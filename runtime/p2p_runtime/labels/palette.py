@@ -6,7 +6,6 @@ codec blurred need more than that, see :mod:`.repair`.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -17,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from p2p_runtime.documents import parse_json, read_file
 from p2p_runtime.errors import ConfigError, ContractError
 from p2p_runtime.files import reason
 
@@ -166,18 +166,18 @@ def load_palette(name_or_file: str) -> Palette:
             f"palette {name_or_file!r} is neither a preset ({', '.join(PRESETS)}) nor a file"
         )
     try:
-        content = path.read_bytes()
-        if len(content) > MAX_BYTES:
-            raise ContractError(f"it is over {MAX_BYTES // 1000} kB; {FORM}")
+        content = read_file(path, MAX_BYTES)
         if content.startswith(b"\x89PNG"):
             return _read_strip(path.stem, content)
-        return Palette.from_json(json.loads(content))  # a byte order mark says what it is
+        try:
+            document = parse_json(content, object)
+        except ContractError as error:
+            raise ContractError(f"{error}; {FORM}") from error
+        return Palette.from_json(document)
     except ContractError as error:
         raise ConfigError(f"palette file {path}: {error}") from error
     except OSError as error:
         raise ConfigError(f"palette file {path}: {reason(error)}") from error
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise ConfigError(f"palette file {path} is neither JSON nor a PNG; {FORM}") from error
 
 
 def _read_strip(name: str, content: bytes) -> Palette:

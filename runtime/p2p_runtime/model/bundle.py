@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from p2p_runtime.documents import parse_json
 from p2p_runtime.errors import BundleError, ContractError
 
 from .contract import PixelContract, json_field
@@ -57,10 +58,7 @@ class BundleInfo:
         Raises:
             ContractError: not JSON, or a field is missing or malformed; the message names it.
         """
-        try:
-            document = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise ContractError(f"contract is not JSON: {error}") from error
+        document = parse_json(text)
         contract = PixelContract.from_json(document)
         fields = {name: json_field(document, name, kind) for name, kind in _FIELDS.items()}
         if (precision := fields["precision"]) not in PRECISIONS:

@@ -11,8 +11,8 @@ import json
 import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
+from p2p_runtime.documents import parse_json, read_file
 from p2p_runtime.errors import BundleError, ContractError
 from p2p_runtime.files import sha256_of_file
 
@@ -84,12 +84,12 @@ class EngineManifest:
             ContractError: not JSON, of another format, or a field is missing or unknown.
         """
         try:
-            document: dict[str, Any] = json.loads(text)
+            document = parse_json(text)
             if (written := document.pop("format")) != FORMAT:
                 raise ContractError(f"format {written!r} is unknown; this version reads {FORMAT}")
             target = EngineTarget(**document.pop("target"))
             return cls(target=target, **document)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError) as error:
             raise ContractError(f"not an engine's manifest ({error})") from error
 
 
@@ -111,9 +111,7 @@ def read_manifest(engine: Path) -> EngineManifest:
     """
     path = manifest_path(engine)
     try:
-        if path.stat().st_size > MAX_MANIFEST_BYTES:
-            raise ContractError(f"{path} is too large")
-        return EngineManifest.from_json(path.read_text(encoding="utf-8"))
+        return EngineManifest.from_json(read_file(path, MAX_MANIFEST_BYTES).decode("utf-8"))
     except (OSError, ValueError, ContractError) as error:
         raise BundleError(f"{engine} has no usable manifest: {error}") from error
 

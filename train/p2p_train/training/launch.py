@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from p2p_runtime.errors import CheckpointError, ConfigError
+from p2p_runtime.documents import read_json
+from p2p_runtime.errors import CheckpointError, ConfigError, ContractError
 from p2p_train.config import TrainConfig
 from p2p_train.data.prepare import prepare_data
 from p2p_train.devices import choose_precision
@@ -106,11 +107,9 @@ def _base_settings(options: LaunchOptions) -> dict[str, Any]:
     if options.recipe is not None:
         raise ConfigError("--config and --recipe both replace the defaults; give one of them")
     try:
-        document = json.loads(options.config.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        document = read_json(options.config)
+    except ContractError as error:
         raise ConfigError(f"--config {options.config} cannot be read: {error}") from error
-    if not isinstance(document, dict):
-        raise ConfigError(f"--config {options.config} holds no settings, but a {type(document)}")
     return TrainConfig.from_json(document).flat()
 
 

@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from p2p_runtime.files import write_bytes, write_picture, write_text
+from p2p_runtime.documents import parse_json, read_file
+from p2p_runtime.errors import CheckpointError, ContractError
+from p2p_runtime.files import reason, write_bytes, write_picture, write_text
 from p2p_train.data.batches import spread_batches, validation_batches
 from p2p_train.data.prepare import VALIDATION_BATCH, TrainingData
 from p2p_train.devices import peak_memory_mib
@@ -32,6 +34,9 @@ __all__ = ["Recorder", "RunLog"]
 
 BATCHNORM_BATCH = 32
 """Pairs a batch for BatchNorm statistics, in which no single picture should count much."""
+
+MAX_LOG_BYTES = 1 << 30
+"""Maximum size of a run's log."""
 
 logger = logging.getLogger(__name__)
 
@@ -169,8 +174,7 @@ class RunLog:
             from torch.utils.tensorboard import SummaryWriter  # takes seconds to import
 
             self._board = SummaryWriter(str(run_dir / "tensorboard"), purge_step=first_step + 1)
-        old = self._jsonl.read_text(encoding="utf-8") if self._jsonl.exists() else ""
-        records = map(json.loads, old.splitlines())
+        records = _read_records(self._jsonl) if self._jsonl.exists() else []
         self._records = [record for record in records if record["step"] <= first_step]
 
     def add(self, record: dict[str, float], grid: NDArray[np.uint8]) -> None:
@@ -199,3 +203,36 @@ class RunLog:
             self._board.add_scalar(f"{kind}/{name}", value, record["step"])
         self._board.add_image("samples", grid[..., ::-1], record["step"], dataformats="HWC")
         self._board.flush()
+
+
+def _read_records(path: Path) -> list[dict[str, float]]:
+    """Return the lines of a log; damaged ones are told, and kept in a file beside it.
+
+    Raises:
+        CheckpointError: it cannot be read.
+        OutputError: the damaged lines cannot be written.
+    """
+    records: list[dict[str, float]] = []
+    damaged: list[bytes] = []
+    try:
+        lines = read_file(path, MAX_LOG_BYTES).splitlines()
+    except (OSError, ContractError) as error:
+        raise CheckpointError(f"cannot read {path}: {reason(error)}") from error
+    for line in lines:
+        try:
+            records.append(_record(line))
+        except ContractError:
+            damaged.append(line)
+    if damaged:
+        aside = path.with_name("log-damaged.txt")
+        logger.warning("%s has %d damaged lines; they are kept in %s", path, len(damaged), aside)
+        before = aside.read_bytes() if aside.is_file() else b""
+        write_bytes(aside, before + b"".join(line + b"\n" for line in damaged))
+    return records
+
+
+def _record(line: bytes) -> dict[str, float]:
+    record: dict[str, float] = parse_json(line)
+    if not {"epoch", "step"} <= record.keys() or {*map(type, record.values())} - {int, float}:
+        raise ContractError("it is no line of a log")
+    return record
