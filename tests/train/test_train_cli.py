@@ -136,7 +136,7 @@ def test_a_runs_config_can_be_used_again_and_flags_still_win(data: Path) -> None
     ("content", "message"),
     [
         ('{"loss": {"lambda_11": 1}}', "did you mean 'lambda_l1'"),
-        ("[1]", "it holds a list, not an object"),
+        ("[1]", "it holds a list, not a dict"),
         ("{", "cannot be read"),
     ],
 )

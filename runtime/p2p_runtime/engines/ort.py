@@ -110,7 +110,7 @@ def open_session(
     _preload(device)
     providers = [(provider, dict(provider_options or {}))]
     try:
-        session = ort.InferenceSession(str(bundle.path), options, providers=providers)
+        session = ort.InferenceSession(bundle.read(), options, providers=providers)
     except ORT_ERRORS as error:
         raise _not_opened(bundle, device, error) from error
     got = session.get_providers()[0]

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from p2p_runtime.documents import parse_json, read_file
 from p2p_runtime.errors import ConfigError, ContractError
-from p2p_runtime.files import reason
 
 from .color_lut import CLASS_BITS, NEAR, NEAR_LEVELS, ColorLut, paint, paint_lut
 
@@ -122,10 +121,10 @@ class Palette:
             ContractError: a field is missing or malformed; the message names it.
         """
         if not isinstance(document, dict):
-            raise ContractError(f"palette: not a JSON object; {FORM}")
+            raise ContractError("palette: not a JSON object")
         for field in ("classes", "colours_rgb"):
             if not isinstance(document.get(field), list):
-                raise ContractError(f"palette: field {field!r} is missing, or no list; {FORM}")
+                raise ContractError(f"palette: field {field!r} is missing, or no list")
         for colour in document["colours_rgb"]:
             if not isinstance(colour, list) or {type(level) for level in colour} != {int}:
                 raise ContractError(
@@ -169,15 +168,9 @@ def load_palette(name_or_file: str) -> Palette:
         content = read_file(path, MAX_BYTES)
         if content.startswith(b"\x89PNG"):
             return _read_strip(path.stem, content)
-        try:
-            document = parse_json(content, object)
-        except ContractError as error:
-            raise ContractError(f"{error}; {FORM}") from error
-        return Palette.from_json(document)
+        return Palette.from_json(parse_json(content))
     except ContractError as error:
-        raise ConfigError(f"palette file {path}: {error}") from error
-    except OSError as error:
-        raise ConfigError(f"palette file {path}: {reason(error)}") from error
+        raise ConfigError(f"palette file {path}: {error}; {FORM}") from error
 
 
 def _read_strip(name: str, content: bytes) -> Palette:

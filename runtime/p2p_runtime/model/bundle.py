@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from p2p_runtime.documents import parse_json
+from p2p_runtime.documents import parse_json, read_file
 from p2p_runtime.errors import BundleError, ContractError
 
 from .contract import PixelContract, json_field
 from .golden import GoldenFrame
-from .onnx_check import inspect_onnx
+from .onnx_check import MAX_FILE_BYTES, inspect_onnx
 from .trt_manifest import ENGINE_SUFFIX, source_of
 
 __all__ = ["INPUT_NAME", "METADATA_KEY", "OUTPUT_NAME", "BundleInfo", "ModelBundle"]
 
-METADATA_KEY = "p2p_contract"
+METADATA_KEY, SEAL = "p2p_contract", "metadata_sha256"
 PRECISIONS = ("fp32", "fp16", "int8")
 INPUT_NAME, OUTPUT_NAME = "frame", "image"
 """Names of the graph's input and output."""
@@ -49,7 +50,7 @@ class BundleInfo:
     def to_json(self) -> str:
         """Return the JSON document; equal metadata give equal text."""
         own = {name: getattr(self, name) for name in _FIELDS} | {"golden": self.golden.to_json()}
-        return json.dumps(self.contract.to_json() | own, sort_keys=True, allow_nan=False)
+        return _seal(self.contract.to_json() | own)
 
     @classmethod
     def from_json(cls, text: str) -> BundleInfo:
@@ -59,6 +60,12 @@ class BundleInfo:
             ContractError: not JSON, or a field is missing or malformed; the message names it.
         """
         document = parse_json(text)
+        if SEAL not in document:
+            raise ContractError(f"contract field {SEAL!r} is missing; export the model again")
+        if _seal(document) != text:
+            raise ContractError(
+                "it is damaged: its metadata are not what was exported; copy or export it again"
+            )
         contract = PixelContract.from_json(document)
         fields = {name: json_field(document, name, kind) for name, kind in _FIELDS.items()}
         if (precision := fields["precision"]) not in PRECISIONS:
@@ -67,6 +74,13 @@ class BundleInfo:
             )
         fields["golden"] = GoldenFrame.from_json(fields["golden"])
         return cls(contract=contract, **fields)
+
+
+def _seal(document: dict[str, Any]) -> str:
+    """Return a document's only text: sorted, with the SHA-256 of its other fields."""
+    content = {name: value for name, value in document.items() if name != SEAL}
+    text = json.dumps(content, sort_keys=True, allow_nan=False)
+    return json.dumps(content | {SEAL: sha256(text.encode()).hexdigest()}, sort_keys=True)
 
 
 _FIELDS: dict[str, type] = {
@@ -83,11 +97,13 @@ class ModelBundle:
     Attributes:
         path: the ONNX file.
         info: its metadata.
+        sha256: of the checked file, in hex; None for one that was just written.
         engine_path: a TensorRT engine built from it, which runs in its place; None for none.
     """
 
     path: Path
     info: BundleInfo
+    sha256: str | None = None
     engine_path: Path | None = None
 
     @property
@@ -132,4 +148,14 @@ class ModelBundle:
                 f"(sha256 {summary.payload_sha256[:12]}, expected {info.payload_sha256[:12]}); "
                 "copy or export it again"
             )
-        return cls(path=path, info=info, engine_path=engine_path)
+        return cls(path=path, info=info, sha256=summary.sha256, engine_path=engine_path)
+
+    def read(self) -> bytes:
+        """Return the file's bytes, those that were checked; raise a BundleError for others."""
+        try:
+            content = read_file(self.path, MAX_FILE_BYTES)
+        except ContractError as error:
+            raise BundleError(f"cannot read model {self.path}: {error}") from error
+        if self.sha256 not in (None, sha256(content).hexdigest()):
+            raise BundleError(f"{self.path} was changed while it was opened; start again")
+        return content

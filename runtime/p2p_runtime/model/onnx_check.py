@@ -8,13 +8,13 @@ numbers are those of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
 from __future__ import annotations
 
 import hashlib
-import mmap
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from p2p_runtime.errors import BundleError
+from p2p_runtime.documents import read_file
+from p2p_runtime.errors import BundleError, ContractError
 
 __all__ = ["inspect_onnx", "payload_sha256"]
 
@@ -23,6 +23,15 @@ ALLOWED_DOMAINS = ("", "ai.onnx", "com.microsoft")
 
 MAX_ELEMENTS, MAX_RANK = 1 << 31, 64
 """Maximum number of elements and of dimensions of a declared tensor, far above any generator's."""
+
+MAX_FILE_BYTES, MAX_FIELDS = (1 << 31) - 1, 300_000
+"""Maximum size of a file (protobuf's own), and number of fields: checking them takes a second."""
+
+GROWING = frozenset({
+    "ConstantOfShape", "EyeLike", "Expand", "OneHot", "Range", "RandomNormal", "RandomUniform",
+    "Scan", "Tile", "Upsample",
+})  # fmt: skip
+"""Operators that make much out of a few bytes, while a model is loaded; no generator has any."""
 
 MAX_DEPTH, MAX_SMALL_BYTES = 48, 64 << 20
 """Maximum nesting of messages, and maximum size of a name or a metadata value."""
@@ -37,13 +46,17 @@ class OnnxSummary:
 
     Attributes:
         metadata: the model's ``metadata_props``.
-        payload_sha256: hex SHA-256 of everything else, see :func:`payload_sha256`.
         op_types: the count of each operator, including subgraphs and functions.
+        fields_left: as many items as fields may follow.
+        payload_sha256: hex SHA-256 of all but the metadata, see :func:`payload_sha256`.
+        sha256: hex SHA-256 of the file.
     """
 
     metadata: dict[str, str]
-    payload_sha256: str
     op_types: dict[str, int]
+    fields_left: Iterator[int]
+    payload_sha256: str = ""
+    sha256: str = ""
 
 
 def inspect_onnx(path: Path) -> OnnxSummary:
@@ -53,15 +66,16 @@ def inspect_onnx(path: Path) -> OnnxSummary:
         BundleError: the file is missing, not a file, empty, text, truncated or malformed, or it
             refers to other files, custom operators, or tensors of absurd size.
     """
-    content = _map(path)
+    content = _read(path)
     try:
-        summary = OnnxSummary(metadata={}, payload_sha256=payload_sha256(content), op_types={})
+        summary = OnnxSummary(metadata={}, op_types={}, fields_left=iter(range(MAX_FIELDS)))
         _check_message(summary, "model", content, 0)
         if not any(item.number == _GRAPH for item in _fields(content)):
             raise BundleError("it holds no graph")
     except BundleError as error:
         raise BundleError(f"{path} is not a usable ONNX model: {error}") from error
-    return summary
+    whole = hashlib.sha256(content).hexdigest()
+    return replace(summary, payload_sha256=payload_sha256(content), sha256=whole)
 
 
 def payload_sha256(model_bytes: bytes | memoryview) -> str:
@@ -135,6 +149,8 @@ def _check_message(
     own: dict[int, list[int | str]] = {}
     dims: list[int] = []
     for item in _fields(view):
+        if next(summary.fields_left, None) is None:
+            raise BundleError(f"it has more than {MAX_FIELDS} fields")
         if item.number in children:
             _expect(item, _BYTES, kind)
             inner = view[item.value : item.end]
@@ -160,6 +176,8 @@ def _check_scalars(summary: OnnxSummary, kind: str, own: dict[int, list[int | st
         name = _last(own, 4)
         for domain in own.get(7, [""]):
             _check_domain(str(domain), f"operator {name!r}")
+        if name in GROWING:
+            raise BundleError(f"operator {name!r} could fill the memory; no generator needs it")
         summary.op_types[name] = summary.op_types.get(name, 0) + 1
     elif kind == "function":
         _check_domain(_last(own, 10), f"function {_last(own, 1)!r}")
@@ -170,23 +188,17 @@ def _check_scalars(summary: OnnxSummary, kind: str, own: dict[int, list[int | st
         summary.metadata[key] = _last(own, 2)
 
 
-def _map(path: Path) -> memoryview:
-    """Map a file into memory, so that its weights are not copied."""
+def _read(path: Path) -> memoryview:
     try:
-        if path.is_dir():
-            raise BundleError(f"{path} is a folder, not a model file")
-        if not path.is_file():
-            raise BundleError(f"model {path} does not exist or is not a regular file")
-        with path.open("rb") as file:
-            if path.stat().st_size == 0:
-                raise BundleError(f"{path} is empty; copy or export it again")
-            content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name, or just emptied
+        content = read_file(path, MAX_FILE_BYTES)
+    except ContractError as error:
         raise BundleError(f"cannot read model {path}: {error}") from error
-    head = bytes(content[:512]).decode("utf-8", errors="surrogateescape")  # not printable
+    if not content:
+        raise BundleError(f"{path} is empty; copy or export it again")
+    head = content[:512].decode("utf-8", errors="surrogateescape")  # not printable
     if all(character.isprintable() or character in "\t\r\n" for character in head):
         raise BundleError(f"{path} is a text file, not an ONNX model")
-    return content
+    return memoryview(content)
 
 
 def _fields(view: memoryview) -> Iterator[_Field]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from dataclasses import asdict
@@ -13,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from p2p_runtime.documents import parse_json, read_file
-from p2p_runtime.errors import CheckpointError, ContractError
-from p2p_runtime.files import reason, write_bytes, write_picture, write_text
+from p2p_runtime.errors import ContractError
+from p2p_runtime.files import write_bytes, write_picture, write_text
 from p2p_train.data.batches import spread_batches, validation_batches
 from p2p_train.data.prepare import VALIDATION_BATCH, TrainingData
 from p2p_train.devices import peak_memory_mib
@@ -208,31 +209,20 @@ class RunLog:
 def _read_records(path: Path) -> list[dict[str, float]]:
     """Return the lines of a log; damaged ones are told, and kept in a file beside it.
 
-    Raises:
-        CheckpointError: it cannot be read.
-        OutputError: the damaged lines cannot be written.
+    A ContractError is raised if it cannot be read.
     """
     records: list[dict[str, float]] = []
     damaged: list[bytes] = []
-    try:
-        lines = read_file(path, MAX_LOG_BYTES).splitlines()
-    except (OSError, ContractError) as error:
-        raise CheckpointError(f"cannot read {path}: {reason(error)}") from error
-    for line in lines:
-        try:
-            records.append(_record(line))
-        except ContractError:
-            damaged.append(line)
+    for line in read_file(path, MAX_LOG_BYTES).splitlines():
+        with contextlib.suppress(ContractError):
+            record = parse_json(line)
+            if {"epoch", "step"} <= {*record} and {*map(type, record.values())} <= {int, float}:
+                records.append(record)
+                continue
+        damaged.append(line)
     if damaged:
         aside = path.with_name("log-damaged.txt")
         logger.warning("%s has %d damaged lines; they are kept in %s", path, len(damaged), aside)
-        before = aside.read_bytes() if aside.is_file() else b""
+        before = read_file(aside, MAX_LOG_BYTES) if aside.exists() else b""
         write_bytes(aside, before + b"".join(line + b"\n" for line in damaged))
     return records
-
-
-def _record(line: bytes) -> dict[str, float]:
-    record: dict[str, float] = parse_json(line)
-    if not {"epoch", "step"} <= record.keys() or {*map(type, record.values())} - {int, float}:
-        raise ContractError("it is no line of a log")
-    return record
