@@ -31,14 +31,14 @@ def read_file(path: Path, max_bytes: int) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
                 raise ContractError("it is not a regular file")
-            content = file.read(max_bytes + 1)
+            if status.st_size > max_bytes:
+                raise ContractError(f"it is over {max_bytes} bytes")
+            return file.read(max_bytes)
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
         raise ContractError(reason(error)) from error
-    if len(content) > max_bytes:
-        raise ContractError(f"it is over {max_bytes} bytes")
-    return content
 
 
 def read_json(path: Path, kind: type = dict, max_bytes: int = MAX_JSON_BYTES) -> Any:

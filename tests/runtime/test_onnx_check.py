@@ -65,7 +65,7 @@ def test_fault_43_missing_and_folder(tmp_path: Path) -> None:
     """A missing file and a folder are named as such."""
     with pytest.raises(BundleError, match="does not exist"):
         inspect_onnx(tmp_path / "no.onnx")
-    with pytest.raises(BundleError, match="is a folder"):
+    with pytest.raises(BundleError, match="directory"):
         inspect_onnx(tmp_path)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from p2p_runtime.console import Size, option, stack
+from p2p_runtime.tls import allow_insecure
 
 __all__ = ["run_options"]
 
@@ -107,6 +108,14 @@ run_options = stack(
         help="Video (.mp4, .mov, .mkv), folder of PNGs, server (rtsp, rtmp, ...), raw frames on "
         "stdout, or nothing. Repeatable.  [default: <name>-translated]",
     ),
+    _run(
+        "--insecure",
+        advanced=True,
+        is_flag=True,
+        expose_value=False,
+        callback=lambda _context, _option, given: allow_insecure() if given else None,
+        help="Trust servers (https, rtsps, rtmps) without checking their certificates.",
+    ),
     _output("--overwrite", is_flag=True, help="Replace an existing output."),
     _output("--side-by-side", is_flag=True, help="Show the input to the left of the output."),
     _output("--show", is_flag=True, help="Also show the frames in a window; Q ends the run."),
@@ -125,7 +134,7 @@ run_options = stack(
     ),
     _machine(
         "--threads",
-        type=click.IntRange(min=1),
+        type=click.IntRange(1, 512),
         metavar="N",
         help="CPU threads for the model.  [default: all cores]",
     ),

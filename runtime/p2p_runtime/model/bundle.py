@@ -19,7 +19,7 @@ from .golden import GoldenFrame
 from .onnx_check import MAX_FILE_BYTES, inspect_onnx
 from .trt_manifest import ENGINE_SUFFIX, source_of
 
-__all__ = ["INPUT_NAME", "METADATA_KEY", "OUTPUT_NAME", "BundleInfo", "ModelBundle"]
+__all__ = ["INPUT_NAME", "METADATA_KEY", "OUTPUT_NAME", "BundleInfo", "ModelBundle", "sealed"]
 
 METADATA_KEY, SEAL = "p2p_contract", "metadata_sha256"
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -50,7 +50,7 @@ class BundleInfo:
     def to_json(self) -> str:
         """Return the JSON document; equal metadata give equal text."""
         own = {name: getattr(self, name) for name in _FIELDS} | {"golden": self.golden.to_json()}
-        return _seal(self.contract.to_json() | own)
+        return sealed(self.contract.to_json() | own)
 
     @classmethod
     def from_json(cls, text: str) -> BundleInfo:
@@ -62,7 +62,7 @@ class BundleInfo:
         document = parse_json(text)
         if SEAL not in document:
             raise ContractError(f"contract field {SEAL!r} is missing; export the model again")
-        if _seal(document) != text:
+        if sealed(document) != text:
             raise ContractError(
                 "it is damaged: its metadata are not what was exported; copy or export it again"
             )
@@ -76,7 +76,7 @@ class BundleInfo:
         return cls(contract=contract, **fields)
 
 
-def _seal(document: dict[str, Any]) -> str:
+def sealed(document: dict[str, Any]) -> str:
     """Return a document's only text: sorted, with the SHA-256 of its other fields."""
     content = {name: value for name, value in document.items() if name != SEAL}
     text = json.dumps(content, sort_keys=True, allow_nan=False)

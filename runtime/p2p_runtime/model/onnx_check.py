@@ -189,6 +189,8 @@ def _check_scalars(summary: OnnxSummary, kind: str, own: dict[int, list[int | st
 
 
 def _read(path: Path) -> memoryview:
+    if not path.exists():
+        raise BundleError(f"model {path} does not exist")
     try:
         content = read_file(path, MAX_FILE_BYTES)
     except ContractError as error:

@@ -29,6 +29,7 @@ from p2p_runtime.errors import SinkError
 from p2p_runtime.files import reason
 from p2p_runtime.prefetch import POLL_S
 from p2p_runtime.redaction import redact
+from p2p_runtime.tls import verified_tls
 from p2p_runtime.video.frames import FrameSink, FrameTask, VideoInfo
 from p2p_runtime.video.live import LivePolicy
 
@@ -266,7 +267,8 @@ def serve() -> None:
 
 def _connect(url: str, video: VideoInfo, answer_s: float) -> H264Sink:
     scheme = urlsplit(url).scheme.lower()
-    options = {"rtsp_transport": "tcp"} if scheme.startswith("rtsp") else {}
+    options = verified_tls() if scheme in ("rtsps", "rtmps") else {}
+    options |= {"rtsp_transport": "tcp"} if scheme.startswith("rtsp") else {}
     if scheme in _PORTS:
         _check_answer(url, scheme, answer_s)
     container = av.open(url, "w", format=PUSH_FORMATS[scheme], options=options)

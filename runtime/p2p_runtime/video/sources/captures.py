@@ -24,6 +24,7 @@ from p2p_runtime.labels.reader import LabelReader
 from p2p_runtime.labels.yuv import Picture
 from p2p_runtime.prefetch import POLL_S
 from p2p_runtime.redaction import redact
+from p2p_runtime.tls import verified_tls
 from p2p_runtime.video.frames import FrameTask
 
 from .decode import (
@@ -39,7 +40,9 @@ __all__ = ["CameraCapture", "NetworkCapture", "PipeCapture"]
 
 # A server must not send the decoder to local files, nor to a playlist of other places.
 _PROTOCOLS = "rtsp,rtsps,rtp,rtmp,rtmps,http,https,httpproxy,udp,srt,tcp,tls"
-_FORMATS = f"{CONTAINERS},rtsp,rtp,sdp,mpjpeg,mjpeg"
+# What is sent never chooses the demuxer of another place's streams (sdp, hls, dash): the URL does.
+_FORMATS = {"rtsp": "rtsp", "rtsps": "rtsp"}
+_OTHERS = f"{CONTAINERS},mpjpeg,mjpeg"
 
 _log = logging.getLogger(__name__)
 
@@ -97,7 +100,8 @@ class NetworkCapture:
         options = {
             "rtsp_transport": "tcp",  # lost UDP packets would smear the labels
             "protocol_whitelist": _PROTOCOLS,
-            "format_whitelist": _FORMATS,
+            "format_whitelist": _FORMATS.get(urlsplit(url).scheme.lower(), _OTHERS),
+            **verified_tls(),
         }
         start_s = time.monotonic()
         try:

@@ -1,0 +1,24 @@
+"""Whether servers must prove who they are: always, unless ``P2P_INSECURE`` is 1."""
+
+from __future__ import annotations
+
+import os
+import ssl
+
+__all__ = ["allow_insecure", "verified_tls"]
+
+INSECURE = "P2P_INSECURE"
+"""Variable that ``--insecure`` sets; the processes that push inherit it."""
+
+
+def allow_insecure() -> None:
+    """Let this process and those that it starts trust any server."""
+    os.environ[INSECURE] = "1"
+
+
+def verified_tls() -> dict[str, str]:
+    """Return FFmpeg's options by which certificates are checked, before anything is sent."""
+    if os.environ.get(INSECURE) == "1":
+        return {}
+    authorities = ssl.get_default_verify_paths().cafile  # SSL_CERT_FILE names another file
+    return {"tls_verify": "1"} | ({"ca_file": authorities} if authorities else {})

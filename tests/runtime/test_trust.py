@@ -1,0 +1,264 @@
+"""Models, servers and streams are checked before anything trusts them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+from onnx import helper
+
+from p2p_runtime import tls
+from p2p_runtime.cli import main
+from p2p_runtime.engines.ort import OrtEngine
+from p2p_runtime.errors import BundleError, SourceError, SourceLostError
+from p2p_runtime.model import onnx_check
+from p2p_runtime.model.bundle import METADATA_KEY, ModelBundle, sealed
+from p2p_runtime.video.sources.captures import NetworkCapture
+from toy_runtime import MakeBundle, label_frame, write_video
+
+
+def test_fault_143_no_bit_of_a_bundle_may_flip(bundle: Path) -> None:
+    """Weights, graph, palette, golden frame and digests: every bit of the file counts."""
+    whole = bundle.read_bytes()
+    ModelBundle.load(bundle)
+    bits = np.random.default_rng(1).permutation(8 * len(whole))[:500]
+    inside = 8 * whole.index(b"colours_rgb") + np.arange(0, 200)
+    for bit in [*bits.tolist(), *inside.tolist()]:
+        changed = bytearray(whole)
+        changed[bit // 8] ^= 1 << bit % 8
+        bundle.write_bytes(changed)
+        with pytest.raises(BundleError):
+            ModelBundle.load(bundle)
+
+
+def _edited(bundle: Path, text: str) -> None:
+    model = onnx.load_model_from_string(bundle.read_bytes())
+    helper.set_model_props(model, {METADATA_KEY: text})
+    bundle.write_bytes(model.SerializeToString())
+
+
+@pytest.mark.parametrize("edit", ["a colour", "blanks", "no digest", "resealed"])
+def test_fault_143_edited_metadata_are_refused(bundle: Path, edit: str) -> None:
+    """A text that says the same in other characters is not what was exported, either."""
+    model = onnx.load_model_from_string(bundle.read_bytes())
+    text = model.metadata_props[0].value
+    document = json.loads(text)
+    if edit == "a colour":
+        document["palette"]["colours_rgb"][0][0] ^= 1
+        text = json.dumps(document, sort_keys=True)
+    elif edit == "blanks":
+        text += " "
+    elif edit == "no digest":
+        del document["metadata_sha256"]
+        text = json.dumps(document, sort_keys=True)
+    else:
+        text = sealed(document)
+    _edited(bundle, text)
+    if edit == "resealed":
+        ModelBundle.load(bundle)
+    else:
+        with pytest.raises(BundleError, match="export"):
+            ModelBundle.load(bundle)
+
+
+@pytest.mark.parametrize("change", ["swapped", "cut", "gone", "in place"])
+def test_fault_149_what_was_checked_is_opened(bundle: Path, change: str) -> None:
+    """A file that changes between the check and the opening is refused, and crashes nothing."""
+    checked = ModelBundle.load(bundle)
+    content = bundle.read_bytes()
+    if change == "gone":
+        bundle.unlink()
+    elif change == "cut":
+        with bundle.open("r+b") as file:
+            file.truncate(100)
+    elif change == "swapped":
+        other = bundle.with_name("other")
+        other.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        other.replace(bundle)
+    else:
+        with bundle.open("r+b") as file:
+            file.write(b"\0")
+    with pytest.raises(BundleError, match=r"was changed|cannot read"):
+        OrtEngine(checked)
+
+
+@pytest.mark.parametrize("where", ["graph", "model", "node"])
+def test_fault_136_millions_of_fields_are_not_read(
+    model: onnx.ModelProto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """The number of fields is bounded, wherever they stand."""
+    monkeypatch.setattr(onnx_check, "MAX_FIELDS", 5000)
+    path = tmp_path / "many.onnx"
+    if where == "graph":
+        model.graph.node.extend([helper.make_node("Identity", ["a"], ["b"])] * 1500)
+    elif where == "node":
+        model.graph.node[0].input.extend(["a"] * 6000)
+    extra = b"\x28\x01" * 6000 if where == "model" else b""  # model_version, again and again
+    path.write_bytes(model.SerializeToString() + extra)
+    with pytest.raises(BundleError, match="more than 5000 fields"):
+        onnx_check.inspect_onnx(path)
+
+
+def test_fault_136_too_many_threads_are_refused() -> None:
+    """The system would be asked for all of them."""
+    result = CliRunner().invoke(main, ["--demo", "--threads", "20000"])
+    assert result.exit_code == 2
+
+
+def test_fault_146_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
+    """A sparse file costs nothing, and reading it would cost all memory."""
+    path = tmp_path / "huge.onnx"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(BundleError, match="over"):
+        onnx_check.inspect_onnx(path)
+
+
+@pytest.mark.parametrize("operator", ["Tile", "ConstantOfShape", "Expand", "Range", "OneHot"])
+@pytest.mark.parametrize("inside", [False, True])
+def test_fault_137_operators_that_blow_up_are_refused(
+    model: onnx.ModelProto, make_bundle: MakeBundle, operator: str, inside: bool
+) -> None:
+    """Refused before a library folds them into gigabytes, in the graph and in bodies of loops."""
+    node = helper.make_node(operator, ["white"], ["huge"])
+    if inside:
+        body = helper.make_graph([node], "body", [], [])
+        node = helper.make_node("If", ["white"], ["huge"], then_branch=body, else_branch=body)
+    model.graph.node.insert(0, node)
+    with pytest.raises(BundleError, match=operator):
+        ModelBundle.load(make_bundle(model=model))
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[tuple[int, Path, list[bytes]]]:
+    """A TLS server with a certificate of its own: its port, its certificate, what it was sent."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl to make a certificate")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+         "-nodes", "-keyout", key, "-out", certificate, "-days", "2", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=DNS:localhost"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    heard: list[bytes] = []
+    listener = socket.create_server(("localhost", 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                client = listener.accept()[0]
+            except OSError:
+                return
+            try:
+                with context.wrap_socket(client, server_side=True) as secure:
+                    heard.append(secure.recv(4096))
+            except OSError:
+                client.close()
+
+    threading.Thread(target=serve, daemon=True).start()
+    yield listener.getsockname()[1], certificate, heard
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+
+
+@pytest.mark.parametrize("scheme", ["https", "rtsps", "rtmps"])
+def test_fault_147_a_server_must_prove_who_it_is(
+    server: tuple[int, Path, list[bytes]], monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    """Nothing is sent to one that cannot; a known authority, or --insecure, lets it pass."""
+    port, certificate, heard = server
+    monkeypatch.setenv(tls.INSECURE, "0")
+    url = f"{scheme}://user:secret@localhost:{port}/live/a"
+
+    def connect() -> None:
+        heard.clear()
+        with pytest.raises((SourceError, SourceLostError)):
+            NetworkCapture(url, 5.0, None)
+
+    connect()
+    assert not b"".join(heard)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    connect()
+    assert b"".join(heard)
+    monkeypatch.delenv("SSL_CERT_FILE")
+    tls.allow_insecure()
+    connect()
+    assert b"".join(heard)
+
+
+def test_fault_147_insecure_is_a_flag(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The flag alone lets a run trust any server."""
+    monkeypatch.setenv(tls.INSECURE, "0")
+    assert tls.verified_tls()["tls_verify"] == "1"
+    CliRunner().invoke(main, ["--insecure", "missing.mp4"])
+    assert tls.verified_tls() == {}
+
+
+PLAYLISTS = {
+    "sdp": b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=a\nc=IN IP4 127.0.0.1\nt=0 0\n"
+    b"m=video 5004 RTP/AVP 33\n",
+    "hls": b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nother.ts\n#EXT-X-ENDLIST\n",
+    "concat": b"ffconcat version 1.0\nfile other.ts\n",
+    "dash": b'<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"></MPD>',
+}
+
+
+@pytest.mark.parametrize("kind", PLAYLISTS)
+@pytest.mark.parametrize("name", ["a.mp4", "a.sdp", "a"])
+def test_fault_148_what_is_sent_chooses_no_other_place(kind: str, name: str) -> None:
+    """A web server cannot make the device take the streams of others, under any name."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(PLAYLISTS[kind])))
+            self.end_headers()
+            self.wfile.write(PLAYLISTS[kind])
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as web:
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{web.server_address[1]}/{name}"
+        with pytest.raises((SourceError, SourceLostError), match=r"Invalid (data|argument)"):
+            NetworkCapture(url, 5.0, None)
+        web.shutdown()
+    assert {*asked} == {f"/{name}"}
+
+
+def test_fault_148_a_video_is_still_read(tmp_path: Path) -> None:
+    """The list admits what holds its own frames."""
+    video = write_video(tmp_path / "a.ts", [label_frame(i) for i in range(5)], fps=25).read_bytes()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(video)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as web:
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        capture = NetworkCapture(f"http://127.0.0.1:{web.server_address[1]}/a.mp4", 5.0, None)
+        assert capture.read().image.shape == (48, 64, 3)
+        capture.close()
+        web.shutdown()
