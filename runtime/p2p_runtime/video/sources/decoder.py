@@ -76,7 +76,6 @@ class VideoDecoder:
         self._base: tuple[int, int] = (self.stream.time_base or Fraction(1)).as_integer_ratio()
         self._longest_ticks = self._longest_s * self._base[1] / self._base[0]
         self._codec = self.stream.codec_context.name
-        self._index = self.stream.index
         self.clock = Clock(name, step_s=self._step_s)
         sounds = container.streams.audio
         self.sound = SoundTrack(sounds[0], longest_s=self._longest_s) if sounds else None
@@ -134,19 +133,19 @@ class VideoDecoder:
     def _demux(self) -> Iterator[Any]:
         """Yield the video's packets, and pass those of the sound on."""
         for packet in self._container.demux():
-            self._skips |= packet.size > 0 and self._skips_bytes(packet)
-            index = packet.stream.index  # at the end, PyAV 17.0 states the first for all
-            if index == self._index:
+            if self._in_a_row and packet.size:
+                self._skips |= self._skips_bytes(packet)
+            stream = packet.stream  # at the end, PyAV 17.0 states the first index for all
+            if stream is self.stream:
                 yield packet
-            elif self.sound and index == self.sound.stream.index:
+            elif self.sound and stream is self.sound.stream:
                 self.sound.put(packet)
 
     def _skips_bytes(self, packet: Any) -> bool:
-        position = packet.pos or 0
-        skips = 0 < self._end_byte < position - _SLACK_BYTES
+        skips: bool = 0 < self._end_byte < packet.pos - _SLACK_BYTES
         # The packets of one block state the same place.
-        self._end_byte = max(self._end_byte, position) + packet.size
-        return self._in_a_row and skips
+        self._end_byte = max(self._end_byte, packet.pos) + packet.size
+        return skips
 
     def _checked(self, packets: Iterator[Any]) -> Iterator[Any]:
         """Count packets. One that is marked as damaged waits for the next ones.
