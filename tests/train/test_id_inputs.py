@@ -182,6 +182,38 @@ def test_fault_85_real_numberings_are_recognised_or_asked_for(
             assert "recognised" in source.note
 
 
+@pytest.mark.parametrize("right", ["cityscapes-label", "cityscapes-train", "carla"])
+def test_fault_85_a_wrong_numbering_of_real_streets_is_told(
+    shared_data: Callable[[str], Path],
+    tmp_path: Path,
+    right: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An id that is unknown ends the run; else a warning names the right one, which has none."""
+    data = DataConfig(folder=str(shared_data("cityscapes_pairs")))
+    pairs = open_pairs(data).pairs.train[::300]
+    maps = [CITYSCAPES.to_ids(read_input(pair.input, CITYSCAPES)) for pair in pairs]
+    numbers = {class_name: number for number, class_name in NUMBERINGS[right].classes}
+    lut = np.array([numbers.get(one, numbers["road"]) for one in CITYSCAPES.classes], np.uint8)
+    config = write(tmp_path, lambda index: Image.fromarray(lut[maps[index]]), len(maps))
+    for name in NUMBERINGS:
+        caplog.clear()
+        try:
+            open_pairs(replace(config, ids=name, palette="cityscapes"))
+        except DatasetError as error:
+            assert name != right
+            assert "is not one of" in str(error)
+        else:
+            assert (f"--ids {right} " in caplog.text) == (name != right)
+
+
+def test_fault_85_an_unknown_name_is_told_with_the_choices(tmp_path: Path) -> None:
+    """Also where no palette is named."""
+    config = write(tmp_path, lambda seed: Image.fromarray(in_numbering(street(seed), "carla")))
+    with pytest.raises(ConfigError, match="'cityscape' is unknown; choose with --ids"):
+        tensors(config, ids="cityscape")
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_fault_86_ids_never_pass_for_colours(tmp_path: Path, form: str) -> None:
     """Without a name they are an error that lists the choices, also with a palette."""

@@ -180,15 +180,20 @@ def _numbering(config: DataConfig, pairs: PairIndex) -> tuple[Palette, ClassIds,
     if config.palette != "auto":
         palette = load_palette(config.palette)
     elif config.ids is not None and config.ids not in NUMBERINGS:
+        load_ids(config.ids, CITYSCAPES)  # an unknown name is told first
         raise ConfigError(f"class ids need a palette: --palette {CHOICES}")
     else:
         palette = CAMVID if config.ids == CAMVID.name else CITYSCAPES
-    if config.ids is not None:
-        return palette, load_ids(config.ids, palette), ""
     layout, refs = IdLayout(), [pair.input for pair in _sample(pairs.train)]
     for ref in refs:
         layout.add(read_ids(ref))
-    if (found := layout.best(palette)) is None:
+    found = layout.best(palette)
+    if config.ids is not None:
+        ids = load_ids(config.ids, palette)
+        if found and {*found.classes} - {*ids.classes} and {*ids.classes} - {*found.classes}:
+            logger.warning("the ids stand where those of --ids %s would, rather", found.name)
+        return palette, ids, ""
+    if found is None:
         raise DatasetError(
             f"the inputs ({refs[0].path} ...) look like class ids, and only you know what they "
             f"mean: {choices()}; or --labels colour if they are colours, --palette none if pictures"
