@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["redact"]
+__all__ = ["ESCAPES", "redact"]
+
+ESCAPES = "in a password, write / # ? @ as %2F %23 %3F %40"
+"""What to do about a URL that cannot be taken apart; Python's own message quotes the password."""
 
 _END = r"(?=['\"]?[:;,)]*(?:\s|$))"
 """Where a word of a sentence ends, without the sentence's own marks."""

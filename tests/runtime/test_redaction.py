@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2p_runtime.console import setup_logging
+from p2p_runtime.errors import SinkError, SourceError
 from p2p_runtime.redaction import redact
-from p2p_runtime.video.sinks import OutputSpec
-from p2p_runtime.video.sources import SourceKind, SourceSpec
+from p2p_runtime.video.sinks import OutputSpec, open_sink
+from p2p_runtime.video.sources import SourceKind, SourceSpec, open_source
 
 PRINTABLE = "".join(sorted(set(string.printable) - set(string.whitespace)))
 PASSWORDS = st.text(PRINTABLE + " ", min_size=1, max_size=20).map("~{}~".format)
@@ -89,3 +90,19 @@ def test_fault_116_reports_and_logs_hide_them(capsys: pytest.CaptureFixture[str]
     setup_logging()
     logging.getLogger("p2p_runtime.test").info("pushing to %s", key)
     assert capsys.readouterr().err == "pushing to rtmp://live.tv/app/***\n"
+
+
+@pytest.mark.parametrize("password", ["hidden/word", "hidden#word", "hidden?word", "[hidden]word"])
+@pytest.mark.parametrize("what", ["source", "output"])
+def test_fault_116_a_url_that_cannot_be_taken_apart_shows_no_password(
+    password: str, what: str
+) -> None:
+    """Python's own message quotes a part of it as a port; ours says how to write it."""
+    url = f"rtsp://me:{password}@127.0.0.1:9/x"
+    with pytest.raises((SourceError, SinkError)) as caught:
+        if what == "source":
+            open_source(url)
+        else:
+            open_sink(url, width=64, height=48, fps=10)
+    assert "hidden" not in str(caught.value)
+    assert "word" not in str(caught.value).replace("password", "")

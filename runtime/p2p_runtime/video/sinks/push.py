@@ -28,7 +28,7 @@ import numpy as np
 from p2p_runtime.errors import SinkError
 from p2p_runtime.files import reason
 from p2p_runtime.prefetch import POLL_S
-from p2p_runtime.redaction import redact
+from p2p_runtime.redaction import ESCAPES, redact
 from p2p_runtime.tls import verified_tls
 from p2p_runtime.video.frames import FrameSink, FrameTask, VideoInfo
 from p2p_runtime.video.live import LivePolicy
@@ -266,7 +266,7 @@ def serve() -> None:
 
 
 def _connect(url: str, video: VideoInfo, answer_s: float) -> H264Sink:
-    scheme = urlsplit(url).scheme.lower()
+    scheme = url.partition(":")[0].lower()
     options = verified_tls() if scheme in ("rtsps", "rtmps") else {}
     options |= {"rtsp_transport": "tcp"} if scheme.startswith("rtsp") else {}
     if scheme in _PORTS:
@@ -279,8 +279,11 @@ def _connect(url: str, video: VideoInfo, answer_s: float) -> H264Sink:
 
 def _check_answer(url: str, scheme: str, answer_s: float) -> None:
     """Make sure that the server answers; raise an OSError that says so otherwise."""
-    parts = urlsplit(url)
-    address = (parts.hostname or "", parts.port or _PORTS[scheme])
+    try:
+        parts = urlsplit(url)
+        address = (parts.hostname or "", parts.port or _PORTS[scheme])
+    except ValueError as error:
+        raise ValueError(f"this is not a URL; {ESCAPES}") from error
     try:
         with socket.create_connection(address, answer_s) as probe:
             if hello := _HELLOS.get(scheme):
