@@ -99,7 +99,9 @@ def test_fault_124_sound_ends_with_the_frames(
 
 
 @pytest.mark.parametrize("start_s", [0.0, 120.0])
-def test_fault_124_sound_keeps_beside_the_frames(tmp_path: Path, start_s: float) -> None:
+def test_fault_124_sound_keeps_beside_the_frames(
+    tmp_path: Path, start_s: float, caplog: pytest.LogCaptureFixture
+) -> None:
     """A file that starts at two minutes, and one joined from two: sound follows the same clock."""
     path = write_with_sound(tmp_path / "a.ts", "mp2", start_s=start_s)
     path.write_bytes(path.read_bytes() * 2)
@@ -115,6 +117,7 @@ def test_fault_124_sound_keeps_beside_the_frames(tmp_path: Path, start_s: float)
     begin_s, end_s, _ = heard(output)
     assert begin_s < 0.06
     assert 3.8 < end_s < 4.1
+    assert caplog.text.count("its clock jumps") == 1
 
 
 def test_fault_124_other_tracks_and_outputs_are_told(

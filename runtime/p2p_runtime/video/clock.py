@@ -29,7 +29,7 @@ class Clock:
         """Set the clock.
 
         Args:
-            name: the stream's name, for the log.
+            name: the stream's name, for the log; empty where others tell of jumps.
             step_s: usual distance of two times in seconds.
             zero_s: the stream's time that is 0; None for its first.
         """
@@ -66,7 +66,7 @@ class Clock:
 
     def _note_jump(self, by_s: float) -> None:
         self.jumps += 1
-        if self.jumps == 1:
+        if self.jumps == 1 and self._name:
             _log.warning(
                 "%s: its clock jumps by %.1f s; the frames go on one frame later", self._name, by_s
             )

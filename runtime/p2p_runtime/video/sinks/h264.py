@@ -199,7 +199,7 @@ class VideoFileSink(H264Sink):
 
 def _copy(sound: SoundTrack, container: Any, name: str) -> SoundCopy | None:
     try:
-        return SoundCopy(container, sound, name)
+        return SoundCopy(container, sound)
     except ValueError as error:
         _log.warning("%s gets no sound: %s", name, error)
         return None

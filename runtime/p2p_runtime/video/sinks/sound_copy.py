@@ -27,12 +27,8 @@ _STEP_S = 0.02
 class SoundCopy:
     """The sound of an output; it begins and ends with the frames."""
 
-    def __init__(self, container: Any, track: SoundTrack, name: str) -> None:
+    def __init__(self, container: Any, track: SoundTrack) -> None:
         """Add the track to an open ``av`` output container.
-
-        Args:
-            container, track: where to copy, and what.
-            name: the output's name, for the log.
 
         Raises:
             ValueError: the container does not take the track's codec.
@@ -47,7 +43,7 @@ class SoundCopy:
         bare = context.name != "aac" or context.extradata
         self._filter = None if bare else BitStreamFilterContext("aac_adtstoasc", track.stream)
         self._packets = track.subscribe()
-        self._clock = Clock(f"the sound of {name}", step_s=_STEP_S, zero_s=track.zero_s)
+        self._clock = Clock("", step_s=_STEP_S, zero_s=track.zero_s)
         self._next: tuple[SoundPacket, float] | None = None  # taken, and later than asked for
         self._last_pts = -1
 
