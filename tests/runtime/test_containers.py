@@ -20,7 +20,7 @@ from p2p_runtime.labels.palette import CITYSCAPES
 from p2p_runtime.labels.yuv import ColorSpec, YuvFrame, to_bgr
 from p2p_runtime.model.contract import PixelContract
 from p2p_runtime.translate.pipeline import check_losses, run_pipeline
-from p2p_runtime.translate.report import RunReport
+from p2p_runtime.translate.report import Recorder, RunReport
 from p2p_runtime.translate.translator import Translator
 from p2p_runtime.video.clock import Clock
 from p2p_runtime.video.frames import FrameTask
@@ -168,12 +168,14 @@ def test_fault_102_colours_of_damaged_frames_are_not_measured(
 ) -> None:
     """A video that is damaged throughout has no share of wrong colours, and no mismatch."""
     path = write_video(tmp_path / "a.mp4", FRAMES[:20])
+    painted: list[object] = []
+    monkeypatch.setattr(Recorder, "painted_classes", lambda recorder, ids: painted.append(ids))
     damaged = videofile.FrameTask
     monkeypatch.setattr(
         videofile, "FrameTask", lambda **fields: damaged(**fields | {"damaged": True})
     )
     report = translate(path)
-    assert (report.frames_damaged, report.off_palette_share) == (20, None)
+    assert (report.frames_damaged, report.off_palette_share, painted) == (20, None, [])
 
 
 @pytest.mark.parametrize(("name", "times"), [("a.ts", 2), ("a.ts", 3), ("a.mkv", 2), ("a.mpg", 2)])

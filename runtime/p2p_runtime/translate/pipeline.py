@@ -220,7 +220,7 @@ class _Steps:
         if self._side_by_side:
             left = self._translator.preprocessor.repaired(task)
             task.output = np.concatenate([left, task.image], axis=1)  # (H, 2 W, 3)
-        if task.class_ids is not None:
+        if task.class_ids is not None and not task.damaged:
             self._recorder.painted_classes(task.class_ids)
         task.input = task.class_ids = None  # their memory serves the next frame, not the queue
         self._recorder.translated()
