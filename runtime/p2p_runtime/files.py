@@ -7,12 +7,15 @@ folder is flushed too, so the name survives a power cut.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -24,15 +27,82 @@ if TYPE_CHECKING:
 
 __all__ = [
     "atomic_file",
+    "best_effort",
     "check_writable_folder",
     "exclusive_lock",
+    "protected",
     "reason",
+    "refuse_protected",
     "sha256_of_file",
     "write_bytes",
     "write_json",
     "write_picture",
     "write_text",
 ]
+
+_UNSUPPORTED = {
+    errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK,
+}  # fmt: skip
+"""What file systems without POSIX rights answer: CIFS, FUSE, NFS, Lustre."""
+
+_log = logging.getLogger(__name__)
+
+_protected: dict[tuple[int, int], str] = {}
+"""Files that no writer may replace, by device and inode, with what they are."""
+
+_warned: set[str] = set()
+
+
+@contextlib.contextmanager
+def protected(paths: Iterable[Path], what: str) -> Iterator[None]:
+    """Let no writer replace these files during the block, by whatever name or link it comes.
+
+    ``what`` they are stands in the error, for example ``the model``. Paths that do not exist are
+    left out.
+    """
+    found = {identity: what for path in paths if (identity := _identity(path)) is not None}
+    new = {identity: what for identity, what in found.items() if identity not in _protected}
+    _protected.update(new)
+    try:
+        yield
+    finally:
+        for identity in new:
+            del _protected[identity]
+
+
+def refuse_protected(path: Path) -> None:
+    """Raise an OutputError if a file is one that :func:`protected` holds."""
+    identity = _identity(path) if _protected else None
+    if identity in _protected:
+        raise OutputError(f"{path} is {_protected[identity]}; name another output")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
+
+
+def best_effort(path: Path, what: str, call: Callable[[], object]) -> None:
+    """Do what not every file system can; where it cannot, warn once, and go on.
+
+    Args:
+        path: the file or folder, for the warning.
+        what: is then not done, for example ``be locked``.
+        call: raises an OSError; one that means anything else is raised.
+    """
+    try:
+        call()
+    except BlockingIOError:  # a lock that another process holds
+        raise
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+        if what not in _warned:
+            _warned.add(what)
+            _log.warning("%s: files here cannot %s (%s)", path.parent, what, reason(error))
 
 
 @contextlib.contextmanager
@@ -44,12 +114,14 @@ def atomic_file(path: Path, check: Callable[[Path], object] | None = None) -> It
         check: called with the complete file's temporary name; if it raises, nothing appears.
 
     Raises:
-        OutputError: the folder or the file cannot be written; a file at ``path`` is unchanged.
+        OutputError: the folder or the file cannot be written, or it is one that
+            :func:`protected` holds; a file at ``path`` is unchanged.
     """
     temporary: Path | None = None
+    refuse_protected(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=".p2p-", suffix=".tmp", dir=path.parent)
         temporary = Path(name)
         with os.fdopen(handle, "wb") as file:
             yield file
@@ -59,19 +131,23 @@ def atomic_file(path: Path, check: Callable[[Path], object] | None = None) -> It
             check(temporary)
         mask = os.umask(0)
         os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
+        best_effort(path, "have rights of their own", partial(temporary.chmod, 0o666 & ~mask))
         temporary.replace(path)
         temporary = None
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        best_effort(path, "be made safe from a power cut", partial(_flush_folder, path.parent))
     except OSError as error:
         raise OutputError(f"cannot write {path}: {reason(error)}") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_bytes(path: Path, content: bytes, check: Callable[[Path], object] | None = None) -> None:
@@ -138,7 +214,9 @@ def exclusive_lock(path: Path, busy: str) -> Iterator[None]:
         raise OutputError(f"cannot write {path}: {reason(error)}") from error
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            best_effort(
+                path, "be locked", partial(fcntl.flock, file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            )
         except BlockingIOError as error:
             raise OutputError(busy) from error
         yield

@@ -103,7 +103,7 @@ def test_fault_73_the_place_is_checked_before_the_first_frame(
         open_sink(tmp_path / "out.gif", width=64, height=48, fps=10)
     with pytest.raises(SinkError, match="is the input"):
         ImageFolderSink(pictures, source=pictures, overwrite=True)
-    with pytest.raises(SinkError, match="is not empty; give --overwrite"):
+    with pytest.raises(SinkError, match="is not empty; give --resume"):
         ImageFolderSink(pictures)
     with pytest.raises(SinkError, match="is not a folder"):
         ImageFolderSink(video)

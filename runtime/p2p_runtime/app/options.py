@@ -26,8 +26,8 @@ run_options = stack(
     _input(
         "--video",
         metavar="SOURCE",
-        help="Video file, folder or glob of pictures, camera number, URL (rtsp, http, udp, ...), "
-        "or - for raw frames on stdin.",
+        help="Video file, picture, folder or glob of pictures, camera number, URL (rtsp, http, "
+        "udp, ...), or - for raw frames on stdin.",
     ),
     _input("--demo", is_flag=True, help="Translate the bundled clip, side by side."),
     _input("--max-frames", type=click.IntRange(min=1), metavar="N", help="Stop after N frames."),
@@ -37,7 +37,8 @@ run_options = stack(
         advanced=True,
         type=click.FloatRange(min=0, max=240, min_open=True),
         metavar="FPS",
-        help="Frame rate of raw frames on stdin.  [default: 25]",
+        help="Frame rate of raw frames on stdin, or of pictures that become a video.  "
+        "[default: 25]",
     ),
     _input(
         "--drop",
@@ -105,8 +106,8 @@ run_options = stack(
         "--output",
         multiple=True,
         metavar="FILE|FOLDER|URL|-|null:",
-        help="Video (.mp4, .mov, .mkv), folder of PNGs, server (rtsp, rtmp, ...), raw frames on "
-        "stdout, or nothing. Repeatable.  [default: <name>-translated]",
+        help="Video (.mp4, .mov, .mkv), folder of PNGs, picture, server (rtsp, rtmp, ...), raw "
+        "frames on stdout, or nothing. Repeatable.  [default: <name>-translated]",
     ),
     _run(
         "--insecure",
@@ -116,7 +117,8 @@ run_options = stack(
         callback=lambda _context, _option, given: allow_insecure() if given else None,
         help="Trust servers (https, rtsps, rtmps) without checking their certificates.",
     ),
-    _output("--overwrite", is_flag=True, help="Replace an existing output."),
+    _output("--overwrite", is_flag=True, help="Replace an existing output; never an input."),
+    _output("--resume", is_flag=True, help="Leave out pictures that are in the output folder."),
     _output("--side-by-side", is_flag=True, help="Show the input to the left of the output."),
     _output("--show", is_flag=True, help="Also show the frames in a window; Q ends the run."),
     _output(

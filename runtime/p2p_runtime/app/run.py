@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -21,8 +22,8 @@ import onnxruntime as ort
 
 from p2p_runtime import __version__
 from p2p_runtime.engines import resolve_device
-from p2p_runtime.errors import ConfigError, EngineError
-from p2p_runtime.files import check_writable_folder
+from p2p_runtime.errors import ConfigError, EngineError, OutputError
+from p2p_runtime.files import protected, refuse_protected
 from p2p_runtime.interrupts import StopRequest
 from p2p_runtime.labels.reader import LabelReader, Labels
 from p2p_runtime.memory import unmap_libraries
@@ -34,8 +35,14 @@ from p2p_runtime.translate.translator import Translator
 from p2p_runtime.translate.workers import default_workers, use_one_opencv_thread
 from p2p_runtime.video.frames import FrameSink, FrameSource, FrameTask
 from p2p_runtime.video.live import LivePolicy
-from p2p_runtime.video.sinks import open_sink, parse_output
-from p2p_runtime.video.sources import SourceKind, SourceSpec, open_source, parse_source
+from p2p_runtime.video.sinks import OutputSpec, open_sink, parse_output
+from p2p_runtime.video.sources import (
+    PictureSource,
+    SourceKind,
+    SourceSpec,
+    open_source,
+    parse_source,
+)
 
 from .discover import engine_named, find_bundle
 from .display import Overlay, Window, show_progress
@@ -72,6 +79,7 @@ class RunOptions:
     report: Path | None
     status: str
     overwrite: bool
+    resume: bool
     started_s: float
 
 
@@ -81,20 +89,25 @@ def translate_video(options: RunOptions, stop: StopRequest) -> RunReport:
     A P2PError, or a request of ``stop``, ends the run early; what was written can be read.
     """
     spec = parse_source(options.video)
-    outputs = [parse_output(text) for text in options.output or (_default_output(spec),)]
+    outputs = [parse_output(text) for text in options.output] or [_default_output(spec)]
     window = Window() if options.show else None
-    if options.report is not None:
-        check_writable_folder(options.report.parent)
     use_one_opencv_thread()
     device = resolve_device(options.device, engine_path=engine_named(options.model))
     bundle = ModelBundle.load(find_bundle(options.model, device))
     unmap_libraries()
     labels = _label_reader(options, bundle.contract)
+    done = _done(options, outputs)
     with (
+        contextlib.ExitStack() as guards,
         _open_translator(options, bundle, device, spec.kind.live, stop) as translator,
-        contextlib.closing(_open_source(options, spec, translator, labels, stop)) as source,
+        contextlib.closing(_open_source(options, spec, translator, labels, done, stop)) as source,
     ):
         stop.working = True
+        pictures = source.paths if isinstance(source, PictureSource) else None
+        files = pictures or [path for path in (spec.path,) if path is not None]
+        guards.enter_context(protected(files, "an input"))
+        guards.enter_context(protected([bundle.path], "the model"))
+        _check_places(options.report, outputs, pictures or [])
         sink = open_sink(
             outputs,
             width=source.info.width * (2 if options.side_by_side else 1),
@@ -104,6 +117,8 @@ def translate_video(options: RunOptions, stop: StopRequest) -> RunReport:
             sound=source.info.sound,
             source=spec.path,
             overwrite=options.overwrite,
+            resume=options.resume,
+            pictures=None if pictures is None else len(pictures),
             waits=not spec.kind.live,
             reconnect_for_s=options.reconnect_for,
             stopping=lambda: stop.requested,
@@ -122,6 +137,31 @@ def translate_video(options: RunOptions, stop: StopRequest) -> RunReport:
     frames_own_stdout = any(output.kind == "stdout" for output in outputs)
     click.echo(report.to_table(), err=frames_own_stdout)
     return report
+
+
+def _check_places(
+    report: Path | None, outputs: Sequence[OutputSpec], pictures: Sequence[Path]
+) -> None:
+    """Refuse outputs that would replace an input, and reports that would replace anything."""
+    for folder in (Path(output.text) for output in outputs if output.kind == "folder"):
+        for picture in pictures:
+            refuse_protected(folder / f"{picture.stem}.png")
+    if report is not None:
+        named = [output.text for output in outputs if output.kind in ("file", "picture", "folder")]
+        if report.resolve() in [Path(text).resolve() for text in named]:
+            raise OutputError(f"{report} is an output; name another file for the report")
+        RunReport.check_place(report)
+
+
+def _done(options: RunOptions, outputs: Sequence[OutputSpec]) -> set[str]:
+    """Return the stems of the pictures that earlier runs have written."""
+    if not options.resume:
+        return set()
+    folders = [Path(output.text) for output in outputs if output.kind == "folder"]
+    if len(folders) != len(outputs):
+        raise ConfigError("--resume goes on in a folder of pictures; name folders only")
+    found = [{path.stem for path in folder.glob("*.png")} for folder in folders]
+    return set.intersection(*found)
 
 
 def _open_translator(
@@ -160,6 +200,7 @@ def _open_source(
     spec: SourceSpec,
     translator: Translator,
     labels: LabelReader | None,
+    done: set[str],
     stop: StopRequest,
 ) -> FrameSource:
     return open_source(
@@ -175,6 +216,7 @@ def _open_source(
         size=options.size,
         fps=options.fps,
         stopping=lambda: stop.requested,
+        skip=done,
     )
 
 
@@ -218,10 +260,14 @@ def _run(
         )
 
 
-def _default_output(spec: SourceSpec) -> str:
+def _default_output(spec: SourceSpec) -> OutputSpec:
     """Return a name in the working directory; pictures stay pictures, all else becomes MP4."""
-    pictures = spec.kind in (SourceKind.FOLDER, SourceKind.GLOB)
-    return f"{spec.stem}-translated{'' if pictures else '.mp4'}"
+    name = f"{spec.stem}-translated"
+    if spec.kind is SourceKind.PICTURE:
+        return OutputSpec("picture", f"{name}.png")
+    if spec.kind.pictures:
+        return OutputSpec("folder", name)
+    return OutputSpec("file", f"{name}.mp4")
 
 
 def _exit_now(exit_code: int) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from p2p_runtime.files import write_text
+from p2p_runtime.errors import OutputError
+from p2p_runtime.files import check_writable_folder, refuse_protected, write_text
 from p2p_runtime.memory import anon_rss_mib, peak_rss_mib
 from p2p_runtime.video.frames import FrameSource, FrameTask
 from p2p_runtime.video.live import LiveSource
@@ -142,6 +143,24 @@ class RunReport:
     label_warnings: tuple[str, ...]
     stages: dict[str, dict[str, float]]
     run: dict[str, Any]
+
+    @staticmethod
+    def check_place(path: Path) -> None:
+        """Make sure that a report can be written, and that it replaces at most a report.
+
+        Raises:
+            OutputError: the folder cannot be written, or the file is something else.
+        """
+        check_writable_folder(path.parent)
+        refuse_protected(path)
+        if not path.exists():
+            return
+        try:
+            document = json.loads(path.read_bytes()) if path.is_file() else None
+        except (OSError, ValueError, RecursionError):
+            document = None
+        if not isinstance(document, dict) or "frames_in" not in document:
+            raise OutputError(f"{path} exists and is no report; name another file for the report")
 
     def save(self, path: Path) -> None:
         """Write the report as JSON; raise an OutputError if that fails."""

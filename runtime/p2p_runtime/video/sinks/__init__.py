@@ -21,7 +21,7 @@ from p2p_runtime.video.frames import FrameSink, VideoInfo
 from p2p_runtime.video.sound import SoundTrack
 
 from .h264 import VIDEO_FORMATS, VideoFileSink
-from .images import ImageFolderSink
+from .images import ImageFolderSink, PictureSink
 from .plain import NullSink, PipeSink, TeeSink
 from .push import PUSH_FORMATS, RECONNECT_S, StreamSink
 
@@ -35,6 +35,8 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
@@ -42,7 +44,7 @@ _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 class OutputSpec:
     """An output that may be opened: its kind, and its text as typed, passwords included."""
 
-    kind: Literal["null", "stdout", "url", "file", "folder"]
+    kind: Literal["null", "stdout", "url", "file", "folder", "picture"]
     text: str
 
     @property
@@ -65,10 +67,13 @@ def parse_output(text: str) -> OutputSpec:
     path = Path(text)
     if path.suffix.lower() in VIDEO_FORMATS:
         return OutputSpec("file", text)
+    if path.suffix.lower() in PICTURES and not path.is_dir():
+        return OutputSpec("picture", text)
     if path.suffix and not path.is_dir():
         raise SinkError(
             f"cannot write {path}: {path.suffix} is not known; use "
-            f"{', '.join(VIDEO_FORMATS)}, or a name without a suffix for a folder of PNGs"
+            f"{', '.join((*VIDEO_FORMATS, *PICTURES))}, or a name without a suffix for a folder of "
+            "PNGs"
         )
     return OutputSpec("folder", text)
 
@@ -83,6 +88,8 @@ def open_sink(
     sound: SoundTrack | None = None,
     source: Path | None = None,
     overwrite: bool = False,
+    resume: bool = False,
+    pictures: int | None = None,
     waits: bool = False,
     reconnect_for_s: float = RECONNECT_S,
     stopping: Callable[[], bool] = lambda: False,
@@ -96,6 +103,8 @@ def open_sink(
         sound: a sound track to copy into video files.
         source: the input; never written over.
         overwrite: replace existing outputs.
+        resume: keep the pictures that a folder holds.
+        pictures: number of pictures that will come; None for a video.
         waits, reconnect_for_s: whether frames of a single output wait for a server that has gone,
             and after how many seconds such a server is given up.
         stopping: asked during every wait for a reader or server; once it returns True, it ends.
@@ -132,7 +141,7 @@ def open_sink(
                     stopping=stopping,
                 )
             else:
-                sinks[spec.text] = _open(spec, video, source, overwrite)
+                sinks[spec.text] = _open(spec, video, source, overwrite, resume, pictures)
     except SinkError:
         for sink in sinks.values():
             sink.abort()
@@ -142,10 +151,23 @@ def open_sink(
     return TeeSink({redact(text): sink for text, sink in sinks.items()})
 
 
-def _open(spec: OutputSpec, video: VideoInfo, source: Path | None, overwrite: bool) -> FrameSink:
+def _open(
+    spec: OutputSpec,
+    video: VideoInfo,
+    source: Path | None,
+    overwrite: bool,
+    resume: bool,
+    pictures: int | None,
+) -> FrameSink:
     if spec.kind == "null":
         return NullSink()
     path = Path(spec.text)
     if spec.kind == "folder":
-        return ImageFolderSink(path, source=source, overwrite=overwrite)
+        return ImageFolderSink(path, source=source, overwrite=overwrite, resume=resume)
+    if resume:
+        raise SinkError(f"{path}: --resume goes on in a folder of pictures, not in one file")
+    if spec.kind == "picture":
+        if pictures != 1:
+            raise SinkError(f"{path} takes one picture, and the input is not one; name a folder")
+        return PictureSink(path, source=source, overwrite=overwrite)
     return VideoFileSink(path, video, source=source, overwrite=overwrite)

@@ -1,32 +1,44 @@
-"""A folder of PNGs as a sink."""
+"""Pictures as sinks: a folder of PNGs, and a single one."""
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
 import cv2
 
 from p2p_runtime.errors import OutputError, SinkError
-from p2p_runtime.files import check_writable_folder, reason, write_bytes
+from p2p_runtime.files import check_writable_folder, reason, write_bytes, write_picture
 from p2p_runtime.video.frames import FrameSink, FrameTask
 
 from .output_lock import lock, refuse_source, require_shape
 
-__all__ = ["ImageFolderSink"]
+__all__ = ["ImageFolderSink", "PictureSink"]
+
+_log = logging.getLogger(__name__)
 
 
 class ImageFolderSink(FrameSink):
-    """A folder of PNGs, named like the pictures they come from; each is complete or absent."""
+    """A folder of PNGs, named like the pictures they come from; each is complete or absent.
+
+    With ``resume``, pictures that an earlier run wrote are kept.
+    """
 
     def __init__(
-        self, folder: Path, *, source: Path | None = None, overwrite: bool = False
+        self,
+        folder: Path,
+        *,
+        source: Path | None = None,
+        overwrite: bool = False,
+        resume: bool = False,
     ) -> None:
         """Lock the folder.
 
         Raises:
             SinkError: it is the input, is not empty, cannot be written, or is being written.
         """
+        self._resume = resume
         self._folder = folder
         self._names: set[str] = set()
         refuse_source(folder, source)
@@ -35,9 +47,11 @@ class ImageFolderSink(FrameSink):
                 raise SinkError(f"cannot write in {folder}: it is not a folder")
             check_writable_folder(folder)
             self._lock = lock(os.open(folder, os.O_RDONLY), folder)
-            if not overwrite and any(folder.iterdir()):
+            if not (overwrite or resume) and any(folder.iterdir()):
                 os.close(self._lock)
-                raise SinkError(f"{folder} is not empty; give --overwrite to write into it")
+                raise SinkError(
+                    f"{folder} is not empty; give --resume to go on there, or --overwrite"
+                )
         except OutputError as error:
             raise SinkError(str(error)) from error
         except OSError as error:
@@ -60,12 +74,39 @@ class ImageFolderSink(FrameSink):
     def close(self) -> None:
         """Check that every picture is there."""
         self.abort()
-        missing = [name for name in self._names if not (self._folder / name).is_file()]
+        listed = list(self._folder.iterdir())
+        missing = self._names - {path.name for path in listed}
         if missing:
             raise SinkError(f"{self._folder} lacks {len(missing)} pictures that were written to it")
+        others = sum(path.suffix == ".png" and path.name not in self._names for path in listed)
+        if others and not self._resume:
+            _log.warning("%s holds %d pictures that are not of this run", self._folder, others)
 
     def abort(self) -> None:
         """Unlock the folder; its pictures are complete."""
         if self._lock >= 0:
             os.close(self._lock)
         self._lock = -1
+
+
+class PictureSink(FrameSink):
+    """A single picture, in the format of its suffix."""
+
+    def __init__(self, path: Path, *, source: Path | None = None, overwrite: bool = False) -> None:
+        """Check the place; SinkError if it is the input, exists, or cannot be written."""
+        self._path = path
+        refuse_source(path, source)
+        if path.exists() and not overwrite:
+            raise SinkError(f"{path} exists; give --overwrite to replace it")
+        try:
+            check_writable_folder(path.parent)
+        except OutputError as error:
+            raise SinkError(str(error)) from error
+
+    def write(self, task: FrameTask) -> None:
+        """Write the picture."""
+        require_shape(task.image, (*task.image.shape[:2], 3), str(self._path))
+        try:
+            write_picture(self._path, task.image)
+        except OutputError as error:
+            raise SinkError(str(error)) from error

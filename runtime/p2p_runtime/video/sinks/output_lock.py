@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from p2p_runtime.errors import SinkError
-from p2p_runtime.files import reason
+from p2p_runtime.errors import OutputError, SinkError
+from p2p_runtime.files import best_effort, reason, refuse_protected
 
 __all__ = ["lock", "open_locked", "refuse_source", "require_shape"]
 
@@ -22,7 +23,8 @@ def open_locked(path: Path, source: Path | None, overwrite: bool) -> int:
         SinkError: it is the input, cannot be written, is locked, or exists.
     """
     refuse_source(path, source)
-    existed = path.exists()
+    if (existed := path.exists()) and not path.is_file():
+        raise SinkError(f"cannot write {path}: it is not a regular file")
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
@@ -40,7 +42,9 @@ def lock(descriptor: int, path: Path) -> int:
     If another process holds the lock, the descriptor is closed and a SinkError raised.
     """
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        best_effort(
+            path, "be locked", partial(fcntl.flock, descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        )
     except BlockingIOError as error:
         os.close(descriptor)
         raise SinkError(f"{path} is being written by another process") from error
@@ -48,7 +52,11 @@ def lock(descriptor: int, path: Path) -> int:
 
 
 def refuse_source(output: Path, source: Path | None) -> None:
-    """Raise a SinkError if the output is the input, under whatever name."""
+    """Raise a SinkError if the output is the input, or a file that is protected, by any name."""
+    try:
+        refuse_protected(output)
+    except OutputError as error:
+        raise SinkError(str(error)) from error
     if source is not None and output.exists() and source.exists() and output.samefile(source):
         raise SinkError(f"{output} is the input; name another output")
 

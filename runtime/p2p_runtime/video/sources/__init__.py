@@ -8,13 +8,13 @@ allowed scheme, or a file, and nothing else.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from p2p_runtime.errors import ConfigError, SourceError
+from p2p_runtime.errors import ConfigError, SourceError, StoppedError
 from p2p_runtime.labels.reader import LabelReader
 from p2p_runtime.pictures import FULL_16_BIT, Levels
 from p2p_runtime.redaction import ESCAPES, redact
@@ -22,10 +22,10 @@ from p2p_runtime.video.frames import DEFAULT_FPS, FrameSource
 from p2p_runtime.video.live import Capture, LivePolicy, LiveSource
 
 from .captures import CameraCapture, NetworkCapture, PipeCapture
-from .images import PictureSource, list_folder, list_matches
+from .images import SUFFIXES, PictureSource, list_folder, list_matches
 from .videofile import VideoFileSource
 
-__all__ = ["SourceKind", "SourceSpec", "open_source", "parse_source"]
+__all__ = ["PictureSource", "SourceKind", "SourceSpec", "open_source", "parse_source"]
 
 LIVE_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "udp", "srt", "tcp")
 
@@ -39,6 +39,7 @@ class SourceKind(Enum):
     """Where frames can come from."""
 
     FILE = "a video file"
+    PICTURE = "a picture"
     FOLDER = "a folder of pictures"
     GLOB = "pictures that match a pattern"
     PIPE = "raw frames on stdin"
@@ -49,6 +50,11 @@ class SourceKind(Enum):
     def live(self) -> bool:
         """Whether frames arrive at their own pace."""
         return self in (SourceKind.PIPE, SourceKind.CAMERA, SourceKind.URL)
+
+    @property
+    def pictures(self) -> bool:
+        """Whether frames are files of their own."""
+        return self in (SourceKind.PICTURE, SourceKind.FOLDER, SourceKind.GLOB)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,7 +67,8 @@ class SourceSpec:
     @property
     def path(self) -> Path | None:
         """The file or the folder; None for other kinds."""
-        return Path(self.text) if self.kind in (SourceKind.FILE, SourceKind.FOLDER) else None
+        named = (SourceKind.FILE, SourceKind.PICTURE, SourceKind.FOLDER)
+        return Path(self.text) if self.kind in named else None
 
     @property
     def name(self) -> str:
@@ -75,7 +82,7 @@ class SourceSpec:
         """Start of the name of files made from it."""
         if self.path is not None:
             path = self.path.resolve()
-            return path.stem if self.kind is SourceKind.FILE else path.name
+            return path.name if self.kind is SourceKind.FOLDER else path.stem
         if self.kind is SourceKind.GLOB:
             return "pictures"
         if self.kind is SourceKind.URL:
@@ -118,6 +125,7 @@ def open_source(
     size: tuple[int, int] | None = None,
     fps: float | None = None,
     stopping: Callable[[], bool] | None = None,
+    skip: Collection[str] = (),
 ) -> FrameSource:
     """Open what the user named.
 
@@ -129,13 +137,14 @@ def open_source(
         yuv: leave frames that a video stores in 4:2:0 as they are; for label repair.
         policy: what to drop, and how long to wait; None for the defaults of the kind.
         size, fps: width and height in pixels, and frames a second (25 if None), of raw frames;
-            for ``-`` only, which needs a size.
+            for ``-``, which needs a size; pictures take a frame rate, too.
         stopping: asked during the wait for a live source; once it returns True, the wait ends.
+        skip: stems of pictures that are left out.
 
     Raises:
         SourceError: it is of a kind that cannot be read, does not exist, or is damaged.
         SourceLostError: a live source does not answer, or no frame comes.
-        StoppedError: ``stopping`` returned True before the first frame.
+        StoppedError: ``stopping`` returned True before the first frame, or all is skipped.
         ConfigError: ``policy``, ``size`` or ``fps`` does not suit the kind.
     """
     spec = parse_source(spec) if isinstance(spec, str) else spec
@@ -143,10 +152,11 @@ def open_source(
     _check_settings(spec.kind, policy, size, fps)
     if spec.kind is SourceKind.FILE:
         return VideoFileSource(Path(spec.text), labels=labels, yuv=yuv)
-    if spec.kind is SourceKind.FOLDER:
-        return PictureSource(list_folder(Path(spec.text)), labels=labels, levels=levels)
-    if spec.kind is SourceKind.GLOB:
-        return PictureSource(list_matches(spec.text), labels=labels, levels=levels)
+    if spec.kind.pictures:
+        paths = [path for path in _pictures(spec) if path.stem not in skip]
+        if not paths:
+            raise StoppedError("every picture is translated already")
+        return PictureSource(paths, labels=labels, levels=levels, fps=fps or DEFAULT_FPS)
 
     def connect() -> Capture:
         if spec.kind is SourceKind.URL:
@@ -159,6 +169,14 @@ def open_source(
     return LiveSource(spec.name, connect, policy=policy, stopping=stopping)
 
 
+def _pictures(spec: SourceSpec) -> list[Path]:
+    if spec.kind is SourceKind.PICTURE:
+        return [Path(spec.text)]
+    if spec.kind is SourceKind.FOLDER:
+        return list_folder(Path(spec.text))
+    return list_matches(spec.text)
+
+
 def _check_settings(
     kind: SourceKind, policy: LivePolicy, size: tuple[int, int] | None, fps: float | None
 ) -> None:
@@ -168,8 +186,9 @@ def _check_settings(
         )
     if kind is SourceKind.PIPE and size is None:
         raise ConfigError("raw frames on stdin need --size WxH, and --fps unless it is 25")
-    if kind is not SourceKind.PIPE and (size or fps):
-        raise ConfigError(f"--size and --fps are for raw frames on stdin (-), not for {kind.value}")
+    if kind is not SourceKind.PIPE and (size or (fps and not kind.pictures)):
+        flag = "--size" if size else "--fps"
+        raise ConfigError(f"{flag} is for raw frames on stdin (-), not for {kind.value}")
 
 
 def _check_url(text: str) -> None:
@@ -192,7 +211,7 @@ def _kind_of_path(text: str) -> SourceKind:
         if path.is_dir():
             return SourceKind.FOLDER
         if path.is_file():
-            return SourceKind.FILE
+            return SourceKind.PICTURE if path.suffix.lower() in SUFFIXES else SourceKind.FILE
         exists = path.exists()
     except (OSError, ValueError) as error:  # too long, a NUL byte, no permission
         raise SourceError(f"cannot read {text!r}: {error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,16 +29,22 @@ from p2p_runtime.pictures import (
 )  # fmt: skip
 from p2p_runtime.video.frames import DEFAULT_FPS, FrameTask, VideoInfo
 
-__all__ = ["PictureSource", "list_folder", "list_matches"]
+__all__ = ["SUFFIXES", "PictureSource", "list_folder", "list_matches"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+
+_log = logging.getLogger(__name__)
 
 _PNG_PALETTE = 3
 """Colour type of a PNG with a palette: ISO/IEC 15948, table 11.1."""
 
 
 class PictureSource:
-    """Pictures of at least one path, in order; one that cannot be read raises a SourceError."""
+    """Pictures of at least one path, in order; those that cannot be read are named and counted.
+
+    A SourceError is raised if none can be read, or if they hold no labels as :class:`LabelReader`
+    expects them.
+    """
 
     def __init__(
         self,
@@ -45,24 +52,41 @@ class PictureSource:
         *,
         labels: LabelReader | None = None,
         levels: Levels = FULL_16_BIT,
+        fps: float = DEFAULT_FPS,
     ) -> None:
-        self._paths, self._labels, self._levels = paths, labels, levels
-        height, width = self._read(paths[0]).shape[:2]
-        self.info = VideoInfo(width=width, height=height, fps=DEFAULT_FPS, frame_count=len(paths))
-        self.frames_lost = 0  # an unreadable picture is an error
+        self.paths, self._labels, self._levels = paths, labels, levels
+        self.frames_lost = 0
+        self._begin = 0  # the first that can be read
+        while (first := self._decoded(paths[self._begin])) is None:
+            self._begin += 1
+            if self._begin == len(paths):
+                raise SourceError(f"none of {len(paths)} pictures can be read")
+        height, width = self._read(first, paths[self._begin]).shape[:2]
+        self.info = VideoInfo(width=width, height=height, fps=fps, frame_count=len(paths))
 
     def __iter__(self) -> Iterator[FrameTask]:
-        """Yield every picture."""
-        for index, path in enumerate(self._paths):
-            picture = self._read(path)
-            timestamp_s = index / self.info.fps
-            yield FrameTask(picture=picture, index=index, timestamp_s=timestamp_s, name=path.stem)
+        """Yield every picture that can be read."""
+        for index, path in enumerate(self.paths[self._begin :]):
+            if (stored := self._decoded(path)) is not None:
+                picture, time_s = self._read(stored, path), index / self.info.fps
+                yield FrameTask(picture=picture, index=index, timestamp_s=time_s, name=path.stem)
+
+    def _decoded(self, path: Path) -> _Stored | None:
+        """Return a picture, or None if it cannot be read, which is said and counted."""
+        try:
+            return _decode(path)
+        except SourceError as error:
+            if len(self.paths) == 1:
+                raise
+            _log.warning("%s; going on without it", error)
+            self.frames_lost += 1
+            return None
 
     def close(self) -> None:
         """Do nothing; no file stays open."""
 
-    def _read(self, path: Path) -> NDArray[np.uint8]:
-        labels, stored = self._labels, _decode(path)
+    def _read(self, stored: _Stored, path: Path) -> NDArray[np.uint8]:
+        labels = self._labels
         if labels is None:
             return _colours(stored.pixels, self._levels)
         if stored.lossy:
