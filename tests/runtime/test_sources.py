@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -311,7 +312,7 @@ def test_a_truncated_jpeg_is_named(
     source = open_source(str(pictures))
     assert len(list(source)) == 20
     assert source.frames_lost == 1
-    assert "frame20.jpg is truncated; going on without it" in caplog.text
+    assert re.search(r"frame20\.jpg is truncated.*; going on without it", caplog.text)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".webp", ".jpg"])
