@@ -51,6 +51,11 @@ __version__ = "0.1.0"
 # passes here first. `disable_telemetry_events()` after the import does not stop it.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
+LARGEST_PIXELS = 80_000_000
+"""Maximum number of pixels of a picture, by its header, in training and on the device."""
+
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(LARGEST_PIXELS))  # read at cv2's import
+
 _MODULES = {
     "ModelBundle": "model.bundle",
     "Palette": "labels.palette",

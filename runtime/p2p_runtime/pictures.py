@@ -9,6 +9,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from p2p_runtime import LARGEST_PIXELS
+
 __all__ = [
     "FULL_16_BIT", "Levels", "exif_orientation", "is_damaged_jpeg", "on_white", "to_8_bit",
     "upright",
@@ -50,7 +52,7 @@ def is_damaged_jpeg(content: bytes) -> bool:
     if not content.startswith(b"\xff\xd8"):
         return False
     decoder = av.CodecContext.create("mjpeg", "r")
-    decoder.options = {"err_detect": "explode"}
+    decoder.options = {"err_detect": "explode", "max_pixels": str(LARGEST_PIXELS)}
     try:
         frames = decoder.decode(av.Packet(content))
     except av.error.InvalidDataError:

@@ -6,12 +6,16 @@ import json
 import shutil
 import socket
 import ssl
+import struct
 import subprocess
+import sys
 import threading
+import zlib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -123,6 +127,52 @@ def test_fault_146_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
         file.truncate(1 << 40)
     with pytest.raises(BundleError, match="over"):
         onnx_check.inspect_onnx(path)
+
+
+def _png(side: int) -> bytes:
+    """Return a PNG of equal grey pixels, in a thousandth of their size."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        check = zlib.crc32(name + content)
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", check)
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    rows = zlib.compress(bytes(1000))  # decoders allocate all rows before they miss the others
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows)
+            + chunk(b"IEND", b""))  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "bmp"])
+def test_fault_146_a_small_file_of_a_huge_picture_is_refused(tmp_path: Path, kind: str) -> None:
+    """By its header, before its pixels take memory; a picture within the limit is read."""
+    small = np.zeros((8, 8, 3), np.uint8)
+    content = bytearray(cv2.imencode(f".{kind}", small)[1].tobytes())
+    if kind == "png":
+        content = bytearray(_png(32_000))
+    elif kind == "jpg":
+        frame = content.index(b"\xff\xc0")
+        content[frame + 5 : frame + 9] = struct.pack(">HH", 32_000, 32_000)
+    else:
+        content[18:26] = struct.pack("<ii", 32_000, 32_000)
+    path = tmp_path / f"huge.{kind}"
+    path.write_bytes(content)
+    code = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from p2p_runtime.errors import SourceError\n"
+        "from p2p_runtime.video.sources.images import _decode\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "try:\n"
+        "    _decode(Path(sys.argv[1]))\n"
+        "except SourceError as error:\n"
+        "    print(error)\n"
+        "else:\n"
+        "    raise SystemExit('it was read')\n"
+        "assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert path.name in done.stdout
 
 
 @pytest.mark.parametrize("operator", ["Tile", "ConstantOfShape", "Expand", "Range", "OneHot"])

@@ -11,6 +11,7 @@ from typing import IO, Literal
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from p2p_runtime import LARGEST_PIXELS
 from p2p_runtime.errors import DatasetError
 from p2p_runtime.labels.ids import ClassIds
 from p2p_runtime.pictures import FULL_16_BIT, Levels, exif_orientation
@@ -23,9 +24,6 @@ __all__ = [
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 """Formats that Pillow may decode. It knows others that are programs: EPS, for Ghostscript."""
-
-LARGEST_PIXELS = 80_000_000
-"""Maximum number of pixels of an image, by its header; Pillow itself warns above 89 megapixels."""
 
 SIDEWAYS = {5, 6, 7, 8}
 """EXIF orientations that swap width and height."""
