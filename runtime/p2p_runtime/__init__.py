@@ -9,6 +9,8 @@ loaded when they are first used, so that ``import p2p_runtime`` and ``p2p-run --
 import importlib
 import os
 
+from .limits import LARGEST_PIXELS
+
 TYPE_CHECKING = False
 """Means the same to type checkers as typing's, whose import would take as long as the rest."""
 
@@ -50,10 +52,6 @@ __version__ = "0.1.0"
 # onnxruntime sends telemetry unless this is set before its import, and every import of ours
 # passes here first. `disable_telemetry_events()` after the import does not stop it.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-
-LARGEST_PIXELS = 80_000_000
-"""Maximum number of pixels of a picture, by its header, in training and on the device."""
-
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(LARGEST_PIXELS))  # read at cv2's import
 
 _MODULES = {

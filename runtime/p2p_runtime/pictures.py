@@ -9,7 +9,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from p2p_runtime import LARGEST_PIXELS
+from .limits import LARGEST_PIXELS
 
 __all__ = [
     "FULL_16_BIT", "Levels", "exif_orientation", "is_damaged_jpeg", "on_white", "to_8_bit",

@@ -11,9 +11,9 @@ from typing import IO, Literal
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from p2p_runtime import LARGEST_PIXELS
 from p2p_runtime.errors import DatasetError
 from p2p_runtime.labels.ids import ClassIds
+from p2p_runtime.limits import LARGEST_PIXELS
 from p2p_runtime.pictures import FULL_16_BIT, Levels, exif_orientation
 
 __all__ = [
