@@ -9,8 +9,6 @@ loaded when they are first used, so that ``import p2p_runtime`` and ``p2p-run --
 import importlib
 import os
 
-from .limits import LARGEST_PIXELS
-
 TYPE_CHECKING = False
 """Means the same to type checkers as typing's, whose import would take as long as the rest."""
 
@@ -52,7 +50,8 @@ __version__ = "0.1.0"
 # onnxruntime sends telemetry unless this is set before its import, and every import of ours
 # passes here first. `disable_telemetry_events()` after the import does not stop it.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(LARGEST_PIXELS))  # read at cv2's import
+# Read at the import of OpenCV; the same as pictures.LARGEST_PIXELS.
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "80000000")
 
 _MODULES = {
     "ModelBundle": "model.bundle",

@@ -9,10 +9,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from .limits import LARGEST_PIXELS
-
 __all__ = [
-    "FULL_16_BIT", "Levels", "exif_orientation", "is_damaged_jpeg", "on_white", "to_8_bit",
+    "FULL_16_BIT", "LARGEST_PIXELS", "Levels", "exif_orientation", "is_damaged_jpeg", "on_white", "to_8_bit",
     "upright",
 ]  # fmt: skip
 
@@ -21,6 +19,9 @@ Levels = tuple[int, int]
 
 FULL_16_BIT: Levels = (0, 65_535)
 """Levels of a picture that uses all 16 bits."""
+
+LARGEST_PIXELS = 80_000_000
+"""Maximum number of pixels of a picture, by its header, in training and on the device."""
 
 ORIENTATION_TAG = 0x0112
 

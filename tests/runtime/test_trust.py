@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import ssl
@@ -28,6 +29,7 @@ from p2p_runtime.engines.ort import OrtEngine
 from p2p_runtime.errors import BundleError, SourceError, SourceLostError
 from p2p_runtime.model import onnx_check
 from p2p_runtime.model.bundle import METADATA_KEY, ModelBundle, sealed
+from p2p_runtime.pictures import LARGEST_PIXELS
 from p2p_runtime.video.sources.captures import NetworkCapture
 from toy_runtime import MakeBundle, label_frame, write_video
 
@@ -142,6 +144,14 @@ def _png(side: int) -> bytes:
             + chunk(b"IEND", b""))  # fmt: skip
 
 
+def test_fault_146_opencv_has_the_limit_of_the_package() -> None:
+    """It reads its limit when it is imported, before ours can be."""
+    code = "import os, p2p_runtime; print(os.environ['OPENCV_IO_MAX_IMAGE_PIXELS'])"
+    environment = {k: v for k, v in os.environ.items() if k != "OPENCV_IO_MAX_IMAGE_PIXELS"}
+    command = [sys.executable, "-c", code]
+    assert int(subprocess.check_output(command, env=environment)) == LARGEST_PIXELS
+
+
 @pytest.mark.parametrize("kind", ["png", "jpg", "bmp"])
 def test_fault_146_a_small_file_of_a_huge_picture_is_refused(tmp_path: Path, kind: str) -> None:
     """By its header, before its pixels take memory; a picture within the limit is read."""
@@ -170,7 +180,10 @@ def test_fault_146_a_small_file_of_a_huge_picture_is_refused(tmp_path: Path, kin
         "    raise SystemExit('it was read')\n"
         "assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
+    environment = {k: v for k, v in os.environ.items() if k != "OPENCV_IO_MAX_IMAGE_PIXELS"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, path], env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert path.name in done.stdout
 

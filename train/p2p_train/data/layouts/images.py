@@ -13,8 +13,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from p2p_runtime.errors import DatasetError
 from p2p_runtime.labels.ids import ClassIds
-from p2p_runtime.limits import LARGEST_PIXELS
-from p2p_runtime.pictures import FULL_16_BIT, Levels, exif_orientation
+from p2p_runtime.pictures import FULL_16_BIT, LARGEST_PIXELS, Levels, exif_orientation
 
 __all__ = [
     "ImageRef", "Pair", "count_images", "images_in", "is_16_bit", "listed", "open_image",
