@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "FULL_16_BIT", "LARGEST_PIXELS", "Levels", "exif_orientation", "is_damaged_jpeg", "on_white", "to_8_bit",
-    "upright",
+    "FULL_16_BIT", "LARGEST_PIXELS", "Levels", "exif_orientation", "is_damaged_jpeg", "on_white",
+    "to_8_bit", "upright",
 ]  # fmt: skip
 
 Levels = tuple[int, int]
