@@ -30,6 +30,7 @@ from p2p_runtime.errors import BundleError, SourceError, SourceLostError
 from p2p_runtime.model import onnx_check
 from p2p_runtime.model.bundle import METADATA_KEY, ModelBundle, sealed
 from p2p_runtime.pictures import LARGEST_PIXELS
+from p2p_runtime.video.sources import open_source
 from p2p_runtime.video.sources.captures import NetworkCapture
 from toy_runtime import MakeBundle, label_frame, write_video
 
@@ -325,3 +326,13 @@ def test_fault_148_a_video_is_still_read(tmp_path: Path) -> None:
         assert capture.read().image.shape == (48, 64, 3)
         capture.close()
         web.shutdown()
+
+
+@pytest.mark.parametrize("kind", ["concat", "hls"])
+def test_fault_148_a_local_file_opens_no_other_one(tmp_path: Path, kind: str) -> None:
+    """A list of files is no video, though the files that it names are."""
+    write_video(tmp_path / "other.ts", [label_frame(index) for index in range(5)], fps=25)
+    path = tmp_path / "a.mp4"
+    path.write_bytes(PLAYLISTS[kind])
+    with pytest.raises(SourceError, match="not a video"):
+        open_source(str(path))
