@@ -14,7 +14,7 @@ import struct
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import nn
@@ -53,7 +53,7 @@ def write_tensors(
     """
     content = {"schema": schema, **content}
     with atomic_file(path) as file:
-        torch.save({**content, "sha256": digest(content)}, file)
+        _save({**content, "sha256": digest(content)}, file)
         if keep_previous and path.exists():
             previous = path.with_suffix(".previous.pt")
             previous.unlink(missing_ok=True)
@@ -61,6 +61,17 @@ def write_tensors(
                 previous.hardlink_to(path)
             except OSError:  # a file system without hard links
                 shutil.copyfile(path, previous)
+
+
+def _save(content: dict[str, Any], file: IO[bytes]) -> None:
+    """Write as torch does, which hides the disk's error behind one of its own."""
+    try:
+        torch.save(content, file)
+    except RuntimeError as error:
+        cause = error.__context__
+        if isinstance(cause, OSError):
+            raise cause from error
+        raise
 
 
 def read_tensors(path: Path, *, schema: int, what: str = "checkpoint") -> dict[str, Any]:
