@@ -103,7 +103,7 @@ def test_fault_142_postscript_named_png_is_refused_and_not_executed(
     monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)  # it was looked for before
     refused = CliRunner().invoke(main, ["--data", str(data), "--inspect"])
     assert refused.exit_code == 2
-    assert "bad.png is not an image (JPEG, PNG, BMP, WEBP)" in refused.stderr
+    assert "bad.png is not an image (JPEG, PNG, BMP, WEBP, TIFF)" in refused.stderr
     assert refused.stderr.count("\n") == 1
     assert not started.exists()
 

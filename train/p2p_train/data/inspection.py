@@ -19,8 +19,10 @@ from p2p_train.config import DataConfig
 
 from .decode import read_pair
 from .labels import PALETTE_SHARE, PairSource, open_pairs
+from .layouts.images import Pair, printable
 from .layouts.index import evenly_spread
 from .prepare import find_classes_present
+from .suspicions import suspicions_of
 
 __all__ = ["inspect_data", "write_inspection"]
 
@@ -59,6 +61,7 @@ class Inspection:
         target_near: share of target pixels within 31 levels of that palette; without one, of the
             preset that fits best.
         class_shares: share (0-1) of the preprocessed input pixels of each class, in palette order.
+        doubts: what :func:`.suspicions_of` says.
         rows: (input, repaired input, target) of some pairs, (height, width, 3) uint8 BGR each.
     """
 
@@ -69,14 +72,15 @@ class Inspection:
     near: float | None
     target_near: float
     class_shares: tuple[float, ...]
+    doubts: tuple[str, ...]
     rows: tuple[tuple[Image, Image, Image], ...]
 
     @property
     def suspicions(self) -> list[str]:
         """Sentences on what may be wrong, and the flag that would correct it."""
-        found = []
+        found = list(self.doubts)
         near, target, palette = self.near, self.target_near, self.source.palette
-        if target >= PALETTE_SHARE if near is None else target > near + SWAP_MARGIN:
+        if not found and (target >= PALETTE_SHARE if near is None else target > near + SWAP_MARGIN):
             found.append(
                 f"the targets look like label maps ({target:.0%} near palette colours) and the "
                 f"inputs do not{'' if near is None else f' ({near:.0%})'}: swapped? "
@@ -154,6 +158,7 @@ def inspect_data(config: DataConfig) -> Inspection:
         near=near,
         target_near=float(np.mean(target_shares, axis=0).max()),
         class_shares=tuple((counts / max(counts.sum(), 1)).tolist()),
+        doubts=tuple(suspicions_of(source.pairs)),
         rows=tuple(rows),
     )
 
@@ -170,7 +175,10 @@ def _report(found: Inspection) -> str:
     source, palette = found.source, found.source.palette
     facts = [
         ("data", source.note),
+        ("direction", source.pairs.roles),
         ("pairs", f"{len(source.pairs.train)} training, {len(source.pairs.val)} validation"),
+        ("left out", source.pairs.left_out or "nothing"),
+        *(("for example", _example(pair)) for pair in source.pairs.train[:2]),
         ("read here", f"{found.pairs_read} pairs, evenly spread"),
     ]
     for ((width, height), (target_width, target_height)), count in found.sizes.most_common(3):
@@ -188,6 +196,11 @@ def _report(found: Inspection) -> str:
         lines += ["", f"{'id':>3}  {'class':<22}share of pixels"]
         lines += [f"{i:>3}  {palette.classes[i]:<22}{share:.3%}" for i, share in _ranked(found)]
     return "\n".join(lines) + "\n"
+
+
+def _example(pair: Pair) -> str:
+    source, target = pair.input.path, pair.target.path
+    return printable(f"{source}" if source == target else f"{source} -> {target}")
 
 
 def _ranked(found: Inspection) -> list[tuple[int, float]]:

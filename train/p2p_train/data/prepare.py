@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,11 +27,14 @@ from .labels import PairSource, open_pairs
 from .layouts.images import Pair
 from .layouts.index import evenly_spread
 from .palette_fit import is_grey
+from .suspicions import suspicions_of
 
 __all__ = [
     "VALIDATION_BATCH", "ClassCounter", "TrainingData", "check_same_data", "find_classes_present",
     "prepare_data", "solid_pixels",
 ]  # fmt: skip
+
+logger = logging.getLogger(__name__)
 
 VALIDATION_BATCH = 8
 
@@ -89,6 +93,11 @@ def prepare_data(config: TrainConfig) -> TrainingData:
     if data.palette != "auto":
         source.check_palette()
     pairs = source.pairs
+    if pairs.left_out:
+        logger.info("left out of %s: %s", data.folder, pairs.left_out)
+    with contextlib.suppress(ImageGoneError):  # training counts it
+        for suspicion in suspicions_of(pairs):
+            logger.warning("suspicious: %s", suspicion)
     contract = PixelContract(
         height=data.height,
         width=data.width,
@@ -113,7 +122,7 @@ def prepare_data(config: TrainConfig) -> TrainingData:
         samples=samples,
         mean_image_l1=mean_image_l1,
         facts={"fingerprint": pairs.fingerprint, **sizes},
-        palette_note=_note(source, contract),
+        palette_note=f"{pairs.roles}; {_note(source, contract)}",
     )
 
 

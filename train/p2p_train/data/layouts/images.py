@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, NoReturn
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
@@ -16,16 +17,22 @@ from p2p_runtime.labels.ids import ClassIds
 from p2p_runtime.pictures import FULL_16_BIT, LARGEST_PIXELS, Levels, exif_orientation
 
 __all__ = [
-    "ImageRef", "Pair", "count_images", "images_in", "is_16_bit", "listed", "open_image",
-    "orientation", "read_sizes",
+    "ImageRef", "Pair", "count_images", "images_in", "is_16_bit", "left_out", "listed",
+    "nested_images", "open_image", "orientation", "printable", "read_sizes",
 ]  # fmt: skip
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
 """Formats that Pillow may decode. It knows others that are programs: EPS, for Ghostscript."""
 
 SIDEWAYS = {5, 6, 7, 8}
 """EXIF orientations that swap width and height."""
+
+WIDE_MODES = {"F", "I"}
+"""Modes of 32 bits a level, whose range only their maker knows."""
+
+ARCHIVES = {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"}
+LISTS = {".csv", ".tsv", ".txt", ".json", ".jsonl", ".xml", ".parquet"}
 
 SHOWN = 3
 """Number of problems that a message names; the others are counted."""
@@ -90,24 +97,36 @@ def images_in(folder: Path) -> list[Path]:
     """List the images directly in ``folder``, by name.
 
     Raises:
-        DatasetError: the folder cannot be read, or holds none.
+        DatasetError: the folder cannot be read, or holds none; the message says what it holds.
     """
     try:
-        files = sorted(file for file in folder.iterdir() if _is_image_name(file))
+        files = sorted(file for file in folder.iterdir() if _is_image(file))
     except OSError as error:
         raise DatasetError(f"cannot read folder {folder}: {error.strerror}") from error
-    if not files:
-        kinds = ", ".join(sorted(IMAGE_SUFFIXES))
-        raise DatasetError(f"no images ({kinds}) in {folder}")
-    return files
+    return files or _no_images(folder)
+
+
+def nested_images(folder: Path) -> list[Path]:
+    """List the images in ``folder`` and the folders in it, by name; links to folders are left out.
+
+    Raises:
+        DatasetError: a folder cannot be read, or there are no images.
+    """
+    return sorted(file for file in _files_below(folder) if _is_image(file)) or _no_images(folder)
 
 
 def count_images(folder: Path) -> int:
     """Count the images directly in ``folder``; none if it does not exist or cannot be read."""
     try:
-        return sum(_is_image_name(file) for file in folder.iterdir())
+        return sum(_is_image(file) for file in folder.iterdir())
     except OSError:
         return 0
+
+
+def left_out(folder: Path, used: Collection[Path]) -> str:
+    """Count what lies in ``folder`` and below but is not among ``used``: by kind, for people."""
+    counts = Counter(_kind(file) for file in _files_below(folder) if file not in used)
+    return ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
 
 
 def read_sizes(files: Sequence[Path]) -> dict[Path, tuple[int, int]]:
@@ -126,7 +145,12 @@ def read_sizes(files: Sequence[Path]) -> dict[Path, tuple[int, int]]:
 def listed(problems: Sequence[str], kind: str) -> str:
     """Join the first few problems and count the others."""
     more = f" (and {len(problems) - SHOWN} more {kind})" if len(problems) > SHOWN else ""
-    return "; ".join(problems[:SHOWN]) + more
+    return printable("; ".join(problems[:SHOWN]) + more)
+
+
+def printable(text: str) -> str:
+    """Escape line ends, and bytes of file names that are not UTF-8; no terminal writes those."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def _ends_with_exif(image: Image.Image) -> bool:
@@ -141,8 +165,56 @@ def _ends_with_exif(image: Image.Image) -> bool:
     return head[4:] == b"eXIf"
 
 
-def _is_image_name(file: Path) -> bool:
-    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+def _is_image(file: Path) -> bool:
+    """Tell whether a name is an image's and stands for a file; opening a FIFO would block.
+
+    Broken links count, so that they are refused by name.
+    """
+    named = file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+    return named and (file.is_file() or not file.exists())
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Yield all that is no folder, and links to folders, which may lead anywhere."""
+
+    def refuse(error: OSError) -> None:
+        raise DatasetError(f"cannot read folder {error.filename}: {error.strerror}") from error
+
+    for parent, folders, files in os.walk(folder, onerror=refuse):
+        yield from (Path(parent, name) for name in files)
+        yield from (link for name in folders if (link := Path(parent, name)).is_symlink())
+
+
+def _kind(file: Path) -> str:
+    if not file.is_file():
+        return "links to folders" if file.is_dir() else "that are no regular files"
+    if _is_image(file):
+        return "images"
+    return "hidden" if file.name.startswith(".") else file.suffix.lower() or "without suffix"
+
+
+def _no_images(folder: Path) -> NoReturn:
+    found = left_out(folder, ())
+    advice = ""
+    suffixes = {file.suffix.lower() for file in _files_below(folder)}
+    if suffixes & ARCHIVES:
+        advice = "; unpack archives first"
+    elif suffixes & LISTS:
+        advice = "; pairs are found by the names of images, not by lists"
+    elif found:
+        advice = "; convert pictures of other kinds to PNG"
+    there = f"; there is: {found}{advice}" if found else ""
+    kinds = ", ".join(sorted(IMAGE_SUFFIXES))
+    raise DatasetError(f"no images ({kinds}) in {folder}{there}")
+
+
+def _unfit_tiff(image: Image.Image) -> str:
+    """Return why a TIFF is no picture; most are, and some are stacks or measurements."""
+    if (pages := getattr(image, "n_frames", 1)) > 1:
+        return f"has {pages} pages; store one picture a file"
+    if image.mode in WIDE_MODES:
+        return "has 32 bits a level; store 8 or 16 bits"
+    return ""
 
 
 def _read_size(file: Path) -> tuple[int, int] | str:
@@ -152,6 +224,8 @@ def _read_size(file: Path) -> tuple[int, int] | str:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our limit is lower
             with open_image(file) as image:
                 width, height = image.size
+                if image.format == "TIFF" and (why := _unfit_tiff(image)):
+                    return f"{file} {why}"
                 if orientation(image) in SIDEWAYS:
                     width, height = height, width
     except Image.DecompressionBombError:

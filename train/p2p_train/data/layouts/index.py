@@ -1,12 +1,15 @@
 """Find the pairs of a data set, whatever its layout, and split them.
 
 A data set is a folder of side-by-side images or two folders matched by name. Either is split into
-``train/`` and ``val/``, or all in one place; then the seed picks one pair in ten for validation.
+``train/`` and ``val/`` (or ``test/``), or all in one place; then the seed picks one pair in ten for
+validation.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
+import os
 import random
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,10 +20,22 @@ import numpy as np
 from p2p_runtime.errors import DatasetError
 from p2p_train.config import DataConfig, InputSide
 
-from .images import ImageRef, Pair, count_images, images_in, listed, read_sizes
-from .two_folders import KNOWN_NAMES, find_folders, matched_pairs
+from .images import (
+    ImageRef,
+    Pair,
+    count_images,
+    images_in,
+    left_out,
+    listed,
+    nested_images,
+    printable,
+    read_sizes,
+)
+from .two_folders import KNOWN_NAMES, SPLITS, find_folders, find_part, matched_pairs
 
 __all__ = ["PairIndex", "evenly_spread", "find_pairs"]
+
+logger = logging.getLogger(__name__)
 
 VALIDATION_SHARE = 0.1
 
@@ -34,6 +49,8 @@ class PairIndex:
         fingerprint: hex SHA-256 over names and file sizes; a resumed run must find the same.
         layout: the layout, for people.
         direction: the names of input and target, for people.
+        roles: what is input and what target, and what stands in for a missing part, for people.
+        left_out: what else lies in the folder, counted by kind, for people.
     """
 
     train: tuple[Pair, ...]
@@ -41,6 +58,8 @@ class PairIndex:
     fingerprint: str
     layout: str
     direction: str
+    roles: str = ""
+    left_out: str = ""
 
     @property
     def side_by_side(self) -> bool:
@@ -65,57 +84,87 @@ def find_pairs(config: DataConfig) -> PairIndex:
     """
     data = Path(config.folder)
     if not data.is_dir():
+        what = "is no folder; unpack archives first" if data.exists() else "does not exist"
         raise DatasetError(
-            f"data folder {data} does not exist; give one with --data "
+            f"data folder {data} {what}; give one with --data "
             "(side-by-side images in train/ and val/, or two folders such as labels/ and photos/)"
         )
     folders = find_folders(data, config.input_dir, config.target_dir)
     if folders is None:
-        train, val = _side_by_side(data, config.input_side)
+        parts = _side_by_side(data, config.input_side)
+        other = "left" if config.input_side == "right" else "right"
         layout = "side-by-side images"
+        roles = f"input: {config.input_side} half, target: {other} half"
         direction = f"{config.input_side} half to the other half"
     else:
-        parts = {part: matched_pairs(both, config.allow_missing) for part, both in folders.items()}
-        train, val = parts["train"], parts.get("val", ())
+        ids = "labelIds" if config.ids or config.labels == "ids" else "color"
+        kind = "labelTrainIds" if config.ids == "cityscapes-train" else ids
+        parts = {
+            part: matched_pairs(both, config.allow_missing, kind)
+            for part, both in folders.items()
+            if part != "test" or "val" not in folders
+        }
         names = [
-            "/".join(name for name in folder.relative_to(data).parts if name != "train")
+            "/".join(n for n in folder.relative_to(data).parts if n.lower() not in SPLITS["train"])
             for folder in folders["train"]
         ]
         layout, direction = f"two folders {' -> '.join(names)}", " to ".join(names)
+        roles = f"input: {names[0]}, target: {names[1]}"
+    train, val = parts["train"], parts.get("val", ())
+    if not val and (val := parts.get("test", ())):
+        roles += "; the test part is the validation part, as there is no other"
     if not val:
         train, val = _split(train, config.seed)
+    used = {ref.path for pair in (*train, *val) for ref in (pair.input, pair.target)}
+    if odd := [name for path in sorted(used) if printable(name := path.name) != name]:
+        logger.info(
+            "%d file names cannot be printed as they are: %s", len(odd), listed(odd, "such")
+        )
     return PairIndex(
         train=train,
         val=val,
         fingerprint=_fingerprint([*train, *val], data),
         layout=f"{layout}, {len(train) + len(val)} pairs",
         direction=direction,
+        roles=roles,
+        left_out=left_out(data, used),
     )
 
 
-def _side_by_side(data: Path, input_side: InputSide) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
-    parts = {name: data / name for name in ("train", "val") if (data / name).is_dir()}
-    folder = parts.get("train", data)
+def _side_by_side(data: Path, input_side: InputSide) -> dict[str, tuple[Pair, ...]]:
+    found = {part: folder for part in SPLITS if (folder := find_part(data, part))}
+    folder = found.get("train", data)
     if not count_images(folder) and (names := _folders_with_images(folder)):
         known = ", ".join(f"{source}/{target}" for source, target in KNOWN_NAMES)
         raise DatasetError(
             f"no images in {folder} itself, but in its folders {', '.join(names)}; name those of "
             f"inputs and targets: --input-dir NAME --target-dir NAME (known names: {known})"
         )
-    train = _halves(folder, input_side)
-    return train, _halves(parts["val"], input_side) if "val" in parts else ()
+    held_out = next((part for part in ("val", "test") if part in found), None)
+    parts = {"train": _halves(folder, input_side)}
+    return parts | ({held_out: _halves(found[held_out], input_side)} if held_out else {})
 
 
 def _folders_with_images(folder: Path) -> list[str]:
     try:
-        return sorted(child.name for child in folder.iterdir() if count_images(child))
+        return sorted(
+            child.name for child in folder.iterdir() if child.is_dir() and _holds_images(child)
+        )
     except OSError as error:
         raise DatasetError(f"cannot read folder {folder}: {error.strerror}") from error
+
+
+def _holds_images(folder: Path) -> bool:
+    try:
+        return bool(nested_images(folder))
+    except DatasetError:
+        return False
 
 
 def _halves(folder: Path, input_side: InputSide) -> tuple[Pair, ...]:
     """List the side-by-side images of a folder, by name."""
     files = images_in(folder)
+    _refuse_twos(files)
     odd = [
         f"{file} is {width} px wide; two halves side by side need an even width"
         for file, (width, _) in read_sizes(files).items()
@@ -130,6 +179,24 @@ def _halves(folder: Path, input_side: InputSide) -> tuple[Pair, ...]:
         )
         for file in files
     )
+
+
+def _refuse_twos(files: list[Path]) -> None:
+    """Refuse the two of each pair in one folder, such as ``A_1`` and ``B_1``."""
+    stems = {file.stem.lower() for file in files}
+    for names in KNOWN_NAMES:
+        source, target = (name.lower() for name in names)
+        for own, other in ((f"{source}_", f"{target}_"), (f"{source}-", f"{target}-")):
+            twos = [stem for stem in stems if stem.startswith(own)]
+            twins = [other + stem.removeprefix(own) for stem in twos]
+            backs = [stem for stem in stems if stem.endswith(own_end := f"{own[-1]}{source}")]
+            twins += [f"{stem.removesuffix(own_end)}{own[-1]}{target}" for stem in backs]
+            if len(stems) > 1 and 2 * len(stems.intersection(twins)) > len(stems) / 2:
+                raise DatasetError(
+                    f"the names in {files[0].parent} come in twos, such as {min(twos + backs)} and "
+                    f"{min(twins)}: move inputs and targets into two folders, {names[0]} and "
+                    f"{names[1]}"
+                )
 
 
 def evenly_spread(total: int, at_most: int) -> list[int]:
@@ -150,6 +217,6 @@ def _fingerprint(pairs: list[Pair], data: Path) -> str:
     digest = hashlib.sha256()
     for pair in pairs:
         for ref in (pair.input, pair.target):
-            name = ref.path.relative_to(data).as_posix()
-            digest.update(f"{name} {ref.part} {ref.path.stat().st_size}\n".encode())
+            name = os.fsencode(ref.path.relative_to(data).as_posix())  # not always UTF-8
+            digest.update(name + f" {ref.part} {ref.path.stat().st_size}\n".encode())
     return digest.hexdigest()

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from os.path import commonprefix
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from p2p_runtime.errors import DatasetError
 
-from .images import ImageRef, Pair, count_images, images_in, listed, read_sizes
+from .images import ImageRef, Pair, count_images, listed, nested_images, read_sizes
 
-__all__ = ["KNOWN_NAMES", "find_folders", "matched_pairs"]
+__all__ = ["KNOWN_NAMES", "SPLITS", "find_folders", "find_part", "matched_pairs"]
 
 logger = logging.getLogger(__name__)
 
@@ -21,11 +25,32 @@ KNOWN_NAMES = (
     ("label", "photo"),
     ("masks", "images"),
     ("annotations", "images"),
+    ("label", "img"),
+    ("label", "image"),
+    ("mask", "image"),
+    ("mask", "img"),
+    ("semantic", "rgb"),
+    ("seg", "rgb"),
+    ("gtFine", "leftImg8bit"),
+    ("gtCoarse", "leftImg8bit"),
     ("input", "target"),
     ("inputs", "targets"),
     ("A", "B"),
 )
 """Recognised names of (input, target) folders, in upper or lower case."""
+
+SPLITS = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
+"""Names of the parts of a data set, in upper or lower case."""
+
+CITYSCAPES_KINDS = re.compile(r"_gt(?:Fine|Coarse)_(color|labelIds|labelTrainIds|instanceIds)$")
+"""What the pictures beside each other in Cityscapes' own folders hold."""
+
+FIRST_WORDS = re.compile(r"([^\W\d_][^-_. ]*[-_. ])+")
+LAST_WORDS = re.compile(r"([-_. ][^\W\d_][^-_. ]*)+$")
 
 ASPECT_TOLERANCE = 0.02
 """Maximum relative difference of the aspect ratios of a pair, which rounding may cause."""
@@ -41,7 +66,9 @@ class Folders(NamedTuple):
 def find_folders(
     data: Path, input_dir: str | None, target_dir: str | None
 ) -> dict[str, Folders] | None:
-    """Find two folders of images, ``{"train": ..., "val": ...}`` or ``{"train": ...}``, or None.
+    """Find two folders of images for each of ``train``, ``val`` and ``test``, or None.
+
+    There is always one for ``train``.
 
     Args:
         data: contains them as ``labels/``, ``train/labels/``, ``labels/train/`` or ``trainlabels/``
@@ -66,14 +93,29 @@ def find_folders(
     return parts
 
 
-def matched_pairs(folders: Folders, allow_missing: bool) -> tuple[Pair, ...]:
-    """Match inputs and targets by their names without suffix; return the pairs by name.
+def find_part(data: Path, part: str) -> Path | None:
+    """Return the folder of a part of the data set, by any of its names, or None."""
+    return next((folder for word in SPLITS[part] if (folder := _child(data, word))), None)
+
+
+def matched_pairs(folders: Folders, allow_missing: bool, kind: str = "color") -> tuple[Pair, ...]:
+    """Match inputs and targets by what their names have in common; return the pairs by name.
+
+    Names are compared without their suffix: with the folders on the way to them, without what all
+    names of a folder share (``_label``, ``photo_``), by the bare name, or both of these; the first
+    that matches the most files counts.
+
+    Args:
+        folders: they may hold folders in turn.
+        allow_missing: leave out images without a partner.
+        kind: which pictures of Cityscapes' own tree are the inputs.
 
     Raises:
         DatasetError: two files share a name, images have no partner (unless ``allow_missing``,
             then they are skipped with a warning), or the two of a pair differ in shape.
     """
-    inputs, targets = _by_stem(folders.input), _by_stem(folders.target)
+    both = [_of_kind(nested_images(folder), kind) for folder in folders]
+    inputs, targets = _matched(both, folders)
     lonely = _lonely(inputs, folders.target, targets) + _lonely(targets, folders.input, inputs)
     stems = sorted(inputs.keys() & targets.keys())
     names = listed(lonely, "such images")
@@ -85,6 +127,58 @@ def matched_pairs(folders: Folders, allow_missing: bool) -> tuple[Pair, ...]:
     pairs = [(inputs[stem], targets[stem]) for stem in stems]
     _check_shapes(pairs)
     return tuple(Pair(input=ImageRef(path=one), target=ImageRef(path=two)) for one, two in pairs)
+
+
+def _of_kind(files: list[Path], kind: str) -> list[Path]:
+    kinds = {file: CITYSCAPES_KINDS.search(file.stem) for file in files}
+    if not any(kinds.values()):
+        return files
+    if chosen := [file for file, found in kinds.items() if found and found[1] == kind]:
+        return chosen
+    raise DatasetError(
+        f"no *_{kind}.png among Cityscapes' files in {files[0].parent}; --ids "
+        "cityscapes-label takes labelIds, --labels colour the colours"
+    )
+
+
+def _matched(both: list[list[Path]], folders: Folders) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Return inputs and targets by the names that match the most of them."""
+    attempts = [
+        [[name(file) for file in files] for files, name in zip(both, names, strict=True)]
+        for names in _ways_to_name(both, folders)
+    ]
+    best = max(attempts, key=lambda names: len(set(names[0]) & set(names[1])))
+    found = [_by_name(*one) for one in zip(both, best, folders, strict=True)]
+    return found[0], found[1]
+
+
+def _ways_to_name(
+    both: list[list[Path]], folders: Folders
+) -> Iterator[list[Callable[[Path], str]]]:
+    """Yield functions that name the files of inputs and targets, from strict to loose."""
+    affixes = [_affixes(files) for files in both]
+    for tops in (list(folders), [None, None]):
+        for prefixed, suffixed in ((False, False), (False, True), (True, True)):
+            yield [
+                partial(_name, top, before * prefixed, after * suffixed)
+                for top, (before, after) in zip(tops, affixes, strict=True)
+            ]
+
+
+def _name(top: Path | None, prefix: str, suffix: str, file: Path) -> str:
+    bare = file.stem.removeprefix(prefix).removesuffix(suffix)
+    return (file.parent.relative_to(top) / bare).as_posix() if top else bare
+
+
+def _affixes(files: Sequence[Path]) -> tuple[str, str]:
+    """Return the words that all names begin and end with; a number is no word."""
+    stems = [file.stem for file in files]
+    if len(stems) < 2:
+        return "", ""
+    before = FIRST_WORDS.match(commonprefix(stems))  # noqa: RUF071  # of characters
+    backwards = commonprefix([stem[::-1] for stem in stems])  # noqa: RUF071  # of characters
+    after = LAST_WORDS.search(backwards[::-1])
+    return before[0] if before else "", after[0] if after else ""
 
 
 def _named_folders(data: Path, input_dir: str | None, target_dir: str | None) -> dict[str, Folders]:
@@ -104,10 +198,11 @@ def _named_folders(data: Path, input_dir: str | None, target_dir: str | None) ->
 def _parts(data: Path, input_name: str, target_name: str) -> dict[str, Folders] | None:
     """Return the folders of these names by part of the data set, or None."""
     parts = {}
-    for part in ("train", "val"):
-        source, target = (_part_folder(data, part, name) for name in (input_name, target_name))
-        if source and target:
-            parts[part] = Folders(source, target)
+    for part, words in SPLITS.items():
+        for word in words:
+            source, target = (_part_folder(data, word, name) for name in (input_name, target_name))
+            if part not in parts and source and target:
+                parts[part] = Folders(source, target)
     if "train" in parts:
         return parts
     source, target = (_child(data, name) for name in (input_name, target_name))
@@ -118,7 +213,8 @@ def _part_folder(data: Path, part: str, name: str) -> Path | None:
     for parent, child in ((part, name), (name, part)):
         if (outer := _child(data, parent)) and (inner := _child(outer, child)):
             return inner
-    return _child(data, f"{part}{name}")
+    joined = (_child(data, f"{part}{separator}{name}") for separator in ("", "_", "-"))
+    return next((folder for folder in joined if folder), None)
 
 
 def _child(folder: Path, name: str) -> Path | None:
@@ -140,26 +236,26 @@ def _check_beside(data: Path, names: tuple[str, str], parts: dict[str, Folders])
     """Refuse a data set that could also be one of side-by-side images."""
     beside = count_images(data) + count_images(data / "train")
     source, target = names
-    if beside >= max(count_images(parts["train"].input), 1):
+    if beside >= len(nested_images(parts["train"].input)):
         raise DatasetError(
             f"{data} holds the folders {source} and {target} but also {beside} images beside "
             f"them; --input-dir {source} --target-dir {target} takes the folders, and side-by-side "
             "images need a folder of their own"
         )
-    if beside:
-        logger.info("images beside the folders %s and %s, not used: %d", source, target, beside)
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
-    files = images_in(folder)
-    counts = Counter(file.stem for file in files)
-    if twice := [stem for stem, count in counts.items() if count > 1]:
-        names = [" and ".join(f.name for f in files if f.stem == stem) for stem in twice[:3]]
+def _by_name(files: list[Path], names: list[str], folder: Path) -> dict[str, Path]:
+    counts = Counter(names)
+    if twice := [name for name, count in counts.items() if count > 1]:
+        alike = [
+            " and ".join(f.name for f, own in zip(files, names, strict=True) if own == name)
+            for name in twice[:3]
+        ]
         raise DatasetError(
             f"{len(twice)} names occur twice in {folder}, so their partner is ambiguous: "
-            f"{'; '.join(names)}; keep one of each"
+            f"{'; '.join(alike)}; keep one of each"
         )
-    return {file.stem: file for file in files}
+    return dict(zip(names, files, strict=True))
 
 
 def _lonely(files: dict[str, Path], other: Path, others: dict[str, Path]) -> list[str]:
