@@ -9,8 +9,9 @@ import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
+from typing import NoReturn
 
-__all__ = ["UNINTERRUPTIBLE", "StopRequest", "ended_by_ctrl_c", "leave"]
+__all__ = ["UNINTERRUPTIBLE", "StopRequest", "end_now", "ended_by_ctrl_c", "leave"]
 
 UNINTERRUPTIBLE = "p2p-uninterruptible"
 """Name of daemon threads that may block in a decoder for as long as a camera is silent."""
@@ -26,10 +27,15 @@ def leave(leaving: SystemExit) -> None:
     everything must be written by then.
     """
     if any(thread.name == UNINTERRUPTIBLE for thread in threading.enumerate()):
-        sys.stdout.flush()
-        sys.stderr.flush()
-        code = leaving.code  # None is success, a text a failure: as Python does
-        os._exit(code if isinstance(code, int) else int(code is not None))
+        end_now(leaving)
+
+
+def end_now(leaving: SystemExit) -> NoReturn:
+    """End the process without Python's shutdown, around which a library's threads may crash."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    code = leaving.code  # None is success, a text a failure: as Python does
+    os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 @contextlib.contextmanager
