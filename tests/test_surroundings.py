@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from p2p_runtime.app.discover import DEMO_MODELS
 from p2p_runtime.cli import main as run_main
+from p2p_runtime.translate.discover import DEMO_MODELS
 from terminal import MODULES, as_nobody, with_shell, words_of
 from toy_pairs import write_pairs
 

@@ -94,7 +94,7 @@ def program() -> None:
 
 def _fill_in_demo(options: dict[str, Any]) -> None:
     """Set the bundled clip and model, side by side."""
-    from .app.discover import DEMO_MODELS
+    from .translate.discover import DEMO_MODELS
 
     if options["video"] is not None:
         raise ConfigError("--demo has its own video; give either --demo or an input")

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from p2p_runtime.app.discover import find_bundle
 from p2p_runtime.labels.palette import CITYSCAPES
 from p2p_runtime.model.bundle import ModelBundle
+from p2p_runtime.translate.discover import find_bundle
 from p2p_runtime.translate.translator import Translator
 
 

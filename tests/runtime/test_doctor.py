@@ -11,11 +11,12 @@ import onnxruntime as ort
 import pytest
 
 from fake_gpu import FakeDriver
-from p2p_runtime.app import discover, doctor
+from p2p_runtime.app import doctor
 from p2p_runtime.engines import gpu, ort_gpu
 from p2p_runtime.errors import MissingExtraError
 from p2p_runtime.labels.palette import CITYSCAPES
 from p2p_runtime.model.contract import PixelContract
+from p2p_runtime.translate import discover
 from p2p_runtime.translate.preprocess import Preprocessor
 
 

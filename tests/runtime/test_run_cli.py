@@ -18,10 +18,11 @@ import pytest
 from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 
-from p2p_runtime.app import discover, doctor
+from p2p_runtime.app import doctor
 from p2p_runtime.cli import main
 from p2p_runtime.errors import BundleError
 from p2p_runtime.labels.yuv import YuvFrame
+from p2p_runtime.translate import discover
 from p2p_runtime.translate.preprocess import Preprocessor
 
 Image = NDArray[np.uint8]

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from fake_gpu import SHAPE, DataType, FakeDriver, FakeTensorRT, Mode
-from p2p_runtime.app import discover
 from p2p_runtime.errors import BundleError, DeviceUnavailableError, EngineError
 from p2p_runtime.model.trt_manifest import EngineManifest, EngineTarget, manifest_path
+from p2p_runtime.translate import discover
 from p2p_runtime.translate.translator import Translator
 
 MakeEngine = Callable[..., Path]

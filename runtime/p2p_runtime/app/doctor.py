@@ -143,9 +143,8 @@ def _gpu_device(device: str) -> Finding:
 
 def _trial() -> Finding:
     """Load the bundled model and replay its golden frame."""
+    from p2p_runtime.translate.discover import DEMO_MODELS, find_bundles
     from p2p_runtime.translate.translator import Translator
-
-    from .discover import DEMO_MODELS, find_bundles
 
     try:
         demo = find_bundles(DEMO_MODELS)[0]
@@ -189,9 +188,8 @@ def _clip() -> Iterator[Finding]:
     """Decode the first frame of the bundled clip."""
     import av
 
+    from p2p_runtime.translate.discover import DEMO_MODELS
     from p2p_runtime.video.sources import open_source
-
-    from .discover import DEMO_MODELS
 
     try:
         with contextlib.closing(open_source(str(DEMO_MODELS / "demo.mp4"))) as source:

@@ -29,6 +29,7 @@ from p2p_runtime.labels.reader import LabelReader, Labels
 from p2p_runtime.memory import unmap_libraries
 from p2p_runtime.model.bundle import ModelBundle
 from p2p_runtime.model.contract import PixelContract
+from p2p_runtime.translate.discover import engine_named, find_bundle
 from p2p_runtime.translate.pipeline import run_pipeline
 from p2p_runtime.translate.report import RunReport
 from p2p_runtime.translate.translator import Translator
@@ -44,7 +45,6 @@ from p2p_runtime.video.sources import (
     parse_source,
 )
 
-from .discover import engine_named, find_bundle
 from .display import Overlay, Window, show_progress
 from .heartbeat import Heartbeat
 

@@ -4,8 +4,10 @@ Example::
 
     from p2p_runtime import Translator
 
-    with Translator.load("model-int8.onnx") as translate:
+    with Translator.load() as translate:  # the newest export, else the bundled model
         photo = translate(label_frame)  # (H, W, 3) uint8 BGR in and out
+        photo = translate(Image.open("label.png"))  # Pillow, also with class ids:
+        photo = translate(tags, ids="carla")  # (H, W) of the ids that --ids names
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ from p2p_runtime.model.contract import PixelContract
 from p2p_runtime.video.frames import FrameTask
 
 from .constant_output import is_blank
+from .discover import engine_named, find_bundle
+from .picture import to_picture
 from .preprocess import Preprocessor
 from .workers import threads_per_worker
 
@@ -69,7 +73,7 @@ class Translator:
     @classmethod
     def load(
         cls,
-        path: str | Path | ModelBundle,
+        path: str | Path | ModelBundle | None = None,
         *,
         device: str = "auto",
         threads: int | None = None,
@@ -84,7 +88,8 @@ class Translator:
         """Check a model file, open it on a device, and replay its golden frame there.
 
         Args:
-            path: a bundle, ``model-<precision>.onnx``, or a TensorRT engine beside one.
+            path: a bundle, ``model-<precision>.onnx``, a TensorRT engine beside one, or a folder
+                of bundles; None for the newest export under ``runs``, else the bundled model.
             device: ``auto``, ``cpu``, ``cuda`` or ``tensorrt``.
             threads: CPU threads; None for all cores.
             allow_spinning: let idle threads spin; switch it off for paced streams.
@@ -103,10 +108,17 @@ class Translator:
                 from it what the exporting machine did.
             DeviceUnavailableError: the device is not there.
         """
-        bundle = path if isinstance(path, ModelBundle) else ModelBundle.load(path)
+        named = None if path is None or isinstance(path, ModelBundle) else str(path)
+        device = resolve_device(
+            device,
+            engine_path=path.engine_path if isinstance(path, ModelBundle) else engine_named(named),
+        )
+        bundle = (
+            path if isinstance(path, ModelBundle) else ModelBundle.load(find_bundle(named, device))
+        )
         engine = open_supervised(
             bundle,
-            resolve_device(device, engine_path=bundle.engine_path),
+            device,
             threads=threads_per_worker(workers, threads),
             allow_spinning=allow_spinning,
             verify=verify,
@@ -122,14 +134,22 @@ class Translator:
             workers=workers,
         )
 
-    def __call__(self, frame: Picture) -> NDArray[np.uint8]:
-        """Translate a frame: (H, W, 3) uint8 BGR of any size, or 4:2:0, in; BGR of its size out.
+    def __call__(
+        self, frame: object, *, rgb: bool = False, ids: str | None = None
+    ) -> NDArray[np.uint8]:
+        """Translate a picture of any size and return one of its size, (H, W, 3) uint8 BGR.
+
+        Args:
+            frame: (H, W, 3) uint8, a picture of Pillow, or class ids (H, W) with ``ids``.
+            rgb: the colours of an array are in the order RGB, not BGR.
+            ids: the numbering of class ids, as ``--ids`` takes it.
 
         Raises:
-            ContractError: it is not such a frame.
+            ContractError: it is no such picture; the message says what to give.
+            ConfigError: there is no such numbering.
             EngineError: the device failed.
         """
-        return self.translate(frame).image
+        return self.translate(to_picture(frame, self.contract, rgb=rgb, ids=ids)).image
 
     def translate(self, frame: Picture) -> FrameTask:
         """Translate a frame as a call does, and return all that is known of it, times included."""
