@@ -30,6 +30,7 @@ Examples:
   p2p-train --data photos --recipe student --teacher runs/photos-1
   p2p-train --data photos --recipe edge --segmenter segmenter.pt
   p2p-train --resume                      go on with the newest run
+  p2p-train --data more --from runs/photos-1
   p2p-train --data photos --inspect       report on the data, train nothing
   p2p-train --data photos --dry-run       check everything, train nothing
 
@@ -77,6 +78,11 @@ Or two folders matched by file name, such as labels/ and photos/; see --input-di
     is_flag=False,
     flag_value="auto",
     help="Continue a run exactly where it stopped; without a value, the newest run.",
+)
+@_run_file(
+    *("--from", "start_from"),
+    metavar="RUN|FILE.pt",
+    help="Start a new run with the weights of another one, for other pairs or settings.",
 )
 @_run_file(
     "--eval-segmenter", metavar="FILE.pt", help="Segmenter for a segmentation score in the log."

@@ -18,7 +18,7 @@ from p2p_train.devices import choose_precision
 from p2p_train.recipes import RECIPES
 from p2p_train.segmentation.segmenter import Segmenter
 
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, find_checkpoint
 from .loop import RUNS, Finish, Machine, describe_run, new_run_dir, train
 
 __all__ = ["LaunchOptions", "launch"]
@@ -28,6 +28,13 @@ logger = logging.getLogger(__name__)
 CHANGEABLE = {"epochs", "max_steps", "samples", "data", "teacher", "feature_network", "segmenter"}
 """Settings that a resumed run may change without becoming another run: how long it is, and where
 files lie. That they are the same files is checked."""
+
+
+OWN = {
+    "checkpoints", "config.json", "curves.png", "export", "inspect.png", "log-damaged.txt",
+    "log.jsonl", "results", "samples", "tensorboard",
+}  # fmt: skip
+"""What lies in a run directory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,6 +47,7 @@ class LaunchOptions:
             of ``config``.
         config: the ``config.json`` of another run, whose settings replace the defaults.
         resume: run or checkpoint to go on from; ``auto`` for the newest run; None for a new run.
+        start_from: run or checkpoint whose weights a new run starts with, or None.
         dry_run: check everything, train nothing.
         machine, run_dir, eval_segmenter, tensorboard: as for :func:`.train`; the segmenter's file.
     """
@@ -50,6 +58,7 @@ class LaunchOptions:
     config: Path | None
     run_dir: Path | None
     resume: str | None
+    start_from: Path | None
     dry_run: bool
     eval_segmenter: Path | None
     tensorboard: bool
@@ -64,6 +73,8 @@ def launch(options: LaunchOptions) -> int:
     machine = options.machine
     if machine.sync_batchnorm and machine.device.type != "cuda":
         raise ConfigError("--sync-batchnorm works on GPUs only; on the CPU use --norm instance")
+    if options.resume is not None and options.start_from is not None:
+        raise ConfigError("--resume continues a run and --from begins a new one; give one of them")
     if options.resume is None:
         config, run_dir, checkpoint = _new_run(options)
     else:
@@ -79,6 +90,7 @@ def launch(options: LaunchOptions) -> int:
         run_dir=run_dir,
         machine=machine,
         resume_from=checkpoint,
+        start_from=None if options.start_from is None else _weights(options.start_from),
         eval_segmenter=None if segmenter is None else Segmenter.load(segmenter, machine.device),
         tensorboard=options.tensorboard,
     )
@@ -97,7 +109,32 @@ def _new_run(options: LaunchOptions) -> tuple[TrainConfig, Path, None]:
             f"{run_dir} holds a run already; go on with --resume {run_dir}, "
             "or choose another --run-dir"
         )
+    _check_run_dir(run_dir)
     return config, run_dir, None
+
+
+def _check_run_dir(run_dir: Path) -> None:
+    """Refuse a folder with files that are not of a run, which a run would replace."""
+    if not run_dir.is_dir():
+        return
+    names = {path.name for path in run_dir.iterdir() if not path.name.startswith(".")}
+    strange = sorted(names - OWN)
+    if not strange and "config.json" in names:
+        try:
+            TrainConfig.from_json(read_json(run_dir / "config.json"))
+        except (ConfigError, ContractError):
+            strange = ["config.json"]
+    if strange:
+        shown = ", ".join(strange[:3]) + (" ..." if len(strange) > 3 else "")
+        raise ConfigError(
+            f"{run_dir} holds files that are not of a run ({shown}); choose another --run-dir"
+        )
+
+
+def _weights(run_or_file: Path) -> Checkpoint:
+    path = find_checkpoint(run_or_file)
+    logger.info("starting with the weights of %s", path)
+    return Checkpoint.load(path)
 
 
 def _base_settings(options: LaunchOptions) -> dict[str, Any]:
@@ -115,9 +152,13 @@ def _base_settings(options: LaunchOptions) -> dict[str, Any]:
 
 def _resumed_run(options: LaunchOptions) -> tuple[TrainConfig, Path, Checkpoint]:
     if options.config is not None or options.recipe is not None:
-        raise ConfigError("a resumed run keeps its settings; leave --config and --recipe out")
+        raise ConfigError(
+            "a resumed run keeps its settings; leave --config and --recipe out, or begin a new run "
+            "with its weights: --from RUN"
+        )
     last = _find_last(options)
     checkpoint = _load_or_previous(last)
+    _check_latest(last, checkpoint)
     settings = checkpoint.config.flat()
     changed = {k: v for k, v in options.settings.items() if v != settings[k]}
     if changed.get("precision") == "auto":
@@ -128,9 +169,23 @@ def _resumed_run(options: LaunchOptions) -> tuple[TrainConfig, Path, Checkpoint]
         raise ConfigError(
             f"a resumed run keeps its settings; {last} was made with others: "
             + ", ".join(differences)
+            + f"; for a new run with its weights, --from {last}"
         )
     run_dir = options.run_dir or last.parent.parent
     return checkpoint.config.replace(**changed), run_dir, checkpoint
+
+
+def _check_latest(path: Path, checkpoint: Checkpoint) -> None:
+    """Refuse a checkpoint whose run went on, since its later steps would be lost."""
+    last = path.with_name("last.pt")
+    if path.name == last.name or not last.is_file():
+        return
+    step, later = checkpoint.progress["step"], Checkpoint.load(last).progress["step"]
+    if later > step:
+        raise ConfigError(
+            f"{path} is of step {step}, and {last} of step {later} would be lost; "
+            f"go on with --resume {last}, or begin a new run with --from {path}"
+        )
 
 
 def _find_last(options: LaunchOptions) -> Path:

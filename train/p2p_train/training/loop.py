@@ -99,6 +99,7 @@ def train(
     run_dir: Path | None = None,
     machine: Machine | None = None,
     resume_from: Checkpoint | None = None,
+    start_from: Checkpoint | None = None,
     eval_segmenter: Segmenter | None = None,
     tensorboard: bool = False,
 ) -> Finish:
@@ -113,6 +114,8 @@ def train(
             free ``runs/<data>-<n>``.
         machine: what to train with; None for the defaults of :class:`Machine`.
         resume_from: go on from here, bit for bit as if there had been no stop (on the CPU).
+        start_from: begin with these weights, and with new optimisers; of a run of other pairs,
+            rates or losses, but with the same generator.
         eval_segmenter: computes the segmentation score after each epoch.
         tensorboard: write the log to ``run_dir/tensorboard`` too.
 
@@ -144,6 +147,8 @@ def train(
         if resume_from is not None:
             check_same_data(resume_from.dataset, data)
             state.resume(resume_from)
+        elif start_from is not None:
+            state.start_from(start_from)
         recorder = Recorder(run_dir, data, state, eval_segmenter, tensorboard and is_first)
         stack.callback(recorder.log.close)
 

@@ -19,7 +19,7 @@ from p2p_train.losses.base import Loss, LossSetup
 from p2p_train.networks.generator import UNetGenerator
 from p2p_train.networks.norms import batch_norms
 from p2p_train.segmentation.segmenter import FrozenSegmenter
-from p2p_train.tensorfile import load_weights
+from p2p_train.tensorfile import load_weights, shape_differences
 
 from .checkpoint import AnyDiscriminator, Checkpoint, make_discriminator, make_generator
 from .distributed import Distributed
@@ -240,6 +240,21 @@ class TrainState:
             self._loss_steps = progress["loss_steps"]
         except (KeyError, ValueError) as error:
             raise CheckpointError(f"the checkpoint cannot be resumed: {error}") from error
+
+    def start_from(self, checkpoint: Checkpoint) -> None:
+        """Take another run's weights: the generator's, and the discriminator's if they fit.
+
+        Raises:
+            CheckpointError: its generator has other layers; the message lists the first.
+        """
+        for generator in filter(None, (self.generator, self.average)):
+            load_weights(generator, checkpoint.generator, "generator")
+        theirs = checkpoint.training.get("discriminator")
+        if self.discriminator is not None and theirs is not None:
+            if shape_differences(self.discriminator.state_dict(), theirs):
+                logger.info("its discriminator has other layers, so a new one begins")
+            else:
+                self.discriminator.load_state_dict(theirs)
 
     def _load_networks(self, exported: dict[str, Any], training: dict[str, Any]) -> None:
         load_weights(self.exported_generator(), exported, "generator")
