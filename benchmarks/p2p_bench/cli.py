@@ -64,7 +64,10 @@ _output = partial(option, group="Output", metavar="FILE", type=_FILE)
 @_measurement("--frames", metavar="N", type=_COUNT, default=50, help="Timed calls per backend.")
 @_measurement("--batch", metavar="N", type=click.IntRange(1, 8), default=1, help="Frames per call.")
 @_measurement(
-    "--threads", metavar="N", type=_COUNT, help="CPU threads of each backend.  [default: all cores]"
+    "--threads",
+    metavar="N",
+    type=click.IntRange(1, 512),
+    help="CPU threads of each backend.  [default: all cores]",
 )
 @_output("--json", "json_file", default="bench.json", help="Figures as JSON.")
 @_output("--plot", "plot_file", default="bench.png", help="Chart of the latencies.")

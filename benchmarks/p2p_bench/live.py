@@ -158,7 +158,7 @@ def table(document: Mapping[str, Any]) -> str:
 @click.option("--model", "models", multiple=True, type=_FILE, required=True, help="Bundles.")
 @click.option("--speed", metavar="X", type=click.FloatRange(min=0.1), default=3, show_default=True)
 @click.option("--seconds", metavar="S", type=click.FloatRange(min=1), default=20, show_default=True)
-@click.option("--threads", metavar="N", type=click.IntRange(1), default=2, show_default=True)
+@click.option("--threads", metavar="N", type=click.IntRange(1, 512), default=2, show_default=True)
 @click.option("--json", "output", metavar="FILE", type=click.Path(path_type=Path), default=None)
 def main(
     videos: tuple[Path, ...], models: tuple[Path, ...], output: Path | None, **options: Any

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
 import ssl
 
@@ -9,6 +11,9 @@ __all__ = ["allow_insecure", "verified_tls"]
 
 INSECURE = "P2P_INSECURE"
 """Variable that ``--insecure`` sets; the processes that push inherit it."""
+
+
+_log = logging.getLogger(__name__)
 
 
 def allow_insecure() -> None:
@@ -19,6 +24,13 @@ def allow_insecure() -> None:
 def verified_tls() -> dict[str, str]:
     """Return FFmpeg's options by which certificates are checked, before anything is sent."""
     if os.environ.get(INSECURE) == "1":
+        _tell_insecure()
         return {}
     authorities = ssl.get_default_verify_paths().cafile  # SSL_CERT_FILE names another file
     return {"tls_verify": "1"} | ({"ca_file": authorities} if authorities else {})
+
+
+@functools.cache
+def _tell_insecure() -> None:
+    """Warn once, since the variable may be left from another day."""
+    _log.warning("any server is trusted, since --insecure was given, or %s is 1", INSECURE)

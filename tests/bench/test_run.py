@@ -7,8 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from p2p_bench.cli import main
 from p2p_bench.files import Files
+from p2p_bench.live import main as live
 from p2p_bench.run import compare, gmac_of
 from p2p_runtime.errors import ConfigError
 from p2p_runtime.labels.palette import CITYSCAPES
@@ -76,3 +79,12 @@ def test_work_is_known_for_our_own_network_only(files: Files):
     assert gmac_of(ours) == pytest.approx(6.048, abs=0.001)
     capped = replace(ours, generator={**shape, "ngf": 16, "max_width": 64})
     assert gmac_of(capped) == pytest.approx(0.306, abs=0.001)
+
+
+@pytest.mark.parametrize("threads", ["20000", "513", "0"])
+def test_fault_136_too_many_threads_are_refused_here_too(threads: str) -> None:
+    """As p2p-run does: the system would be asked for all of them."""
+    for command in (main, live):
+        result = CliRunner().invoke(command, ["--threads", threads])
+        assert result.exit_code == 2
+        assert "1<=x<=512" in result.output

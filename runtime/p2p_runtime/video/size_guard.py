@@ -1,15 +1,26 @@
-"""One size for all frames of a source, even where a stream changes it."""
+"""One size, within bounds, for all frames of a source, even where a stream changes it."""
 
 from __future__ import annotations
 
 import logging
 
+from p2p_runtime.errors import SourceError
 from p2p_runtime.labels.resampling import resize
 from p2p_runtime.labels.yuv import Picture, to_bgr
+from p2p_runtime.pictures import LARGEST_PIXELS
 
-__all__ = ["SizeGuard"]
+__all__ = ["SizeGuard", "check_size"]
 
 _log = logging.getLogger(__name__)
+
+
+def check_size(name: str, width: int, height: int) -> None:
+    """Raise a SourceError if frames of a size in pixels are larger than any picture may be."""
+    if width * height > LARGEST_PIXELS:
+        raise SourceError(
+            f"{name}: frames of {width}x{height} pixels are too large; "
+            f"{LARGEST_PIXELS // 1_000_000} megapixels are the most"
+        )
 
 
 class SizeGuard:

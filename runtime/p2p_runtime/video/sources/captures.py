@@ -26,6 +26,7 @@ from p2p_runtime.prefetch import POLL_S
 from p2p_runtime.redaction import redact
 from p2p_runtime.tls import verified_tls
 from p2p_runtime.video.frames import FrameTask
+from p2p_runtime.video.size_guard import check_size
 
 from .decode import (
     CONTAINERS,
@@ -190,7 +191,8 @@ class PipeCapture:
     """Frames without a header on stdin, one after the other, so that any segmenter can be piped in.
 
     Args:
-        width, height, fps: size of the frames in pixels, and frames a second.
+        width, height, fps: size of the frames in pixels, see :func:`check_size`, and frames a
+            second.
         labels: reads class ids; if it was told that there are some, a pixel is one byte, else
             three, BGR. None for a model without a palette.
         descriptor: where to read; None for stdin. A terminal raises a SourceError.
@@ -208,6 +210,7 @@ class PipeCapture:
         labels: LabelReader | None,
         descriptor: int | None = None,
     ) -> None:
+        check_size("stdin", width, height)
         self.fps, self.frames_lost, self._count = fps, 0, 0
         self._labels = labels
         one_byte = labels is not None and labels.wants_ids

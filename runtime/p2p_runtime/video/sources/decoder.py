@@ -12,7 +12,10 @@ from typing import Any
 import av
 from av.container import InputContainer
 
+from p2p_runtime.errors import SourceError
+from p2p_runtime.pictures import LARGEST_PIXELS
 from p2p_runtime.video.clock import Clock
+from p2p_runtime.video.size_guard import check_size
 from p2p_runtime.video.sound import SoundTrack
 
 __all__ = ["Decoded", "VideoDecoder"]
@@ -67,9 +70,13 @@ class VideoDecoder:
     """
 
     def __init__(self, name: str, container: InputContainer, fps: float) -> None:
-        """Take a container that has a video; ``fps`` is its frame rate."""
+        """Take a container that has a video; ``fps`` is its frame rate.
+
+        A SourceError is raised as by :func:`check_size`; larger frames that come later are lost.
+        """
         self._name, self._container, self._step_s = name, container, 1 / fps
         self.stream: Any = container.streams.video[0]
+        self._bound_size()
         joined = bool(container.format.flags & _JOINED_FLAG)
         self._longest_s = max(_JOINED_S if joined else _LONGEST_S, 10 * self._step_s)
         # Frames state it, too, but not all (PyAV 17.0).
@@ -117,6 +124,15 @@ class VideoDecoder:
                     yield self._place(frame, began_s)
                 raise
             yield from self._decode(packet)
+
+    def _bound_size(self) -> None:
+        context = self.stream.codec_context
+        try:
+            check_size(self._name, context.width, context.height)
+        except SourceError:
+            self._container.close()
+            raise
+        context.options = {"max_pixels": str(LARGEST_PIXELS)}  # of frames that are larger than that
 
     def _decode(self, packet: Any) -> Iterator[Decoded]:
         began_s = time.perf_counter()
