@@ -36,8 +36,9 @@ SIGNAL_WAIT_S = 1.0
 """Maximum time until the system reports a killed child process; the report ends the sleep."""
 
 WORKER_KILLED = (
-    "a process that decodes images was killed, most likely because memory ran out; the last "
-    "checkpoint is kept: continue with --resume and fewer --workers or a smaller --batch-size"
+    "a process that decodes images was killed: by someone, or because memory or "
+    "/dev/shm is full; a checkpoint that was written is kept (--resume). If it happens again, give "
+    "fewer --workers (0 needs no /dev/shm) or a smaller --batch-size"
 )
 
 
