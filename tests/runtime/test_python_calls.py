@@ -70,6 +70,27 @@ def test_fault_91_anything_else_is_a_clear_error(
         translate(frame)
 
 
+@pytest.mark.parametrize(
+    "ids",
+    [
+        street().astype(np.float32),
+        street() == 3,
+        street().astype(np.int64) - 255,
+        street().astype(np.int64) << 40,
+        street()[:0],
+        street()[0],
+        street()[None, ..., None],
+        np.dstack([street()] * 5),
+        Image.new("F", (8, 8)),
+        Image.new("1", (8, 8)),
+    ],
+)
+def test_fault_91_ids_that_are_no_ids_are_a_clear_error(translate: Translator, ids: Any) -> None:
+    """Floats, truth values, numbers out of range and odd shapes are answered in words."""
+    with pytest.raises(ContractError, match=r"whole numbers of 0-65535 in \(height, width\)"):
+        translate(ids, ids="cityscapes-label")
+
+
 def test_ids_that_do_not_fit_are_an_error(translate: Translator) -> None:
     """An unknown numbering, an unknown id, and colours where ids are named."""
     with pytest.raises(ConfigError, match="numbering 'citiscapes' is unknown"):

@@ -23,8 +23,8 @@ from p2p_runtime.errors import ConfigError, ContractError
 from .palette import CITYSCAPES, Palette
 
 __all__ = [
-    "IGNORED", "NO_CLASS", "NUMBERINGS", "OWN", "ClassIds", "IdLayout", "Shares", "choices",
-    "ids_of", "load_ids", "look_like_ids", "own_ids", "shares_of",
+    "IDS", "IGNORED", "NO_CLASS", "NUMBERINGS", "OWN", "ClassIds", "IdLayout", "Shares",
+    "choices", "ids_of", "load_ids", "look_like_ids", "own_ids", "shares_of",
 ]  # fmt: skip
 
 Shares = tuple[tuple[float, ...], ...]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from p2p_runtime.errors import ContractError, SourceError
-from p2p_runtime.labels.ids import choices, look_like_ids
+from p2p_runtime.labels.ids import IDS, choices, look_like_ids
 from p2p_runtime.labels.palette import Palette
 from p2p_runtime.labels.reader import LabelReader
 from p2p_runtime.labels.yuv import Picture, YuvFrame
@@ -65,6 +65,13 @@ def to_picture(
 def _painted(pixels: Any, palette: Palette | None, ids: str) -> Picture:
     if palette is None:
         raise ContractError("the contract has no palette, so its inputs have no class ids")
+    shaped = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))
+    whole = pixels.dtype.kind in "iu" and pixels.size > 0
+    if not (shaped and whole and 0 <= pixels.min() <= pixels.max() < IDS):
+        raise ContractError(
+            f"class ids must be whole numbers of 0-{IDS - 1} in (height, width), these are "
+            f"{pixels.shape} {pixels.dtype}; write 255 for -1"
+        )
     try:
         painted = LabelReader(palette, ids=ids)(pixels, "the frame")
     except SourceError as error:
