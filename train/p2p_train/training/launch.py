@@ -218,6 +218,8 @@ def _report(finish: Finish) -> None:
         logger.warning("stopped by a signal at step %d, saved", finish.step)
         click.echo(f"go on with: p2p-train --resume {run_dir}")
         return
+    if finish.doubt is not None:
+        click.echo(f"look before you export: {finish.doubt}")
     click.echo(
         f"{finish.step} steps done, best validation L1 {finish.best_l1:.4f}\n"
         f"samples: {run_dir / 'samples' / 'latest.png'}\n"

@@ -84,6 +84,7 @@ class Finish:
         exit_code: 0, or 130 / 143 when a signal stopped it.
         best_l1: validation L1 of the best weights, in [-1, 1] signal units; of the first process.
         is_first: whether this process is the one that reports.
+        doubt: why it seems to have learned nothing; None if it does not.
     """
 
     run_dir: Path
@@ -91,6 +92,7 @@ class Finish:
     exit_code: int
     best_l1: float
     is_first: bool = True
+    doubt: str | None = None
 
 
 def train(
@@ -202,6 +204,7 @@ def train(
             exit_code=stop.exit_code,
             best_l1=state.best_l1,
             is_first=is_first,
+            doubt=recorder.doubt,
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,18 @@ __all__ = ["Recorder", "RunLog"]
 BATCHNORM_BATCH = 32
 """Pairs a batch for BatchNorm statistics, in which no single picture should count much."""
 
+LOOKED_AT_FROM = 3
+"""Number of validations after which a run should have learned something."""
+
+ALIKE = 0.02
+"""Ratio of differences, between samples and between their photos, of samples that are alike."""
+
+WON = 0.005
+"""Loss of a discriminator that is never wrong."""
+
+LONG_IMAGES = 10_000
+"""Number of images after which pictures should follow their photos."""
+
 MAX_LOG_BYTES = 1 << 30
 """Maximum size of a run's log."""
 
@@ -53,6 +66,7 @@ class Recorder:
     Attributes:
         log: its log, to be closed.
         batch_size: pairs a step.
+        doubt: why the run seems to learn nothing, by the last validation; None if it does not.
 
     Raises:
         ConfigError: the segmenter was trained on other labels.
@@ -73,6 +87,7 @@ class Recorder:
         self._curves = loss_curves(state.config)
         self.log = RunLog(run_dir, state.step, self._curves, tensorboard=tensorboard)
         self.batch_size = min(state.config.optim.batch_size, len(data.train))
+        self.doubt: str | None = None
 
     def measure(self, losses: dict[str, float], *, epoch: float, images_per_s: float) -> None:
         """Validate, write a line, curves and samples; keep the weights if they are the best."""
@@ -93,7 +108,11 @@ class Recorder:
             **losses,
             **self._segmentation(scores),
         }
-        self.log.add(record, self._sample_grid())
+        generated = self._generate_samples()
+        samples = data.samples
+        grid = sample_grid(samples.source.numpy(), generated, samples.target.numpy())
+        self.log.add(record, grid)
+        self._look(record, generated)
         state.reset_losses()
         text = "epoch %.2f: %s, validation L1 %.4f (mean photo %.4f), PSNR %.2f dB, %.1f images/s"
         figures = (scores.l1, data.mean_image_l1, scores.psnr_db, images_per_s)
@@ -134,13 +153,59 @@ class Recorder:
         return self._state.to_checkpoint(data.contract, data.samples.source, data.facts)
 
     @torch.inference_mode()
-    def _sample_grid(self) -> NDArray[np.uint8]:
+    def _generate_samples(self) -> NDArray[np.uint8]:
         """Translate the fixed samples with the exported generator, in eval mode."""
         device, samples = self._state.device, self._data.samples
         with eval_mode(self._state.exported_generator()) as generator:
             signals = (to_signal(source[None].to(device)) for source in samples.source)
             generated = torch.cat([to_pixels(generator(signal)) for signal in signals])
-        return sample_grid(samples.source.numpy(), generated.cpu().numpy(), samples.target.numpy())
+        return np.asarray(generated.cpu().numpy(), np.uint8)
+
+    def _look(self, record: dict[str, float], generated: NDArray[np.uint8]) -> None:
+        """Say once why the run seems to learn nothing; the log must have some lines by then."""
+        doubt = None
+        if len(self.log.records) >= LOOKED_AT_FROM:
+            photos = self._data.samples.target.numpy()
+            doubt = find_doubt(self.log.records, spread(generated), spread(photos))
+        if doubt is not None and self.doubt is None:
+            logger.warning("%s", doubt)
+        self.doubt = doubt
+
+
+def spread(images: NDArray[np.uint8]) -> float:
+    """Return how much images (N, H, W, 3) differ from each other, as a mean deviation in levels."""
+    return float(images.astype(np.float32).std(axis=0).mean())
+
+
+def find_doubt(
+    records: Sequence[dict[str, float]], generated_spread: float, photo_spread: float
+) -> str | None:
+    """Return why a run seems to learn nothing, or None.
+
+    Args:
+        records: the lines of its log.
+        generated_spread, photo_spread: how much its samples and their photos differ among
+            themselves, see :func:`spread`.
+    """
+    if generated_spread < ALIKE * photo_spread:
+        return (
+            "all generated samples are alike, whatever their input: is the input on the right "
+            "side (--input-side)? Else try a lower --lr or --lambda-gan"
+        )
+    last = records[-LOOKED_AT_FROM:]
+    names = ("discriminator_real", "discriminator_fake")
+    if all(record.get(name, 1.0) < WON for record in last for name in names):
+        return (
+            "the discriminator has won, so the generator learns nothing from it: try "
+            "--lr-discriminator below --lr, or --spectral-norm"
+        )
+    long = records[-1]["images_seen"] >= LONG_IMAGES
+    if long and all(record["val_l1"] >= record["mean_image_l1"] for record in records):
+        return (
+            "validation L1 was never below that of the mean photo: the pictures may have "
+            "texture, but do not follow their photos; look at the samples"
+        )
+    return None
 
 
 class RunLog:
@@ -157,6 +222,9 @@ class RunLog:
     images_per_s             training speed since this process began, validation not counted
     peak_memory_mib          maximum so far: CUDA allocations on a GPU, else resident size
     =======================  =====================================================================
+
+    Attributes:
+        records: its lines.
 
     Args:
         run_dir: where ``log.jsonl``, ``curves.png`` and ``samples/`` go.
@@ -176,7 +244,7 @@ class RunLog:
 
             self._board = SummaryWriter(str(run_dir / "tensorboard"), purge_step=first_step + 1)
         records = _read_records(self._jsonl) if self._jsonl.exists() else []
-        self._records = [record for record in records if record["step"] <= first_step]
+        self.records = [record for record in records if record["step"] <= first_step]
 
     def add(self, record: dict[str, float], grid: NDArray[np.uint8]) -> None:
         """Write a line, redraw the curves and save a sample grid (H, W, 3) uint8 BGR.
@@ -184,9 +252,9 @@ class RunLog:
         Raises:
             OutputError: a file cannot be written.
         """
-        self._records.append(record)
-        write_text(self._jsonl, "".join(json.dumps(line) + "\n" for line in self._records))
-        write_bytes(self._run_dir / "curves.png", draw_curves(self._records, self._curves))
+        self.records.append(record)
+        write_text(self._jsonl, "".join(json.dumps(line) + "\n" for line in self.records))
+        write_bytes(self._run_dir / "curves.png", draw_curves(self.records, self._curves))
         for name in (f"step-{record['step']:07d}.png", "latest.png"):
             write_picture(self._run_dir / "samples" / name, grid)
         if self._board is not None:
