@@ -85,6 +85,6 @@ def test_work_is_known_for_our_own_network_only(files: Files):
 def test_fault_136_too_many_threads_are_refused_here_too(threads: str) -> None:
     """As p2p-run does: the system would be asked for all of them."""
     for command in (main, live):
-        result = CliRunner().invoke(command, ["--threads", threads])
+        result = CliRunner().invoke(command, ["--threads", threads, "--model", "missing"])
         assert result.exit_code == 2
         assert "1<=x<=512" in result.output
