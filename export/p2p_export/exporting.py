@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from p2p_runtime.errors import BundleError, DeviceUnavailableError, EngineBuildError
+from p2p_runtime.errors import BundleError, DeviceUnavailableError, EngineBuildError, ParityError
 from p2p_runtime.files import check_writable_folder, write_json
 from p2p_runtime.model.bundle import ModelBundle
 from p2p_train.segmentation.segmenter import Segmenter
@@ -80,7 +80,10 @@ def export(options: ExportOptions) -> list[WrittenBundle]:
         graph = _make_graph(name, trained, reference, options, folder)
         _log.info("%s: comparing %d frames with torch", name, len(frames))
         precision = name.partition("-")[0]
-        written[name] = write_bundle(output, graph.content, reference, precision, graph.notes)
+        try:
+            written[name] = write_bundle(output, graph.content, reference, precision, graph.notes)
+        except ParityError as error:
+            raise ParityError(f"{error}{_way_out(precision, options)}") from error
         if output != options.output:
             figures = {bundle.path.name: asdict(bundle.report) for bundle in written.values()}
             write_json(folder / "parity.json", figures)
@@ -88,6 +91,16 @@ def export(options: ExportOptions) -> list[WrittenBundle]:
     if options.builds_engines:
         _build_engines(written, options)
     return list(written.values())
+
+
+def _way_out(precision: str, options: ExportOptions) -> str:
+    """Say which flag helps a file through its gates, if one does."""
+    imported = options.imported
+    if precision != "int8" or imported is None or imported.norm != "batch":
+        return ""
+    if imported.statistics == "running":
+        return ""
+    return "; int8 keeps more with --statistics running, if the images please there, too"
 
 
 def _segmentation_check(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import cv2
@@ -11,8 +12,12 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 
+from p2p_export import exporting
 from p2p_export.cli import main
+from p2p_export.graph.tracing import Graph
+from p2p_export.options import ExportOptions
 from p2p_export.parity import compare
+from p2p_runtime.errors import ParityError
 from p2p_runtime.files import write_bytes
 from p2p_runtime.model.contract import PixelContract
 from p2p_runtime.translate.translator import Translator
@@ -142,3 +147,56 @@ def test_what_does_not_go_together_is_said_in_one_line(words, message, tmp_path,
     assert message in done.stderr.splitlines()[-1]
     assert done.stderr.splitlines()[-1].startswith("error: ")
     assert [path.name for path in tmp_path.iterdir()] == ["g.pth"]
+
+
+@pytest.mark.parametrize("content", [{}, {"model.1.weight": torch.zeros(1)}, {"state_dict": {}}])
+def test_fault_130_weights_without_their_flag_are_named(content, tmp_path: Path):
+    """A file of another project is said to be one, with the flag that imports it."""
+    torch.save(content, tmp_path / "g.pth")
+    done = invoke(tmp_path / "g.pth")
+    assert done.exit_code == 2
+    assert FROM in done.stderr.splitlines()[-1]
+    assert "schema" not in done.stderr
+
+
+@pytest.mark.parametrize("words", [(), (FROM,)])
+def test_fault_130_a_torchscript_file_gets_advice_of_our_own(words, tmp_path: Path):
+    """Torch's advice, to switch the protection off, is not passed on."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.script(nn.Linear(1, 1)).save(str(tmp_path / "g.pth"))
+    done = invoke(*words, tmp_path / "g.pth", *(("--palette", "none") if words else ()))
+    assert done.exit_code == 2
+    assert "state_dict()" in done.stderr.splitlines()[-1]
+    assert "weights_only" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("precision", "norm", "statistics", "named"),
+    [
+        ("int8", "batch", "frame", True),
+        ("int8", "batch", "running", False),
+        ("int8", "instance", "frame", False),
+        ("fp32", "batch", "frame", False),
+    ],
+)
+def test_fault_130_the_way_out_of_int8s_gates_is_named(
+    precision, norm, statistics, named, monkeypatch, tmp_path: Path
+):
+    """Running statistics are named where they exist and are not in use."""
+
+    def refuse(*_: object) -> None:
+        raise ParityError("28.7 dB")
+
+    monkeypatch.setattr(exporting, "write_bundle", refuse)
+    monkeypatch.setattr(exporting, "_make_graph", lambda *_: Graph(content=b""))
+    torch.save(unet(7, 1, norm).state_dict(), tmp_path / "g.pth")
+    words = [FROM, tmp_path / "g.pth", "--palette", "cityscapes", "--netG", "unet_128"]
+    words += ["--norm", norm, *(["--statistics", statistics] if norm == "batch" else [])]
+    if precision == "int8":
+        words += ["--int8", "--calibration", photos(tmp_path / "photos")]
+    if precision == "int8":
+        monkeypatch.setattr(ExportOptions, "output_paths", lambda *_: {"int8": tmp_path / "m.onnx"})
+    done = invoke(*words)
+    assert "28.7 dB" in done.stderr
+    assert ("--statistics running" in done.stderr) is named

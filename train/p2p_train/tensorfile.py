@@ -94,6 +94,12 @@ def read_tensors(path: Path, *, schema: int, what: str = "checkpoint") -> dict[s
     content = load_tensors(path, what)
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} is not a {what} of p2p-train")
+    if "schema" not in content:
+        raise CheckpointError(
+            f"{path} was not written by p2p-train, so it is no {what} of it; if it is a generator "
+            "of pytorch-CycleGAN-and-pix2pix, give it to p2p-export "
+            "--from-pytorch-cyclegan-and-pix2pix"
+        )
     if content.get("schema") != schema:
         raise CheckpointError(
             f"{path} has {what} schema {content.get('schema')!r}; this version reads {schema}"
@@ -118,6 +124,11 @@ def load_tensors(path: Path, what: str) -> Any:
             "nothing in it was executed"
         ) from error
     except DAMAGE as error:
+        if "TorchScript" in str(error):  # torch's own advice is to switch this protection off
+            raise CheckpointError(
+                f"{path} is a TorchScript program, not a {what}: save the network's weights alone, "
+                "torch.save(network.state_dict(), FILE), and give that file"
+            ) from error
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path} cannot be read as a {what}: {reason}") from error
 
