@@ -116,6 +116,11 @@ def load_tensors(path: Path, what: str) -> Any:
     Raises:
         CheckpointError: it is broken, or holds more, which is not executed.
     """
+    if _is_program(path):  # torch's own advice is to switch this protection off
+        raise CheckpointError(
+            f"{path} is a TorchScript program, not a {what}: save the network's weights alone, "
+            "torch.save(network.state_dict(), FILE), and give that file"
+        )
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -124,13 +129,16 @@ def load_tensors(path: Path, what: str) -> Any:
             "nothing in it was executed"
         ) from error
     except DAMAGE as error:
-        if "TorchScript" in str(error):  # torch's own advice is to switch this protection off
-            raise CheckpointError(
-                f"{path} is a TorchScript program, not a {what}: save the network's weights alone, "
-                "torch.save(network.state_dict(), FILE), and give that file"
-            ) from error
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path} cannot be read as a {what}: {reason}") from error
+
+
+def _is_program(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):  # torch's older format, or damage, which torch tells
+        return False
 
 
 def load_weights(module: nn.Module, state: dict[str, Any], what: str) -> None:
