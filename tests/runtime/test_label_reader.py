@@ -122,6 +122,32 @@ def test_fault_86_ids_that_a_codec_has_altered_are_refused(
         painted(tmp_path, labels=labels)
 
 
+def test_fault_86_the_instance_camera_of_carla_has_its_ids_in_red(tmp_path: Path) -> None:
+    """Named, they are read; else the flag is named; with --labels colour it is colours."""
+    ids = numbered("carla", street())
+    objects = np.random.default_rng(0).integers(0, 256, (*ids.shape, 2), np.uint8)
+    write(tmp_path / "a.png", np.dstack([objects, ids, np.full_like(ids, 255)]))
+    assert np.array_equal(painted(tmp_path, ids="carla"), CITYSCAPES.to_colours(street()))
+    with pytest.raises(SourceError, match=r"instance camera.*--ids carla"):
+        painted(tmp_path)
+
+
+@pytest.mark.parametrize("ignored", [0, 20])
+def test_fault_86_ids_in_a_jpeg_are_told_also_beside_ignored_ones(
+    ignored: int, tmp_path: Path
+) -> None:
+    """255 does not hide the low ids; white lines on black are no ids."""
+    ids = np.kron(numbered("cityscapes-train", street()), np.ones((4, 4), np.uint8))
+    ids[: 2 * ignored] = 255
+    write(tmp_path / "a.jpg", ids)
+    with pytest.raises(SourceError, match="lossy codec has altered"):
+        painted(tmp_path)
+    lines = np.zeros((160, 160), np.uint8)
+    lines[::12], lines[:, ::17] = 255, 255
+    write(tmp_path / "a.jpg", lines)
+    painted(tmp_path)
+
+
 def test_colours_are_not_taken_for_ids_whatever_comes_first(tmp_path: Path) -> None:
     """A black picture decides nothing; then colours stay colours."""
     colours = CITYSCAPES.to_colours(street())

@@ -24,7 +24,7 @@ from .palette import CITYSCAPES, Palette
 
 __all__ = [
     "IDS", "IGNORED", "NO_CLASS", "NUMBERINGS", "OWN", "ClassIds", "IdLayout", "Shares",
-    "choices", "ids_of", "load_ids", "look_like_ids", "own_ids", "shares_of",
+    "choices", "ids_of", "load_ids", "look_like_ids", "own_ids", "shares_of", "tags_of",
 ]  # fmt: skip
 
 Shares = tuple[tuple[float, ...], ...]
@@ -240,6 +240,20 @@ def ids_of(pixels: NDArray[Any]) -> NDArray[np.uint8 | np.uint16] | None:
     return np.ascontiguousarray(colours[..., filled[0]]) if len(filled) == 1 else None
 
 
+def tags_of(pixels: NDArray[Any]) -> NDArray[np.uint8] | None:
+    """Return the red channel (H, W) of a picture of CARLA's instance camera; None if it is none.
+
+    ``pixels`` are (H, W, 3) BGR or (H, W, 4) BGRA. That camera writes class ids in red, and
+    which object it is in green and blue.
+    """
+    if pixels.ndim != 3 or pixels.dtype != np.uint8:
+        return None
+    tags = np.ascontiguousarray(pixels[..., 2])
+    levels = np.unique(tags)
+    low = len(levels) > 2 and int(levels[-1]) <= NUMBERINGS["carla"].classes[-1][0]
+    return tags if low else None
+
+
 def look_like_ids(pixels: NDArray[Any], *, lossy: bool = False) -> bool:
     """Tell whether a picture, shaped as for :func:`ids_of`, is in truth a map of class ids.
 
@@ -248,9 +262,12 @@ def look_like_ids(pixels: NDArray[Any], *, lossy: bool = False) -> bool:
     """
     if lossy:
         colours = pixels[::4, ::4, :3].astype(np.int16)
-        if np.ptp(colours, axis=2).max() > _LOSS or np.ptp(colours) <= _LOSS:
+        if np.ptp(colours, axis=2).max() > _LOSS:
             return False
-        return int(np.percentile(colours, 99)) < _HIGHEST
+        low = colours[colours < IGNORED[0] - _IGNORED_LOSS]  # lines on black have one other level
+        if not low.size or np.ptp(np.percentile(low, (10, 90))) <= _LOSS:
+            return False
+        return int(np.percentile(low, 99)) < _HIGHEST
     ids = ids_of(pixels)
     if ids is None:
         return False
@@ -384,6 +401,9 @@ NUMBERINGS = {
 
 _LOSS = 6
 """Levels by which a lossy codec alters grey."""
+
+_IGNORED_LOSS = 64
+"""Levels by which a lossy codec darkens ignored pixels beside others."""
 
 _HIGHEST = 1 + max(len(CITYSCAPES.classes), *(one.classes[-1][0] for one in NUMBERINGS.values()))
 """Ids are below this level."""

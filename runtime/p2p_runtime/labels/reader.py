@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from p2p_runtime.errors import ConfigError, ContractError, SourceError
 
-from .ids import ClassIds, IdLayout, Shares, choices, ids_of, load_ids, look_like_ids
+from .ids import ClassIds, IdLayout, Shares, choices, ids_of, load_ids, look_like_ids, tags_of
 from .palette import Palette
 from .yuv import YuvFrame, to_bgr
 
@@ -114,8 +114,15 @@ class LabelReader:
                 )
             self._holds_ids = True
         if not self._holds_ids:
+            if not self.decided and ids_of(pixels) is None and tags_of(pixels) is not None:
+                raise SourceError(
+                    f"{name} looks like a picture of CARLA's instance camera, with class ids in "
+                    "red; give --ids carla, or --labels colour if it has colours"
+                )
             return None
         ids = ids_of(pixels)
+        if ids is None and self._named is not None:
+            ids = tags_of(pixels)
         if ids is None:
             raise SourceError(
                 f"{name} holds colours, not class ids; leave --labels ids and --ids out"
