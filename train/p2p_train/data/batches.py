@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import os
 import statistics
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -39,6 +41,21 @@ WORKER_KILLED = (
     "a process that decodes images was killed: by someone, or because memory or "
     "/dev/shm is full; a checkpoint that was written is kept (--resume). If it happens again, give "
     "fewer --workers (0 needs no /dev/shm) or a smaller --batch-size"
+)
+
+
+PREFETCHED = 4
+"""Number of batches that a worker decodes ahead; they lie in shared memory."""
+
+SHARED_MEMORY = Path("/dev/shm")
+"""Where processes pass tensors to each other."""
+
+LOADER_TIMEOUT_S = 600
+"""Maximum time until a worker's batch comes."""
+
+WORKER_SILENT = (
+    f"no process that decodes images has delivered a batch for {LOADER_TIMEOUT_S} s: the disk or "
+    "/dev/shm is full or very slow; go on with --resume and fewer --workers (0 needs no /dev/shm)"
 )
 
 
@@ -76,6 +93,10 @@ class EpochSampler(Sampler[list[PairKey]]):
     def __len__(self) -> int:
         return len(self._steps)
 
+    def batch_bytes(self, dataset: PairDataset) -> int:
+        """Return the size of this process's share of a batch of inputs and photos, in bytes."""
+        return len(range(self._batch_size)[self._share]) * dataset.pair_bytes
+
     def __iter__(self) -> Iterator[list[PairKey]]:
         for step in self._steps:
             epoch, batch = divmod(step, self.steps_per_epoch)
@@ -97,6 +118,7 @@ def training_batches(
         DatasetError: a file is unreadable, or too many are gone since the run began.
         TrainingError: a worker was killed.
     """
+    workers = _workers_that_fit(workers, sampler.batch_bytes(dataset))
     with ThreadPoolExecutor(max_workers=usable_cpus()) as threads:
         loader = DataLoader(
             _LoaderDataset(dataset, None if workers else threads),
@@ -104,11 +126,28 @@ def training_batches(
             num_workers=workers,
             collate_fn=_join_or_error,
             pin_memory=pin_memory,
-            prefetch_factor=4 if workers else None,
+            prefetch_factor=PREFETCHED if workers else None,
+            timeout=LOADER_TIMEOUT_S if workers else 0,
             generator=torch.Generator(),  # its own: only the networks use torch's default one
         )
         with contextlib.closing(_received(loader)) as received:  # ends the workers on an error, too
             yield from _checked(received, len(dataset))
+
+
+def _workers_that_fit(workers: int, batch_bytes: int) -> int:
+    """Return how many workers have room for their batches in shared memory, and say if fewer."""
+    if workers == 0 or not SHARED_MEMORY.is_dir():
+        return workers
+    status = os.statvfs(SHARED_MEMORY)
+    free = status.f_bavail * status.f_frsize
+    fitting = min(workers, free // (PREFETCHED * batch_bytes))
+    if fitting < workers:
+        logger.warning(
+            "%s has %d MB free, which is room for the batches of %d of %d --workers; going on with "
+            "%d (Docker: --shm-size)",
+            SHARED_MEMORY, free // 2**20, fitting, workers, fitting,
+        )  # fmt: skip
+    return fitting
 
 
 def validation_batches(dataset: PairDataset, batch_size: int) -> Iterator[PairBatch]:
@@ -149,6 +188,8 @@ def named_worker_failures() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        if str(error).startswith("DataLoader timed out"):
+            raise TrainingError(WORKER_SILENT) from error
         if not str(error).startswith("DataLoader worker (pid"):
             raise
         raise TrainingError(WORKER_KILLED) from error

@@ -148,7 +148,11 @@ class LabelCache:
 
 
 class PairDataset(Dataset[PairBatch]):
-    """Reads single pairs, preprocesses them by the contract and, for training, augments them."""
+    """Reads single pairs, preprocesses them by the contract and, for training, augments them.
+
+    Attributes:
+        pair_bytes: size of an input and its photo, in bytes.
+    """
 
     def __init__(
         self,
@@ -157,6 +161,7 @@ class PairDataset(Dataset[PairBatch]):
         augmentation: Augmentation | None = None,
     ) -> None:
         self._pairs = pairs
+        self.pair_bytes = 2 * 3 * contract.height * contract.width
         self._palette = contract.palette
         self._augmentation = augmentation or Augmentation()
         jitter_px = self._augmentation.jitter_px
