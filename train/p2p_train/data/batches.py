@@ -140,14 +140,14 @@ def _workers_that_fit(workers: int, batch_bytes: int) -> int:
         return workers
     status = os.statvfs(SHARED_MEMORY)
     free = status.f_bavail * status.f_frsize
-    fitting = min(workers, free // (PREFETCHED * batch_bytes))
-    if fitting < workers:
+    enough = min(workers, free // (PREFETCHED * batch_bytes))
+    if enough < workers:
         logger.warning(
             "%s has %d MB free, which is room for the batches of %d of %d --workers; going on with "
             "%d (Docker: --shm-size)",
-            SHARED_MEMORY, free // 2**20, fitting, workers, fitting,
+            SHARED_MEMORY, free // 2**20, enough, workers, enough,
         )  # fmt: skip
-    return fitting
+    return enough
 
 
 def validation_batches(dataset: PairDataset, batch_size: int) -> Iterator[PairBatch]:
