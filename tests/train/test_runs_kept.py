@@ -132,3 +132,19 @@ def test_fault_125_another_generator_and_a_resumed_run_are_refused() -> None:
     changed = p2p_train("--resume run --lr 0.1")
     assert changed.exit_code == 2 and "--from run/checkpoints/last.pt" in changed.stderr
     assert json.loads(Path("run/config.json").read_text())["model"]["ngf"] == 4
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ("--recipe edge --palette none", True),
+        ("--recipe paper --palette none", False),
+        ("--num-downs 4 --palette none", True),
+        ("--recipe edge", False),
+    ],
+)
+def test_fault_131_recipes_of_label_maps_say_so_for_pictures(flags: str, said: bool) -> None:
+    """A warning names the recipe that keeps more detail; label maps get none."""
+    result = p2p_train(f"{TINY} {flags} --max-steps 1 --run-dir run")
+    assert result.exit_code == 0, result.output
+    assert ("--recipe classic keeps more" in result.stderr) is said

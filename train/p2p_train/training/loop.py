@@ -268,5 +268,11 @@ def _announce(run_dir: Path, data: TrainingData, state: TrainState, total: int) 
     write_json(run_dir / "config.json", state.config.to_json())
     for line in describe_run(state.config, data):
         logger.info(line)
+    if data.contract.palette is None and state.config.model.num_downs is not None:
+        logger.warning(
+            "few downsamplings, as in the recipes edge and student, were measured on label maps; "
+            "where detail of the input should pass through (colourisation), --recipe classic "
+            "keeps more of it"
+        )
     where, precision = describe_device(state.device), state.config.precision
     logger.info("training on %s in %s, steps %d to %d", where, precision, state.step, total)
