@@ -164,7 +164,8 @@ def write_picture(path: Path, image: NDArray[np.uint8]) -> None:
     """
     import cv2  # only needed here
 
-    if not cv2.haveImageWriter(str(path)):
+    # OpenCV crashes on text that is not UTF-8, which a name may be.
+    if not (path.suffix.isascii() and cv2.haveImageWriter(f"x{path.suffix}")):
         suffix = path.suffix or "a name without suffix"
         raise OutputError(f"cannot write {path}: {suffix} is no kind of picture; try .png or .jpg")
     encoded, content = cv2.imencode(path.suffix, image)

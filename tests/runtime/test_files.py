@@ -53,6 +53,15 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["x"]  # noqa: PTH208  # hidden files count, too
 
 
+def test_fault_122_pictures_take_any_name(tmp_path: Path) -> None:
+    """A name that is not UTF-8 is written; as a suffix, it is no kind of picture."""
+    image = np.zeros((2, 2, 3), np.uint8)
+    write_picture(tmp_path / os.fsdecode(b"\xff\xfe.png"), image)
+    with pytest.raises(OutputError, match="is no kind of picture"):
+        write_picture(tmp_path / os.fsdecode(b"x.\xff"), image)
+    assert os.listdir(os.fsencode(tmp_path)) == [b"\xff\xfe.png"]  # noqa: PTH208  # bytes
+
+
 def test_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk is one OutputError with the path and the system's words."""
 

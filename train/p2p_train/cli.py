@@ -12,7 +12,7 @@ import click
 
 from p2p_runtime.console import P2PGroup, option, require_extra, setup_logging
 
-from .commands import score, segmenter
+from .commands import results, score, segmenter
 from .config import TrainConfig
 from .options import device_option, given_settings, setting_options
 from .recipes import RECIPES
@@ -95,7 +95,7 @@ Or two folders matched by file name, such as labels/ and photos/; see --input-di
 @_run_flag("-v", "--verbose", help="Log more.")
 @click.pass_context
 def main(ctx: click.Context, /, **flags: Any) -> None:
-    """Train a pix2pix GAN on paired images. The commands below score the result.
+    """Train a pix2pix GAN on paired images. The commands below score and show results.
 
     Writes checkpoints, a JSONL log, loss curves and sample grids to the run directory. Next:
     p2p-export.
@@ -129,5 +129,5 @@ def main(ctx: click.Context, /, **flags: Any) -> None:
     ctx.exit(launch(LaunchOptions(settings=settings, machine=machine, **flags)))
 
 
-main.add_command(segmenter)
-main.add_command(score)
+for command in (segmenter, score, results):
+    main.add_command(command)

@@ -1,4 +1,4 @@
-"""``p2p-train segmenter`` and ``p2p-train score``: how good a generator is."""
+"""``p2p-train segmenter``, ``score`` and ``test``: how good a generator is."""
 
 from __future__ import annotations
 
@@ -14,13 +14,20 @@ from p2p_runtime.console import P2PCommand, option, require_extra, setup_logging
 from .config import PrecisionChoice, TrainConfig
 from .options import DATA_SETTINGS, device_option, given_settings, setting_options
 
-__all__ = ["score", "segmenter"]
+__all__ = ["results", "score", "segmenter"]
 
 logger = logging.getLogger(__name__)
 
 FILE = click.Path(path_type=Path)
 _data = partial(option, group="Data")
 _file = partial(option, metavar="FILE.pt", type=FILE)
+_run_argument = click.argument("run", metavar="RUN|FILE.pt", type=FILE)
+_data_option = _data(
+    "--data",
+    metavar="DIR",
+    type=FILE,
+    help="Folder with the pairs.  [default: that of the training]",
+)
 
 
 @click.command(cls=P2PCommand)
@@ -84,13 +91,8 @@ def segmenter(
 
 
 @click.command(cls=P2PCommand)
-@click.argument("run", metavar="RUN|FILE.pt", type=FILE)
-@_data(
-    "--data",
-    metavar="DIR",
-    type=FILE,
-    help="Folder with the pairs.  [default: that of the training]",
-)
+@_run_argument
+@_data_option
 @_data(
     "--clip",
     metavar="DIR|VIDEO",
@@ -172,6 +174,52 @@ def score(
         facts = {"checkpoint": str(path), "step": checkpoint.progress.get("step")}
         write_json(json_file, {**facts, **scores.to_json()})
     click.echo(scores.table())
+
+
+@click.command("test", cls=P2PCommand)
+@_run_argument
+@_data_option
+@_data(
+    "--images",
+    metavar="N",
+    type=click.IntRange(1),
+    default=50,
+    help="Maximum number of pairs, spread evenly over those for validation.",
+)
+@device_option
+@_file("--output", group="Run", metavar="DIR", help="Folder to write.  [default: RUN/results]")
+def results(run: Path, data: Path | None, images: int, output: Path | None, device: str) -> None:
+    """Write a page with input, generated picture and target of validation pairs.
+
+    Open index.html in a browser; the pictures lie beside it, in the folders input, generated and
+    target. Each pair has its L1, PSNR and SSIM.
+    """
+    _prepare()
+    from .data.layouts.images import printable
+    from .data.layouts.index import evenly_spread
+    from .devices import find_device
+    from .metrics.page import write_page
+    from .metrics.score import pairs_of, torch_translate
+    from .training.checkpoint import Checkpoint, find_checkpoint
+
+    where, path = find_device(device), find_checkpoint(run)
+    checkpoint = Checkpoint.load(path)
+    pairs = pairs_of(checkpoint.config, data)
+    chosen = [pairs.val[index] for index in evenly_spread(len(pairs.val), images)]
+    of_run = path.parent.parent if path.parent.name == "checkpoints" else path.parent
+    folder = output or of_run / "results"
+    means = write_page(
+        folder,
+        torch_translate(checkpoint.build_generator(), where),
+        chosen,
+        checkpoint.contract,
+        title=f"Results of {run}",
+        facts=f"{path.name}, step {checkpoint.progress.get('step')}; {len(chosen)} of "
+        f"{len(pairs.val)} validation pairs of {data or checkpoint.config.data.folder}, "
+        f"{pairs.direction}",
+    )
+    click.echo(f"{len(chosen)} validation pairs: {means}")
+    click.echo(f"open {printable(str(folder / 'index.html'))}")
 
 
 def _prepare() -> None:

@@ -18,7 +18,7 @@ from p2p_train.config import TrainConfig
 from p2p_train.data.batches import validation_batches
 from p2p_train.data.dataset import PairBatch, PairDataset
 from p2p_train.data.labels import open_pairs
-from p2p_train.data.layouts.index import evenly_spread
+from p2p_train.data.layouts.index import PairIndex, evenly_spread
 from p2p_train.networks.pixels import to_pixels, to_signal
 
 from .clips import ClipFrame, Flicker
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from .published import ImageNetScore, PublishedMetrics
 
 __all__ = [
-    "Scores", "Translate", "evaluate", "other_photos", "score_generator", "torch_translate",
-    "validation_pairs",
+    "Scores", "Translate", "counted", "distances_of", "evaluate", "other_photos", "pairs_of",
+    "score_generator", "torch_translate", "validation_pairs",
 ]  # fmt: skip
 
 Translate = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
@@ -126,11 +126,8 @@ def score_generator(
     generated, real = _Tally(segmenter), _Tally(segmenter)
     for batch in pairs:
         labels, photos = batch.source.numpy(), batch.target.numpy()
-        images = translate(labels)
-        if batch.ignored is not None:
-            images = np.where(batch.ignored.numpy()[..., None], photos, images)
-        both = torch.from_numpy(np.ascontiguousarray(images)), batch.target
-        distances.append(torch.stack([image_l1(*both), psnr_db(*both), ssim(*both)], dim=1))
+        images = counted(translate(labels), batch)
+        distances.append(distances_of(images, batch))
         generated.add(labels, images)
         real.add(labels, photos)
         if published is not None:
@@ -154,6 +151,22 @@ def score_generator(
         imagenet_real=None if published is None else published.floor(),
     )
     return scores if clip is None else _with_flicker(scores, translate, clip)
+
+
+def counted(images: NDArray[np.uint8], batch: PairBatch) -> NDArray[np.uint8]:
+    """Return generated images, (N, H, W, 3), with the photo where pixels of a pair do not count."""
+    if batch.ignored is None:
+        return images
+    return np.where(batch.ignored.numpy()[..., None], batch.target.numpy(), images)
+
+
+def distances_of(images: NDArray[np.uint8], batch: PairBatch) -> torch.Tensor:
+    """Return L1, PSNR and SSIM of images, (N, H, W, 3) uint8 BGR, to the photos of a batch: (N, 3).
+
+    The units are those of :class:`Scores`.
+    """
+    both = torch.from_numpy(np.ascontiguousarray(images)), batch.target
+    return torch.stack([image_l1(*both), psnr_db(*both), ssim(*both)], dim=1)
 
 
 class _Tally:
@@ -248,6 +261,11 @@ def torch_translate(generator: nn.Module, device: torch.device) -> Translate:
     return translate
 
 
+def pairs_of(config: TrainConfig, data: Path | None = None) -> PairIndex:
+    """Return the pairs of a run's data set; arguments and errors as :func:`validation_pairs`."""
+    return open_pairs((config if data is None else config.replace(data=str(data))).data).pairs
+
+
 def validation_pairs(
     config: TrainConfig, contract: PixelContract, data: Path | None = None
 ) -> Iterator[PairBatch]:
@@ -258,8 +276,7 @@ def validation_pairs(
     Raises:
         DatasetError: the pairs are missing or broken.
     """
-    pairs = open_pairs(_lies_at(config, data).data).pairs
-    return validation_batches(PairDataset(pairs.val, contract), BATCH)
+    return validation_batches(PairDataset(pairs_of(config, data).val, contract), BATCH)
 
 
 def other_photos(
@@ -270,14 +287,10 @@ def other_photos(
     They are (N, H, W, 3) uint8 BGR; the arguments and errors are those of
     :func:`validation_pairs`.
     """
-    pairs = open_pairs(_lies_at(config, data).data).pairs
+    pairs = pairs_of(config, data)
     chosen = tuple(pairs.train[i] for i in evenly_spread(len(pairs.train), len(pairs.val)))
     for batch in validation_batches(PairDataset(chosen, contract), BATCH):
         yield batch.target.numpy()
-
-
-def _lies_at(config: TrainConfig, data: Path | None) -> TrainConfig:
-    return config if data is None else config.replace(data=str(data))
 
 
 def _rows(

@@ -1,0 +1,111 @@
+"""A page of results: input, generated image and target of validation pairs, with their scores."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from string import Template
+from urllib.parse import quote
+
+import torch
+
+from p2p_runtime.errors import OutputError
+from p2p_runtime.files import check_writable_folder, protected, write_picture, write_text
+from p2p_runtime.model.contract import PixelContract
+from p2p_train.data.batches import validation_batches
+from p2p_train.data.dataset import PairDataset
+from p2p_train.data.layouts.images import Pair, printable
+
+from .score import Translate, counted, distances_of
+
+__all__ = ["write_page"]
+
+logger = logging.getLogger(__name__)
+
+TEMPLATE = Path(__file__).with_suffix(".html")
+MARK = b'content="p2p-train test"'
+COLUMNS = ("input", "generated", "target")
+
+
+def write_page(
+    folder: Path,
+    translate: Translate,
+    pairs: Sequence[Pair],
+    contract: PixelContract,
+    *,
+    title: str,
+    facts: str,
+) -> str:
+    """Write ``index.html`` and, in a folder for each column, its PNGs; return the mean scores.
+
+    Args:
+        folder: where to write; a page of results that is there is replaced.
+        translate, contract: the generator, and how pairs become its inputs and targets.
+        pairs: at least one, shown in this order.
+        title, facts: the page's heading, and the line below it.
+
+    Raises:
+        DatasetError: a pair is unreadable.
+        OutputError: something cannot be written, or would replace another page or an input.
+    """
+    page = folder / "index.html"
+    check_writable_folder(folder)
+    if page.exists() and MARK not in page.read_bytes():
+        raise OutputError(f"{page} exists and is no page of results; name another --output")
+    scores, sections = [], []
+    batches = validation_batches(PairDataset(tuple(pairs), contract), 1)
+    with protected([ref.path for pair in pairs for ref in (pair.input, pair.target)], "an input"):
+        for name, batch in zip(_names(pairs), batches, strict=True):
+            images = translate(batch.source.numpy())
+            shown = batch.source.numpy(), images, batch.target.numpy()
+            for column, image in zip(COLUMNS, shown, strict=True):
+                write_picture(folder / column / name, image[0])
+            scores.append(distances_of(counted(images, batch), batch))
+            sections.append(_section(name, _words(scores[-1]), contract))
+        means = _words(torch.cat(scores))
+        texts = {"title": title, "facts": facts, "means": means}
+        content = {key: escape(printable(text)) for key, text in texts.items()}
+        template = Template(TEMPLATE.read_text(encoding="utf-8"))
+        write_text(page, template.substitute(content, sections="\n".join(sections)))
+    if others := sum(1 for _ in (folder / "generated").rglob("*.png")) - len(pairs):
+        logger.warning("%s/generated holds %d pictures that are not of this run", folder, others)
+    return means
+
+
+def _names(pairs: Sequence[Pair]) -> list[Path]:
+    """Return a name for the pictures of each pair: that of its input, as PNG."""
+    paths = [pair.input.path for pair in pairs]
+    common = os.path.commonpath([path.parent for path in paths])
+    inside = [path.relative_to(common) for path in paths]
+    counts = Counter(path.with_suffix(".png") for path in inside)
+    alone = (counts[path.with_suffix(".png")] == 1 for path in inside)
+    return [
+        path.with_suffix(".png" if one else f"{path.suffix}.png")
+        for path, one in zip(inside, alone, strict=True)
+    ]
+
+
+def _words(scores: torch.Tensor) -> str:
+    l1, psnr, similarity = scores.mean(dim=0).tolist()
+    return f"L1 {l1:.4f}, PSNR {psnr:.2f} dB, SSIM {similarity:.4f}"
+
+
+def _section(name: Path, scores: str, contract: PixelContract) -> str:
+    shown, size = (
+        escape(printable(str(name.with_suffix("")))),
+        f'width="{contract.width}" height="{contract.height}"',
+    )
+    figures = []
+    for column in COLUMNS:
+        link = quote(os.fsencode(f"{column}/{name}"))
+        image = f'<img src="{link}" alt="{column} of {shown}" {size} loading="lazy">'
+        figures.append(
+            f'<figure><a href="{link}">{image}</a><figcaption>{column}</figcaption></figure>'
+        )
+    row = "\n".join(figures)
+    head = f"<h2>{shown}</h2>\n<p>{scores}</p>"
+    return f'<section>\n{head}\n<div class="row">\n{row}\n</div>\n</section>'
