@@ -12,15 +12,9 @@ from pathlib import Path
 import click
 import pytest
 
-from guides import GUIDES, ROOT, Line, anchors_of, blocks_of, lines_of, links_of
+from guides import COMMANDS, GUIDES, ROOT, Line, anchors_of, blocks_of, lines_of, links_of
 from p2p_train.scenes import draw_scene
 
-COMMANDS = {
-    "p2p-train": "p2p_train.cli",
-    "p2p-export": "p2p_export.cli",
-    "p2p-run": "p2p_runtime.cli",
-    "p2p-bench": "p2p_bench.cli",
-}
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 MODULE = re.compile(r"python -m ((?:p2p_|experiments)[a-z_.]*)(?![A-Z])")
 NO_FLAGS_OF_OURS = {"--group", "--nproc-per-node", "--eval"}

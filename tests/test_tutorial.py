@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from guides import ROOT, blocks_of
+from guides import ROOT, typed_lines, written_files
 
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 SMALLER = {
@@ -24,23 +23,6 @@ SMALLER = {
 
 FEWER = (("pairs=20", "pairs=16"), ("frames=60", "frames=6"))
 """What the tutorial draws, and how little of it the test draws."""
-
-SETUP = ("python3 -m venv", ". .venv", "pip install")
-"""The environment of the tests is there already."""
-
-
-def written_files(text: str) -> dict[str, str]:
-    """Return the Python files that the tutorial asks for: those whose first line is their name."""
-    blocks = [block.text for block in blocks_of(text) if block.language == "python"]
-    return {re.match(r"# (\S+)", block)[1]: block for block in blocks}
-
-
-def typed_lines(text: str) -> list[str]:
-    """Return what the tutorial tells people to type, without the installation."""
-    blocks = [block.text for block in blocks_of(text) if block.language == "console"]
-    lines = [line for block in blocks for line in re.sub(r"\\\n\s*", " ", block).splitlines()]
-    typed = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
-    return [line for line in typed if not line.startswith(SETUP)]
 
 
 @pytest.fixture(scope="module")

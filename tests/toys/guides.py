@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
-__all__ = ["GUIDES", "ROOT", "Block", "Line", "anchors_of", "blocks_of", "lines_of", "links_of"]
+import pytest
+from click.testing import CliRunner
+
+__all__ = [
+    "COMMANDS", "GUIDES", "ROOT", "Block", "Line", "anchors_of", "blocks_of", "follow", "lines_of",
+    "links_of", "section_of", "typed_lines", "written_files",
+]  # fmt: skip
 
 ROOT = Path(__file__).parents[2]
 GUIDES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+COMMANDS = {
+    "p2p-train": "p2p_train.cli",
+    "p2p-export": "p2p_export.cli",
+    "p2p-run": "p2p_runtime.cli",
+    "p2p-bench": "p2p_bench.cli",
+}
+"""Commands and the module whose ``main`` each one is."""
+
+SETUP = ("python3 -m venv", ". .venv", "pip install")
+"""The environment of the tests is there already."""
+
+TINY = "--image-size 64 --num-downs 4 --ngf 8 --ndf 8 --batch-size 2 --max-steps 2"
+"""What training gets besides what stands in a guide; the later of two flags wins."""
 
 FENCE = re.compile(r"^ *```(\w*)[^\n]*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
@@ -64,3 +87,44 @@ def anchors_of(text: str) -> set[str]:
     headings = HEADING.findall(FENCE.sub("", text))
     plain = [re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings]
     return {heading.strip().replace(" ", "-") for heading in plain}
+
+
+def section_of(text: str, title: str) -> str:
+    """Return the part of a guide under a heading of the second level."""
+    return text.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def written_files(text: str) -> dict[str, str]:
+    """Return what a guide asks for: Python whose first line is its name, and named JSON."""
+    named = {}
+    for block in blocks_of(text):
+        if block.language == "python":
+            named[re.match(r"# (\S+)", block.text)[1]] = block.text
+        elif block.language == "json":
+            named[f"{json.loads(block.text)['name']}.json"] = block.text
+    return named
+
+
+def typed_lines(text: str) -> list[str]:
+    """Return what a guide tells people to type, without the installation."""
+    blocks = [block.text for block in blocks_of(text) if block.language == "console"]
+    lines = [line for block in blocks for line in re.sub(r"\\\n\s*", " ", block).splitlines()]
+    typed = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
+    return [line for line in typed if not line.startswith(SETUP)]
+
+
+def follow(line: str, folder: Path, exit_code: int = 0) -> str:
+    """Run a command of ours in a folder and in this process, with little training.
+
+    Returns:
+        What it said on stdout and stderr.
+    """
+    name, *words = shlex.split(line)
+    if name == "p2p-train" and "--inspect" not in words:
+        words += TINY.split()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        main = import_module(COMMANDS[name]).main
+        done = CliRunner().invoke(main, words, catch_exceptions=False)
+    assert done.exit_code == exit_code, f"{line}\n{done.output}"
+    return done.output
