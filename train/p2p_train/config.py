@@ -205,6 +205,9 @@ class LossConfig(SettingGroup):
     lambda_consistency: float = _weight(
         0.0, "Weight of the consistency loss under shifts of the label map; try 50."
     )
+    lambda_pattern: float = _weight(
+        0.0, "Weight of the pattern loss: texture that pictures share at fixed places; try 1."
+    )
     segmenter: str | None = setting(
         None, "Segmenter for the semantic loss; from p2p-train segmenter.", metavar="FILE.pt"
     )

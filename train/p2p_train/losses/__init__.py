@@ -14,6 +14,7 @@ from .distil_ssim import DistilSsimLoss
 from .distil_style import DistilStyleLoss
 from .distil_tv import DistilTvLoss
 from .l1 import L1Loss
+from .pattern import PatternLoss
 from .semantic import SemanticLoss
 from .style import StyleLoss
 
@@ -25,6 +26,7 @@ GENERATOR_LOSSES: list[type[GeneratorLoss]] = [
     SemanticLoss,
     StyleLoss,
     ConsistencyLoss,
+    PatternLoss,
     DistilL1Loss,
     DistilSsimLoss,
     DistilFeatureLoss,

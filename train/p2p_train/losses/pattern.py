@@ -1,0 +1,82 @@
+"""The pattern loss: pictures should not share their texture at fixed places."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+from .base import TINY, Curve, GeneratorLoss, GeneratorOutput, LossBatch
+
+__all__ = ["PatternLoss", "pattern_share"]
+
+WINDOW_PX = 33
+"""Side of the square whose mean brightness is subtracted, all of one label, as when fixed patterns
+are measured (:class:`p2p_train.metrics.pattern.FixedPattern`)."""
+
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in brightness, ITU-R BT.601."""
+
+
+class PatternLoss(GeneratorLoss):
+    """Share of the texture on plain surfaces that the pictures of a micro-batch have in common.
+
+    A generator sees nothing but one colour on a road or a wall, so it tends to repeat one texture
+    at the same places of every picture: a dirty screen. Texture itself costs nothing here, and
+    less of it does not help, since the share is relative.
+    """
+
+    name = "generator_pattern"
+    setting = "lambda_pattern"
+    curve = Curve(panel="fixed pattern", unit="share of the texture")
+
+    def __call__(self, batch: LossBatch, output: GeneratorOutput) -> torch.Tensor:
+        """Return the share; its expectation is 0 where textures lie at random places."""
+        return pattern_share(batch.source, output.image)
+
+
+def pattern_share(source: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+    """Return the mean correlation of textures at equal places with equal labels, a scalar.
+
+    The product of two pictures' textures has the square of the fixed pattern as its expectation;
+    it is divided by the textures' mean square. The result is in [-1, 1], 1 for equal textures, and
+    0 for a single picture or without a shared surface.
+
+    Args:
+        source: label colours, (N, 3, H, W).
+        image: pictures made of them, (N, 3, H, W) RGB.
+    """
+    luma = (image.float() * _column(image, LUMA)).sum(1)  # (N, H, W)
+    texture = luma - _box_sums(luma) / _box_sums(torch.ones_like(luma[:1]))
+    # A number for each colour; 24 bits are exact in float32.
+    levels = ((source.float() + 1) * 127.5).round()
+    label = (levels * _column(source, (1, 1 << 8, 1 << 16))).sum(1)  # (N, H, W)
+    plain = _box_sums(_edges(label)) == 0
+    both = plain & plain.roll(1, 0) & (label == label.roll(1, 0))  # each with its neighbour
+    if len(image) < 2:
+        both = torch.zeros_like(both)
+    energy = (texture**2 + texture.roll(1, 0) ** 2) / 2
+    return (texture * texture.roll(1, 0) * both).sum() / ((energy * both).sum() + TINY)
+
+
+def _column(like: torch.Tensor, factors: tuple[float, ...]) -> torch.Tensor:
+    # (1, 3, 1, 1), a factor for each channel
+    return torch.tensor(factors, device=like.device).view(1, 3, 1, 1)
+
+
+def _edges(label: torch.Tensor) -> torch.Tensor:
+    # 1 where the pixel above or to the left has another label, else 0
+    edges = torch.zeros_like(label, dtype=torch.bool)
+    edges[:, 1:] |= label[:, 1:] != label[:, :-1]
+    edges[:, :, 1:] |= label[:, :, 1:] != label[:, :, :-1]
+    return edges.float()
+
+
+def _box_sums(signal: torch.Tensor) -> torch.Tensor:
+    # Sums over the square around each pixel, (N, H, W); squares at the border are cut.
+    for axis in (1, 2):
+        sums = functional.pad(signal.transpose(axis, 2).cumsum(2), (1, 0)).transpose(axis, 2)
+        places = torch.arange(signal.shape[axis], device=signal.device)
+        last = (places + WINDOW_PX // 2 + 1).clamp(max=signal.shape[axis])
+        first = (places - WINDOW_PX // 2).clamp(min=0)
+        signal = sums.index_select(axis, last) - sums.index_select(axis, first)
+    return signal
