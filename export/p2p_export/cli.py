@@ -79,6 +79,10 @@ _flags = stack(
         "--output", metavar="DIR|FILE.onnx", type=_PATH,
         help="Where to write.  [default: RUN/export/]",
     ),
+    _run(
+        "--licence", metavar="TEXT",
+        help="Terms of the weights, in a line; p2p-run says them at each start.",
+    ),
     _run("--force", is_flag=True, help="Replace existing files at --output."),
     _run(
         "--inspect", metavar="MODEL", type=_PATH,

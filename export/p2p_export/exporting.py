@@ -71,7 +71,7 @@ def export(options: ExportOptions) -> list[WrittenBundle]:
         images=run_torch(module, frames),
         made_up=made_up,
         generator=trained.description,
-        provenance=trained.provenance,
+        provenance=trained.provenance | ({"licence": options.licence} if options.licence else {}),
         segmentation=_segmentation_check(module, trained, options),
     )
     written: dict[str, WrittenBundle] = {}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from p2p_runtime.errors import CheckpointError, ConfigError
+from p2p_runtime.model.bundle import is_licence
 from p2p_train.training.checkpoint import find_checkpoint
 
 from .graph.int8 import PROFILES
@@ -40,6 +41,7 @@ class ExportOptions:
         tensorrt, tensorrt_rtx: also build engines from every file, of int8 from its ``tensorrt``
             profile. TensorRT builds for the GPU of this machine, TensorRT-RTX for ``gpu_arch``.
         gpu_arch: architectures separated by commas, see :func:`.parse_archs`.
+        licence: terms of the weights, for the bundles; a line of at most 100 characters.
         force: replace files of another export.
 
     Raises:
@@ -58,6 +60,7 @@ class ExportOptions:
     tensorrt: bool = False
     tensorrt_rtx: bool = False
     gpu_arch: str | None = None
+    licence: str | None = None
     force: bool = False
 
     def __post_init__(self) -> None:
@@ -65,6 +68,8 @@ class ExportOptions:
             raise ConfigError(
                 f"int8 profile {self.int8_profile!r} is unknown; there are {', '.join(PROFILES)}"
             )
+        if self.licence is not None and not is_licence(self.licence):
+            raise ConfigError("--licence is no line of at most 100 printable characters")
         if self.int8 and self.calibration is None:
             raise ConfigError(
                 "int8 needs real inputs for its ranges; name a folder of them (100 or more) "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import re
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from p2p_export.cli import main
+from p2p_runtime.model.bundle import is_licence
+from p2p_runtime.translate.translator import Translator
 from toy_export import write_checkpoint
 
 
@@ -48,6 +51,30 @@ def test_export_prints_a_table_and_says_what_it_does(tmp_path: Path, traced):
     assert re.fullmatch(r"\d+ s, peak memory \d{3,} MiB", cost)
     assert "(eval: running statistics, no dropout)" in done.stderr
     assert "and 6 mirrored" in done.stderr
+
+
+def test_the_licence_of_the_weights_is_told_at_each_start(tmp_path: Path, traced, caplog):
+    """What --licence says is in the bundle, and whoever opens it reads a line."""
+    terms = "non-commercial (Cityscapes)"
+    flags = ("--output", tmp_path / "out.onnx", "--licence")
+    done = invoke(write_checkpoint(tmp_path / "best.pt", frames=2), *flags, terms)
+    assert done.exit_code == 0, done.stderr
+    assert terms in invoke("--inspect", tmp_path / "out.onnx").stdout
+    logger = logging.getLogger("p2p_runtime.translate.translator")
+    logger.addHandler(caplog.handler)  # the command's logging does not propagate
+    with caplog.at_level("INFO", logger.name):
+        Translator.load(tmp_path / "out.onnx", device="cpu").close()
+    logger.removeHandler(caplog.handler)
+    assert f"weights: {terms}" in caplog.text
+
+
+@pytest.mark.parametrize("text", ["two\nlines", "\x1b[31mred", "x" * 101, ""])
+def test_a_licence_is_one_printable_line(text: str):
+    """Neither the exporter nor a stranger's file writes anything else to a terminal."""
+    done = invoke("nowhere", "--licence", text)
+    assert done.exit_code == 2
+    assert "--licence is no line of at most 100 printable characters" in done.stderr
+    assert not is_licence(text)
 
 
 def test_inspect_describes_a_bundle(exported):

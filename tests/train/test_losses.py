@@ -25,6 +25,7 @@ from p2p_train.losses.base import (
 from p2p_train.losses.distil_channel import channel_distance
 from p2p_train.losses.distil_ssim import dissimilarity
 from p2p_train.losses.distil_tv import DistilTvLoss
+from p2p_train.losses.pattern import pattern_share
 from p2p_train.losses.style import style_distance
 from p2p_train.training import recorder
 
@@ -81,6 +82,7 @@ def test_every_loss_has_a_name_of_its_own_and_a_curve() -> None:
         segmenter="s.pt",
         lambda_style=1.0,
         lambda_consistency=10.0,
+        lambda_pattern=1.0,
         lambda_distil_tv=1.0,
     )
     assert len(loss_curves(config)) == len(losses.GENERATOR_LOSSES) + 2
@@ -127,3 +129,42 @@ def test_total_variation_counts_steps_between_neighbours() -> None:
     setup = LossSetup(config=TrainConfig(), generator=None)  # type: ignore[arg-type]  # not looked at
     batch, output = LossBatch(source=image, target=image), GeneratorOutput(image=image, features=[])
     assert float(DistilTvLoss(setup)(batch, output)) == pytest.approx(1 / 3)
+
+
+def road_and_sky(count: int) -> torch.Tensor:
+    """Return label maps of two classes, (N, 3, 96, 96)."""
+    source = torch.full((count, 3, 96, 96), -1.0)
+    source[:, 0, 48:] = 1.0
+    return source
+
+
+def test_the_pattern_share_is_that_of_the_common_texture() -> None:
+    """Equal textures share all, independent ones nothing, and a sum of both half."""
+    common, own = torch.randn(1, 3, 96, 96), torch.randn(4, 3, 96, 96)
+    shares = [
+        float(pattern_share(road_and_sky(4), image))
+        for image in (common.expand(4, -1, -1, -1), own, (common + own) / 2)
+    ]
+    assert shares == pytest.approx([1, 0, 0.5], abs=0.05)
+
+
+def test_the_pattern_share_cannot_be_lowered_by_less_texture() -> None:
+    """It neither depends on the contrast nor has a gradient along it."""
+    image = (torch.randn(1, 3, 96, 96) + torch.randn(4, 3, 96, 96)).requires_grad_()
+    share = pattern_share(road_and_sky(4), image)
+    share.backward()
+    assert image.grad is not None
+    assert float((image.grad * image.detach()).sum()) == pytest.approx(0, abs=1e-4)
+    fainter = pattern_share(road_and_sky(4), image.detach() / 10)
+    assert float(fainter) == pytest.approx(share.item(), rel=1e-3)
+
+
+def test_the_pattern_share_counts_equal_labels_and_plain_surfaces_alone() -> None:
+    """A common texture on other labels, across their edges or in one picture is no pattern."""
+    source, texture = road_and_sky(2), torch.randn(1, 3, 96, 96).expand(2, -1, -1, -1)
+    other = torch.stack([source[0], -source[0]])
+    assert float(pattern_share(other, texture)) == 0
+    assert float(pattern_share(source[:1], texture[:1])) == 0
+    narrow = source.clone()
+    narrow[:, 1, ::16] = 0.5  # a line every 16 px leaves no plain surface
+    assert float(pattern_share(narrow, texture)) == 0

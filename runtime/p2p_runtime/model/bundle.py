@@ -19,10 +19,20 @@ from .golden import GoldenFrame
 from .onnx_check import MAX_FILE_BYTES, inspect_onnx
 from .trt_manifest import ENGINE_SUFFIX, source_of
 
-__all__ = ["INPUT_NAME", "METADATA_KEY", "OUTPUT_NAME", "BundleInfo", "ModelBundle", "sealed"]
+__all__ = [
+    "INPUT_NAME",
+    "METADATA_KEY",
+    "OUTPUT_NAME",
+    "BundleInfo",
+    "ModelBundle",
+    "is_licence",
+    "sealed",
+]
 
 METADATA_KEY, SEAL = "p2p_contract", "metadata_sha256"
 PRECISIONS = ("fp32", "fp16", "int8")
+MAX_LICENCE = 100
+"""Maximum number of characters of a licence."""
 INPUT_NAME, OUTPUT_NAME = "frame", "image"
 """Names of the graph's input and output."""
 
@@ -76,6 +86,11 @@ class BundleInfo:
         return cls(contract=contract, **fields)
 
 
+def is_licence(text: str) -> bool:
+    """Return whether a text can be told in one line, whoever wrote it."""
+    return 0 < len(text) <= MAX_LICENCE and text.isprintable()
+
+
 def sealed(document: dict[str, Any]) -> str:
     """Return a document's only text: sorted, with the SHA-256 of its other fields."""
     content = {name: value for name, value in document.items() if name != SEAL}
@@ -115,6 +130,12 @@ class ModelBundle:
     def precision(self) -> str:
         """``fp32``, ``fp16`` or ``int8``."""
         return self.info.precision
+
+    @property
+    def licence(self) -> str | None:
+        """Terms of the weights, as the exporter gave them: a line of printable text, or None."""
+        text = self.info.provenance.get("licence")
+        return text if isinstance(text, str) and is_licence(text) else None
 
     @classmethod
     def load(cls, path: str | Path) -> ModelBundle:

@@ -12,6 +12,7 @@ Example::
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,8 @@ from .preprocess import Preprocessor
 from .workers import threads_per_worker
 
 __all__ = ["Translator"]
+
+_log = logging.getLogger(__name__)
 
 
 class Translator:
@@ -116,6 +119,8 @@ class Translator:
         bundle = (
             path if isinstance(path, ModelBundle) else ModelBundle.load(find_bundle(named, device))
         )
+        if bundle.licence is not None:
+            _log.info("weights: %s", bundle.licence)
         engine = open_supervised(
             bundle,
             device,
