@@ -117,7 +117,7 @@ class P2PCommand(click.Command):
 
     =====================  =======================================================
     ``P2PError``           ``error: <message>``, the error's ``exit_code``
-    ``MemoryError``        ``error: not enough memory ...``, 1; also without threads
+    ``MemoryError``        ``error: not enough memory ...``, 1; also for threads and libraries
     ``KeyboardInterrupt``  ``interrupted``, 130
     ``BrokenPipeError``    nothing (stdout is closed), 141
     ``PermissionError``    ``error: cannot read (or write) <path>``, 2 (or 3)
@@ -190,7 +190,8 @@ class P2PCommand(click.Command):
         except ImportError as error:
             if (remedy := missing_library(error)) is None:
                 raise
-            _fail(ctx, f"error: {remedy}", _EXIT_BAD_INPUT)
+            short = remedy == _what_is_short(no_thread=False)
+            _fail(ctx, f"error: {remedy}", _EXIT_UNEXPECTED if short else _EXIT_BAD_INPUT)
         except OSError as error:
             if error.errno not in _OF_THE_SYSTEM or not isinstance(error.filename, (str, bytes)):
                 raise

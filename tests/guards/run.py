@@ -53,6 +53,8 @@ def survives(guard: Guard, copy: Path) -> bool:
     """Break a guard in a copy of the repository; return whether its tests still pass."""
     path = copy / guard.file
     whole = path.read_text(encoding="utf-8")
+    if whole.count(guard.old) != 1:
+        raise SystemExit(f"{guard.name}: {guard.file} does not hold its text once")
     path.write_text(whole.replace(guard.old, guard.new), encoding="utf-8")
     try:
         return _passes(guard.tests, copy)

@@ -358,24 +358,44 @@ def test_fault_56_no_network_is_needed(bundle: Path, video: Path) -> None:
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not (shutil.which("strace") and shutil.which("unshare")),
+    reason="needs root, strace and unshare",
+)
 def test_fault_56_no_network_socket_is_opened(bundle: Path, video: Path, tmp_path: Path) -> None:
-    """A whole run under strace opens no internet socket."""
-    trace = tmp_path / "trace.txt"
-    strace = ["strace", "-f", "-e", "trace=socket,connect", "-o", str(trace)]
-    environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
-    result = subprocess.run(
-        [*strace, *COMMAND, "--video", video, "--model", bundle],
-        env=environment,
-        capture_output=True,
-        text=True,
-        cwd=video.parent,
-        timeout=120,
-        check=False,
-    )
-    if not trace.exists() or "ptrace" in result.stderr:
-        pytest.skip("strace may not trace here")
-    assert result.returncode == 0, result.stderr
+    """A run that waits for a slow reader opens no internet socket, though ONNX Runtime would.
+
+    Its telemetry begins after some seconds. So a second run, which begins later and may send it,
+    lives until it asks for a socket; neither has a network.
+    """
+
+    def start(name: str, **variables: str) -> tuple[subprocess.Popen[bytes], Path]:
+        trace = tmp_path / name
+        wrapped = ["unshare", "-n", "strace", "-f", "-e", "trace=socket", "-o", str(trace)]
+        kept = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
+        process = subprocess.Popen(
+            [*wrapped, *COMMAND, "--video", video, "--model", bundle, "--output", "-"],
+            env=kept | variables,
+            stdout=subprocess.PIPE,
+            cwd=tmp_path,
+        )
+        assert process.stdout is not None
+        if not process.stdout.read(1):  # a frame comes out, so the model is open
+            pytest.skip("this machine gives no network namespace, or strace may not trace")
+        return process, trace
+
+    run, trace = start("run.txt")
+    with run:
+        sender, sent = start("sender.txt", ORT_DISABLE_TELEMETRY="0")
+        with sender:
+            for _ in range(600):
+                if "AF_INET" in sent.read_text():
+                    break
+                time.sleep(0.1)
+            else:
+                pytest.skip("this onnxruntime sends nothing")
+        run.communicate()
+    assert run.returncode == 0
     assert "exited with 0" in trace.read_text()
     assert "AF_INET" not in trace.read_text()
 
@@ -523,11 +543,11 @@ def test_a_real_label_video_is_translated_whole(
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the CamVid clip is not on this machine")
-@pytest.mark.parametrize("limit_mib", [640, 900])
+@pytest.mark.parametrize("limit_mib", [100, 180, 340, 420, 560, 700, 1000, 1500, 2000])
 def test_fault_82_too_little_memory_is_one_line(
     bundle: Path, tmp_path: Path, limit_mib: int
 ) -> None:
-    """Wherever the memory ends, in a thread's stack or in a frame, there is no traceback."""
+    """Wherever the memory ends, in a library, a thread's stack or a frame: exit 1, no traceback."""
     result = subprocess.run(
         ["bash", "-c", f'ulimit -v {limit_mib * 1024}; exec "$@"', "p2p-run", *COMMAND,
          "--video", DATA / "seg.mp4", "--model", bundle, "--output", "null:"],
@@ -539,5 +559,7 @@ def test_fault_82_too_little_memory_is_one_line(
         check=False,
     )  # fmt: skip
     assert "Traceback" not in result.stderr
+    assert result.returncode in ((1,) if limit_mib < 700 else (0, 1)), result.stderr
     if result.returncode:
-        assert "error: " in result.stderr or "annot allocate memory" in result.stderr
+        last = result.stderr.splitlines()[-1]
+        assert "error: not enough memory" in last or "annot allocate memory" in last

@@ -19,11 +19,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from p2p_runtime.errors import ConfigError, SourceError
+from p2p_runtime.errors import ConfigError, SourceError, SourceLostError
 from p2p_runtime.labels.palette import CAMVID, CITYSCAPES
 from p2p_runtime.labels.reader import LabelReader
 from p2p_runtime.video.live import LivePolicy
 from p2p_runtime.video.sources import SourceKind, decode, open_source, parse_source, videofile
+from p2p_runtime.video.sources.captures import NetworkCapture
+from p2p_runtime.video.sources.decode import open_container
 
 Image = NDArray[np.uint8]
 
@@ -214,6 +216,32 @@ def test_fault_71_strange_names_are_literal(
     video.rename(video.with_name(name))
     monkeypatch.chdir(video.parent)
     assert len(list(open_source(f"./{name}"))) == 20
+
+
+def test_fault_71_the_decoder_opens_files_only(
+    video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FFmpeg is told so, for whatever a container of today or tomorrow names."""
+    told: list[dict[str, str]] = []
+
+    def noted(url: str, options: dict[str, str]) -> Any:
+        told.append(options)
+        return open_container(url, options)
+
+    monkeypatch.setattr(videofile, "open_container", noted)
+    open_source(str(video)).close()
+    assert told
+    assert all(options["protocol_whitelist"] == "file" for options in told)
+
+
+@pytest.mark.parametrize("order", ["", "file:", "concat:", "subfile,,start,0,end,0,,:", "cache:"])
+def test_fault_71_a_connection_opens_no_file(
+    save_video: Callable[..., Path], frames: list[Image], order: str
+) -> None:
+    """Also where the check of the URL would have let it pass, FFmpeg opens nothing local."""
+    path = save_video("seg.ts", frames)
+    with pytest.raises(SourceLostError, match="Invalid argument"):
+        NetworkCapture(f"{order}{path}", 5.0, None)
 
 
 @settings(max_examples=50, deadline=None)
