@@ -105,4 +105,6 @@ def _check_sizes(bundles: list[ModelBundle]) -> None:
     sizes = {one.precision: f"{one.contract.width}x{one.contract.height}" for one in bundles}
     if len(set(sizes.values())) > 1:
         listed = ", ".join(f"{precision} {size}" for precision, size in sizes.items())
-        raise ConfigError(f"the models take frames of different sizes: {listed}")
+        raise ConfigError(
+            f"the models take frames of different sizes: {listed}; see p2p-export --size"
+        )

@@ -50,7 +50,8 @@ def bench_frames(
     elif files.checkpoint is not None and importlib.util.find_spec("torch"):
         from p2p_train.training.checkpoint import Checkpoint
 
-        frames = Checkpoint.load(files.checkpoint).frames.numpy()
+        own = Checkpoint.load(files.checkpoint).frames.numpy()
+        frames = np.stack([files.contract.preprocess(frame) for frame in own])
         words = f"{len(frames)} validation inputs"
     else:
         seeds = range(min(count * batch, DRAWN))

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from p2p_runtime.console import P2PCommand, option, require_extra, setup_logging, stack
+from p2p_runtime.console import P2PCommand, Size, option, require_extra, setup_logging, stack
 
 from .importers.options import import_flags, take_import_options
 
@@ -22,6 +22,7 @@ Examples:
   p2p-export                              newest run under runs/, its best checkpoint
   p2p-export runs/streets-1 --fp16
   p2p-export runs/streets-1 --int8 --calibration data/streets
+  p2p-export runs/streets-1 --size 960x544
   p2p-export runs/streets-1 --fp16 --tensorrt-rtx --gpu-arch sm86,sm120
   p2p-export last.pt --output model.onnx
   p2p-export --inspect runs/streets-1/export/model-fp32.onnx
@@ -39,6 +40,11 @@ _tensorrt = partial(option, group="TensorRT")
 _run = partial(option, group="Run")
 
 _flags = stack(
+    _checkpoint(
+        "--size", metavar="WxH", type=Size(square=True),
+        help="Size of the model's frames, in steps of the generator's grid.  [default: the "
+        "training's]",
+    ),
     _checkpoint(
         "--frames", metavar="DIR", type=_PATH,
         help="Inputs or pairs for the parity check.  [default: the checkpoint's own]",

@@ -43,7 +43,8 @@ def export(options: ExportOptions) -> list[WrittenBundle]:
 
     Raises:
         CheckpointError: there is no usable checkpoint, or the segmenter cannot be read.
-        ConfigError: a file is in the way, or the segmenter knows other labels.
+        ConfigError: a file is in the way, the generator cannot translate frames of the size, or
+            the segmenter knows other labels.
         DatasetError: a folder of frames cannot be read.
         ExportError: the generator or the calibration inputs are unusable.
         ParityError: a file does not compute what the torch module does; those before it stay.
@@ -54,9 +55,9 @@ def export(options: ExportOptions) -> list[WrittenBundle]:
     path = options.imported.path if options.imported else checkpoint_of(options.source)
     outputs = options.output_paths(path)
     if options.imported is None:
-        trained = load_checkpoint(path)
+        trained = load_checkpoint(path, options.size)
     else:
-        trained = load_imported(options.imported, draw_frames=options.frames is None)
+        trained = load_imported(options.imported, options.size, draw_frames=options.frames is None)
     _log.info("exporting %s (%s)", path, trained.description["mode"])
     given = trained.frames
     if options.frames is not None:
@@ -87,7 +88,7 @@ def export(options: ExportOptions) -> list[WrittenBundle]:
         if output != options.output:
             figures = {bundle.path.name: asdict(bundle.report) for bundle in written.values()}
             write_json(folder / "parity.json", figures)
-    _warn_of_other_bundles(folder, written, trained.provenance["checkpoint_sha256"])
+    _warn_of_other_bundles(folder, written, trained)
     if options.builds_engines:
         _build_engines(written, options)
     return list(written.values())
@@ -130,17 +131,23 @@ def _make_graph(
     return replace(graph, notes=(note, *graph.notes))
 
 
-def _warn_of_other_bundles(folder: Path, written: dict[str, WrittenBundle], sha256: str) -> None:
-    """Name bundles of another checkpoint in the folder: ``p2p-run`` may prefer one of them."""
+def _warn_of_other_bundles(
+    folder: Path, written: dict[str, WrittenBundle], trained: TrainedGenerator
+) -> None:
+    """Name bundles of another export in the folder: ``p2p-run`` may prefer one of them."""
+    sha256, ours = trained.provenance["checkpoint_sha256"], trained.contract
     own = {bundle.path for bundle in written.values()}
     for path in sorted(set(folder.glob("model-*.onnx")) - own):
         try:
-            provenance = ModelBundle.load(path).info.provenance
+            info = ModelBundle.load(path).info
         except BundleError as error:
             _log.warning("beside the new files: %s", error)
             continue
-        if provenance.get("checkpoint_sha256") != sha256:
+        theirs = info.contract
+        if info.provenance.get("checkpoint_sha256") != sha256:
             _log.warning("%s is of another checkpoint; export it again or remove it", path)
+        elif (theirs.width, theirs.height) != (ours.width, ours.height):
+            _log.warning("%s is of another size; export it again or remove it", path)
 
 
 def _build_engines(written: dict[str, WrittenBundle], options: ExportOptions) -> None:

@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from p2p_runtime import __version__
-from p2p_runtime.errors import ExportError
+from p2p_runtime.errors import ConfigError, ExportError
 from p2p_runtime.files import sha256_of_file
 from p2p_runtime.labels.ids import own_ids
+from p2p_runtime.labels.palette import Palette
 from p2p_runtime.model.contract import PixelContract
-from p2p_train.config import DataConfig, InputSide
+from p2p_train.config import DataConfig
 from p2p_train.data.decode import read_image, read_input
 from p2p_train.data.labels import open_pairs
 from p2p_train.data.layouts.images import ImageRef, images_in
@@ -32,9 +33,12 @@ from p2p_train.data.layouts.two_folders import find_folders
 from p2p_train.training.checkpoint import Checkpoint
 
 __all__ = [
-    "MIN_FRAMES", "TrainedGenerator", "load_checkpoint", "origin_of", "read_calibration",
-    "read_inputs", "top_up",
+    "MIN_FRAMES", "TrainedGenerator", "check_size", "load_checkpoint", "origin_of",
+    "read_calibration", "read_inputs", "top_up",
 ]  # fmt: skip
+
+MIN_SIDE_PX = 32
+"""Minimum width and height of an exported model's frames."""
 
 MIN_FRAMES = 8
 """Minimum number of frames of a parity check."""
@@ -76,17 +80,23 @@ class TrainedGenerator:
     provenance: dict[str, Any]
 
 
-def load_checkpoint(path: Path) -> TrainedGenerator:
+def load_checkpoint(path: Path, size: tuple[int, int] | None = None) -> TrainedGenerator:
     """Load a checkpoint of ``p2p-train``.
+
+    Args:
+        path: the file.
+        size: (width, height) of the model in pixels; None for that of the training.
 
     Raises:
         CheckpointError: it is missing, broken, unsafe, or of another schema.
+        ConfigError: the generator cannot translate frames of ``size``.
     """
     checkpoint = Checkpoint.load(path)
-    config = checkpoint.config
-    return TrainedGenerator(
+    config, contract = checkpoint.config, checkpoint.contract
+    trained_size = f"{contract.width}x{contract.height}"
+    trained = TrainedGenerator(
         module=checkpoint.build_generator(),
-        contract=checkpoint.contract,
+        contract=contract,
         data=config.data,
         frames=checkpoint.frames.numpy(),
         description={
@@ -101,8 +111,43 @@ def load_checkpoint(path: Path) -> TrainedGenerator:
             **origin_of(path),
             "dataset_fingerprint": checkpoint.dataset.get("fingerprint"),
             "images_seen": checkpoint.progress.get("images_seen"),
+            "trained_size": trained_size,
         },
     )
+    if size in (None, (contract.width, contract.height)):
+        return trained
+    levels = config.downsamplings
+    check_size(size, 2**levels, f"this generator of {levels} downsamplings")
+    text = "trained at %s px; parity does not tell how good images of %dx%d px are: look at some"
+    _log.warning(text, trained_size, *size)
+    return _resized(trained, *size)
+
+
+def check_size(size: tuple[int, int], step: int, network: str) -> None:
+    """Check that both sides of ``size``, (width, height) in pixels, are multiples of ``step``.
+
+    Raises:
+        ConfigError: they are not, or one is under 32 px; the message names the nearest sizes.
+    """
+    if all(side % step == 0 and side >= MIN_SIDE_PX for side in size):
+        return
+    least = -(-MIN_SIDE_PX // step)
+    around = [[max(least, side // step), max(least, -(-side // step))] for side in size]
+    near = dict.fromkeys(
+        f"{width * step}x{height * step}" for width, height in zip(*around, strict=True)
+    )
+    raise ConfigError(
+        f"--size {size[0]}x{size[1]} does not fit {network}: both sides must be multiples of "
+        f"{step}, {MIN_SIDE_PX} px or more; the nearest: {' and '.join(near)}"
+    )
+
+
+def _resized(trained: TrainedGenerator, width: int, height: int) -> TrainedGenerator:
+    """Return the generator as one of another size in pixels; its frames are stretched."""
+    contract = replace(trained.contract, width=width, height=height)
+    frames = [contract.preprocess(frame) for frame in trained.frames]
+    stacked = np.array(frames, np.uint8).reshape(-1, height, width, 3)
+    return replace(trained, contract=contract, frames=stacked)
 
 
 def origin_of(path: Path) -> dict[str, Any]:
@@ -132,7 +177,7 @@ def read_inputs(
         refs = [pair.input for pair in getattr(source.pairs, part)]
         note = f"{part} part of {source.pairs.layout}"
     else:
-        refs, note = _loose_images(images_in(folder), data.input_side, contract)
+        refs, note = _loose_images(images_in(folder), data, contract)
     chosen = [refs[index] for index in evenly_spread(len(refs), limit)]
     _log.info("frames: %d of %d in %s (%s)", len(chosen), len(refs), folder, note)
     as_trained = [replace(ref, levels=contract.levels_16_bit) for ref in chosen]
@@ -189,12 +234,13 @@ def _is_data_set(folder: Path, data: DataConfig) -> bool:
 
 
 def _loose_images(
-    files: list[Path], side: InputSide, contract: PixelContract
+    files: list[Path], data: DataConfig, contract: PixelContract
 ) -> tuple[list[ImageRef], str]:
     """Tell inputs, pairs and class ids apart by a few of the images."""
     samples = (files[index] for index in evenly_spread(len(files), SAMPLES))
     images = [read_image(ImageRef(path=file)) for file in samples]
-    if _are_pairs(images, contract, side):
+    if _are_pairs(images, contract.palette, data):
+        side = data.input_side
         return [ImageRef(path=file, part=side) for file in files], f"pairs, input: {side} half"
     classes = len(contract.palette.classes) if contract.palette else 0
     highest = 255 if contract.ids else classes - 1
@@ -203,16 +249,16 @@ def _loose_images(
     return [ImageRef(path=file, ids=ids) for file in files], "class ids" if ids else "inputs"
 
 
-def _are_pairs(images: list[NDArray[np.uint8]], contract: PixelContract, side: InputSide) -> bool:
+def _are_pairs(images: list[NDArray[np.uint8]], palette: Palette | None, data: DataConfig) -> bool:
     """Return whether images are side-by-side pairs.
 
     With a palette, the input half of a pair is a label map and the other half is not. Without one,
-    a pair is exactly twice as wide as the contract's shape.
+    a pair is exactly twice as wide as the shape of training.
     """
-    if (palette := contract.palette) is None:
-        height, width = contract.height, contract.width
+    if palette is None:
+        width, height = data.image_size
         return all(image.shape[1] * height == 2 * image.shape[0] * width for image in images)
     halves = [np.array_split(image, [image.shape[1] // 2], axis=1) for image in images]
     coverage = np.mean([[palette.coverage(half) for half in pair] for pair in halves], axis=0)
     left, right = coverage  # of the two halves, each averaged over the images
-    return bool((left - right if side == "left" else right - left) > PAIR_MARGIN)
+    return bool((left - right if data.input_side == "left" else right - left) > PAIR_MARGIN)

@@ -31,6 +31,7 @@ class ExportOptions:
 
     Attributes:
         source: a run's folder, a checkpoint, or None for the newest run under ``runs/``.
+        size: (width, height) of the model in pixels; None for that of the training.
         imported: a checkpoint of another project, in place of ``source``.
         output: a folder, a file name for one precision, or None for the run's ``export/``.
         fp16, int8: precisions beside fp32.
@@ -49,6 +50,7 @@ class ExportOptions:
     """
 
     source: Path | None = None
+    size: tuple[int, int] | None = None
     imported: ImportOptions | None = None
     output: Path | None = None
     fp16: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import replace
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -137,6 +138,15 @@ def test_frames_are_the_checkpoints_own_where_it_has_any(bundles: Path):
     frames, words = bench_frames(find_files(bundles, None), None, 3, batch=4)
     assert frames.shape == (3, 4, 64, 64, 3)
     assert "validation inputs" in words
+
+
+def test_fault_126_frames_of_the_checkpoint_come_in_the_size_of_the_bundles(bundles: Path):
+    """A run may be exported at another size than that of its training."""
+    files = find_files(bundles, None)
+    wide = replace(files, contract=replace(files.contract, width=128))
+    frames, _ = bench_frames(wide, None, 1, batch=2)
+    assert frames.shape == (1, 2, 64, 128, 3)
+    assert BACKENDS["eager"].open(files.checkpoint, 1).infer(frames[0]).shape == (2, 64, 128, 3)
 
 
 def test_frames_are_drawn_on_a_device(lone: Path):

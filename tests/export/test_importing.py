@@ -89,7 +89,7 @@ def test_a_unet_becomes_bundles_that_answer_as_the_repository(tmp_path: Path):
 def test_a_resnet_with_frame_statistics_becomes_a_bundle(tmp_path: Path):
     """What its test script computes, off-square, on pictures; the file names the function."""
     network = without_dropout(trained(resnet(6, 2, "batch", dropout=True), size=64)).train()
-    words = ["--netG", "resnet_6blocks", "--input-size", "96x64", "--palette", "none"]
+    words = ["--netG", "resnet_6blocks", "--size", "96x64", "--palette", "none"]
     words += ["--frames", photos(tmp_path / "photos"), "--fp16", "--output", tmp_path / "out"]
     done = invoke(FROM, saved(network, tmp_path), *words)
     assert done.exit_code == 0, done.stderr
@@ -119,9 +119,9 @@ def test_a_resnet_with_frame_statistics_becomes_a_bundle(tmp_path: Path):
             ["--norm", "batch"],
             f"takes this; name it with {FROM}",
         ),
-        ([FROM, "g.pth", "--palette", "none", "--input-size", "192"], "multiples of 128"),
+        ([FROM, "g.pth", "--palette", "none", "--size", "192"], "nearest: 128x128 and 256x256"),
         (
-            [FROM, "g.pth", "--palette", "none", "--netG", "resnet_6blocks", "--input-size", "66"],
+            [FROM, "g.pth", "--palette", "none", "--netG", "resnet_6blocks", "--size", "66"],
             "multiples of 4",
         ),
         (

@@ -53,6 +53,15 @@ def test_fault_99_a_checkpoint_whose_run_went_on_is_not_resumed(name: str) -> No
     assert resumed.exit_code == 0, resumed.output
 
 
+@pytest.mark.parametrize(("flag", "named"), [("--image-size 64", True), ("--ngf 8", False)])
+def test_fault_126_a_run_of_another_size_is_an_export(flag: str, named: bool) -> None:
+    """Who resumes a run for the sake of its size hears of the flag that exports it so."""
+    trained()
+    refused = p2p_train(f"--resume run {flag}")
+    assert refused.exit_code == 2
+    assert ("p2p-export --size" in refused.stderr) is named
+
+
 @pytest.mark.parametrize("flag", ["--recipe edge", "--recipe classic", "--config run/config.json"])
 def test_fault_128_a_resumed_run_takes_no_recipe(flag: str) -> None:
     """It is refused like other changes, and the way to a new run is named."""

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from p2p_export.inputs import MIN_FRAMES, TrainedGenerator, origin_of
+from p2p_export.inputs import MIN_FRAMES, TrainedGenerator, check_size, origin_of
 from p2p_runtime.errors import CheckpointError
 from p2p_runtime.labels.palette import load_palette
 from p2p_runtime.model.contract import PixelContract
@@ -45,18 +45,22 @@ _CONVS = (nn.Conv2d, nn.ConvTranspose2d)
 _log = logging.getLogger(__name__)
 
 
-def load_imported(options: ImportOptions, *, draw_frames: bool) -> TrainedGenerator:
+def load_imported(
+    options: ImportOptions, size: tuple[int, int] | None = None, *, draw_frames: bool
+) -> TrainedGenerator:
     """Load a generator of that repository.
 
     Args:
         options: the file and its description.
+        size: (width, height) of the model in pixels; None for that of the network.
         draw_frames: draw street scenes as inputs of the parity check, if inputs are label maps.
 
     Raises:
         CheckpointError: the file is unsafe, broken, or of another network.
-        ConfigError: the palette is unknown.
+        ConfigError: the palette is unknown, or the network cannot translate frames of ``size``.
     """
-    width, height = options.size
+    width, height = size = size or (options.side_px, options.side_px)
+    check_size(size, options.step_px, options.net)
     contract = PixelContract(
         height=height,
         width=width,
@@ -69,7 +73,7 @@ def load_imported(options: ImportOptions, *, draw_frames: bool) -> TrainedGenera
     return TrainedGenerator(
         module=build(options, read_state(options.path)),
         contract=contract,
-        data=DataConfig(input_side=side, palette=options.palette),
+        data=DataConfig(input_side=side, palette=options.palette, image_size=size),
         frames=_drawn_frames(contract, MIN_FRAMES if draw_frames and contract.palette else 0),
         description={"architecture": options.net, "norm": options.norm, "mode": mode},
         provenance={**origin_of(options.path), "origin": "pytorch-CycleGAN-and-pix2pix"},

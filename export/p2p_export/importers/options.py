@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 import click
 
-from p2p_runtime.console import Size, option, stack
+from p2p_runtime.console import option, stack
 from p2p_runtime.errors import ConfigError
 from p2p_train.networks.geometry import Norm
 
@@ -29,7 +29,6 @@ BLOCKS = {"resnet_6blocks": 6, "resnet_9blocks": 9}
 """Number of residual blocks of each ResNet."""
 
 SOURCE_FLAG = "--from-pytorch-cyclegan-and-pix2pix"
-MIN_SIDE_PX = 32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,10 +42,9 @@ class ImportOptions:
         statistics: what BatchNorm normalises by. ``frame``: each frame's own mean and variance, as
             that repository's ``test.py`` does. ``running``: the training's, as ``test.py --eval``
             does. InstanceNorm has only ``frame``.
-        input_size: (width, height) in pixels; None for the size of ``net``.
 
     Raises:
-        ConfigError: the size does not fit the network, or InstanceNorm is to use ``running``.
+        ConfigError: InstanceNorm is to use ``running``.
     """
 
     path: Path
@@ -54,19 +52,11 @@ class ImportOptions:
     net: NetG = "unet_256"
     norm: Norm = "batch"
     statistics: Statistics = "frame"
-    input_size: tuple[int, int] | None = None
     direction: Direction = "AtoB"
 
     def __post_init__(self) -> None:
         if self.norm == "instance" and self.statistics == "running":
             raise ConfigError("instance norm has no running statistics; leave --statistics out")
-        width, height = self.size
-        multiple = 2 ** DOWNSAMPLINGS[self.net] if self.is_unet else 4
-        if min(height, width) < MIN_SIDE_PX or height % multiple or width % multiple:
-            raise ConfigError(
-                f"--input-size {width}x{height} does not fit {self.net}: both sides must be "
-                f"multiples of {multiple}, {MIN_SIDE_PX} or more"
-            )
 
     @property
     def is_unet(self) -> bool:
@@ -74,10 +64,14 @@ class ImportOptions:
         return self.net in DOWNSAMPLINGS
 
     @property
-    def size(self) -> tuple[int, int]:
-        """(width, height) of the exported model in pixels."""
-        default_px = 128 if self.net == "unet_128" else 256
-        return self.input_size or (default_px, default_px)
+    def side_px(self) -> int:
+        """Width and height of the frames that the network is named after, else 256."""
+        return 128 if self.net == "unet_128" else 256
+
+    @property
+    def step_px(self) -> int:
+        """What both sides of a frame are multiples of."""
+        return 1 << DOWNSAMPLINGS.get(self.net, 2)
 
     @property
     def uses_frame_statistics(self) -> bool:
@@ -105,10 +99,6 @@ import_flags = stack(
         "--statistics", type=click.Choice(get_args(Statistics)),
         help="What BatchNorm normalises by. frame: each frame's own mean and variance, like its "
         "test.py; running: the training's, like test.py --eval.  [default: frame]",
-    ),
-    _option(
-        "--input-size", metavar="WxH", type=Size(square=True),
-        help="Size of the exported model.  [default: 256x256; unet_128: 128x128]",
     ),
     _option(
         "--direction", type=click.Choice(get_args(Direction)),

@@ -161,6 +161,20 @@ class UNetGenerator(nn.Module):
         kernel.copy_(kernel.mean(dim=1, keepdim=True))
         bias.copy_(bias.mean())
 
+    @torch.no_grad()
+    def zero_untrained_taps(self, width: int, height: int) -> None:
+        """Set to zero what the innermost kernels have never learned from images of this size.
+
+        Along a side that shrinks to 1 px, their outer taps only ever met padding, so they hold what
+        was drawn at the start. Images of this size come out as before; in larger ones these taps
+        would meet pixels.
+        """
+        for axis, side in ((2, height), (3, width)):
+            if side == 2 ** len(self.encoder):
+                for block in (self.encoder[-1], self.decoder[0]):
+                    kernel = block.get_parameter("0.weight")  # (.., .., 4, 4)
+                    kernel.index_fill_(axis, torch.tensor([0, 3], device=kernel.device), 0.0)
+
     def skip(self, signal: torch.Tensor) -> torch.Tensor:
         """Return what the skip passes on of an encoder block's output; a subclass may activate."""
         return signal

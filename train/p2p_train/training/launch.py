@@ -166,10 +166,11 @@ def _resumed_run(options: LaunchOptions) -> tuple[TrainConfig, Path, Checkpoint]
     refused = sorted(changed.keys() - CHANGEABLE)
     if refused:
         differences = (f"{k.replace('_', '-')} {settings[k]} -> {changed[k]}" for k in refused)
+        export = ", or export it at that size with p2p-export --size" * ("image_size" in refused)
         raise ConfigError(
             f"a resumed run keeps its settings; {last} was made with others: "
             + ", ".join(differences)
-            + f"; for a new run with its weights, --from {last}"
+            + f"; for a new run with its weights, --from {last}{export}"
         )
     run_dir = options.run_dir or last.parent.parent
     return checkpoint.config.replace(**changed), run_dir, checkpoint
