@@ -26,6 +26,8 @@ Examples:
   p2p-run --demo
   p2p-run seg.mp4
   p2p-run seg.mp4 --model runs/city-1/export --side-by-side
+  p2p-run a.png b.png
+  p2p-run pairs/ --input-side right
   p2p-run labels/ --ids cityscapes-train --output photos/
   p2p-run rtsp://camera/labels --output city.mp4 --output rtsp://server/city
   segmenter | p2p-run - --size 640x360 --ids own --output city.mp4
@@ -46,12 +48,13 @@ def main(
     doctor: bool,
     demo: bool,
     strict: bool,
-    input_: str | None,
+    inputs: tuple[str, ...],
+    video: str | None,
     **options: Any,
 ) -> None:
     """Translate a label video into photos with an exported model.
 
-    INPUT is what --video takes; give either.
+    INPUT is what --video takes; give either. Several pictures may be given.
 
     Figures go to stdout, progress and warnings to stderr.
     """
@@ -59,13 +62,13 @@ def main(
     setup_logging(verbose)
     if doctor:
         context.exit(_doctor())
-    if input_ is not None:
-        if options["video"] not in (None, input_):
+    if video is not None:
+        if inputs not in ((), (video,)):
             raise click.UsageError("INPUT and --video name two sources; give one of them")
-        options["video"] = input_
+        inputs = (video,)
     if demo:
-        _fill_in_demo(options)
-    if options["video"] is None:
+        inputs = _fill_in_demo(inputs, options)
+    if not inputs:
         raise ConfigError("give a video, folder, camera or stream, or try --demo")
     require_extra("onnxruntime", "cpu")
     # Matrices are small here, and OpenBLAS sends SIGINT where it cannot have its threads.
@@ -75,7 +78,9 @@ def main(
         from .translate.pipeline import check_losses
 
         try:
-            report = translate_video(RunOptions(**options, started_s=started_s), stop)
+            report = translate_video(
+                RunOptions(inputs=inputs, **options, started_s=started_s), stop
+            )
         except StoppedError:
             context.exit(stop.exit_code)
         if stop.requested:
@@ -92,14 +97,14 @@ def program() -> None:
         raise
 
 
-def _fill_in_demo(options: dict[str, Any]) -> None:
-    """Set the bundled clip and model, side by side."""
+def _fill_in_demo(inputs: tuple[str, ...], options: dict[str, Any]) -> tuple[str, ...]:
+    """Return the bundled clip, and set the bundled model, side by side."""
     from .translate.discover import DEMO_MODELS
 
-    if options["video"] is not None:
+    if inputs:
         raise ConfigError("--demo has its own video; give either --demo or an input")
-    options.update(video=str(DEMO_MODELS / "demo.mp4"), side_by_side=True)
-    options["model"] = options["model"] or str(DEMO_MODELS)
+    options.update(model=options["model"] or str(DEMO_MODELS), side_by_side=True)
+    return (str(DEMO_MODELS / "demo.mp4"),)
 
 
 def _doctor() -> int:

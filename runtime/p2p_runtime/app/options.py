@@ -22,12 +22,17 @@ _machine = partial(option, group="Machine")
 _run = partial(option, group="Run")
 
 run_options = stack(
-    click.argument("input_", metavar="[INPUT]", required=False),
+    click.argument("inputs", metavar="[INPUT]...", nargs=-1),
     _input(
         "--video",
         metavar="SOURCE",
         help="Video file, picture, folder or glob of pictures, camera number, URL (rtsp, http, "
         "udp, ...), or - for raw frames on stdin.",
+    ),
+    _input(
+        "--input-side",
+        type=click.Choice(["left", "right"]),
+        help="Pictures are pairs side by side: translate this half.",
     ),
     _input("--demo", is_flag=True, help="Translate the bundled clip, side by side."),
     _input("--max-frames", type=click.IntRange(min=1), metavar="N", help="Stop after N frames."),

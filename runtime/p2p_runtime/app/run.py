@@ -38,6 +38,7 @@ from p2p_runtime.video.frames import FrameSink, FrameSource, FrameTask
 from p2p_runtime.video.live import LivePolicy
 from p2p_runtime.video.sinks import OutputSpec, open_sink, parse_output
 from p2p_runtime.video.sources import (
+    InputSide,
     PictureSource,
     SourceKind,
     SourceSpec,
@@ -57,7 +58,8 @@ _log = logging.getLogger(__name__)
 class RunOptions:
     """`p2p-run`'s flags, and ``time.perf_counter()`` when the command began."""
 
-    video: str
+    inputs: tuple[str, ...]
+    input_side: InputSide | None
     size: tuple[int, int] | None
     fps: float | None
     drop: Literal["none", "latest"] | None
@@ -88,7 +90,7 @@ def translate_video(options: RunOptions, stop: StopRequest) -> RunReport:
 
     A P2PError, or a request of ``stop``, ends the run early; what was written can be read.
     """
-    spec = parse_source(options.video)
+    spec = parse_source(*options.inputs)
     outputs = [parse_output(text) for text in options.output] or [_default_output(spec)]
     window = Window() if options.show else None
     use_one_opencv_thread()
@@ -118,7 +120,7 @@ def translate_video(options: RunOptions, stop: StopRequest) -> RunReport:
             source=spec.path,
             overwrite=options.overwrite,
             resume=options.resume,
-            pictures=None if pictures is None else len(pictures),
+            pictures=pictures,
             waits=not spec.kind.live,
             reconnect_for_s=options.reconnect_for,
             stopping=lambda: stop.requested,
@@ -143,12 +145,12 @@ def _check_places(
     report: Path | None, outputs: Sequence[OutputSpec], pictures: Sequence[Path]
 ) -> None:
     """Refuse outputs that would replace an input, and reports that would replace anything."""
-    for folder in (Path(output.text) for output in outputs if output.kind == "folder"):
-        for picture in pictures:
-            refuse_protected(folder / f"{picture.stem}.png")
+    places = [place for output in outputs for place in output.places(pictures).values()]
+    for place in places:
+        refuse_protected(place)
     if report is not None:
-        named = [output.text for output in outputs if output.kind in ("file", "picture", "folder")]
-        if report.resolve() in [Path(text).resolve() for text in named]:
+        named = [Path(output.text) for output in outputs if output.kind in ("file", "folder")]
+        if report.resolve() in [path.resolve() for path in (*named, *places)]:
             raise OutputError(f"{report} is an output; name another file for the report")
         RunReport.check_place(report)
 
@@ -217,6 +219,7 @@ def _open_source(
         fps=options.fps,
         stopping=lambda: stop.requested,
         skip=done,
+        input_side=options.input_side,
     )
 
 
@@ -262,6 +265,8 @@ def _run(
 
 def _default_output(spec: SourceSpec) -> OutputSpec:
     """Return a name in the working directory; pictures stay pictures, all else becomes MP4."""
+    if spec.kind is SourceKind.PICTURES:
+        return OutputSpec("pictures", "*-translated.png")
     name = f"{spec.stem}-translated"
     if spec.kind is SourceKind.PICTURE:
         return OutputSpec("picture", f"{name}.png")

@@ -44,13 +44,21 @@ _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 class OutputSpec:
     """An output that may be opened: its kind, and its text as typed, passwords included."""
 
-    kind: Literal["null", "stdout", "url", "file", "folder", "picture"]
+    kind: Literal["null", "stdout", "url", "file", "folder", "picture", "pictures"]
     text: str
 
     @property
     def name(self) -> str:
         """The output's name for logs and reports, without passwords."""
         return redact(self.text)
+
+    def places(self, pictures: Sequence[Path]) -> dict[str, Path]:
+        """Return where the translation of each picture goes, by its stem."""
+        if self.kind == "folder":
+            return {path.stem: Path(self.text, f"{path.stem}.png") for path in pictures}
+        if self.kind == "pictures":
+            return {path.stem: Path(f"{path.stem}-translated.png") for path in pictures}
+        return {path.stem: Path(self.text) for path in pictures if self.kind == "picture"}
 
 
 def parse_output(text: str) -> OutputSpec:
@@ -89,7 +97,7 @@ def open_sink(
     source: Path | None = None,
     overwrite: bool = False,
     resume: bool = False,
-    pictures: int | None = None,
+    pictures: Sequence[Path] | None = None,
     waits: bool = False,
     reconnect_for_s: float = RECONNECT_S,
     stopping: Callable[[], bool] = lambda: False,
@@ -104,7 +112,7 @@ def open_sink(
         source: the input; never written over.
         overwrite: replace existing outputs.
         resume: keep the pictures that a folder holds.
-        pictures: number of pictures that will come; None for a video.
+        pictures: the pictures that will come; None for a video.
         waits, reconnect_for_s: whether frames of a single output wait for a server that has gone,
             and after how many seconds such a server is given up.
         stopping: asked during every wait for a reader or server; once it returns True, it ends.
@@ -157,7 +165,7 @@ def _open(
     source: Path | None,
     overwrite: bool,
     resume: bool,
-    pictures: int | None,
+    pictures: Sequence[Path] | None,
 ) -> FrameSink:
     if spec.kind == "null":
         return NullSink()
@@ -166,8 +174,8 @@ def _open(
         return ImageFolderSink(path, source=source, overwrite=overwrite, resume=resume)
     if resume:
         raise SinkError(f"{path}: --resume goes on in a folder of pictures, not in one file")
-    if spec.kind == "picture":
-        if pictures != 1:
+    if spec.kind in ("picture", "pictures"):
+        if spec.kind == "picture" and len(pictures or ()) != 1:
             raise SinkError(f"{path} takes one picture, and the input is not one; name a folder")
-        return PictureSink(path, source=source, overwrite=overwrite)
+        return PictureSink(spec.places(pictures or ()), source=source, overwrite=overwrite)
     return VideoFileSink(path, video, source=source, overwrite=overwrite)

@@ -1,9 +1,10 @@
-"""Pictures as sinks: a folder of PNGs, and a single one."""
+"""Pictures as sinks: a folder of PNGs, and pictures of any place."""
 
 from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -90,23 +91,28 @@ class ImageFolderSink(FrameSink):
 
 
 class PictureSink(FrameSink):
-    """A single picture, in the format of its suffix."""
+    """A picture for each name of a task, in the format of its suffix."""
 
-    def __init__(self, path: Path, *, source: Path | None = None, overwrite: bool = False) -> None:
-        """Check the place; SinkError if it is the input, exists, or cannot be written."""
-        self._path = path
-        refuse_source(path, source)
-        if path.exists() and not overwrite:
-            raise SinkError(f"{path} exists; give --overwrite to replace it")
+    def __init__(
+        self, places: Mapping[str, Path], *, source: Path | None = None, overwrite: bool = False
+    ) -> None:
+        """Check the places; SinkError if one is the input, exists, or cannot be written."""
+        self._places = places
+        for path in places.values():
+            refuse_source(path, source)
+            if path.exists() and not overwrite:
+                raise SinkError(f"{path} exists; give --overwrite to replace it")
         try:
-            check_writable_folder(path.parent)
+            for folder in {path.parent for path in places.values()}:
+                check_writable_folder(folder)
         except OutputError as error:
             raise SinkError(str(error)) from error
 
     def write(self, task: FrameTask) -> None:
-        """Write the picture."""
-        require_shape(task.image, (*task.image.shape[:2], 3), str(self._path))
+        """Write a picture."""
+        path = self._places[task.name]
+        require_shape(task.image, (*task.image.shape[:2], 3), str(path))
         try:
-            write_picture(self._path, task.image)
+            write_picture(path, task.image)
         except OutputError as error:
             raise SinkError(str(error)) from error

@@ -22,10 +22,10 @@ from p2p_runtime.video.frames import DEFAULT_FPS, FrameSource
 from p2p_runtime.video.live import Capture, LivePolicy, LiveSource
 
 from .captures import CameraCapture, NetworkCapture, PipeCapture
-from .images import SUFFIXES, PictureSource, list_folder, list_matches
+from .images import SUFFIXES, InputSide, PictureSource, in_order, list_folder, list_matches
 from .videofile import VideoFileSource
 
-__all__ = ["PictureSource", "SourceKind", "SourceSpec", "open_source", "parse_source"]
+__all__ = ["InputSide", "PictureSource", "SourceKind", "SourceSpec", "open_source", "parse_source"]
 
 LIVE_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "udp", "srt", "tcp")
 
@@ -40,6 +40,7 @@ class SourceKind(Enum):
 
     FILE = "a video file"
     PICTURE = "a picture"
+    PICTURES = "several pictures"
     FOLDER = "a folder of pictures"
     GLOB = "pictures that match a pattern"
     PIPE = "raw frames on stdin"
@@ -54,15 +55,20 @@ class SourceKind(Enum):
     @property
     def pictures(self) -> bool:
         """Whether frames are files of their own."""
-        return self in (SourceKind.PICTURE, SourceKind.FOLDER, SourceKind.GLOB)
+        several = (SourceKind.PICTURES, SourceKind.FOLDER, SourceKind.GLOB)
+        return self is SourceKind.PICTURE or self in several
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceSpec:
-    """A source that may be opened: its kind, and its text as typed, passwords included."""
+    """A source that may be opened: its kind, and its text as typed, passwords included.
+
+    Several pictures have their ``paths``, too.
+    """
 
     kind: SourceKind
     text: str
+    paths: tuple[Path, ...] = ()
 
     @property
     def path(self) -> Path | None:
@@ -90,11 +96,19 @@ class SourceSpec:
         return self.name.replace(" ", "-")
 
 
-def parse_source(text: str) -> SourceSpec:
-    """Decide the kind of what was typed.
+def parse_source(text: str, *more: str) -> SourceSpec:
+    """Decide the kind of what was typed; ``more`` than one must be pictures.
 
     Other protocols, playlists and files that do not exist raise a SourceError.
     """
+    if more:
+        specs = [parse_source(one) for one in (text, *more)]
+        if odd := [spec.name for spec in specs if spec.kind is not SourceKind.PICTURE]:
+            raise SourceError(
+                f"several inputs must be pictures ({', '.join(SUFFIXES)}), not {odd[0]}"
+            )
+        paths, name = tuple(Path(spec.text) for spec in specs), f"{text} and {len(more)} more"
+        return SourceSpec(kind=SourceKind.PICTURES, text=name, paths=paths)
     if not text:
         raise SourceError("no video was named")
     if text == "-":
@@ -126,6 +140,7 @@ def open_source(
     fps: float | None = None,
     stopping: Callable[[], bool] | None = None,
     skip: Collection[str] = (),
+    input_side: InputSide | None = None,
 ) -> FrameSource:
     """Open what the user named.
 
@@ -140,23 +155,28 @@ def open_source(
             for ``-``, which needs a size; pictures take a frame rate, too.
         stopping: asked during the wait for a live source; once it returns True, the wait ends.
         skip: stems of pictures that are left out.
+        input_side: of pictures that are pairs, the half to read.
 
     Raises:
         SourceError: it is of a kind that cannot be read, does not exist, or is damaged.
         SourceLostError: a live source does not answer, or no frame comes.
         StoppedError: ``stopping`` returned True before the first frame, or all is skipped.
-        ConfigError: ``policy``, ``size`` or ``fps`` does not suit the kind.
+        ConfigError: ``policy``, ``size``, ``fps`` or ``input_side`` does not suit the kind.
     """
     spec = parse_source(spec) if isinstance(spec, str) else spec
     policy = policy or LivePolicy()
     _check_settings(spec.kind, policy, size, fps)
+    if input_side is not None and not spec.kind.pictures:
+        raise ConfigError(f"--input-side is for pictures, not for {spec.kind.value}")
     if spec.kind is SourceKind.FILE:
         return VideoFileSource(Path(spec.text), labels=labels, yuv=yuv)
     if spec.kind.pictures:
         paths = [path for path in _pictures(spec) if path.stem not in skip]
         if not paths:
             raise StoppedError("every picture is translated already")
-        return PictureSource(paths, labels=labels, levels=levels, fps=fps or DEFAULT_FPS)
+        return PictureSource(
+            paths, labels=labels, levels=levels, fps=fps or DEFAULT_FPS, input_side=input_side
+        )
 
     def connect() -> Capture:
         if spec.kind is SourceKind.URL:
@@ -174,6 +194,8 @@ def _pictures(spec: SourceSpec) -> list[Path]:
         return [Path(spec.text)]
     if spec.kind is SourceKind.FOLDER:
         return list_folder(Path(spec.text))
+    if spec.kind is SourceKind.PICTURES:
+        return in_order(spec.paths)
     return list_matches(spec.text)
 
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import av
 import cv2
@@ -29,9 +29,11 @@ from p2p_runtime.pictures import (
 )  # fmt: skip
 from p2p_runtime.video.frames import DEFAULT_FPS, FrameTask, VideoInfo
 
-__all__ = ["SUFFIXES", "PictureSource", "list_folder", "list_matches"]
+__all__ = ["SUFFIXES", "InputSide", "PictureSource", "in_order", "list_folder", "list_matches"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+
+InputSide = Literal["left", "right"]
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +44,7 @@ _PNG_PALETTE = 3
 class PictureSource:
     """Pictures of at least one path, in order; those that cannot be read are named and counted.
 
+    Of pairs side by side, ``input_side`` is the half that is meant.
     A SourceError is raised if none can be read, or if they hold no labels as :class:`LabelReader`
     expects them.
     """
@@ -53,8 +56,10 @@ class PictureSource:
         labels: LabelReader | None = None,
         levels: Levels = FULL_16_BIT,
         fps: float = DEFAULT_FPS,
+        input_side: InputSide | None = None,
     ) -> None:
         self.paths, self._labels, self._levels = paths, labels, levels
+        self._side = input_side
         self.frames_lost = 0
         self._begin = 0  # the first that can be read
         while (first := self._decoded(paths[self._begin])) is None:
@@ -74,7 +79,7 @@ class PictureSource:
     def _decoded(self, path: Path) -> _Stored | None:
         """Return a picture, or None if it cannot be read, which is said and counted."""
         try:
-            return _decode(path)
+            return _decode(path, self._side)
         except SourceError as error:
             if len(self.paths) == 1:
                 raise
@@ -108,7 +113,7 @@ def list_folder(folder: Path) -> list[Path]:
         paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
     except OSError as error:
         raise SourceError(f"cannot list {folder}: {reason(error)}") from error
-    return _in_order(paths, f"{folder} holds no pictures ({', '.join(SUFFIXES)})")
+    return in_order(paths, f"{folder} holds no pictures ({', '.join(SUFFIXES)})")
 
 
 def list_matches(pattern: str) -> list[Path]:
@@ -118,10 +123,14 @@ def list_matches(pattern: str) -> list[Path]:
         paths = list(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
     except (OSError, ValueError, NotImplementedError, IndexError) as error:
         raise SourceError(f"{pattern!r} is not a pattern of file names: {error}") from error
-    return _in_order(paths, f"no picture matches {pattern} ({', '.join(SUFFIXES)})")
+    return in_order(paths, f"no picture matches {pattern} ({', '.join(SUFFIXES)})")
 
 
-def _in_order(paths: Iterable[Path], none: str) -> list[Path]:
+def in_order(paths: Iterable[Path], none: str = "") -> list[Path]:
+    """Return the pictures among some paths in natural order; ``none`` is the error without any.
+
+    Two of one stem raise a SourceError.
+    """
     pictures = [path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file()]
     if not pictures:
         raise SourceError(none)
@@ -146,10 +155,11 @@ def _colours(picture: NDArray[Any], levels: Levels) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """A picture upright, with the channels and the depth of its file, and the file's bytes."""
+    """A picture upright, or a half, with its file's channels, depth and bytes."""
 
     pixels: NDArray[Any]
     content: bytes
+    side: InputSide | None
 
     @property
     def lossy(self) -> bool:
@@ -162,10 +172,17 @@ class _Stored:
         if not (self.content.startswith(b"\x89PNG") and self.content[25] == _PNG_PALETTE):
             return self.pixels
         with av.open(io.BytesIO(self.content), "r", format="png_pipe") as container:
-            return np.asarray(next(container.decode(video=0)).to_ndarray()[0])
+            return _half(np.asarray(next(container.decode(video=0)).to_ndarray()[0]), self.side)
 
 
-def _decode(path: Path) -> _Stored:
+def _half(pixels: NDArray[Any], side: InputSide | None) -> NDArray[Any]:
+    """Return a half of (H, W) or (H, W, C); all of it without a side."""
+    middle = pixels.shape[1] // 2
+    part = {"left": np.s_[:, :middle], "right": np.s_[:, middle:], None: np.s_[:, :]}[side]
+    return np.ascontiguousarray(pixels[part])
+
+
+def _decode(path: Path, side: InputSide | None) -> _Stored:
     """Return a picture as its file stores it."""
     try:
         content = path.read_bytes()
@@ -188,7 +205,10 @@ def _decode(path: Path) -> _Stored:
         raise SourceError(f"{path} has a transparent grey level; store it without, or as RGBA")
     exif = dict(zip(map(int, kinds), metadata, strict=True)).get(cv2.IMAGE_METADATA_EXIF)
     rotation = 1 if exif is None else exif_orientation(np.asarray(exif).tobytes())
-    return _Stored(np.ascontiguousarray(upright(np.asarray(image), rotation)), content)
+    whole = upright(np.asarray(image), rotation)
+    if side is not None and whole.shape[1] % 2:
+        raise SourceError(f"{path} is {whole.shape[1]} px wide; two halves need an even width")
+    return _Stored(_half(whole, side), content, side)
 
 
 def _is_complete(content: bytes) -> bool:
