@@ -104,7 +104,7 @@ def test_fault_120_a_bad_one_of_several_is_named(
         (("in/a.png", "c.png", "--resume"), 2, "name folders only"),
         (("in/a.png", "x-translated.png", "x.png"), 3, "x-translated.png is an input"),
         (("in/a.png", "c.png", "--report", "c-translated.png"), 3, "is an output"),
-        (("in/a.png", "c.png", "--output", "mix", "--overwrite"), 3, "c.png is an input"),
+        (("in/a.png", "x.png", "--output", "mix", "--overwrite"), 3, "x.png is an input"),
         (("in/a.png", "--video", "c.png"), 2, "INPUT and --video name two sources"),
     ],
 )
@@ -116,7 +116,7 @@ def test_fault_120_what_is_refused_before_the_first(
         write(tmp_path / name, label_frame(0))
     (tmp_path / "notes.txt").touch()
     (tmp_path / "mix").mkdir()
-    (tmp_path / "mix" / "c.png").hardlink_to(tmp_path / "c.png")
+    (tmp_path / "mix" / "x.png").hardlink_to(tmp_path / "x.png")
     before = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
     done = run(*words)
     assert done.exit_code == code, done.output
