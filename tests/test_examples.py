@@ -247,7 +247,9 @@ def test_facades_end_in_pictures(facades: Followed) -> None:
     shares = facades.painted("p2p-run split/B/test")
     assert list(shares)[:2] == ["wall", "background"]
     assert shares["window"] >= 5
-    assert len([*(facades.folder / "facades-translated").iterdir()]) == 3
+    assert facades.painted("p2p-run facades/test") == shares
+    for name in ("facades-test", "facades-translated"):
+        assert len([*(facades.folder / name).iterdir()]) == 3
 
 
 def test_facades_with_photos_as_inputs_are_refused(facades: Followed) -> None:

@@ -186,6 +186,19 @@ def test_a_wrong_numbering_is_named_with_the_right_one(
         assert wrong == right or f"try --ids {right}" in str(reader.warning)
 
 
+def test_fault_121_cityscapes_folders_need_a_pattern(tmp_path: Path) -> None:
+    """Colours and ids of the same streets lie side by side; one kind of them is one source."""
+    for kind in ("labelIds", "instanceIds", "color"):
+        ids = numbered("cityscapes-label", street())
+        shown = CITYSCAPES.to_colours(street()) if kind == "color" else ids
+        write(tmp_path / f"ulm_000001_000019_gtFine_{kind}.png", shown)
+    for kinds in (tmp_path, tmp_path / "*Ids.png"):
+        with pytest.raises(SourceError, match=r"instanceIds, labelIds; choose with a pattern"):
+            open_source(str(kinds), labels=LabelReader(CITYSCAPES))
+    (task,) = open_source(str(tmp_path / "*_labelIds.png"), labels=LabelReader(CITYSCAPES))
+    assert np.array_equal(task.image, CITYSCAPES.to_colours(street()))
+
+
 def test_a_numbering_does_not_go_with_colours(tmp_path: Path) -> None:
     """--ids and --labels colour contradict each other; --ids on colours is refused."""
     with pytest.raises(ConfigError, match="leave --labels colour out"):

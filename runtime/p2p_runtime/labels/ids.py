@@ -8,6 +8,7 @@ so that a wrong numbering shows.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,8 +24,8 @@ from p2p_runtime.errors import ConfigError, ContractError
 from .palette import CITYSCAPES, Palette
 
 __all__ = [
-    "IDS", "IGNORED", "NO_CLASS", "NUMBERINGS", "OWN", "ClassIds", "IdLayout", "Shares",
-    "choices", "ids_of", "load_ids", "look_like_ids", "own_ids", "shares_of", "tags_of",
+    "CITYSCAPES_KINDS", "IDS", "IGNORED", "NO_CLASS", "NUMBERINGS", "OWN", "ClassIds", "IdLayout",
+    "Shares", "choices", "ids_of", "load_ids", "look_like_ids", "own_ids", "shares_of", "tags_of",
 ]  # fmt: skip
 
 Shares = tuple[tuple[float, ...], ...]
@@ -38,6 +39,9 @@ OWN = "own"
 
 IGNORED = (254, 255)
 """Ids by which data sets mark pixels that nobody labelled."""
+
+CITYSCAPES_KINDS = re.compile(r"_gt(?:Fine|Coarse)_(color|labelIds|labelTrainIds|instanceIds)$")
+"""What the pictures beside each other in Cityscapes' own folders hold, by their stems."""
 
 IDS = 65536
 """Number of ids that fit into 16 bits."""
@@ -159,7 +163,7 @@ class ClassIds:
         ignored = document.get("ignored", list(IGNORED)) if whole else None
         if not isinstance(ignored, list) or {type(number) for number in ignored} - {int}:
             raise ContractError(f"a numbering is a JSON object like {FORM}")
-        pairs = tuple((int(key), name) for key, name in document["classes"].items())
+        pairs = tuple(sorted((int(key), name) for key, name in document["classes"].items()))
         return cls(name=str(document.get("name", "mine")), classes=pairs, ignored=tuple(ignored))
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from p2p_runtime.errors import SourceError
 from p2p_runtime.files import reason
+from p2p_runtime.labels.ids import CITYSCAPES_KINDS
 from p2p_runtime.labels.reader import LabelReader
 from p2p_runtime.pictures import (
     FULL_16_BIT,
@@ -129,11 +130,17 @@ def list_matches(pattern: str) -> list[Path]:
 def in_order(paths: Iterable[Path], none: str = "") -> list[Path]:
     """Return the pictures among some paths in natural order; ``none`` is the error without any.
 
-    Two of one stem raise a SourceError.
+    Two of one stem, or of two kinds of Cityscapes' files, raise a SourceError.
     """
     pictures = [path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file()]
     if not pictures:
         raise SourceError(none)
+    kinds = {found[1] for path in pictures if (found := CITYSCAPES_KINDS.search(path.stem))}
+    if len(kinds) > 1:
+        raise SourceError(
+            f"{pictures[0].parent} holds the same streets as {', '.join(sorted(kinds))}; choose "
+            f"with a pattern, such as '{pictures[0].parent}/*_{min(kinds)}.png'"
+        )
     stems: dict[str, Path] = {}
     for path in pictures:
         if (other := stems.setdefault(path.stem, path)) is not path:

@@ -12,6 +12,7 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from p2p_runtime.errors import DatasetError
+from p2p_runtime.labels.ids import CITYSCAPES_KINDS
 
 from .images import ImageRef, Pair, count_images, listed, nested_images, read_sizes
 
@@ -45,9 +46,6 @@ SPLITS = {
     "test": ("test", "testing"),
 }
 """Names of the parts of a data set, in upper or lower case."""
-
-CITYSCAPES_KINDS = re.compile(r"_gt(?:Fine|Coarse)_(color|labelIds|labelTrainIds|instanceIds)$")
-"""What the pictures beside each other in Cityscapes' own folders hold."""
 
 FIRST_WORDS = re.compile(r"([^\W\d_][^-_. ]*[-_. ])+")
 LAST_WORDS = re.compile(r"([-_. ][^\W\d_][^-_. ]*)+$")
