@@ -137,11 +137,12 @@ def test_the_carla_table_is_the_enum_of_the_carla_wheel() -> None:
 def test_a_file_gives_a_numbering(tmp_path: Path) -> None:
     """JSON with names of classes works as the named numberings do, and survives a round trip."""
     path = tmp_path / "mine.json"
-    path.write_text('{"name": "mine", "classes": {"3": "road", "900": "sky"}, "ignored": [0]}')
+    path.write_text('{"name": "mine", "classes": {"3": "road", "20": "sky"}, "ignored": [0]}')
     numbering = load_ids(str(path), CITYSCAPES)
     expected = [classes("road", "sky", "unlabelled")]
-    assert numbering.to_classes(np.array([[3, 900, 0]]), CITYSCAPES).tolist() == expected
-    assert ClassIds.from_json(json.loads(json.dumps(numbering.to_json(), sort_keys=True))) == numbering
+    assert numbering.to_classes(np.array([[3, 20, 0]]), CITYSCAPES).tolist() == expected
+    stored = json.dumps(numbering.to_json(), sort_keys=True)  # 20 before 3, as bundles have them
+    assert ClassIds.from_json(json.loads(stored)) == numbering
 
 
 @pytest.mark.parametrize(
