@@ -1,4 +1,7 @@
-"""The examples: the commands of each section run on small pairs of its kind, in one folder."""
+"""The examples: the commands of each section run on small pairs of its kind, in one folder.
+
+So do those of the page on pictures, which draws its own.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,9 @@ from p2p_runtime.labels.palette import CITYSCAPES, load_palette
 from p2p_train.data.layouts.images import open_image
 
 PAGE = (ROOT / "docs" / "examples.md").read_text(encoding="utf-8")
+PICTURES = (ROOT / "docs" / "pictures.md").read_text(encoding="utf-8")
+FEWER = (("range(264)", "range(12)"), ("number < 240", "number < 10"))
+"""What the page on pictures draws, and how little of it the test draws."""
 SIDE_PX = 64
 TRAIN, VAL = range(1, 11), range(1, 3)
 """Which of the real pairs are used."""
@@ -256,3 +262,40 @@ def test_facades_with_photos_as_inputs_are_refused(facades: Followed) -> None:
     """Folders named A are taken for inputs, so leaving the flags out is told."""
     line = "p2p-train --data split --palette facades.json"
     assert "are input and target swapped" in follow(line, facades.folder, exit_code=2)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Followed:
+    """The page on pictures instead of labels."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for name, code in written_files(PICTURES).items():
+        for many, few in FEWER:
+            code = code.replace(many, few)
+        (folder / name).write_text(code, encoding="utf-8")
+    return Followed(folder, {line: follow(line, folder) for line in typed_lines(PICTURES)})
+
+
+@pytest.mark.parametrize("task", ["colour", "holes", "edges"])
+def test_each_task_trains_on_pairs_made_of_photos(pictures: Followed, task: str) -> None:
+    """Inputs are what the page says of them, and nothing looks like a mistake."""
+    line = next(line for line in pictures.said if f"--run-dir runs/{task}" in line)
+    assert "inputs are pictures, not label maps (--palette none)" in pictures.said[line]
+    assert "suspicious" not in pictures.said[line]
+    with open_image(pictures.folder / task / "train/inputs/0000.png") as image:
+        made = np.asarray(image)
+    if task == "holes":
+        assert 0.06 < (made == (255, 0, 255)).all(axis=2).mean() < 0.2
+    else:
+        assert made.shape == (256, 256)
+        assert (task == "edges") == ({*np.unique(made).tolist()} == {0, 255})
+    assert (pictures.folder / "runs" / task / "samples" / "latest.png").stat().st_size > 0
+
+
+def test_grey_pictures_become_pictures_in_colour(pictures: Followed) -> None:
+    """The device resizes and translates them; no class is mentioned."""
+    (said,) = (text for line, text in pictures.said.items() if line.startswith("p2p-run"))
+    assert "painted" not in said
+    assert "palette" not in said
+    with open_image(pictures.folder / "coloured" / "0010.png") as image:
+        assert np.ptp(np.asarray(image), axis=2).max() > 0
+    assert (pictures.folder / "runs/colour/results/index.html").stat().st_size > 0

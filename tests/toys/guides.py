@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -114,16 +115,19 @@ def typed_lines(text: str) -> list[str]:
 
 
 def follow(line: str, folder: Path, exit_code: int = 0) -> str:
-    """Run a command of ours in a folder and in this process, with little training.
+    """Run a command of ours, or a script, in a folder and this process, with little training.
 
     Returns:
         What it said on stdout and stderr.
     """
     name, *words = shlex.split(line)
-    if name == "p2p-train" and "--inspect" not in words:
+    if name == "p2p-train" and not {"--inspect", "test"} & {*words}:
         words += TINY.split()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        if name == "python":
+            runpy.run_path(*words)
+            return ""
         main = import_module(COMMANDS[name]).main
         done = CliRunner().invoke(main, words, catch_exceptions=False)
     assert done.exit_code == exit_code, f"{line}\n{done.output}"
