@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "FULL_16_BIT", "LARGEST_PIXELS", "Levels", "exif_orientation", "is_damaged_jpeg", "on_white",
-    "to_8_bit", "upright",
+    "FULL_16_BIT", "LARGEST_PIXELS", "Levels", "exif_orientation", "header_size",
+    "is_damaged_jpeg", "on_white", "to_8_bit", "upright",
 ]  # fmt: skip
 
 Levels = tuple[int, int]
@@ -24,6 +24,9 @@ LARGEST_PIXELS = 80_000_000
 """Maximum number of pixels of a picture, by its header, in training and on the device."""
 
 ORIENTATION_TAG = 0x0112
+
+JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+"""Markers of the JPEG segments that give a size: ITU-T T.81, table B.1."""
 
 
 def exif_orientation(exif: bytes) -> int:
@@ -40,6 +43,26 @@ def exif_orientation(exif: bytes) -> int:
     except struct.error:  # the data ends before its table does
         return 1
     return 1
+
+
+def header_size(start: bytes) -> tuple[int, int] | None:
+    """Return the upright (width, height) that the first bytes of a PNG or JPEG file give.
+
+    It is None where they do not, and for other formats.
+    """
+    if start.startswith(b"\x89PNG") and len(start) >= 24 and b"eXIf" not in start:
+        width, height = struct.unpack_from(">II", start, 16)
+        return width, height
+    at, orientation = 2, 1
+    while start.startswith(b"\xff\xd8") and start[at : at + 1] == b"\xff" and at + 9 <= len(start):
+        marker, length = struct.unpack_from(">BH", start, at + 1)
+        if marker in JPEG_FRAMES:
+            height, width = struct.unpack_from(">HH", start, at + 5)
+            return (width, height) if orientation < 5 else (height, width)
+        if (segment := start[at + 4 : at + 2 + length]).startswith(b"Exif"):
+            orientation = exif_orientation(segment)
+        at += 2 + length
+    return None
 
 
 def is_damaged_jpeg(content: bytes) -> bool:

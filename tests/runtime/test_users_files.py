@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import os
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 from test_ids import street
 
 from p2p_runtime import files
@@ -23,6 +25,7 @@ from p2p_runtime.cli import main
 from p2p_runtime.errors import OutputError
 from p2p_runtime.files import protected, write_bytes
 from p2p_runtime.labels.palette import CITYSCAPES
+from p2p_runtime.pictures import header_size
 
 Run = Callable[..., Result]
 
@@ -37,9 +40,10 @@ def labels(tmp_path: Path) -> Path:
     return folder
 
 
-def write_map(path: Path, shift: int = 0) -> Path:
+def write_map(path: Path, shift: int = 0, width: int = 80) -> Path:
     """Write a label map; the suffix selects the format."""
     pixels = CITYSCAPES.to_colours(np.roll(street(), shift, axis=1))
+    pixels = cv2.resize(pixels, (width, 60), interpolation=cv2.INTER_NEAREST)
     path.write_bytes(cv2.imencode(path.suffix, pixels)[1].tobytes())
     return path
 
@@ -257,6 +261,54 @@ def test_fault_119_a_folder_becomes_a_video_of_a_named_rate(
     done = run("labels.v2")
     assert done.exit_code == 0, done.output
     assert len(list((tmp_path / "labels.v2-translated").iterdir())) == 3
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".bmp"])
+@pytest.mark.parametrize("outputs", [("film.mp4",), ("out", "film.mkv"), ("-",)])
+def test_fault_119_pictures_of_several_sizes_are_no_video(
+    tmp_path: Path, run: Run, suffix: str, outputs: tuple[str, ...]
+) -> None:
+    """One line names the first that is odd, and nothing is written; a folder takes them."""
+    for index in range(4):
+        write_map(tmp_path / f"frame{index}{suffix}", width=80 + 2 * (index > 1))
+    words = [word for output in outputs for word in ("--output", output)]
+    done = run(f"frame*{suffix}", *words)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert f"frame2{suffix} is 82x60, frame0{suffix} is 80x60: all frames" in done.stderr
+    assert not any((tmp_path / output).exists() for output in outputs)
+    if outputs != ("-",):  # which needs a descriptor of its own
+        assert run(f"frame*{suffix}", *words, "--max-frames", 2).exit_code == 0
+    assert run(f"frame*{suffix}", "--output", "folder").exit_code == 0
+    assert len(list((tmp_path / "folder").iterdir())) == 4
+
+
+def test_fault_119_a_picture_that_cannot_be_read_has_no_size(labels: Path, run: Run) -> None:
+    """It is named and left out, as always."""
+    (labels / "frame1.png").write_bytes(b"")
+    done = run("labels", "--output", "film.mp4")
+    assert done.exit_code == 0, done.output
+    assert "frame1.png is empty; going on without it" in done.stderr
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize("kind", [".png", ".jpg", "progressive"])
+def test_fault_119_headers_give_the_size_of_the_picture(kind: str, orientation: int) -> None:
+    """Width and height are those after turning; where the header does not say it, it is None."""
+    picture = Image.new("RGB", (7, 5))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    form = "PNG" if kind == ".png" else "JPEG"
+    picture.save(file, form, exif=exif, progressive=kind == "progressive")
+    found = header_size(file.getvalue())
+    if kind == ".png":
+        assert found is None
+        file = io.BytesIO()
+        picture.save(file, "PNG")
+        found, orientation = header_size(file.getvalue()), 1
+    assert found == ((5, 7) if orientation > 4 else (7, 5))
+    content = file.getvalue()
+    assert {header_size(content[:length]) for length in range(len(content))} <= {found, None}
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])

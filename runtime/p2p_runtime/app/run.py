@@ -110,6 +110,8 @@ def translate_video(options: RunOptions, stop: StopRequest) -> RunReport:
         guards.enter_context(protected(files, "an input"))
         guards.enter_context(protected([bundle.path], "the model"))
         _check_places(options.report, outputs, pictures or [])
+        if isinstance(source, PictureSource) and any(output.one_size for output in outputs):
+            source.check_sizes(options.max_frames)
         sink = open_sink(
             outputs,
             width=source.info.width * (2 if options.side_by_side else 1),

@@ -52,6 +52,11 @@ class OutputSpec:
         """The output's name for logs and reports, without passwords."""
         return redact(self.text)
 
+    @property
+    def one_size(self) -> bool:
+        """Whether all frames must have the size of the first."""
+        return self.kind in ("stdout", "url", "file")
+
     def places(self, pictures: Sequence[Path]) -> dict[str, Path]:
         """Return where the translation of each picture goes, by its stem."""
         if self.kind == "folder":

@@ -23,6 +23,7 @@ from p2p_runtime.pictures import (
     FULL_16_BIT,
     Levels,
     exif_orientation,
+    header_size,
     is_damaged_jpeg,
     on_white,
     to_8_bit,
@@ -37,6 +38,9 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 InputSide = Literal["left", "right"]
 
 _log = logging.getLogger(__name__)
+
+_HEADER_BYTES = 1 << 17
+"""Number of bytes that are read to learn a size; EXIF data alone may take half of them."""
 
 _PNG_PALETTE = 3
 """Colour type of a PNG with a palette: ISO/IEC 15948, table 11.1."""
@@ -76,6 +80,22 @@ class PictureSource:
             if (stored := self._decoded(path)) is not None:
                 picture, time_s = self._read(stored, path), index / self.info.fps
                 yield FrameTask(picture=picture, index=index, timestamp_s=time_s, name=path.stem)
+
+    def check_sizes(self, count: int | None = None) -> None:
+        """Make sure that the first ``count`` pictures, or all, could be frames of one video.
+
+        Raises:
+            SourceError: one has another size than the first.
+        """
+        paths = self.paths[self._begin :][:count]
+        sizes = {path: size for path in paths if (size := _size(path)) is not None}
+        (first, expected), *others = sizes.items()
+        for path, size in others:
+            if size != expected:
+                raise SourceError(
+                    f"{path} is {size[0]}x{size[1]}, {first} is {expected[0]}x{expected[1]}: all "
+                    "frames of a video have one size; name a folder with --output"
+                )
 
     def _decoded(self, path: Path) -> _Stored | None:
         """Return a picture, or None if it cannot be read, which is said and counted."""
@@ -180,6 +200,16 @@ class _Stored:
             return self.pixels
         with av.open(io.BytesIO(self.content), "r", format="png_pipe") as container:
             return _half(np.asarray(next(container.decode(video=0)).to_ndarray()[0]), self.side)
+
+
+def _size(path: Path) -> tuple[int, int] | None:
+    """Return a picture's (width, height); None if it cannot be read, which is told in its turn."""
+    try:
+        with path.open("rb") as file:
+            found = header_size(file.read(_HEADER_BYTES))
+        return found or (*_decode(path, None).pixels.shape[1::-1],)
+    except (OSError, SourceError):
+        return None
 
 
 def _half(pixels: NDArray[Any], side: InputSide | None) -> NDArray[Any]:
