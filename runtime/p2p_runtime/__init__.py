@@ -30,20 +30,10 @@ if TYPE_CHECKING:
     from .translate.translator import Translator
 
 __all__ = [
-    "BundleError",
-    "ConfigError",
-    "ContractError",
-    "DeviceUnavailableError",
-    "EngineError",
-    "MissingExtraError",
-    "ModelBundle",
-    "P2PError",
-    "Palette",
-    "PixelContract",
-    "SinkError",
-    "SourceError",
-    "Translator",
-]
+    "BundleError", "ConfigError", "ContractError", "DeviceUnavailableError", "EngineError",
+    "MissingExtraError", "ModelBundle", "P2PError", "Palette", "PixelContract", "SinkError",
+    "SourceError", "Translator",
+]  # fmt: skip
 
 __version__ = "0.1.0"
 

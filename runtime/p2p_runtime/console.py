@@ -25,18 +25,9 @@ from .redaction import redact
 from .starting import started
 
 __all__ = [
-    "P2PCommand",
-    "P2PGroup",
-    "Size",
-    "StatusLine",
-    "missing_library",
-    "open_descriptors",
-    "option",
-    "require_extra",
-    "setup_logging",
-    "stack",
-    "whole_seconds",
-]
+    "P2PCommand", "P2PGroup", "Size", "StatusLine", "missing_library", "open_descriptors", "option",
+    "require_extra", "setup_logging", "stack", "whole_seconds",
+]  # fmt: skip
 
 _EXIT_UNEXPECTED, _EXIT_BAD_INPUT, _EXIT_NOT_WRITTEN = 1, 2, 3
 _EXIT_INTERRUPTED, _EXIT_PIPE_CLOSED = 130, 141

@@ -26,19 +26,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "atomic_file",
-    "best_effort",
-    "check_writable_folder",
-    "exclusive_lock",
-    "protected",
-    "reason",
-    "refuse_protected",
-    "sha256_of_file",
-    "write_bytes",
-    "write_json",
-    "write_picture",
+    "atomic_file", "best_effort", "check_writable_folder", "exclusive_lock", "protected", "reason",
+    "refuse_protected", "sha256_of_file", "write_bytes", "write_json", "write_picture",
     "write_text",
-]
+]  # fmt: skip
 
 _UNSUPPORTED = {
     errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK,

@@ -22,17 +22,9 @@ if TYPE_CHECKING:
     from .training.loop import Finish, Machine, train
 
 __all__ = [
-    "RECIPES",
-    "Checkpoint",
-    "DataConfig",
-    "Finish",
-    "LossConfig",
-    "Machine",
-    "ModelConfig",
-    "OptimConfig",
-    "TrainConfig",
-    "train",
-]
+    "RECIPES", "Checkpoint", "DataConfig", "Finish", "LossConfig", "Machine", "ModelConfig",
+    "OptimConfig", "TrainConfig", "train",
+]  # fmt: skip
 
 _MODULES = {
     "RECIPES": "recipes",

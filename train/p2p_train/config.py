@@ -19,17 +19,9 @@ from .networks.geometry import MAX_DOWNSAMPLINGS, NORM_GROUPS, Norm, downsamplin
 from .settings import Setting, SettingGroup, check_known, setting, settings_of
 
 __all__ = [
-    "DataConfig",
-    "Discriminator",
-    "GanLoss",
-    "InputSide",
-    "LossConfig",
-    "ModelConfig",
-    "OptimConfig",
-    "Precision",
-    "PrecisionChoice",
-    "TrainConfig",
-]
+    "DataConfig", "Discriminator", "GanLoss", "InputSide", "LossConfig", "ModelConfig",
+    "OptimConfig", "Precision", "PrecisionChoice", "TrainConfig",
+]  # fmt: skip
 
 InputSide = Literal["left", "right"]
 Labels = Literal["auto", "colour", "ids"]

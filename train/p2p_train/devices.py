@@ -17,13 +17,8 @@ from p2p_runtime.memory import peak_rss_mib
 from .config import Precision, PrecisionChoice
 
 __all__ = [
-    "autocast",
-    "choose_precision",
-    "describe_device",
-    "find_device",
-    "freeze",
-    "peak_memory_mib",
-]
+    "autocast", "choose_precision", "describe_device", "find_device", "freeze", "peak_memory_mib",
+]  # fmt: skip
 
 logger = logging.getLogger(__name__)
 

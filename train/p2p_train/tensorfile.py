@@ -23,13 +23,8 @@ from p2p_runtime.errors import CheckpointError
 from p2p_runtime.files import atomic_file
 
 __all__ = [
-    "digest",
-    "load_tensors",
-    "load_weights",
-    "read_tensors",
-    "shape_differences",
-    "write_tensors",
-]
+    "digest", "load_tensors", "load_weights", "read_tensors", "shape_differences", "write_tensors",
+]  # fmt: skip
 
 DAMAGE = (
     *(OSError, EOFError, ValueError, LookupError, RuntimeError, AttributeError, TypeError),

@@ -19,19 +19,9 @@ from p2p_runtime.errors import MissingExtraError
 from .yuv import ColorSpec
 
 __all__ = [
-    "CLASS_BITS",
-    "CONFIDENT",
-    "CONFIDENT_LEVELS",
-    "NEAR",
-    "NEAR_LEVELS",
-    "YCBCR_OF_BGR",
-    "ColorLut",
-    "apply_lut",
-    "check_opencv",
-    "nearest_colours",
-    "paint",
-    "paint_lut",
-]
+    "CLASS_BITS", "CONFIDENT", "CONFIDENT_LEVELS", "NEAR", "NEAR_LEVELS", "YCBCR_OF_BGR",
+    "ColorLut", "apply_lut", "check_opencv", "nearest_colours", "paint", "paint_lut",
+]  # fmt: skip
 
 Entry = TypeVar("Entry", np.uint8, np.uint16, np.float32, np.float64)
 

@@ -13,14 +13,9 @@ from .color_lut import NEAR_LEVELS, apply_lut, nearest_colours
 from .yuv import ColorSpec
 
 __all__ = [
-    "FEATURE_WEIGHTS",
-    "NO_CLASS",
-    "YuvLut",
-    "cells_of",
-    "chroma_pairs",
-    "near_cells",
+    "FEATURE_WEIGHTS", "NO_CLASS", "YuvLut", "cells_of", "chroma_pairs", "near_cells",
     "split_bytes",
-]
+]  # fmt: skip
 
 NO_CLASS = 255
 """Class index of blocks that are not confident."""

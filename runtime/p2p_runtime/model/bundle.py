@@ -20,14 +20,9 @@ from .onnx_check import MAX_FILE_BYTES, inspect_onnx
 from .trt_manifest import ENGINE_SUFFIX, source_of
 
 __all__ = [
-    "INPUT_NAME",
-    "METADATA_KEY",
-    "OUTPUT_NAME",
-    "BundleInfo",
-    "ModelBundle",
-    "is_licence",
+    "INPUT_NAME", "METADATA_KEY", "OUTPUT_NAME", "BundleInfo", "ModelBundle", "is_licence",
     "sealed",
-]
+]  # fmt: skip
 
 METADATA_KEY, SEAL = "p2p_contract", "metadata_sha256"
 PRECISIONS = ("fp32", "fp16", "int8")

@@ -17,14 +17,9 @@ from p2p_runtime.errors import BundleError, ContractError
 from p2p_runtime.files import sha256_of_file
 
 __all__ = [
-    "ENGINE_SUFFIX",
-    "EngineManifest",
-    "EngineTarget",
-    "check_manifest",
-    "manifest_path",
-    "read_manifest",
-    "source_of",
-]
+    "ENGINE_SUFFIX", "EngineManifest", "EngineTarget", "check_manifest", "manifest_path",
+    "read_manifest", "source_of",
+]  # fmt: skip
 
 ENGINE_SUFFIX = ".engine"
 FORMAT, MAX_MANIFEST_BYTES = 1, 1 << 16

@@ -16,18 +16,9 @@ from p2p_train.networks.generator import GeneratorOutput, UNetGenerator
 from p2p_train.segmentation.segmenter import FrozenSegmenter
 
 __all__ = [
-    "Curve",
-    "DistillationLoss",
-    "FeaturePairs",
-    "GeneratorLoss",
-    "GeneratorOutput",
-    "Loss",
-    "LossBatch",
-    "LossSetup",
-    "SegmenterLoss",
-    "distillation_curve",
-    "feature_distance",
-]
+    "Curve", "DistillationLoss", "FeaturePairs", "GeneratorLoss", "GeneratorOutput", "Loss",
+    "LossBatch", "LossSetup", "SegmenterLoss", "distillation_curve", "feature_distance",
+]  # fmt: skip
 
 T = TypeVar("T")
 

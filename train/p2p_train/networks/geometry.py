@@ -7,13 +7,8 @@ from typing import Literal
 from p2p_runtime.errors import ConfigError
 
 __all__ = [
-    "MAX_DOWNSAMPLINGS",
-    "NORM_GROUPS",
-    "Norm",
-    "downsamplings_for",
-    "unet_macs",
-    "unet_widths",
-]
+    "MAX_DOWNSAMPLINGS", "NORM_GROUPS", "Norm", "downsamplings_for", "unet_macs", "unet_widths",
+]  # fmt: skip
 
 Norm = Literal["batch", "instance"]
 

@@ -26,12 +26,8 @@ from .plain import NullSink, PipeSink, TeeSink
 from .push import PUSH_FORMATS, RECONNECT_S, StreamSink
 
 __all__ = [
-    "ImageFolderSink",
-    "NullSink",
-    "OutputSpec",
-    "open_sink",
-    "parse_output",
-]
+    "ImageFolderSink", "NullSink", "OutputSpec", "open_sink", "parse_output",
+]  # fmt: skip
 
 _log = logging.getLogger(__name__)
 

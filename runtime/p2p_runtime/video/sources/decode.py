@@ -19,12 +19,8 @@ from p2p_runtime.video.frames import DEFAULT_FPS
 from .orientation import Orientation, orientation_of
 
 __all__ = [
-    "CONTAINERS",
-    "PixelReader",
-    "believable_count",
-    "believable_fps",
-    "open_container",
-]
+    "CONTAINERS", "PixelReader", "believable_count", "believable_fps", "open_container",
+]  # fmt: skip
 
 MAX_FPS = 240.0
 MAX_FRAMES = 1 << 31
