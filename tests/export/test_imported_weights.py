@@ -94,7 +94,7 @@ def test_files_of_one_and_of_several_gpus_are_read(old_format, state, tmp_path):
     path = tmp_path / "latest_net_G.pth"
     saved = {f"module.{key}": value for key, value in state.items()}
     torch.save(saved, path, _use_new_zipfile_serialization=not old_format)
-    read = read_state(path)
+    read = read_state(path, described("unet_128"))
     assert read.keys() == state.keys()
     assert torch.equal(read["model.model.0.weight"], state["model.model.0.weight"])
 
@@ -115,13 +115,13 @@ def test_a_wrong_description_is_said_and_the_right_one_named(net, norm, differen
 
 
 def test_another_network_has_no_hint(state):
-    """A discriminator fits no description; a network of one channel says which layer."""
+    """A discriminator fits no description; of a layer of another shape, both are said."""
     with pytest.raises(CheckpointError, match=r"model\.model\.0\.weight is missing") as caught:
         build(described("unet_128"), {"model.0.weight": torch.zeros(64, 6, 4, 4)})
     assert "It fits" not in str(caught.value)
-    grey = {**state, "model.model.0.weight": torch.zeros(2, 1, 4, 4)}
-    with pytest.raises(CheckpointError, match=r"shape \(2, 1, 4, 4\), not \(2, 3, 4, 4\)"):
-        build(described("unet_128"), grey)
+    wide = {**state, "model.model.0.weight": torch.zeros(2, 3, 6, 6)}
+    with pytest.raises(CheckpointError, match=r"shape \(2, 3, 6, 6\), not \(2, 3, 4, 4\)"):
+        build(described("unet_128"), wide)
 
 
 class Trap:
@@ -138,22 +138,22 @@ def test_fault_08_a_pickle_that_executes_is_refused(old_format, state, tmp_path,
     path = tmp_path / "trap.pth"
     torch.save({**state, "trap": Trap()}, path, _use_new_zipfile_serialization=not old_format)
     with pytest.raises(CheckpointError, match="nothing in it was executed"):
-        read_state(path)
+        read_state(path, described("unet_128"))
     assert not (tmp_path / "sprung").exists()
 
 
 def test_what_is_no_state_dict_is_refused(state, tmp_path):
-    """A bare pickle, a whole module's wrapper, a dict of others, an empty one, nothing at all."""
+    """A bare pickle, a dict of others, an empty one, a list, nothing at all."""
     path = tmp_path / "latest_net_G.pth"
     with pytest.raises(CheckpointError, match="does not exist"):
-        read_state(path)
+        read_state(path, described("unet_128"))
     path.write_bytes(pickle.dumps(Trap()))
     with pytest.raises(CheckpointError, match="not a complete torch file"):
-        read_state(path)
-    for content in ({"state_dict": state}, {}, [1, 2]):
+        read_state(path, described("unet_128"))
+    for content in ({"epoch": 3}, {}, [1, 2], torch.zeros(1)):
         torch.save(content, path)
-        with pytest.raises(CheckpointError, match="not a generator's state dict"):
-            read_state(path)
+        with pytest.raises(CheckpointError, match=r"not a generator's state dict.*holds none$"):
+            read_state(path, described("unet_128"))
 
 
 @pytest.mark.parametrize("old_format", [False, True])
@@ -165,7 +165,7 @@ def test_a_file_that_was_cut_short_is_refused(old_format, share, state, tmp_path
     path = tmp_path / "short.pth"
     path.write_bytes(buffer.getvalue()[: int(len(buffer.getvalue()) * share)])
     with pytest.raises(CheckpointError, match=r"short\.pth"):
-        read_state(path)
+        read_state(path, described("unet_128"))
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # torch's, on what the flips made of the file
@@ -180,7 +180,7 @@ def test_flipped_bytes_end_in_one_error(state, tmp_path):
             content[draw.randrange(15, 6000)] = draw.randrange(256)
         path.write_bytes(content)
         try:
-            read_state(path)
+            read_state(path, described("unet_128"))
         except CheckpointError:
             refused += 1
     assert refused > 10

@@ -104,6 +104,35 @@ def test_a_resnet_with_frame_statistics_becomes_a_bundle(tmp_path: Path):
             )
 
 
+def test_fault_127_a_grey_unet_without_norm_becomes_bundles(tmp_path: Path):
+    """One channel in and out, nested in a file of a whole training: fp32 and int8 agree with it."""
+    network = unet(7, 2, "none", channels=(1, 1), dropout=False)
+    with torch.no_grad():
+        for layer in network.modules():
+            if hasattr(layer, "weight"):
+                layer.weight *= 1.8
+    path = tmp_path / "epoch_20.ckpt"
+    torch.save(
+        {"epoch": 20, "state_dict": {f"netG.{k}": v for k, v in network.state_dict().items()}}, path
+    )
+    words = ["--netG", "unet_128", "--norm", "none", "--palette", "none", "--int8"]
+    frames = photos(tmp_path / "photos", 9)
+    done = invoke(FROM, path, *words, "--frames", frames, "--calibration", frames)
+    assert done.exit_code == 0, done.stderr
+    assert "no statistics, no dropout" in done.stderr
+    frame = cv2.resize(draw_scene(77, 64, 64)[1], (128, 128))
+    grey = frame[..., ::-1] @ np.array([0.299, 0.587, 0.114]) / 127.5 - 1
+    with torch.inference_mode():
+        image = network(torch.from_numpy(grey)[None, None].float())[0, 0].numpy()
+    expected = np.repeat(((image + 1) * 127.5).round()[..., None], 3, axis=2).astype(np.uint8)
+    assert expected.std() > 4, "the comparison would prove nothing"
+    for precision in ("fp32", "int8"):
+        with Translator.load(tmp_path / "export" / f"model-{precision}.onnx") as translator:
+            image = translator(frame)
+        assert np.ptp(image, axis=2).max() == 0
+        compare(expected[None], image[None], precision=precision).require()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

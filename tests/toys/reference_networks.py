@@ -17,6 +17,8 @@ def norm_maker(norm: str, tracked: bool = False) -> MakeNorm:
     """Return what makes a norm; ``tracked`` as for a while in 2018, statistics that none reads."""
     if norm == "batch":
         return nn.BatchNorm2d
+    if norm == "none":
+        return lambda channels: nn.Identity()
     return lambda channels: nn.InstanceNorm2d(channels, track_running_stats=tracked)
 
 
@@ -29,7 +31,7 @@ class Nested(nn.Module):
         super().__init__()
         bias, self.outermost = norm == "instance", more.get("outermost", False)
         decoder_inputs = inner if inside is None else 2 * inner
-        encode = nn.Conv2d(outer, inner, 4, 2, 1, bias=bias)
+        encode = nn.Conv2d(more.get("inputs", outer), inner, 4, 2, 1, bias=bias)
         decode = nn.ConvTranspose2d(decoder_inputs, outer, 4, 2, 1, bias=bias or self.outermost)
         if self.outermost:
             layers = [encode, inside, nn.ReLU(True), decode, nn.Tanh()]
@@ -74,39 +76,59 @@ class Block(nn.Module):
         return signal + self.conv_block(signal)
 
 
-def unet(depth: int, ngf: int, norm: str, *, tracked: bool = False, dropout: bool = True):
+def unet(
+    depth: int,
+    ngf: int,
+    norm: str,
+    *,
+    tracked: bool = False,
+    dropout: bool = True,
+    channels: tuple[int, int] = (3, 3),
+):
     """Nest the blocks from inside to outside; equal arguments give equal weights."""
     torch.manual_seed(0)
+    inputs, outputs = channels
     make = norm_maker(norm, tracked)
     block = Nested(None, 8 * ngf, 8 * ngf, norm, make)
     for _ in range(depth - 5):
         block = Nested(block, 8 * ngf, 8 * ngf, norm, make, dropout=dropout)
     for outer in (4, 2, 1):
         block = Nested(block, outer * ngf, 2 * outer * ngf, norm, make)
-    return Wrapped(Nested(block, 3, ngf, norm, make, outermost=True))
+    return Wrapped(Nested(block, outputs, ngf, norm, make, outermost=True, inputs=inputs))
 
 
-def resnet(blocks: int, ngf: int, norm: str, *, tracked: bool = False, dropout: bool = False):
+def resnet(
+    blocks: int,
+    ngf: int,
+    norm: str,
+    *,
+    tracked: bool = False,
+    dropout: bool = False,
+    channels: tuple[int, int] = (3, 3),
+):
     """Return one long sequence; equal arguments give equal weights."""
     torch.manual_seed(0)
     make, bias = norm_maker(norm, tracked), norm == "instance"
-    layers = [nn.ReflectionPad2d(3), nn.Conv2d(3, ngf, 7, bias=bias), make(ngf), nn.ReLU(True)]
+    first = nn.Conv2d(channels[0], ngf, 7, bias=bias)
+    layers = [nn.ReflectionPad2d(3), first, make(ngf), nn.ReLU(True)]
     for width in (ngf, 2 * ngf):
         layers += [nn.Conv2d(width, 2 * width, 3, 2, 1, bias=bias), make(2 * width), nn.ReLU(True)]
     layers += [Block(4 * ngf, norm, make, dropout) for _ in range(blocks)]
     for width in (4 * ngf, 2 * ngf):
         decode = nn.ConvTranspose2d(width, width // 2, 3, 2, 1, output_padding=1, bias=bias)
         layers += [decode, make(width // 2), nn.ReLU(True)]
-    return Wrapped(nn.Sequential(*layers, nn.ReflectionPad2d(3), nn.Conv2d(ngf, 3, 7), nn.Tanh()))
+    last = nn.Conv2d(ngf, channels[1], 7)
+    return Wrapped(nn.Sequential(*layers, nn.ReflectionPad2d(3), last, nn.Tanh()))
 
 
 def trained(network: nn.Module, size: int = 128, seed: int = 0) -> nn.Module:
     """Give every norm statistics, gains and offsets as after training, and the output contrast."""
     torch.manual_seed(seed)
     norms = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
+    first = next(layer for layer in network.modules() if isinstance(layer, nn.Conv2d))
     with torch.no_grad():
         for _ in range(20):
-            network.train()(torch.rand(2, 3, size, size) * 2 - 1)
+            network.train()(torch.rand(2, first.in_channels, size, size) * 2 - 1)
         for norm in norms:
             norm.running_mean += 0.2 * norm.running_var.sqrt() * torch.randn(norm.num_features)
             norm.running_var *= torch.empty(norm.num_features).uniform_(0.5, 2.0)
@@ -114,7 +136,7 @@ def trained(network: nn.Module, size: int = 128, seed: int = 0) -> nn.Module:
             norm.bias.uniform_(-0.3, 0.3)
         last = network.model.model[-2] if hasattr(network.model, "model") else network.model[-2]
         last.weight *= 3
-        last.bias.copy_(torch.tensor([0.3, 0.0, -0.3]))
+        last.bias.copy_(torch.tensor([0.3, 0.0, -0.3])[: len(last.bias)])
     return network.eval()
 
 

@@ -13,6 +13,8 @@ from torch import nn
 from torch.nn import functional
 
 from p2p_train.networks.generator import UNetGenerator
+from p2p_train.networks.geometry import Norm
+from p2p_train.networks.norms import norm_layers
 
 __all__ = ["RectifiedUNet", "ResNetGenerator"]
 
@@ -32,10 +34,10 @@ class RectifiedUNet(UNetGenerator):
 class Residual(nn.Module):
     """Two 3x3 convolutions whose result is added to their input."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, norm: Norm | None) -> None:
         super().__init__()
         first, second = (
-            [*_padded(channels, channels, 3), nn.BatchNorm2d(channels)] for _ in range(2)
+            [*_padded(channels, channels, 3), *norm_layers(norm, channels)] for _ in range(2)
         )
         self.layers = nn.Sequential(*first, nn.ReLU(), *second)
 
@@ -51,19 +53,22 @@ class ResNetGenerator(nn.Module):
     Args:
         ngf: channels after the first layer.
         blocks: number of residual blocks, of 4 * ``ngf`` channels.
+        norm: of every layer but the last.
     """
 
-    def __init__(self, *, ngf: int, blocks: int) -> None:
+    def __init__(self, *, ngf: int, blocks: int, norm: Norm | None = "batch") -> None:
         super().__init__()
         widths = [ngf, 2 * ngf, 4 * ngf]
-        self.first = nn.Sequential(*_padded(3, ngf, 7), nn.BatchNorm2d(ngf), nn.ReLU())
+        self.first = nn.Sequential(*_padded(3, ngf, 7), *norm_layers(norm, ngf), nn.ReLU())
         self.encoder = nn.ModuleList(
-            _normed(nn.Conv2d(before, after, 3, stride=2, padding=1))
+            _normed(nn.Conv2d(before, after, 3, stride=2, padding=1), norm)
             for before, after in pairwise(widths)
         )
-        self.blocks = nn.ModuleList(Residual(widths[-1]) for _ in range(blocks))
+        self.blocks = nn.ModuleList(Residual(widths[-1], norm) for _ in range(blocks))
         self.decoder = nn.ModuleList(
-            _normed(nn.ConvTranspose2d(before, after, 3, stride=2, padding=1, output_padding=1))
+            _normed(
+                nn.ConvTranspose2d(before, after, 3, stride=2, padding=1, output_padding=1), norm
+            )
             for before, after in pairwise(widths[::-1])
         )
         self.output = nn.Sequential(*_padded(ngf, 3, 7), nn.Tanh())
@@ -77,8 +82,8 @@ class ResNetGenerator(nn.Module):
         return image
 
 
-def _normed(conv: nn.Conv2d | nn.ConvTranspose2d) -> nn.Sequential:
-    return nn.Sequential(conv, nn.BatchNorm2d(conv.out_channels), nn.ReLU())
+def _normed(conv: nn.Conv2d | nn.ConvTranspose2d, norm: Norm | None) -> nn.Sequential:
+    return nn.Sequential(conv, *norm_layers(norm, conv.out_channels), nn.ReLU())
 
 
 def _padded(inputs: int, outputs: int, size: int) -> list[nn.Module]:

@@ -11,18 +11,18 @@ import click
 
 from p2p_runtime.console import option, stack
 from p2p_runtime.errors import ConfigError
-from p2p_train.networks.geometry import Norm
 
 __all__ = [
-    "BLOCKS", "DOWNSAMPLINGS", "SOURCE_FLAG", "ImportOptions", "NetG", "import_flags",
-    "take_import_options",
+    "BLOCKS", "DOWNSAMPLINGS", "SOURCE_FLAG", "ImportNorm", "ImportOptions", "NetG",
+    "import_flags", "take_import_options",
 ]  # fmt: skip
 
-NetG = Literal["unet_128", "unet_256", "resnet_6blocks", "resnet_9blocks"]
+NetG = Literal["unet_128", "unet_256", "unet_512", "resnet_6blocks", "resnet_9blocks"]
+ImportNorm = Literal["batch", "instance", "none"]
 Statistics = Literal["frame", "running"]
 Direction = Literal["AtoB", "BtoA"]
 
-DOWNSAMPLINGS = {"unet_128": 7, "unet_256": 8}
+DOWNSAMPLINGS = {"unet_128": 7, "unet_256": 8, "unet_512": 9}
 """Number of downsamplings of each U-Net."""
 
 BLOCKS = {"resnet_6blocks": 6, "resnet_9blocks": 9}
@@ -44,19 +44,21 @@ class ImportOptions:
             does. InstanceNorm has only ``frame``.
 
     Raises:
-        ConfigError: InstanceNorm is to use ``running``.
+        ConfigError: ``running`` statistics of another norm than BatchNorm.
     """
 
     path: Path
     palette: str
     net: NetG = "unet_256"
-    norm: Norm = "batch"
+    norm: ImportNorm = "batch"
     statistics: Statistics = "frame"
     direction: Direction = "AtoB"
 
     def __post_init__(self) -> None:
-        if self.norm == "instance" and self.statistics == "running":
-            raise ConfigError("instance norm has no running statistics; leave --statistics out")
+        if self.norm != "batch" and self.statistics == "running":
+            raise ConfigError(
+                f"--norm {self.norm} has no running statistics; leave --statistics out"
+            )
 
     @property
     def is_unet(self) -> bool:
@@ -66,7 +68,7 @@ class ImportOptions:
     @property
     def side_px(self) -> int:
         """Width and height of the frames that the network is named after, else 256."""
-        return 128 if self.net == "unet_128" else 256
+        return 1 << DOWNSAMPLINGS.get(self.net, 8)
 
     @property
     def step_px(self) -> int:
@@ -76,7 +78,13 @@ class ImportOptions:
     @property
     def uses_frame_statistics(self) -> bool:
         """Whether each frame is normalised by its own mean and variance."""
-        return self.norm == "instance" or self.statistics == "frame"
+        return self.norm == "instance" or (self.norm == "batch" and self.statistics == "frame")
+
+    @property
+    def mode(self) -> str:
+        """Which function of the network is exported, in words."""
+        statistics = "each frame's own" if self.uses_frame_statistics else "running"
+        return f"{'no' if self.norm == 'none' else statistics} statistics, no dropout"
 
 
 _option = partial(option, group="Import", advanced=True)
@@ -94,7 +102,10 @@ import_flags = stack(
         "--netG", "net", type=click.Choice(get_args(NetG)),
         help="As in training.  [default: unet_256]",
     ),
-    _option("--norm", type=click.Choice(get_args(Norm)), help="As in training.  [default: batch]"),
+    _option(
+        "--norm", type=click.Choice(get_args(ImportNorm)),
+        help="As in training.  [default: batch]",
+    ),
     _option(
         "--statistics", type=click.Choice(get_args(Statistics)),
         help="What BatchNorm normalises by. frame: each frame's own mean and variance, like its "

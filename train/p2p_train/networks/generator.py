@@ -67,7 +67,7 @@ class UNetGenerator(nn.Module):
         ngf: channels after the first layer.
         downsamplings: number of encoder blocks, see :func:`.downsamplings_for`.
         max_width: maximum number of channels of a block; None for 8 * ``ngf``, as in the paper.
-        norm: ``batch`` or ``instance``.
+        norm: ``batch``, ``instance`` or None.
         norm_min_px: smallest output side, in px, of a block with a norm, counted from 1 px for the
             innermost encoder block.
         dropout: probability in the first three decoder blocks; 0 leaves the layers out.
@@ -85,7 +85,7 @@ class UNetGenerator(nn.Module):
         ngf: int = 64,
         downsamplings: int = MAX_DOWNSAMPLINGS,
         max_width: int | None = None,
-        norm: Norm = "batch",
+        norm: Norm | None = "batch",
         norm_min_px: int = 2,
         dropout: float = 0.5,
     ) -> None:
