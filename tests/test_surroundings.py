@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,8 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 from p2p_runtime.cli import main as run_main
+from p2p_runtime.model.bundle import ModelBundle
 from p2p_runtime.translate.discover import DEMO_MODELS
-from terminal import MODULES, as_nobody, with_shell, words_of
+from terminal import MODULES, as_nobody, on_terminal, with_shell, words_of
 from toy_pairs import write_pairs
 
 
@@ -37,6 +39,58 @@ def test_fault_107_a_video_is_whole_with_closed_descriptors(closed: str, tmp_pat
 
     with av.open(str(tmp_path / "o.mp4")) as film:
         assert sum(1 for _ in film.decode(video=0)) == 2
+
+
+def work(name: str, workplace: Path, place: Path) -> list[str]:
+    """Return the words that export a tiny run, describe the file, or time two of its files."""
+    (place / "run").symlink_to(workplace / "runs" / "data-1")
+    flags: dict[str, list[object]] = {
+        "p2p-export": ["run", "--output", "new"],
+        "p2p-export --inspect": ["--inspect", "run/export/model-fp32.onnx"],
+        "p2p-bench": [
+            "--model",
+            "run/export",
+            "--backends",
+            "fp32,fp16",
+            "--frames",
+            2,
+            "--threads",
+            1,
+        ],
+    }
+    return words_of(name.partition(" ")[0], *flags[name])
+
+
+WORK = ("p2p-export", "p2p-export --inspect", "p2p-bench")
+
+
+@pytest.mark.parametrize("name", WORK)
+def test_fault_106_results_are_no_wider_than_a_terminal(
+    name: str, workplace: Path, tmp_path: Path
+) -> None:
+    """On 80 columns, no line of a result wraps; the story on stderr has no traceback."""
+    words = ["sh", "-c", 'exec "$@" >out.txt', "sh", *work(name, workplace, tmp_path)]
+    code, drawn = on_terminal(words, folder=tmp_path)
+    assert (code, "Traceback" in drawn) == (0, False), drawn
+    lines = (tmp_path / "out.txt").read_text().splitlines()
+    assert len(lines) > 3
+    assert max(map(len, lines)) < 80, "\n".join(lines)
+
+
+@pytest.mark.parametrize("name", ["p2p-export", "p2p-bench"])
+@pytest.mark.parametrize("closed", ["2>&-", "0<&- 1>&- 2>&-"])
+def test_fault_107_files_are_whole_with_closed_descriptors(
+    name: str, closed: str, workplace: Path, tmp_path: Path
+) -> None:
+    """No message lands in a model or a table because the file took the number of stderr."""
+    done = with_shell(f'exec "$@" {closed}', work(name, workplace, tmp_path), tmp_path)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    if name == "p2p-bench":
+        rows = json.loads((tmp_path / "bench.json").read_text())["rows"]
+        assert [row["name"] for row in rows] == ["fp32", "fp16"]
+    else:
+        ModelBundle.load(tmp_path / "new" / "model-fp32.onnx")
+        assert json.loads((tmp_path / "new" / "parity.json").read_text())
 
 
 @pytest.mark.parametrize("name", MODULES)

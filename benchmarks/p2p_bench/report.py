@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from p2p_runtime.console import wrapped
 from p2p_runtime.files import write_text
 
 from .measure import Latency
@@ -75,28 +76,31 @@ class BenchReport:
         return tuple((row, row.latency) for row in self.rows if row.latency is not None)
 
     def to_table(self) -> str:
-        """Return the report as lines for a terminal."""
+        """Return the report as lines for a terminal of 80 columns."""
         machine = self.machine
         (_, first), *_ = self.timed
         lines = [
             f"{self.width}x{self.height}, batch {self.batch}, {first.frames} calls per backend "
             f"({self.inputs}), host memory to host memory",
             f"{machine['cpu']}, {machine['threads']} threads, load {machine['load']} at the start",
-            f"{'backend':<21}{'median ms':>10}{'p90':>8}{'p99':>8}{'frames/s':>10}{'speed-up':>9}"
-            f"{'CPU ms':>9}{'RSS MiB':>9}{'PSNR dB':>9}",
+            f"{'backend':<20}{'median ms':>9}{'p90':>7}{'p99':>7}{'frames/s':>9}{'speed-up':>9}"
+            f"{'CPU ms':>7}{'MiB':>6}{'PSNR':>5}",
         ]
         lines += [self._line(row, latency) for row, latency in self.timed]
-        absent = (row for row in self.rows if row.unavailable)
-        lines += [f"{row.name:<21} not measured: {row.unavailable}" for row in absent]
-        return "\n".join(lines)
+        absent: dict[str, list[str]] = {}
+        for row in self.rows:
+            if row.unavailable:
+                absent.setdefault(row.unavailable, []).append(row.name)
+        lines += [f"not measured: {', '.join(names)}: {why}" for why, names in absent.items()]
+        return "\n".join(map(wrapped, lines))
 
     def _line(self, row: Row, latency: Latency) -> str:
         rss = "" if row.peak_rss_mib is None else f"{row.peak_rss_mib:.0f}"
         psnr = "" if row.psnr_db is None else f"{row.psnr_db:.1f}"
         return (
-            f"{row.name:<21}{latency.median_ms:>10.2f}{latency.p90_ms:>8.1f}{latency.p99_ms:>8.1f}"
-            f"{latency.frames_per_s * self.batch:>10.1f}{latency.speedup:>8.2f}x"
-            f"{latency.cpu_ms:>9.1f}{rss:>9}{psnr:>9}"
+            f"{row.name:<20}{latency.median_ms:>9.2f}{latency.p90_ms:>7.1f}{latency.p99_ms:>7.1f}"
+            f"{latency.frames_per_s * self.batch:>9.1f}{latency.speedup:>8.2f}x"
+            f"{latency.cpu_ms:>7.1f}{rss:>6}{psnr:>5}"
         )
 
     def to_json(self) -> dict[str, Any]:

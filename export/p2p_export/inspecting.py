@@ -9,6 +9,7 @@ from pathlib import Path
 
 import onnx
 
+from p2p_runtime.console import wrapped
 from p2p_runtime.model.bundle import BundleInfo, ModelBundle
 
 from .targets.onnx import WrittenBundle
@@ -52,15 +53,18 @@ def describe(path: Path) -> str:
         *_mapping_rows("generator", bundle.info.generator),
         *_mapping_rows("provenance", bundle.info.provenance),
         *_mapping_rows("parity", bundle.info.parity),
-        ("payload", f"sha256 {bundle.info.payload_sha256}"),
+        ("sha256", bundle.info.payload_sha256),
     ]
-    return "\n".join(_aligned(rows))
+    return "\n".join(wrapped(text, f"{name:12}", " " * 12) for name, text in rows)
 
 
 def table(bundles: list[WrittenBundle]) -> str:
-    """Return a row of parity figures for each bundle, then a line for each engine."""
+    """Return a column of parity figures for each bundle, then a line for each engine."""
     cells = [_cells(bundle) for bundle in bundles]
-    lines = _aligned([tuple(cells[0]), *(tuple(row.values()) for row in cells)])
+    first = bundles[0]
+    passed = f"all passed the parity check on {first.report.frames} frames"
+    rows = [(name, *(column[name] for column in cells)) for name in cells[0]]
+    lines = [wrapped(f"{first.path.parent}: {passed}"), *_aligned(rows)]
     engines = [engine for bundle in bundles for engine in bundle.engines]
     lines += [f"{path}  {_megabytes(path)} MB, built, not run" for path in engines]
     return "\n".join(lines)
@@ -78,17 +82,16 @@ def _cells(bundle: WrittenBundle) -> dict[str, str]:
         change = 100 * report.score_change["mean_iou"]
         score["mean IoU"] = f"{100 * report.segmentation_score.mean_iou:.2f} ({change:+.2f})"
     return {
-        "file": str(bundle.path),
+        "": bundle.path.stem,
         "MB": _megabytes(bundle.path),
         "precision": report.precision,
-        "max": f"{report.max_levels}",
-        "mean": f"{report.mean_levels:.4f}",
+        "max, levels": f"{report.max_levels}",
+        "mean, levels": f"{report.mean_levels:.4f}",
         "within 1": f"{report.within_one:.3%}",
         "PSNR": f"{report.psnr_db:.1f} dB",
-        "worst": f"{report.worst_psnr_db:.1f} dB",
+        "worst PSNR": f"{report.worst_psnr_db:.1f} dB",
         "SSIM": f"{report.ssim:.4f}",
         **score,
-        "parity": f"passed on {report.frames} frames",
     }
 
 
@@ -104,12 +107,13 @@ def _contract_rows(info: BundleInfo) -> list[tuple[str, str]]:
     rows = [("input", f"{size}, {kind}"), ("direction", contract.direction)]
     if palette and contract.classes_present:
         names = ", ".join(palette.classes[index] for index in contract.classes_present)
-        rows.append(("classes present", names))
+        rows.append(("classes", f"present: {names}"))
     return rows
 
 
 def _mapping_rows(title: str, values: dict[str, object]) -> list[tuple[str, str]]:
-    return [(f"{title}.{key}", _text(value)) for key, value in values.items()]
+    texts = [f"{key}: {_text(value)}" for key, value in values.items()]
+    return [("" if index else title, text) for index, text in enumerate(texts)]
 
 
 def _text(value: object) -> str:

@@ -13,6 +13,7 @@ import os
 import re
 import resource
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -26,7 +27,7 @@ from .starting import started
 
 __all__ = [
     "P2PCommand", "P2PGroup", "Size", "StatusLine", "missing_library", "open_descriptors", "option",
-    "require_extra", "setup_logging", "stack", "whole_seconds",
+    "require_extra", "setup_logging", "stack", "whole_seconds", "wrapped",
 ]  # fmt: skip
 
 _EXIT_UNEXPECTED, _EXIT_BAD_INPUT, _EXIT_NOT_WRITTEN = 1, 2, 3
@@ -304,6 +305,14 @@ def compose_line(columns: int, first: str, others: Sequence[str], share: float |
         return text
     done = round(width * min(max(share, 0), 1))
     return f"{first}  [{'#' * done}{'-' * (width - done)}]{text[len(first) :]}"
+
+
+def wrapped(text: str, first: str = "", others: str = "    ") -> str:
+    """Return a line of a result as lines for a terminal of 80 columns, each with its indent."""
+    return textwrap.fill(
+        text, _USUAL_COLUMNS - 1, initial_indent=first, subsequent_indent=others,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
 
 
 def whole_seconds(duration_s: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -21,11 +22,19 @@ def test_table_has_a_line_a_backend(report):
     assert eager.split() == ["eager", "100.00", "105.0", "120.0", "10.0", "1.00x", "200.0"]
     assert int8.split()[:7] == ["int8", "25.00", "30.0", "120.0", "40.0", "4.00x", "50.0"]
     assert int8.split()[7:] == ["150", "44.0"]
-    assert unavailable.split(maxsplit=1) == [
-        "openvino-fp32",
-        "not measured: openvino is not installed",
-    ]
+    assert unavailable == "not measured: openvino-fp32: openvino is not installed"
     assert "512x256" in report.to_table()
+
+
+def test_fault_106_a_table_has_80_columns(report):
+    """Long reasons are wrapped between words; backends with the same one share it."""
+    why = "device 'cuda' is not available; type: pip install \"pix2pix-edge[gpu]\" " * 2
+    names = ("tensorrt-engine-fp16", "cuda-fp16-no-graph")
+    rows = [*report.rows, *(replace(report.rows[-1], name=name, unavailable=why) for name in names)]
+    table = replace(report, rows=tuple(rows)).to_table()
+    assert max(map(len, table.splitlines())) < 80
+    assert table.count("pix2pix-edge[gpu]") == 2
+    assert "not measured: tensorrt-engine-fp16, cuda-fp16-no-graph: device" in table
 
 
 def test_json_is_strict(report, tmp_path: Path):

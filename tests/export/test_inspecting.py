@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from p2p_export.inspecting import describe, size_of
+from p2p_export.inspecting import describe, size_of, table
+from p2p_export.targets.onnx import WrittenBundle
 from p2p_runtime.errors import BundleError
+from p2p_train.metrics.evaluator import SegmentationScore
 
 
 def one_layer(kind: str, weight: list[int], output: list[int]) -> onnx.ModelProto:
@@ -52,6 +58,24 @@ def test_the_description_names_contract_origin_and_parity(exported):
     text = describe(exported["int8"].path)
     for word in ("64x64 px", "camvid", "GMAC", "images_seen", "psnr_db", "eval", "profile x86"):
         assert word in text
+
+
+def test_fault_106_a_table_has_80_columns(exported, tmp_path, monkeypatch):
+    """Also of four files with scores and the longest names, and a description with checksums."""
+    monkeypatch.chdir(tmp_path)
+    score = SegmentationScore(pixel_accuracy=0.5, class_accuracy=0.5, mean_iou=0.5)
+    report = replace(
+        exported["int8"].report, segmentation_score=score, trained_segmentation_score=score
+    )
+    names = ("model-fp32", "model-fp16", "model-int8", "model-int8-tensorrt")
+    for name in names:
+        shutil.copy(exported["int8"].path, f"{name}.onnx")
+    lines = table([WrittenBundle(path=Path(f"{name}.onnx"), report=report) for name in names])
+    assert tuple(lines.splitlines()[1].split()) == names
+    assert "50.00 (+0.00)" in lines
+    lines += f"\n{describe(Path('model-int8.onnx'))}"
+    assert exported["int8"].path.read_bytes().count(lines.split()[-1].encode()) == 1
+    assert max(map(len, lines.splitlines())) < 80, lines
 
 
 def test_a_file_without_a_contract_is_refused(tmp_path):
