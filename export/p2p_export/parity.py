@@ -5,7 +5,6 @@ Graphs run in the device's own engine. The torch module is that before folding a
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from torch import nn
 
 from p2p_runtime.engines import Engine, open_engine
 from p2p_runtime.errors import ExportError, ParityError
-from p2p_runtime.files import write_bytes
+from p2p_runtime.files import scratch_folder, write_bytes
 from p2p_runtime.model.bundle import BundleInfo, ModelBundle
 from p2p_runtime.model.contract import PixelContract
 from p2p_runtime.model.golden import GoldenFrame
@@ -182,9 +181,8 @@ def measure(graph: bytes, reference: Reference, precision: str, folder: Path) ->
         golden=GoldenFrame.record(reference.images[0], GOLDEN_SEED),  # required, not used here
         payload_sha256=payload_sha256(graph),
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".p2p-export-", dir=folder) as scratch:
-        draft = Path(scratch) / "draft.onnx"
+    with scratch_folder(folder) as scratch:
+        draft = scratch / "draft.onnx"
         write_bytes(draft, graph)
         with closing(open_engine(ModelBundle(path=draft, info=info), device="cpu")) as engine:
             images = _run_engine(engine, reference.frames)

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "atomic_file", "best_effort", "check_writable_folder", "exclusive_lock", "protected", "reason",
-    "refuse_protected", "sha256_of_file", "write_bytes", "write_json", "write_picture",
+    "refuse_protected", "scratch_folder", "sha256_of_file", "write_bytes", "write_json",
+    "write_picture",
     "write_text",
 ]  # fmt: skip
 
@@ -191,6 +192,21 @@ def check_writable_folder(folder: Path, *, create: bool = True) -> None:
             pass
     except OSError as error:
         raise OutputError(f"cannot write in {folder}: {reason(error)}") from error
+
+
+@contextlib.contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """Yield a temporary folder inside ``parent``, which is created.
+
+    Raises:
+        OutputError: it cannot be made, or a file in it cannot be written during the block.
+    """
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".p2p-", dir=parent) as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise OutputError(f"cannot write in {parent}: {reason(error)}") from error
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from pathlib import Path
 
@@ -11,9 +10,11 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from failing_disk import disk, every_failure  # noqa: F401
 from p2p_export.targets import onnx as target
 from p2p_export.targets.onnx import write_bundle
 from p2p_runtime.errors import BundleError, OutputError, ParityError
+from p2p_runtime.model.bundle import ModelBundle
 
 
 def disturbed(graph: bytes, by: float) -> bytes:
@@ -52,20 +53,18 @@ def test_fault_31_a_refused_export_keeps_the_file_before_it(graph, reference, tm
     assert path.read_bytes() == before
 
 
-def test_fault_30_a_full_disk_leaves_nothing(graph, reference, tmp_path, monkeypatch):
-    """When the bundle cannot be written to its end, no part of it stays."""
-    fsync = os.fsync
+def test_fault_30_a_full_disk_leaves_nothing(graph, reference, tmp_path, disk):  # noqa: F811
+    """Wherever the disk ends, no part of the bundle stays."""
 
-    def full(descriptor: int) -> None:
-        file = Path(f"/proc/self/fd/{descriptor}").readlink()
-        if file.parent == tmp_path and file.name.startswith(".p2p-"):
-            raise OSError(errno.ENOSPC, "No space left on device")
-        fsync(descriptor)
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OutputError, match="No space left on device"):
+    def write():
         write_bundle(tmp_path / "model.onnx", graph, reference, "fp32")
-    assert models(tmp_path) == []
+
+    for *what, code in every_failure(disk, write, tmp_path):
+        with pytest.raises(OutputError, match=os.strerror(code)):
+            write()
+        if models(tmp_path):  # the folder alone was not flushed
+            assert what == ["fsync", str(tmp_path)]
+            ModelBundle.load(tmp_path / "model.onnx")
 
 
 def test_fault_30_a_bundle_that_does_not_open_gets_no_name(graph, reference, tmp_path, monkeypatch):
@@ -86,7 +85,6 @@ def test_fault_30_a_bundle_that_does_not_open_gets_no_name(graph, reference, tmp
 def test_the_golden_frame_is_the_exported_files_own(exported):
     """What the runtime replays is what this file made of it, so an equal device scores at best."""
     from p2p_runtime.engines import open_engine
-    from p2p_runtime.model.bundle import ModelBundle
     from p2p_runtime.model.golden import GoldenFrame
 
     for one in exported.values():

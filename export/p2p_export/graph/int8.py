@@ -8,7 +8,6 @@ Activations have one scale per tensor, from their minimum and maximum over the c
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +24,7 @@ from onnxruntime.quantization.quant_utils import add_infer_metadata
 from torch import nn
 
 from p2p_export.parity import ParityReport, Reference, measure
-from p2p_runtime.files import write_bytes
+from p2p_runtime.files import scratch_folder, write_bytes
 from p2p_runtime.model.bundle import INPUT_NAME
 
 from .integer_ends import Dequantise, integer_form
@@ -38,6 +37,9 @@ FRAMES_AT_ONCE = 10
 
 MAX_FLOAT_LAYERS = 8
 """Maximum number of layers that the search returns to float."""
+
+SHAPES_BYTES = 1 << 20
+"""Room for the shapes that calibration adds to a graph."""
 
 SATURATED = np.float32(6.23)
 """Sigmoid input beyond which pixels are within half a level of 0 or 255: log(509)."""
@@ -221,10 +223,13 @@ class _FrameReader(CalibrationDataReader):  # type: ignore[misc]  # has no types
 
 
 def _ranges(graph: bytes, frames: NDArray[np.uint8], scratch: Path, **method: Any) -> TensorsData:
-    with tempfile.TemporaryDirectory(prefix=".p2p-export-", dir=scratch) as folder:
-        model = Path(folder) / "float.onnx"
+    with scratch_folder(scratch) as folder:
+        model, room = folder / "float.onnx", folder / "room"
         write_bytes(model, graph)
-        augmented = str(Path(folder) / "ranges.onnx")
+        # The calibrator lets ONNX write the graph with shapes, and ONNX hides that a disk is full.
+        write_bytes(room, bytes(len(graph) + SHAPES_BYTES))
+        room.unlink()
+        augmented = str(folder / "ranges.onnx")
         calibrator = create_calibrator(model, OPERATORS, augmented_model_path=augmented, **method)
         for first in range(0, len(frames), FRAMES_AT_ONCE):
             calibrator.collect_data(_FrameReader(frames[first : first + FRAMES_AT_ONCE]))
