@@ -124,7 +124,10 @@ def test_recipes_are_settings_that_exist(name: str) -> None:
             True,
         )
     if name == "edge":
-        assert (config.model.ngf, config.model.ndf, config.optim.batch_size) == (16, 16, 4)
+        assert (config.model.ngf, config.model.discriminator) == (16, "projected")
+        assert config.loss.lambda_pattern
+    if name == "student":
+        assert config.loss.gan_loss == "none"
 
 
 def test_auto_precision_must_be_decided() -> None:

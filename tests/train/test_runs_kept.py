@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from p2p_train.cli import main
 from p2p_train.training.checkpoint import Checkpoint
 
-TINY = "--image-size 32 --batch-size 4 --ngf 4 --ndf 4 --device cpu --workers 0"
+TINY = "--image-size 32 --batch-size 4 --ngf 4 --ndf 8 --device cpu --workers 0"
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from p2p_train.devices import choose_precision
 from p2p_train.training.checkpoint import Checkpoint
 
 CPU = torch.device("cpu")
-TINY = "--image-size 32 --batch-size 4 --ngf 4 --ndf 4 --device cpu --workers 0 --max-steps 1"
+TINY = "--image-size 32 --batch-size 4 --ngf 4 --ndf 8 --device cpu --workers 0 --max-steps 1"
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, **capabilities: bool) -> None:

@@ -6,25 +6,27 @@ from typing import Any
 
 __all__ = ["RECIPES"]
 
-_EDGE: dict[str, Any] = {
+_SMALL: dict[str, Any] = {
     "ngf": 16,
-    "ndf": 16,
     "batch_size": 4,
     "num_downs": 5,
     "dropout": 0.0,
     "checkerboard_free": True,
-    "lambda_consistency": 50.0,
+    "jitter_px": 0,
+    "lambda_pattern": 1.0,
     "ema": 0.999,
     "freeze_batchnorm": 0.89,
+    "lr_decay": True,
     "precision": "auto",
 }
+_PROJECTED = {"discriminator": "projected", "ndf": 64, "gan_loss": "hinge", "lambda_l1": 5.0}
 
 RECIPES: dict[str, dict[str, Any]] = {
     "classic": {},
     "paper": {"batch_size": 1, "epochs": 200, "lr_decay": True},
-    "edge": _EDGE,
+    "edge": _SMALL | _PROJECTED,
     # The teacher's image is a fixed target, so steps may be larger than against a discriminator.
-    "student": {**_EDGE, "gan_loss": "none", "lambda_l1": 0.0, "lr": 6e-4, "lr_decay": True},
+    "student": _SMALL | {"gan_loss": "none", "lambda_l1": 0.0, "lr": 6e-4},
 }
 """Settings of each recipe, by the names that :meth:`.TrainConfig.of` takes.
 
