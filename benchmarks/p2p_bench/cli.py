@@ -40,35 +40,27 @@ _output = partial(option, group="Output", metavar="FILE", type=_FILE)
 
 @click.command(cls=P2PCommand, epilog=EPILOG)
 @_model(
-    "--model",
-    metavar="FILE|FOLDER",
-    type=_PATH,
+    "--model", metavar="FILE|FOLDER", type=_PATH,
     help="A bundle, or a folder of them.  [default: the newest export under runs/]",
-)
+)  # fmt: skip
 @_model(
-    "--checkpoint",
-    metavar="RUN|FILE.pt",
-    type=_PATH,
+    "--checkpoint", metavar="RUN|FILE.pt", type=_PATH,
     help="Checkpoint that torch runs.  [default: the one in the bundles' run]",
-)
+)  # fmt: skip
 @_measurement(
-    "--backends",
-    metavar="NAME,...",
+    "--backends", metavar="NAME,...",
     help="Backends to measure (eager,int8,...) or to leave out (-torch-fp16,...).  [default: all]",
-)
+)  # fmt: skip
 @_measurement(
-    "--inputs",
-    metavar="VIDEO|FOLDER",
+    "--inputs", metavar="VIDEO|FOLDER",
     help="Label maps to translate.  [default: those in the checkpoint, otherwise drawn ones]",
-)
+)  # fmt: skip
 @_measurement("--frames", metavar="N", type=_COUNT, default=50, help="Timed calls per backend.")
 @_measurement("--batch", metavar="N", type=click.IntRange(1, 8), default=1, help="Frames per call.")
 @_measurement(
-    "--threads",
-    metavar="N",
-    type=click.IntRange(1, 512),
+    "--threads", metavar="N", type=click.IntRange(1, 512),
     help="CPU threads of each backend.  [default: all cores]",
-)
+)  # fmt: skip
 @_output("--json", "json_file", default="bench.json", help="Figures as JSON.")
 @_output("--plot", "plot_file", default="bench.png", help="Chart of the latencies.")
 @click.option("-v", "--verbose", is_flag=True, help="Log more.")

@@ -28,11 +28,7 @@ from p2p_runtime.engines import Engine, UninterruptibleEngine
 from p2p_runtime.translate.pipeline import run_pipeline
 from p2p_runtime.translate.report import RunReport
 from p2p_runtime.translate.translator import Translator
-from p2p_runtime.translate.workers import (
-    default_workers,
-    threads_per_worker,
-    use_one_opencv_thread,
-)
+from p2p_runtime.translate.workers import default_workers, threads_per_worker, use_one_opencv_thread
 from p2p_runtime.video.sinks import NullSink, open_sink
 from p2p_runtime.video.sources import open_source
 

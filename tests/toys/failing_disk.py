@@ -142,7 +142,7 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FailingDisk:
     return FailingDisk(tmp_path, monkeypatch)
 
 
-CODES = (errno.ENOSPC, errno.EIO, errno.EDQUOT)
+NUMBERS = (errno.ENOSPC, errno.EIO, errno.EDQUOT)
 
 
 def every_failure(
@@ -180,8 +180,8 @@ def every_failure(
         numbers = [row[index % len(row)] for index, row in enumerate(rows)]
     assert numbers
     for number in numbers:
-        for code in CODES if not once_a_file else (CODES[number % 2],):
-            _restore(folder, before)
+        for code in NUMBERS if not once_a_file else (NUMBERS[number % 2],):
+            _put_back(folder, before)
             once = code == errno.EIO and calls[number][0] == "write"
             with disk.watch(number, number + 1 if once else sys.maxsize, code):
                 yield calls[number][0], files[number], code
@@ -190,7 +190,7 @@ def every_failure(
                 assert not Path(name).name.startswith((".p2p-", "tmp")), name
                 known = content in (before.get(name), after.get(name))
                 assert known or name not in before, f"{name} is neither old nor new"
-    _restore(folder, before)
+    _put_back(folder, before)
 
 
 def _contents(folder: Path) -> dict[str, bytes | None]:
@@ -198,7 +198,7 @@ def _contents(folder: Path) -> dict[str, bytes | None]:
     return {str(path): path.read_bytes() if path.is_file() else None for path in paths}
 
 
-def _restore(folder: Path, contents: dict[str, bytes | None]) -> None:
+def _put_back(folder: Path, contents: dict[str, bytes | None]) -> None:
     for path in sorted(folder.rglob("*"), reverse=True):
         if str(path) not in contents:
             path.rmdir() if path.is_dir() else path.unlink()

@@ -47,43 +47,33 @@ Or two folders matched by file name, such as labels/ and photos/; see --input-di
 @setting_options()
 @device_option
 @option(
-    "--workers",
-    group="Machine",
-    advanced=True,
-    metavar="N",
-    type=click.IntRange(0, 64),
+    "--workers", group="Machine", advanced=True, metavar="N", type=click.IntRange(0, 64),
     help="Processes that decode images ahead.  [default: by device and cores]",
-)
+)  # fmt: skip
 @_machine_flag("--compile", help="Compile the networks with torch.compile.")
 @_machine_flag("--recompute", help="Save memory: compute activations twice.")
 @_machine_flag(
     "--sync-batchnorm", help="With several GPUs: compute BatchNorm statistics over the whole batch."
 )
 @_run(
-    "--recipe",
-    type=click.Choice(list(RECIPES)),
+    "--recipe", type=click.Choice(list(RECIPES)),
     help="Settings that replace the defaults. classic: pix2pix with large batches; paper: as "
     "published; edge: small, for devices; student: from --teacher alone. Flags still win.  "
     "[default: classic]",
-)
+)  # fmt: skip
 @_run_file(
-    "--config",
-    metavar="FILE.json",
+    "--config", metavar="FILE.json",
     help="Settings of another run, from its config.json. Flags still win.",
-)
+)  # fmt: skip
 @_run_file("--run-dir", metavar="DIR", help="Folder of the results.  [default: runs/<data>-<n>]")
 @_run(
-    "--resume",
-    metavar="[RUN|FILE.pt]",
-    is_flag=False,
-    flag_value="auto",
+    "--resume", metavar="[RUN|FILE.pt]", is_flag=False, flag_value="auto",
     help="Continue a run exactly where it stopped; without a value, the newest run.",
-)
+)  # fmt: skip
 @_run_file(
-    *("--from", "start_from"),
-    metavar="RUN|FILE.pt",
+    *("--from", "start_from"), metavar="RUN|FILE.pt",
     help="Start a new run with the weights of another one, for other pairs or settings.",
-)
+)  # fmt: skip
 @_run_file(
     "--eval-segmenter", metavar="FILE.pt", help="Segmenter for a segmentation score in the log."
 )

@@ -33,28 +33,17 @@ _data_option = _data(
 @click.command(cls=P2PCommand)
 @setting_options(names=DATA_SETTINGS)
 @option(
-    "--epochs",
-    group="Optimiser",
-    metavar="N",
-    type=click.IntRange(1),
-    default=10,
+    "--epochs", group="Optimiser", metavar="N", type=click.IntRange(1), default=10,
     help="Passes over the photos.",
-)
+)  # fmt: skip
 @_data(
-    "--size",
-    "size_px",
-    metavar="PX",
-    type=int,
-    default=256,
+    "--size", "size_px", metavar="PX", type=int, default=256,
     help="Side in pixels to which photos are resized; a multiple of 32.",
-)
+)  # fmt: skip
 @option(
-    "--precision",
-    group="Machine",
-    type=click.Choice(["auto", "fp32", "bf16"]),
-    default="auto",
+    "--precision", group="Machine", type=click.Choice(["auto", "fp32", "bf16"]), default="auto",
     help="auto: bf16 where the device has it, else fp32.",
-)
+)  # fmt: skip
 @device_option
 @_file("--output", group="Run", required=True, help="File of the trained segmenter.")
 @click.pass_context
@@ -94,22 +83,18 @@ def segmenter(
 @_run_argument
 @_data_option
 @_data(
-    "--clip",
-    metavar="DIR|VIDEO",
+    "--clip", metavar="DIR|VIDEO",
     help="Consecutive label maps in the palette's colours, for the flicker.",
-)
+)  # fmt: skip
 @_data("--clip-photos", metavar="DIR|VIDEO", help="Real pictures of the same moments as --clip.")
 @_file(
-    *("--segmenter", "segmenter_file"),
-    group="Scores",
+    *("--segmenter", "segmenter_file"), group="Scores",
     help="Segmenter for the segmentation score; from p2p-train segmenter.",
-)
+)  # fmt: skip
 @option(
-    "--published",
-    group="Scores",
-    is_flag=True,
+    "--published", group="Scores", is_flag=True,
     help="Distances in the features of a published ImageNet network, too.",
-)
+)  # fmt: skip
 @device_option
 @_file(
     "--json", "json_file", group="Run", metavar="FILE", help="Write the scores to this file too."
@@ -180,12 +165,9 @@ def score(
 @_run_argument
 @_data_option
 @_data(
-    "--images",
-    metavar="N",
-    type=click.IntRange(1),
-    default=50,
+    "--images", metavar="N", type=click.IntRange(1), default=50,
     help="Maximum number of pairs, spread evenly over those for validation.",
-)
+)  # fmt: skip
 @device_option
 @_file("--output", group="Run", metavar="DIR", help="Folder to write.  [default: RUN/results]")
 def results(run: Path, data: Path | None, images: int, output: Path | None, device: str) -> None:

@@ -113,20 +113,12 @@ def translate_video(options: RunOptions, stop: StopRequest) -> RunReport:
         if isinstance(source, PictureSource) and any(output.one_size for output in outputs):
             source.check_sizes(options.max_frames)
         sink = open_sink(
-            outputs,
-            width=source.info.width * (2 if options.side_by_side else 1),
-            height=source.info.height,
-            fps=source.info.fps,
-            pixel_aspect=source.info.pixel_aspect,
-            sound=source.info.sound,
-            source=spec.path,
-            overwrite=options.overwrite,
-            resume=options.resume,
-            pictures=pictures,
-            waits=not spec.kind.live,
-            reconnect_for_s=options.reconnect_for,
-            stopping=lambda: stop.requested,
-        )
+            outputs, width=source.info.width * (2 if options.side_by_side else 1),
+            height=source.info.height, fps=source.info.fps, pixel_aspect=source.info.pixel_aspect,
+            sound=source.info.sound, source=spec.path, overwrite=options.overwrite,
+            resume=options.resume, pictures=pictures, waits=not spec.kind.live,
+            reconnect_for_s=options.reconnect_for, stopping=lambda: stop.requested,
+        )  # fmt: skip
         names = [output.name for output in outputs]
         facts: dict[str, object] = {"source": spec.name, "outputs": names, **_versions()}
         report = _run(options, stop, window, source, translator, sink, facts)
@@ -208,21 +200,15 @@ def _open_source(
     stop: StopRequest,
 ) -> FrameSource:
     return open_source(
-        spec,
-        labels=labels,
-        levels=translator.contract.levels_16_bit,
+        spec, labels=labels, levels=translator.contract.levels_16_bit,
         yuv=translator.preprocessor.wants_yuv,
         policy=LivePolicy(
-            drop=options.drop,
-            stall_timeout_s=options.stall_timeout,
+            drop=options.drop, stall_timeout_s=options.stall_timeout,
             reconnect_for_s=options.reconnect_for,
         ),
-        size=options.size,
-        fps=options.fps,
-        stopping=lambda: stop.requested,
-        skip=done,
+        size=options.size, fps=options.fps, stopping=lambda: stop.requested, skip=done,
         input_side=options.input_side,
-    )
+    )  # fmt: skip
 
 
 def _run(
@@ -251,18 +237,12 @@ def _run(
             return stop.requested or (window is not None and window.closed)
 
         return run_pipeline(
-            source,
-            translator,
-            sink,
-            max_frames=options.max_frames,
-            side_by_side=options.side_by_side,
-            draw=Overlay() if options.overlay else None,
-            on_frame=on_frame,
-            stopping=stopping,
+            source, translator, sink, max_frames=options.max_frames,
+            side_by_side=options.side_by_side, draw=Overlay() if options.overlay else None,
+            on_frame=on_frame, stopping=stopping,
             on_failure=lambda report: report.save(options.report) if options.report else None,
-            started_s=options.started_s,
-            run=facts,
-        )
+            started_s=options.started_s, run=facts,
+        )  # fmt: skip
 
 
 def _default_output(spec: SourceSpec) -> OutputSpec:

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from .base import (
-    DistillationLoss,
-    GeneratorOutput,
-    LossBatch,
-    distillation_curve,
-    feature_distance,
-)
+from .base import DistillationLoss, GeneratorOutput, LossBatch, distillation_curve, feature_distance
 
 __all__ = ["DistilFeatureLoss"]
 

@@ -10,14 +10,7 @@ import torch
 
 from p2p_train.segmentation.network import TEXTURE_STAGES
 
-from .base import (
-    Curve,
-    FeaturePairs,
-    GeneratorOutput,
-    LossBatch,
-    SegmenterLoss,
-    feature_distance,
-)
+from .base import Curve, FeaturePairs, GeneratorOutput, LossBatch, SegmenterLoss, feature_distance
 
 __all__ = ["StyleLoss", "style_distance"]
 

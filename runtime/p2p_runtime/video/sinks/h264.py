@@ -137,12 +137,7 @@ class VideoFileSink(H264Sink):
     """H.264 in fragmented MP4 (or Matroska): readable up to the last fragment at any moment."""
 
     def __init__(
-        self,
-        path: Path,
-        video: VideoInfo,
-        *,
-        source: Path | None = None,
-        overwrite: bool = False,
+        self, path: Path, video: VideoInfo, *, source: Path | None = None, overwrite: bool = False
     ) -> None:
         """Lock the file and start the encoder; for the arguments see `open_sink`.
 

@@ -28,13 +28,7 @@ from p2p_runtime.tls import verified_tls
 from p2p_runtime.video.frames import FrameTask
 from p2p_runtime.video.size_guard import check_size
 
-from .decode import (
-    CONTAINERS,
-    PixelReader,
-    believable_count,
-    believable_fps,
-    open_container,
-)
+from .decode import CONTAINERS, PixelReader, believable_count, believable_fps, open_container
 from .decoder import VideoDecoder
 
 __all__ = ["CameraCapture", "NetworkCapture", "PipeCapture"]

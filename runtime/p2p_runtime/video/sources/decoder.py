@@ -231,11 +231,7 @@ class VideoDecoder:
         if self.sound and self.frames == 1:
             self.sound.zero_s = self.clock.zero_s or 0.0
         return Decoded(
-            frame=frame,
-            timestamp_s=timestamp_s,
-            damaged=damaged,
-            jumped=jumped,
-            began_s=began_s,
+            frame=frame, timestamp_s=timestamp_s, damaged=damaged, jumped=jumped, began_s=began_s
         )
 
     def _note_missing(self, pts: int, interval_s: float) -> None:

@@ -21,23 +21,11 @@ __all__ = ["KNOWN_NAMES", "SPLITS", "find_folders", "find_part", "matched_pairs"
 logger = logging.getLogger(__name__)
 
 KNOWN_NAMES = (
-    ("labels", "photos"),
-    ("labels", "images"),
-    ("label", "photo"),
-    ("masks", "images"),
-    ("annotations", "images"),
-    ("label", "img"),
-    ("label", "image"),
-    ("mask", "image"),
-    ("mask", "img"),
-    ("semantic", "rgb"),
-    ("seg", "rgb"),
-    ("gtFine", "leftImg8bit"),
-    ("gtCoarse", "leftImg8bit"),
-    ("input", "target"),
-    ("inputs", "targets"),
-    ("A", "B"),
-)
+    ("labels", "photos"), ("labels", "images"), ("label", "photo"), ("masks", "images"),
+    ("annotations", "images"), ("label", "img"), ("label", "image"), ("mask", "image"),
+    ("mask", "img"), ("semantic", "rgb"), ("seg", "rgb"), ("gtFine", "leftImg8bit"),
+    ("gtCoarse", "leftImg8bit"), ("input", "target"), ("inputs", "targets"), ("A", "B"),
+)  # fmt: skip
 """Recognised names of (input, target) folders, in upper or lower case."""
 
 SPLITS = {
