@@ -111,11 +111,11 @@ def test_fault_127_a_file_that_holds_itself_ends(state: State, tmp_path: Path):
     assert read_state(tmp_path / "g.pth", described()).keys() == state.keys()
     del content["netG"]
     torch.save(content, tmp_path / "g.pth")
-    with pytest.raises(CheckpointError, match="holds none$"):
+    with pytest.raises(CheckpointError, match=r"holds none$"):
         read_state(tmp_path / "g.pth", described())
     many = {f"{n}.model.model.0.weight": torch.zeros(1) for n in range(3000)}
     torch.save(many, tmp_path / "g.pth")
-    with pytest.raises(CheckpointError, match="U-Net of 1 downsamplings"):
+    with pytest.raises(CheckpointError, match=r"U-Net of 1 downsamplings"):
         build(described(), read_state(tmp_path / "g.pth", described()))
 
 

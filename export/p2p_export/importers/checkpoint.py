@@ -112,13 +112,13 @@ def read_state(path: Path, options: ImportOptions) -> State:
     """
     content = _read(path)
     found = dict(islice(_places(content), MAX_PLACES))
-    fitting = {
+    matching = {
         digest(state): place for place, state in found.items() if not _differences(options, state)
     }
-    if len(fitting) > 1:
-        places = ", ".join(sorted(p.rstrip(".") or "the file itself" for p in fitting.values()))
+    if len(matching) > 1:
+        places = ", ".join(sorted(p.rstrip(".") or "the file itself" for p in matching.values()))
         raise CheckpointError(
-            f"{path} holds {len(fitting)} generators that fit ({places}); save the weights of the "
+            f"{path} holds {len(matching)} generators that fit ({places}); save the weights of the "
             "one that you mean in a file of their own"
         )
     if not found:
@@ -127,7 +127,7 @@ def read_state(path: Path, options: ImportOptions) -> State:
         raise CheckpointError(
             f"{path} is not a generator's state dict like latest_net_G.pth, and holds none{begins}"
         )
-    chosen = next(iter(fitting.values()), max(found, key=lambda place: len(found[place])))
+    chosen = next(iter(matching.values()), max(found, key=lambda place: len(found[place])))
     return {key: value.float() for key, value in found[chosen].items()}
 
 
