@@ -142,7 +142,7 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FailingDisk:
     return FailingDisk(tmp_path, monkeypatch)
 
 
-NUMBERS = (errno.ENOSPC, errno.EIO, errno.EDQUOT)
+ERRNOS = (errno.ENOSPC, errno.EIO, errno.EDQUOT)
 
 
 def every_failure(
@@ -180,7 +180,7 @@ def every_failure(
         numbers = [row[index % len(row)] for index, row in enumerate(rows)]
     assert numbers
     for number in numbers:
-        for code in NUMBERS if not once_a_file else (NUMBERS[number % 2],):
+        for code in ERRNOS if not once_a_file else (ERRNOS[number % 2],):
             _put_back(folder, before)
             once = code == errno.EIO and calls[number][0] == "write"
             with disk.watch(number, number + 1 if once else sys.maxsize, code):
