@@ -131,7 +131,8 @@ def _write_contact_sheet(folder: Path, sizes: DemoSizes) -> None:
         draw_scene(CLIP_SEED, sizes.clip_px, sizes.clip_px, index / FRAME_RATE)[1]
         for index in shown
     ]
-    sheet = sample_grid(sources, generated, np.stack(streets))
+    columns = {"input": sources, "generated": generated, "target": np.stack(streets)}
+    sheet = sample_grid(columns)
     write_picture(folder / "contact-sheet.png", sheet)
 
 

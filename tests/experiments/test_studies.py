@@ -103,16 +103,22 @@ def test_a_smoke_run_writes_a_table_and_a_result(name: str, study_inputs, tmp_pa
 
 
 def test_a_column_for_each_run_and_a_row_for_each_street(study_inputs, tmp_path: Path):
-    """Label map, photo and two runs, with white lines between them."""
+    """Label map, two runs and, unless left out, the photo, with captions."""
     picture = tmp_path / "streets.png"
     run = str(study_inputs["run"])
-    words = ["--run", run, "--run", run, "--data", str(study_inputs["data"]), "--smoke"]
+    words = [f"one={run}", f"two={run}", "--data", str(study_inputs["data"]), "--smoke"]
     main = command_of("experiments.pictures.streets")
     done = CliRunner().invoke(main, [*words, "--output", str(picture)], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     pixels = cv2.imdecode(np.fromfile(picture, np.uint8), cv2.IMREAD_COLOR)
-    assert pixels.shape == (2 * 64 + 4, 4 * 64 + 3 * 4, 3)
-    np.testing.assert_array_equal(pixels[:, 2 * 68 : 2 * 68 + 64], pixels[:, 3 * 68 :])
+    assert pixels.shape == (28 + 2 * 68, 4 * 68, 3)  # captions above
+    one, two = pixels[28:, 68 : 2 * 68], pixels[28:, 2 * 68 : 3 * 68]
+    np.testing.assert_array_equal(one, two)
+    assert (pixels[28:, :68] != one).any()
+    shorter = CliRunner().invoke(main, [*words, "--no-photos", "--output", str(picture)])
+    assert shorter.exit_code == 0, shorter.output
+    labels_and_runs = cv2.imdecode(np.fromfile(picture, np.uint8), cv2.IMREAD_COLOR)
+    assert labels_and_runs.shape == (28 + 2 * 68, 3 * 68, 3)
 
 
 def test_models_stand_below_their_frames(study_inputs, tmp_path: Path):

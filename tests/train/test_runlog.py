@@ -158,10 +158,10 @@ def test_a_resumed_board_forgets_lost_work(tmp_path: Path) -> None:
     assert [event.step for event in board.Scalars("validation/val_l1")] == [5, 10]
 
 
-def test_a_sample_grid_has_three_columns() -> None:
+def test_a_sample_grid_has_a_column_each() -> None:
     """Input, generated and target stand side by side, each in its colours."""
-    images = [np.full((2, 32, 40, 3), level, np.uint8) for level in (10, 20, 30)]
-    grid = sample_grid(*images)
+    images = {f"{level}": np.full((2, 32, 40, 3), level, np.uint8) for level in (10, 20, 30)}
+    grid = sample_grid(images)
     assert [int(grid[-10, 44 * column + 20, 0]) for column in range(3)] == [10, 20, 30]
 
 

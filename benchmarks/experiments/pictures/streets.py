@@ -2,41 +2,80 @@
 
 from __future__ import annotations
 
-import itertools
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.harness import data_option, files_option, frames_option, picture_study
+import click
+
+from experiments.harness import data_option, frames_option, picture_study
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["main"]
 
+ROWS = 6
+"""Maximum number of pairs below each other; more stand beside them."""
 
-@picture_study(files_option("--run", "runs", "Run directory."), data_option(), frames_option(3))
-def main(*, runs: tuple[Path, ...], data: Path, frames: int) -> NDArray[np.uint8]:
-    """Show validation pairs and, beside them, the images of each run's last checkpoint.
 
-    A row per pair: label map, photo, then the runs in the given order, which had the same pairs.
+@picture_study(
+    click.argument("runs", metavar="TITLE=RUN...", nargs=-1, required=True),
+    data_option(),
+    frames_option(12),
+    click.option("--photos/--no-photos", default=True, help="Show the real photos, too."),
+)
+def main(*, runs: tuple[str, ...], data: Path, frames: int, photos: bool) -> NDArray[np.uint8]:
+    """Show evenly spread validation pairs and the images of each run's last checkpoint.
+
+    A row holds the label map, the runs in the given order, and the photo. All runs had the same
+    pairs.
     """
     import numpy as np
     import torch
 
+    from experiments.quality.scores import named_run
+    from p2p_train.data.layouts.index import evenly_spread
     from p2p_train.metrics.score import torch_translate, validation_pairs
     from p2p_train.training.checkpoint import Checkpoint
+    from p2p_train.training.curves import sample_grid
 
-    from .strip import draw_strip
-
-    loaded = [Checkpoint.load(run / "checkpoints" / "last.pt") for run in runs]
-    pairs = validation_pairs(loaded[0].config, loaded[0].contract, data)
-    batches = list(itertools.islice(pairs, frames))
-    labels = np.concatenate([batch.source.numpy() for batch in batches])[:frames]
-    photos = np.concatenate([batch.target.numpy() for batch in batches])[:frames]
+    loaded = {title: Checkpoint.load(path) for title, path in map(named_run, runs)}
+    first = next(iter(loaded.values()))
+    batches = list(validation_pairs(first.config, first.contract, data))
+    labels, targets = (
+        np.concatenate([getattr(batch, side).numpy() for batch in batches])
+        for side in ("source", "target")
+    )
+    chosen = evenly_spread(len(labels), frames)
     device = torch.device("cpu")
-    images = [torch_translate(one.build_generator(), device)(labels) for one in loaded]
-    return draw_strip([list(row) for row in zip(labels, photos, *images, strict=True)])
+    columns = {"label map": labels[chosen]}
+    for title, checkpoint in loaded.items():
+        columns[title] = torch_translate(checkpoint.build_generator(), device)(labels[chosen])
+    if photos:
+        columns["real photo"] = targets[chosen]
+    return _beside([sample_grid(part) for part in _parts(columns)])
+
+
+def _parts(columns: dict[str, NDArray[np.uint8]]) -> list[dict[str, NDArray[np.uint8]]]:
+    """Return up to :data:`ROWS` rows of all columns at a time."""
+    count = len(next(iter(columns.values())))
+    return [
+        {caption: images[start : start + ROWS] for caption, images in columns.items()}
+        for start in range(0, count, ROWS)
+    ]
+
+
+def _beside(grids: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Return pictures of one width beside each other; shorter ones end in white."""
+    import numpy as np
+
+    height = max(map(len, grids))
+    missing = [((0, height - len(grid)), (0, 0), (0, 0)) for grid in grids]
+    return np.hstack(
+        [np.pad(g, edge, constant_values=255) for g, edge in zip(grids, missing, strict=True)]
+    )
 
 
 if __name__ == "__main__":

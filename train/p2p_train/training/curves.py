@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from functools import partial
 
 import cv2
@@ -102,18 +103,12 @@ def _draw_panel(axes: Axes, records: Records, curves: dict[str, Curve]) -> None:
         axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color="0.5")
 
 
-def sample_grid(
-    sources: NDArray[np.uint8], generated: NDArray[np.uint8], targets: NDArray[np.uint8]
-) -> NDArray[np.uint8]:
-    """Return a captioned picture: a row a pair, columns input, generated, target.
+def sample_grid(columns: Mapping[str, NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Return a picture, (h, w, 3) uint8 BGR, with a row a pair and these columns.
 
     Args:
-        sources, generated, targets: (N, H, W, 3) uint8 BGR.
-
-    Returns:
-        (h, w, 3) uint8 BGR.
+        columns: pictures of all pairs, (N, H, W, 3) uint8 BGR, by their caption.
     """
-    columns = {"input": sources, "generated": generated, "target": targets}
     return np.hstack([_column(caption, images) for caption, images in columns.items()])
 
 

@@ -110,7 +110,8 @@ class Recorder:
         }
         generated = self._generate_samples()
         samples = data.samples
-        grid = sample_grid(samples.source.numpy(), generated, samples.target.numpy())
+        columns = {"input": samples.source.numpy(), "generated": generated}
+        grid = sample_grid(columns | {"target": samples.target.numpy()})
         self.log.add(record, grid)
         self._look(record, generated)
         state.reset_losses()
