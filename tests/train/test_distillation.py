@@ -70,7 +70,7 @@ def adapters_of(state: TrainState) -> list[torch.Tensor]:
 
 def test_a_student_comes_nearer_to_its_teacher(student: MakeConfig) -> None:
     """Twenty steps bring each loss well down; the adapters learn, the teacher does not."""
-    config = student(gan_loss="none", lambda_l1=0, lr=2e-3, lambda_distil_tv=0)
+    config = student(gan_loss="none", lambda_l1=0, lr=2e-3)
     teacher = teacher_of(config)
     state = TrainState(config, CPU, teacher=teacher)
     before = [p.detach().clone() for p in teacher.generator.state_dict().values()]
@@ -209,7 +209,6 @@ def test_micro_batches_learn_what_the_whole_batch_learns(student: MakeConfig) ->
     settings = {
         "norm": "instance",
         "dropout": 0.0,
-        "lambda_distil_tv": 0.0,
         "lambda_distil_style": 0.0,
     }
     plain = {"lambda_distil_feature": 0.0, "lambda_distil_channel": 0.0}

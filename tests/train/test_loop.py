@@ -114,8 +114,8 @@ def test_best_weights_are_those_with_frozen_batchnorm_if_there_are_any(
 @pytest.mark.parametrize("stop_at", [2, 3])
 @pytest.mark.parametrize(
     "options",
-    [{}, {"ema": 0.9, "update_bn": 4}, {"checkerboard_free": True, "lambda_consistency": 10.0}],
-    ids=["classic", "average", "consistency"],
+    [{}, {"ema": 0.9, "update_bn": 4}, {"checkerboard_free": True, "lambda_pattern": 1.0}],
+    ids=["classic", "average", "pattern"],
 )
 def test_fault_05_resumed_run_equals_uninterrupted_run_bit_for_bit(
     tiny: MakeConfig, tmp_path: Path, stop_at: int, options: dict[str, object]

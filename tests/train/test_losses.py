@@ -19,12 +19,10 @@ from p2p_train.losses.base import (
     GeneratorLoss,
     GeneratorOutput,
     LossBatch,
-    LossSetup,
     feature_distance,
 )
 from p2p_train.losses.distil_channel import channel_distance
 from p2p_train.losses.distil_ssim import dissimilarity
-from p2p_train.losses.distil_tv import DistilTvLoss
 from p2p_train.losses.pattern import pattern_share
 from p2p_train.losses.style import style_distance
 from p2p_train.training import recorder
@@ -81,9 +79,7 @@ def test_every_loss_has_a_name_of_its_own_and_a_curve() -> None:
         teacher="t.pt",
         segmenter="s.pt",
         lambda_style=1.0,
-        lambda_consistency=10.0,
         lambda_pattern=1.0,
-        lambda_distil_tv=1.0,
     )
     assert len(loss_curves(config)) == len(losses.GENERATOR_LOSSES) + 2
 
@@ -122,15 +118,6 @@ def test_style_ignores_where_features_are() -> None:
     assert float(feature_distance([(features, moved)])) > 0.1
 
 
-def test_total_variation_counts_steps_between_neighbours() -> None:
-    """One step of 1 in the middle of 4 columns is a third of all neighbours across."""
-    image = torch.zeros(1, 3, 4, 4)
-    image[..., 2:] = 1
-    setup = LossSetup(config=TrainConfig(), generator=None)  # type: ignore[arg-type]  # not looked at
-    batch, output = LossBatch(source=image, target=image), GeneratorOutput(image=image, features=[])
-    assert float(DistilTvLoss(setup)(batch, output)) == pytest.approx(1 / 3)
-
-
 def road_and_sky(count: int) -> torch.Tensor:
     """Return label maps of two classes, (N, 3, 96, 96)."""
     source = torch.full((count, 3, 96, 96), -1.0)
@@ -160,11 +147,13 @@ def test_the_pattern_share_cannot_be_lowered_by_less_texture() -> None:
 
 
 def test_the_pattern_share_counts_equal_labels_and_plain_surfaces_alone() -> None:
-    """A common texture on other labels, across their edges or in one picture is no pattern."""
+    """A common texture on other labels, at their edges, or where no pixel counts is no pattern."""
     source, texture = road_and_sky(2), torch.randn(1, 3, 96, 96).expand(2, -1, -1, -1)
     other = torch.stack([source[0], -source[0]])
     assert float(pattern_share(other, texture)) == 0
     assert float(pattern_share(source[:1], texture[:1])) == 0
+    nothing = torch.ones(2, 1, 96, 96, dtype=torch.bool)
+    assert float(pattern_share(source, texture, nothing)) == 0
     narrow = source.clone()
     narrow[:, 1, ::16] = 0.5  # a line every 16 px leaves no plain surface
     assert float(pattern_share(narrow, texture)) == 0

@@ -87,8 +87,7 @@ def test_every_loss_of_a_run_is_logged_and_drawn(tmp_path: Path) -> None:
         teacher="t.pt",
         segmenter="s.pt",
         lambda_style=1.0,
-        lambda_consistency=10.0,
-        lambda_distil_tv=1.0,
+        lambda_pattern=1.0,
     )
     curves = loss_curves(config)
     RunLog(tmp_path, 0, curves).add(record(1, dict.fromkeys(curves, 0.5)), GRID)

@@ -12,7 +12,6 @@ from p2p_train.config import GanLoss, TrainConfig
 from p2p_train.data.dataset import PairBatch
 from p2p_train.losses.adversarial import AdversarialLoss, patch_loss
 from p2p_train.losses.base import GeneratorOutput, LossBatch, LossSetup
-from p2p_train.losses.consistency import SHIFT_PX, consistency_error, shifted
 from p2p_train.networks.norms import batch_norms, update_bn
 from p2p_train.networks.pixels import to_signal
 from p2p_train.training.state import TrainState
@@ -75,46 +74,6 @@ def test_losses_match_their_formulas(
     batch = LossBatch(source=one, target=one)
     loss = AdversarialLoss(setup)(batch, GeneratorOutput(image=one, features=[]))
     assert float(loss) == pytest.approx(fooled, abs=1e-4)
-
-
-def test_a_picture_that_moves_with_its_input_is_consistent() -> None:
-    """The consistency loss is zero for pure movement, and not for a texture that stays."""
-    picture = torch.rand(1, 3, 16, 16)
-    assert float(consistency_error(picture, shifted(picture, 2, -3), 2, -3)) == 0
-    assert float(consistency_error(picture, picture, 2, -3)) > 0.1
-
-
-def test_a_moved_map_repeats_its_edges() -> None:
-    """Nothing comes in at the far side: a street that moves down has no road in its sky."""
-    picture = torch.arange(12.0).reshape(1, 1, 3, 4)
-    assert shifted(picture, 1, 0)[0, 0].tolist() == [[0, 1, 2, 3], [0, 1, 2, 3], [4, 5, 6, 7]]
-    assert shifted(picture, 0, -2)[0, 0, 0].tolist() == [2, 3, 3, 3]
-
-
-def test_shifted_inputs_pass_with_the_others_and_train_consistency(tiny: MakeConfig) -> None:
-    """One input in four is shifted and translated in the same pass; its change is a loss."""
-    left: dict[float, float] = {}
-    for weight in (1e-9, 1e3):
-        state, seen = TrainState(tiny(lambda_consistency=weight, batch_size=4), CPU), []
-        state.generator.register_forward_pre_hook(
-            lambda module, inputs, seen=seen: seen.append(inputs[0].detach())
-        )
-        found = [train_step(state, batch())["generator_consistency"] for _ in range(60)]
-        assert [len(inputs) for inputs in seen] == [5] * 60
-        assert len({found_move(inputs[:1], inputs[4:]) for inputs in seen[:5]}) > 1
-        left[weight] = float(torch.stack(found[-20:]).mean())
-    assert left[1e3] < 0.8 * left[1e-9]
-
-
-def found_move(picture: torch.Tensor, moved: torch.Tensor) -> tuple[int, int]:
-    """Return by how many rows and columns one is the other."""
-    reach = range(-SHIFT_PX, SHIFT_PX + 1)
-    return next(
-        (rows, columns)
-        for rows in reach
-        for columns in reach
-        if torch.equal(shifted(picture, rows, columns), moved)
-    )
 
 
 def test_a_light_adversary_moves_the_generator_less(tiny: MakeConfig) -> None:

@@ -194,9 +194,6 @@ class LossConfig(SettingGroup):
         1.0, "Weight of the adversarial loss, in the generator's total only.", bounds=(_TINY, 1e6)
     )
     lambda_l1: float = _weight(100.0, "Weight of the L1 loss to the photo.", advanced=False)
-    lambda_consistency: float = _weight(
-        0.0, "Weight of the consistency loss under shifts of the label map; try 50."
-    )
     lambda_pattern: float = _weight(
         0.0, "Weight of the pattern loss: texture that pictures share at fixed places; try 1."
     )
@@ -228,7 +225,6 @@ class LossConfig(SettingGroup):
         20.0, "Weight of the distance of the features' Gram matrices."
     )
     lambda_distil_channel: float = _distil(2.0, "Weight of the distance of the channel means.")
-    lambda_distil_tv: float = _distil(0.0, "Weight of the total variation of the image.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

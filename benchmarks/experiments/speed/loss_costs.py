@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "table", "training_step", "variants"]
 
-DISTILLATION = ("l1", "ssim", "channel", "feature", "style", "tv")
+DISTILLATION = ("l1", "ssim", "channel", "feature", "style")
 SETTINGS: dict[str, Any] = {"ngf": 16, "ndf": 32, "batch_size": 4}
 SMOKE_SETTINGS: dict[str, Any] = {"ngf": 4, "ndf": 4, "batch_size": 2, "image_size": (64, 64)}
 WARM_UP = 2
@@ -48,7 +48,7 @@ def variants(teacher: str, segmenter: str) -> dict[str, dict[str, Any]]:
     return {
         "no teacher": {},
         "and checkerboard-free": {"checkerboard_free": True},
-        "and consistency": {"checkerboard_free": True, "lambda_consistency": 50.0},
+        "and pattern loss": {"checkerboard_free": True, "lambda_pattern": 1.0},
         "no teacher, semantic loss": {"segmenter": segmenter},
         "and style loss": {"segmenter": segmenter, "lambda_style": 100.0},
         "no teacher, no discriminator": {"gan_loss": "none"},

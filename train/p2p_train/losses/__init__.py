@@ -6,13 +6,11 @@ from p2p_train.config import TrainConfig
 
 from .adversarial import AdversarialLoss, DiscriminatorLoss, FakeLoss, RealLoss
 from .base import Curve, GeneratorLoss, Loss, LossSetup
-from .consistency import ConsistencyLoss
 from .distil_channel import DistilChannelLoss
 from .distil_feature import DistilFeatureLoss
 from .distil_l1 import DistilL1Loss
 from .distil_ssim import DistilSsimLoss
 from .distil_style import DistilStyleLoss
-from .distil_tv import DistilTvLoss
 from .l1 import L1Loss
 from .pattern import PatternLoss
 from .semantic import SemanticLoss
@@ -25,14 +23,12 @@ GENERATOR_LOSSES: list[type[GeneratorLoss]] = [
     AdversarialLoss,
     SemanticLoss,
     StyleLoss,
-    ConsistencyLoss,
     PatternLoss,
     DistilL1Loss,
     DistilSsimLoss,
     DistilFeatureLoss,
     DistilStyleLoss,
     DistilChannelLoss,
-    DistilTvLoss,
 ]
 """The generator's losses, in the order in which a step computes them."""
 

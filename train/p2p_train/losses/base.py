@@ -134,10 +134,6 @@ class GeneratorLoss(Loss):
         """Return the factor of the loss when a share ``progress`` (0-1) of the steps is done."""
         return float(getattr(self.setup.config.loss, self.setting))
 
-    def extra_inputs(self, source: torch.Tensor) -> torch.Tensor | None:
-        """Return further inputs for the generator's pass, shaped as ``source``, or None."""
-        return None
-
     @abstractmethod
     def __call__(self, batch: LossBatch, output: GeneratorOutput) -> torch.Tensor:
         """Return the unweighted loss, a scalar."""

@@ -13,16 +13,12 @@ WINDOW_PX = 33
 """Side of the square whose mean brightness is subtracted, all of one label, as when fixed patterns
 are measured (:class:`p2p_train.metrics.pattern.FixedPattern`)."""
 
-LUMA = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue in brightness, ITU-R BT.601."""
-
 
 class PatternLoss(GeneratorLoss):
     """Share of the texture on plain surfaces that the pictures of a micro-batch have in common.
 
-    A generator sees nothing but one colour on a road or a wall, so it tends to repeat one texture
-    at the same places of every picture: a dirty screen. Texture itself costs nothing here, and
-    less of it does not help, since the share is relative.
+    A generator sees one colour on a road or a wall, and tends to repeat one texture at the same
+    places of every picture. The share is relative, so less texture does not lower it.
     """
 
     name = "generator_pattern"
@@ -31,10 +27,12 @@ class PatternLoss(GeneratorLoss):
 
     def __call__(self, batch: LossBatch, output: GeneratorOutput) -> torch.Tensor:
         """Return the share; its expectation is 0 where textures lie at random places."""
-        return pattern_share(batch.source, output.image)
+        return pattern_share(batch.source, output.image, batch.ignored)
 
 
-def pattern_share(source: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+def pattern_share(
+    source: torch.Tensor, image: torch.Tensor, ignored: torch.Tensor | None = None
+) -> torch.Tensor:
     """Return the mean correlation of textures at equal places with equal labels, a scalar.
 
     The product of two pictures' textures has the square of the fixed pattern as its expectation;
@@ -44,23 +42,22 @@ def pattern_share(source: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
     Args:
         source: label colours, (N, 3, H, W).
         image: pictures made of them, (N, 3, H, W) RGB.
+        ignored: which pixels do not count, (N, 1, H, W); None if all do.
     """
-    luma = (image.float() * _column(image, LUMA)).sum(1)  # (N, H, W)
+    red, green, blue = image.float().unbind(1)  # (N, H, W) each
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue  # ITU-R BT.601
     texture = luma - _box_sums(luma) / _box_sums(torch.ones_like(luma[:1]))
     # A number for each colour; 24 bits are exact in float32.
-    levels = ((source.float() + 1) * 127.5).round()
-    label = (levels * _column(source, (1, 1 << 8, 1 << 16))).sum(1)  # (N, H, W)
+    red, green, blue = ((source.float() + 1) * 127.5).round().unbind(1)
+    label = red + green * (1 << 8) + blue * (1 << 16)
     plain = _box_sums(_edges(label)) == 0
+    if ignored is not None:
+        plain &= ~ignored[:, 0]
     both = plain & plain.roll(1, 0) & (label == label.roll(1, 0))  # each with its neighbour
     if len(image) < 2:
         both = torch.zeros_like(both)
     energy = (texture**2 + texture.roll(1, 0) ** 2) / 2
     return (texture * texture.roll(1, 0) * both).sum() / ((energy * both).sum() + TINY)
-
-
-def _column(like: torch.Tensor, factors: tuple[float, ...]) -> torch.Tensor:
-    # (1, 3, 1, 1), a factor for each channel
-    return torch.tensor(factors, device=like.device).view(1, 3, 1, 1)
 
 
 def _edges(label: torch.Tensor) -> torch.Tensor:

@@ -95,10 +95,8 @@ def _words(scores: torch.Tensor) -> str:
 
 
 def _section(name: Path, scores: str, contract: PixelContract) -> str:
-    shown, size = (
-        escape(printable(str(name.with_suffix("")))),
-        f'width="{contract.width}" height="{contract.height}"',
-    )
+    shown = escape(printable(str(name.with_suffix(""))))
+    size = f'width="{contract.width}" height="{contract.height}"'
     figures = []
     for column in COLUMNS:
         link = quote(os.fsencode(f"{column}/{name}"))

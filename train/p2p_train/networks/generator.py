@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -25,12 +25,10 @@ class GeneratorOutput:
     Attributes:
         image: (N, 3, H, W) RGB in [-1, 1].
         features: outputs of its encoder blocks and then of its decoder blocks.
-        extra: images of further inputs, by the name of the loss that asked for them.
     """
 
     image: torch.Tensor
     features: list[torch.Tensor]
-    extra: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 class EncoderBlock(nn.Sequential):

@@ -129,25 +129,9 @@ def _update(
 
 
 def _generate(state: TrainState, pairs: LossBatch) -> GeneratorOutput:
-    """Translate the pairs' inputs, and further ones that losses ask for.
-
-    All pass together, so that batch statistics are the same for all. Images are photos where pixels
-    do not count.
-    """
-    source = pairs.source
-    asked = {loss.name: loss.extra_inputs(source) for loss in state.generator_losses}
-    extra = {name: inputs for name, inputs in asked.items() if inputs is not None}
-    if not extra:
-        output = _run_generator(state, source)
-        return replace(output, image=pairs.fill_ignored(output.image))
-    output = _run_generator(state, torch.cat([source, *extra.values()]))  # (N + extra, 3, H, W)
-    count = len(source)
-    further = torch.split(output.image[count:], [len(inputs) for inputs in extra.values()])
-    return GeneratorOutput(
-        image=pairs.fill_ignored(output.image[:count]),
-        features=[feature[:count] for feature in output.features],
-        extra=dict(zip(extra, further, strict=True)),
-    )
+    """Translate the pairs' inputs; images are photos where pixels do not count."""
+    output = _run_generator(state, pairs.source)
+    return replace(output, image=pairs.fill_ignored(output.image))
 
 
 def _run_generator(state: TrainState, source: torch.Tensor) -> GeneratorOutput:
