@@ -32,7 +32,14 @@ ARGUMENTS: dict[str, list[str]] = {
     "labels.repair": [],
     "quality.calibration": ["--checkpoint", "{checkpoint}", "--data", "{data}"],
     "quality.options": ["--data", "{data}", "--segmenter", "{segmenter}"],
-    "quality.scores": ["tiny={run}", "--segmenter", "{segmenter}", "--data", "{data}"],
+    "quality.scores": [
+        "tiny={run}",
+        "its bundle={model}",
+        "--segmenter",
+        "{segmenter}",
+        "--data",
+        "{data}",
+    ],
     "speed.crosscheck": [],
     "speed.encoding": ["--video", "{video}"],
     "speed.loss_costs": [

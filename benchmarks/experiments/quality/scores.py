@@ -1,24 +1,34 @@
 """``python -m experiments.quality.scores``: score several runs with the same segmenter.
 
-Each run's last checkpoint is scored as it ships, on the validation pairs of its data set and on a
-clip.
+Each run's last checkpoint is scored as it ships, or each bundle as it runs on the device, on the
+validation pairs and on a clip.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from experiments.harness import Document, data_option, input_option, segmenter_option, study
 from p2p_runtime.errors import ConfigError
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from p2p_runtime.model.contract import PixelContract
+    from p2p_train.metrics.score import Translate
+
 __all__ = ["main", "named_run", "scores_table", "table"]
 
 COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("L1", "l1", "{:.4f}"),
     ("SSIM", "ssim", "{:.3f}"),
+    ("ImageNet 1/4", "imagenet.frechet_4", "{:.0f}"),
+    ("ImageNet 1/8", "imagenet.frechet_8", "{:.0f}"),
+    ("ImageNet 1/16", "imagenet.frechet_16", "{:.0f}"),
     ("pixel accuracy", "segmentation.pixel_accuracy", "{:.3f}"),
     ("class accuracy", "segmentation.class_accuracy", "{:.3f}"),
     ("mean IoU", "segmentation.mean_iou", "{:.3f}"),
@@ -28,6 +38,9 @@ COLUMNS: tuple[tuple[str, str, str], ...] = (
 )
 """Title, key and format of each score."""
 REAL: dict[str, str] = {
+    "ImageNet 1/4": "imagenet_real.frechet_4",
+    "ImageNet 1/8": "imagenet_real.frechet_8",
+    "ImageNet 1/16": "imagenet_real.frechet_16",
     "pixel accuracy": "segmentation_real.pixel_accuracy",
     "class accuracy": "segmentation_real.class_accuracy",
     "mean IoU": "segmentation_real.mean_iou",
@@ -73,20 +86,20 @@ def _cell(scores: dict[str, Any], path: str, form: str) -> str:
 
 
 def named_run(argument: str) -> tuple[str, Path]:
-    """Split ``TITLE=RUN`` into the title and the run's last checkpoint.
+    """Split ``TITLE=RUN`` into the title and the run's last checkpoint, or the bundle if it is one.
 
     Raises:
         ConfigError: the argument has another form.
     """
-    title, equals, run = argument.partition("=")
+    title, equals, run = argument.rpartition("=")
     if not equals:
         raise ConfigError(f"{argument!r} is not of the form TITLE=RUN")
-    return title, Path(run) / "checkpoints" / "last.pt"
+    return title, Path(run) if run.endswith(".onnx") else Path(run) / "checkpoints" / "last.pt"
 
 
 @study(
     "scores",
-    click.argument("runs", metavar="TITLE=RUN...", nargs=-1, required=True),
+    click.argument("runs", metavar="TITLE=RUN|FILE.onnx...", nargs=-1, required=True),
     segmenter_option(),
     data_option(),
     input_option("--clip", "Label maps of a clip, for flicker.", required=False),
@@ -102,32 +115,55 @@ def main(
     clip_photos: Path | None,
     smoke: bool,
 ) -> Document:
-    """Score each run with one segmenter; use another one than the runs were trained with."""
+    """Score each run or bundle with one segmenter; use another one than the runs trained with."""
     import torch
 
+    from p2p_train.config import TrainConfig
     from p2p_train.metrics.clips import clip_frames
-    from p2p_train.metrics.score import (
-        score_generator,
-        torch_translate,
-        validation_pairs,
-    )
+    from p2p_train.metrics.published import PublishedMetrics
+    from p2p_train.metrics.score import other_photos, score_generator, validation_pairs
     from p2p_train.segmentation.segmenter import Segmenter
-    from p2p_train.training.checkpoint import Checkpoint
 
     device = torch.device("cpu")
     evaluator = Segmenter.load(segmenter, device)
     photos = None if clip_photos is None else str(clip_photos)
     scores: dict[str, dict[str, Any]] = {}
     for title, path in map(named_run, runs):
-        checkpoint = Checkpoint.load(path)
+        translate, contract, facts = _open(path)
+        size = f"{contract.width}x{contract.height}"
+        config = TrainConfig.of(data=str(data), image_size=(contract.width, contract.height))
         found = score_generator(
-            torch_translate(checkpoint.build_generator(), device),
-            validation_pairs(checkpoint.config, checkpoint.contract, data),
+            translate,
+            validation_pairs(config, contract),
             segmenter=evaluator,
-            clip=clip_frames(str(clip), checkpoint.contract, photos) if clip else None,
+            published=PublishedMetrics(device, other_photos(config, contract)),
+            clip=clip_frames(str(clip), contract, photos) if clip else None,
         )
-        scores[title] = {"step": checkpoint.progress["step"], **found.to_json()}
+        scores[title] = {**facts, "size": size, **found.to_json()}
     return {"scores": scores}
+
+
+def _open(path: Path) -> tuple[Translate, PixelContract, dict[str, Any]]:
+    """Return what runs a checkpoint or bundle, its contract, and what is known of it."""
+    import numpy as np
+    import torch
+
+    from p2p_runtime.engines import open_engine
+    from p2p_runtime.model.bundle import ModelBundle
+    from p2p_train.metrics.score import torch_translate
+    from p2p_train.training.checkpoint import Checkpoint
+
+    if path.suffix != ".onnx":
+        checkpoint = Checkpoint.load(path)
+        translate = torch_translate(checkpoint.build_generator(), torch.device("cpu"))
+        return translate, checkpoint.contract, {"step": checkpoint.progress["step"]}
+    bundle = ModelBundle.load(path)
+    engine = open_engine(bundle, "cpu", threads=1)
+
+    def infer(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return np.concatenate([engine.infer(frame[None]) for frame in frames])
+
+    return infer, bundle.contract, {"precision": bundle.precision}
 
 
 if __name__ == "__main__":
