@@ -159,6 +159,29 @@ def test_colours_are_not_taken_for_ids_whatever_comes_first(tmp_path: Path) -> N
     assert reader.numbering is None
 
 
+@pytest.mark.parametrize("plain", [1, 3, 9])
+def test_fault_86_plain_pictures_do_not_decide_what_a_source_holds(
+    plain: int, tmp_path: Path
+) -> None:
+    """However many maps of one class come first, the first street shows that these are ids."""
+    for number in range(plain):
+        write(tmp_path / f"{number}.png", np.zeros_like(street()))
+    write(tmp_path / "9.png", numbered("cityscapes-label", street()))
+    reader = LabelReader(CITYSCAPES)
+    *_, last = (np.asarray(task.image) for task in open_source(str(tmp_path), labels=reader))
+    assert np.array_equal(last, CITYSCAPES.to_colours(street()))
+
+
+def test_fault_85_a_wrong_numbering_is_named_after_a_plain_picture(tmp_path: Path) -> None:
+    """A map of one class fits every numbering; the first street is compared."""
+    write(tmp_path / "0.png", np.full_like(street(), 7))
+    write(tmp_path / "1.png", numbered("cityscapes-label", street()))
+    reader = LabelReader(CITYSCAPES, ids="carla")
+    list(open_source(str(tmp_path), labels=reader))
+    assert reader.warning is not None
+    assert "try --ids cityscapes-label" in reader.warning
+
+
 def test_ids_of_nobody_knows_which_numbering_list_the_choices(tmp_path: Path) -> None:
     """Without a name, without a trained numbering, and not recognised: no guess."""
     write(tmp_path / "a.png", np.tile(np.arange(8, dtype=np.uint8), (8, 1)))

@@ -135,13 +135,14 @@ def test_the_pattern_share_is_that_of_the_common_texture() -> None:
     assert shares == pytest.approx([1, 0, 0.5], abs=0.05)
 
 
-def test_the_pattern_share_cannot_be_lowered_by_less_texture() -> None:
-    """It neither depends on the contrast nor has a gradient along it."""
-    image = (torch.randn(1, 3, 96, 96) + torch.randn(4, 3, 96, 96)).requires_grad_()
+def test_the_pattern_share_is_not_lowered_by_noise_or_contrast() -> None:
+    """Its gradient is that of the common part: neither more texture of one's own nor less pays."""
+    own = torch.randn(4, 3, 96, 96)
+    image = (torch.randn(1, 3, 96, 96) + own).requires_grad_()
     share = pattern_share(road_and_sky(4), image)
     share.backward()
     assert image.grad is not None
-    assert float((image.grad * image.detach()).sum()) == pytest.approx(0, abs=1e-4)
+    assert float((image.grad * own).sum()) == pytest.approx(0, abs=0.1)  # -0.5 if noise paid
     fainter = pattern_share(road_and_sky(4), image.detach() / 10)
     assert float(fainter) == pytest.approx(share.item(), rel=1e-3)
 

@@ -63,7 +63,7 @@ class LabelReader:
         self._named = None if ids is None else load_ids(ids, palette)
         self._trained = trained
         self._holds_ids: bool | None = True if labels == "ids" or ids is not None else None
-        self._looked = 0
+        self._looked, self._compared = 0, False
         self.numbering: ClassIds | None = None
         self.warning: str | None = None
 
@@ -106,7 +106,7 @@ class LabelReader:
             SourceError: these are ids although colours were asked for, or the reverse; nobody
                 says in which numbering; or an id has no class in it.
         """
-        if self._is_suspect(lambda: look_like_ids(pixels)):
+        if self._is_suspect(lambda: look_like_ids(pixels), lambda: _is_plain(pixels)):
             if self._labels == "colour":
                 raise SourceError(
                     f"{name} holds class ids, not colours; leave --labels colour out, "
@@ -130,6 +130,8 @@ class LabelReader:
         if self.numbering is None:
             self._choose(ids, name)
         assert self.numbering is not None
+        if not self._compared and not _is_plain(ids):
+            self._compare(self.numbering, ids, name)
         try:
             return self._palette.paint(self.numbering.to_classes(ids, self._palette))
         except ContractError as error:
@@ -137,13 +139,15 @@ class LabelReader:
             hint = f"; they look like --ids {better.name}" if better else ""
             raise SourceError(f"{name}: {error}{hint}") from error
 
-    def _is_suspect(self, looks_like_ids: Callable[[], bool]) -> bool:
-        """Ask about the first pictures, until one shows what the source holds."""
+    def _is_suspect(
+        self, looks_like_ids: Callable[[], bool], is_plain: Callable[[], bool] = lambda: False
+    ) -> bool:
+        """Ask about the first pictures, but for plain ones, until one shows what is held."""
         if self._holds_ids is not None:
             return False
         if looks_like_ids():
             return True
-        self._looked += 1
+        self._looked += not is_plain()
         if self._looked == _LOOKED_AT:
             self._holds_ids = False
         return False
@@ -155,11 +159,16 @@ class LabelReader:
             if self.numbering is None:
                 raise SourceError(f"{name} holds class ids, and only you know whose; {choices()}")
             _log.info("class ids of %s recognised", self.numbering.name)
+            self._compared = True
             return
         _log.info("class ids of %s: %s", self.numbering.name, self.numbering.summary())
+
+    def _compare(self, chosen: ClassIds, ids: NDArray[Any], name: str) -> None:
+        """Warn if the first picture with several classes looks like another numbering."""
+        self._compared = True
         if (better := self._better(ids)) is not None and self._paints_unlike(better, ids):
             self.warning = (
-                f"the class ids of {name} look like {better.name}, not {self.numbering.name}; "
+                f"the class ids of {name} look like {better.name}, not {chosen.name}; "
                 f"try --ids {better.name}"
             )
             _log.warning("%s", self.warning)
@@ -176,3 +185,7 @@ class LabelReader:
         except ContractError:
             return False  # an error of its own
         return not np.array_equal(painted, other.to_classes(ids, self._palette))
+
+
+def _is_plain(pixels: NDArray[Any]) -> bool:
+    return bool((pixels == pixels[0, 0]).all())

@@ -18,7 +18,7 @@ class PatternLoss(GeneratorLoss):
     """Share of the texture on plain surfaces that the pictures of a micro-batch have in common.
 
     A generator sees one colour on a road or a wall, and tends to repeat one texture at the same
-    places of every picture. The share is relative, so less texture does not lower it.
+    places of every picture. No gradient rewards more texture, which would lower the share, too.
     """
 
     name = "generator_pattern"
@@ -57,7 +57,7 @@ def pattern_share(
     if len(image) < 2:
         both = torch.zeros_like(both)
     energy = (texture**2 + texture.roll(1, 0) ** 2) / 2
-    return (texture * texture.roll(1, 0) * both).sum() / ((energy * both).sum() + TINY)
+    return (texture * texture.roll(1, 0) * both).sum() / ((energy * both).sum().detach() + TINY)
 
 
 def _edges(label: torch.Tensor) -> torch.Tensor:
