@@ -23,7 +23,7 @@ from p2p_train.losses.base import (
 )
 from p2p_train.losses.distil_channel import channel_distance
 from p2p_train.losses.distil_ssim import dissimilarity
-from p2p_train.losses.pattern import pattern_share
+from p2p_train.losses.pattern import UNIT, WINDOW_PX, pattern_square
 from p2p_train.losses.style import style_distance
 from p2p_train.training import recorder
 
@@ -79,7 +79,7 @@ def test_every_loss_has_a_name_of_its_own_and_a_curve() -> None:
         teacher="t.pt",
         segmenter="s.pt",
         lambda_style=1.0,
-        lambda_pattern=1.0,
+        lambda_pattern=5.0,
     )
     assert len(loss_curves(config)) == len(losses.GENERATOR_LOSSES) + 2
 
@@ -125,36 +125,35 @@ def road_and_sky(count: int) -> torch.Tensor:
     return source
 
 
-def test_the_pattern_share_is_that_of_the_common_texture() -> None:
-    """Equal textures share all, independent ones nothing, and a sum of both half."""
-    common, own = torch.randn(1, 3, 96, 96), torch.randn(4, 3, 96, 96)
-    shares = [
-        float(pattern_share(road_and_sky(4), image))
-        for image in (common.expand(4, -1, -1, -1), own, (common + own) / 2)
+def test_the_pattern_loss_is_the_square_of_the_common_texture() -> None:
+    """Half the contrast counts a quarter, independent textures nothing, and noise is ignored."""
+    grey = UNIT * torch.randn(1, 1, 96, 96).expand(4, 3, -1, -1)  # as bright in each channel
+    own = UNIT * torch.randn(4, 3, 96, 96)
+    found = [
+        float(pattern_square(road_and_sky(4), image)) for image in (grey, grey / 2, own, grey + own)
     ]
-    assert shares == pytest.approx([1, 0, 0.5], abs=0.05)
+    plain = (96 - 2 * (WINDOW_PX // 2)) / 96  # the edge of the road is no plain surface
+    assert found == pytest.approx([plain, plain / 4, 0, plain], abs=0.05)
 
 
-def test_the_pattern_share_is_not_lowered_by_noise_or_contrast() -> None:
-    """Its gradient is that of the common part: neither more texture of one's own nor less pays."""
-    own = torch.randn(4, 3, 96, 96)
-    image = (torch.randn(1, 3, 96, 96) + own).requires_grad_()
-    share = pattern_share(road_and_sky(4), image)
-    share.backward()
+def test_noise_does_not_lower_the_pattern_loss() -> None:
+    """Texture of one's own has no gradient; a share of all texture would have one."""
+    grey, own = torch.randn(1, 1, 96, 96).expand(4, 3, -1, -1), torch.randn(4, 3, 96, 96)
+    image = (UNIT * (grey + own)).requires_grad_()
+    pattern_square(road_and_sky(4), image).backward()
     assert image.grad is not None
-    assert float((image.grad * own).sum()) == pytest.approx(0, abs=0.1)  # -0.5 if noise paid
-    fainter = pattern_share(road_and_sky(4), image.detach() / 10)
-    assert float(fainter) == pytest.approx(share.item(), rel=1e-3)
+    assert float((image.grad * UNIT * own).sum()) == pytest.approx(0, abs=0.1)
 
 
-def test_the_pattern_share_counts_equal_labels_and_plain_surfaces_alone() -> None:
+def test_the_pattern_loss_counts_equal_labels_and_plain_surfaces_alone() -> None:
     """A common texture on other labels, at their edges, or where no pixel counts is no pattern."""
     source, texture = road_and_sky(2), torch.randn(1, 3, 96, 96).expand(2, -1, -1, -1)
     other = torch.stack([source[0], -source[0]])
-    assert float(pattern_share(other, texture)) == 0
-    assert float(pattern_share(source[:1], texture[:1])) == 0
+    assert float(pattern_square(source, texture)) > 1
+    assert float(pattern_square(other, texture)) == 0
+    assert float(pattern_square(source[:1], texture[:1])) == 0
     nothing = torch.ones(2, 1, 96, 96, dtype=torch.bool)
-    assert float(pattern_share(source, texture, nothing)) == 0
+    assert float(pattern_square(source, texture, nothing)) == 0
     narrow = source.clone()
     narrow[:, 1, ::16] = 0.5  # a line every 16 px leaves no plain surface
-    assert float(pattern_share(narrow, texture)) == 0
+    assert float(pattern_square(narrow, texture)) == 0

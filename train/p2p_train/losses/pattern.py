@@ -5,50 +5,53 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from .base import TINY, Curve, GeneratorLoss, GeneratorOutput, LossBatch
+from .base import Curve, GeneratorLoss, GeneratorOutput, LossBatch
 
-__all__ = ["PatternLoss", "pattern_share"]
+__all__ = ["PatternLoss", "pattern_square"]
 
 WINDOW_PX = 33
 """Side of the square whose mean brightness is subtracted, all of one label, as when fixed patterns
 are measured (:class:`p2p_train.metrics.pattern.FixedPattern`)."""
 
+UNIT = 0.1
+"""A strong texture, in [-1, 1] signal units: 13 levels of 255."""
+
 
 class PatternLoss(GeneratorLoss):
-    """Share of the texture on plain surfaces that the pictures of a micro-batch have in common.
+    """Square of the texture on plain surfaces that the pictures of a micro-batch have in common.
 
     A generator sees one colour on a road or a wall, and tends to repeat one texture at the same
-    places of every picture. No gradient rewards more texture, which would lower the share, too.
+    places of every picture. Texture at other places costs nothing.
     """
 
     name = "generator_pattern"
     setting = "lambda_pattern"
-    curve = Curve(panel="fixed pattern", unit="share of the texture")
+    curve = Curve(panel="fixed pattern", unit="square of 13 levels")
 
     def __call__(self, batch: LossBatch, output: GeneratorOutput) -> torch.Tensor:
-        """Return the share; its expectation is 0 where textures lie at random places."""
-        return pattern_share(batch.source, output.image, batch.ignored)
+        """Return the square; its expectation is 0 where textures lie at random places."""
+        return pattern_square(batch.source, output.image, batch.ignored)
 
 
-def pattern_share(
+def pattern_square(
     source: torch.Tensor, image: torch.Tensor, ignored: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Return the mean correlation of textures at equal places with equal labels, a scalar.
+    """Return the mean product of textures at equal places with equal labels, a scalar.
 
-    The product of two pictures' textures has the square of the fixed pattern as its expectation;
-    it is divided by the textures' mean square. The result is in [-1, 1], 1 for equal textures, and
-    0 for a single picture or without a shared surface.
+    Its expectation is the square of the fixed pattern. The divisor is constant: a share of the
+    pictures' own texture could be lowered by noise, and one of the photos' has no bound where
+    photos are plain.
 
     Args:
         source: label colours, (N, 3, H, W).
-        image: pictures made of them, (N, 3, H, W) RGB.
+        image: pictures made of them, (N, 3, H, W) RGB in [-1, 1].
         ignored: which pixels do not count, (N, 1, H, W); None if all do.
+
+    Returns:
+        In units of :data:`UNIT` squared, over all pixels; 0 for a single picture.
     """
-    red, green, blue = image.float().unbind(1)  # (N, H, W) each
-    luma = 0.299 * red + 0.587 * green + 0.114 * blue  # ITU-R BT.601
-    texture = luma - _box_sums(luma) / _box_sums(torch.ones_like(luma[:1]))
     # A number for each colour; 24 bits are exact in float32.
-    red, green, blue = ((source.float() + 1) * 127.5).round().unbind(1)
+    red, green, blue = ((source.float() + 1) * 127.5).round().unbind(1)  # (N, H, W) each
     label = red + green * (1 << 8) + blue * (1 << 16)
     plain = _box_sums(_edges(label)) == 0
     if ignored is not None:
@@ -56,8 +59,15 @@ def pattern_share(
     both = plain & plain.roll(1, 0) & (label == label.roll(1, 0))  # each with its neighbour
     if len(image) < 2:
         both = torch.zeros_like(both)
-    energy = (texture**2 + texture.roll(1, 0) ** 2) / 2
-    return (texture * texture.roll(1, 0) * both).sum() / ((energy * both).sum().detach() + TINY)
+    texture = _texture(image) / UNIT
+    return (texture * texture.roll(1, 0) * both).mean()
+
+
+def _texture(image: torch.Tensor) -> torch.Tensor:
+    # Brightness less its local mean, (N, H, W)
+    red, green, blue = image.float().unbind(1)
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue  # ITU-R BT.601
+    return luma - _box_sums(luma) / _box_sums(torch.ones_like(luma[:1]))
 
 
 def _edges(label: torch.Tensor) -> torch.Tensor:
