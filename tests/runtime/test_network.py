@@ -242,8 +242,10 @@ def test_fault_61_a_size_that_changes_in_mid_stream(
 class _Web(BaseHTTPRequestHandler):
     files: ClassVar[dict[str, bytes]] = {}
     later: ClassVar[list[bytes]] = []
+    connections: ClassVar[list[str | None]] = []  # what each request asks
 
     def do_GET(self) -> None:
+        self.connections.append(self.headers.get("Connection"))
         content = self.files[self.path]
         if self.later:
             self.files[self.path] = self.later.pop(0)
@@ -254,6 +256,8 @@ class _Web(BaseHTTPRequestHandler):
         if chunked:
             self.send_header("Transfer-Encoding", "chunked")
             content = b"%x\r\n%b\r\n0\r\n\r\n" % (len(content), content)
+            if "cut" in self.path:
+                content = content[: len(content) // 2]
         elif not self.path.startswith("/close"):
             self.send_header("Content-Length", str(len(content)))
         if content.startswith(b"#EXTM3U"):
@@ -326,6 +330,18 @@ def test_fault_138_a_recording_without_a_known_length_ends(
     assert len(list(itertools.islice(source, 31))) == 30
     assert source.frames_lost == 0
     source.close()
+
+
+def test_fault_141_a_chunked_recording_that_breaks_off_is_lost(
+    web: Callable[..., str], stream: bytes
+) -> None:
+    """FFmpeg 9 tells a loss from the end only where the connection may be kept."""
+    capture = NetworkCapture(web(stream, "/chunked-cut.ts"), 10, None)
+    with pytest.raises(SourceLostError):
+        while True:
+            capture.read()
+    capture.close()
+    assert _Web.connections[-1] == "keep-alive"
 
 
 def test_fault_124_sound_of_streams_is_told_once_and_not_kept(

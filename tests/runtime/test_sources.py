@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable
 from fractions import Fraction
+from numbers import Rational
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,6 +27,7 @@ from p2p_runtime.video.live import LivePolicy
 from p2p_runtime.video.sources import SourceKind, decode, open_source, parse_source, videofile
 from p2p_runtime.video.sources.captures import NetworkCapture
 from p2p_runtime.video.sources.decode import open_container
+from p2p_runtime.video.sources.decoder import VideoDecoder
 
 Image = NDArray[np.uint8]
 
@@ -64,6 +66,22 @@ def test_fault_141_pyav_is_asked_for_what_its_version_knows(
     decode.open_container("/video.mp4", {})
     assert ("metadata_errors" in asked) is known
     assert "options" not in asked  # with them, PyAV up to 17.0 crashes on MPEG-TS in RTSP
+
+
+@Rational.register
+class Ratio:
+    """A number with no more than its two halves, as PyAV 19 states it."""
+
+    numerator, denominator = 1, 25
+
+
+def test_fault_141_pyav_may_state_times_in_a_number_of_its_own() -> None:
+    """Versions up to 18 state a Fraction, which can do more."""
+    context = SimpleNamespace(width=64, height=48, name="h264")
+    stream: Any = SimpleNamespace(time_base=Ratio(), codec_context=context)
+    file = SimpleNamespace(name="avi", flags=0)
+    container: Any = SimpleNamespace(streams=SimpleNamespace(video=[stream], audio=[]), format=file)
+    assert VideoDecoder("video.avi", container, fps=25).end_s == 1 / 25  # one frame's
 
 
 @pytest.mark.parametrize(("limit_px", "kind"), [(64 * 48, "SLICE"), (64, "AUTO")])

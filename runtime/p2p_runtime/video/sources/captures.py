@@ -74,7 +74,8 @@ class NetworkCapture:
             _tell_no_sound(self._name)
         # A recording on a web server has a length, in seconds or in bytes; what is live has none.
         http = urlsplit(url).scheme in ("http", "https")
-        self.finite = http and (self._container.duration is not None or self._container.size > 0)
+        size = self._container.size or 0  # None where it is unknown, below 0 before PyAV 19
+        self.finite = http and (self._container.duration is not None or size > 0)
         self.frame_count = believable_count(stream.frames) if self.finite else None
         self.beginning: int | None = None
         self.frames_lost, self._http = 0, http
@@ -96,6 +97,8 @@ class NetworkCapture:
             "rtsp_transport": "tcp",  # lost UDP packets would smear the labels
             "protocol_whitelist": _PROTOCOLS,
             "format_whitelist": _FORMATS.get(urlsplit(url).scheme.lower(), _OTHERS),
+            # Without it, FFmpeg 9 takes the end of chunked HTTP for a loss, and a loss for the end.
+            "multiple_requests": "1",
             **verified_tls(),
         }
         start_s = time.monotonic()

@@ -80,7 +80,7 @@ class VideoDecoder:
         joined = bool(container.format.flags & _JOINED_FLAG)
         self._longest_s = max(_JOINED_S if joined else _LONGEST_S, 10 * self._step_s)
         # Frames state it, too, but not all (PyAV 17.0).
-        self._base: tuple[int, int] = (self.stream.time_base or Fraction(1)).as_integer_ratio()
+        self._base: tuple[int, int] = Fraction(self.stream.time_base or 1).as_integer_ratio()
         self._longest_ticks = self._longest_s * self._base[1] / self._base[0]
         self._codec = self.stream.codec_context.name
         self.clock = Clock(name, step_s=self._step_s)
