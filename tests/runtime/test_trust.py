@@ -174,7 +174,7 @@ def test_fault_146_a_small_file_of_a_huge_picture_is_refused(tmp_path: Path, kin
         "from p2p_runtime.video.sources.images import _decode\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "try:\n"
-        "    _decode(Path(sys.argv[1]))\n"
+        "    _decode(Path(sys.argv[1]), None)\n"
         "except SourceError as error:\n"
         "    print(error)\n"
         "else:\n"

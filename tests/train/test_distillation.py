@@ -29,7 +29,7 @@ from toy_pairs import SIDE_PX
 MakeConfig = Callable[..., TrainConfig]
 CPU = torch.device("cpu")
 CONTRACT = PixelContract(height=SIDE_PX, width=SIDE_PX, palette=CITYSCAPES)
-NAMES = [f"distil_{what}" for what in ("l1", "ssim", "feature", "style", "channel", "tv")]
+NAMES = [f"distil_{what}" for what in ("l1", "ssim", "feature", "style", "channel")]
 ALL = {f"lambda_{name}": 1.0 for name in NAMES}
 
 
