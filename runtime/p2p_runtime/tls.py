@@ -25,7 +25,7 @@ def verified_tls() -> dict[str, str]:
     """Return FFmpeg's options by which certificates are checked, before anything is sent."""
     if os.environ.get(INSECURE) == "1":
         _tell_insecure()
-        return {}
+        return {"tls_verify": "0"}  # FFmpeg 9 verifies unless it is told not to
     authorities = ssl.get_default_verify_paths().cafile  # SSL_CERT_FILE names another file
     return {"tls_verify": "1"} | ({"ca_file": authorities} if authorities else {})
 
