@@ -44,6 +44,12 @@ def invoke(main: Command, *words: object) -> Result:
     return CliRunner().invoke(main, [str(word) for word in words])
 
 
+def write_data(folder: Path) -> None:
+    """Write four pairs to train on and two for validation."""
+    write_pairs(folder / "train", 4)
+    write_pairs(folder / "val", 2, first=100)
+
+
 def check_line(result: Result, what: str, code: int) -> None:
     """Check that a command ended in one line with the disk's words."""
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
@@ -124,8 +130,7 @@ def test_fault_145_training_ends_in_one_line(
     disk: FailingDisk,  # noqa: F811
 ) -> None:
     """Config, log, curves, samples, and the checkpoints with the one before."""
-    write_pairs(tmp_path / "data" / "train", 4)
-    write_pairs(tmp_path / "data" / "val", 2, first=100)
+    write_data(tmp_path / "data")
 
     def act() -> Result:
         return invoke(train_cli.main, *TINY, "--epochs", 2, "--data", tmp_path / "data",
@@ -140,8 +145,7 @@ def test_fault_145_figures_of_a_run_end_in_one_line(
     disk: FailingDisk,  # noqa: F811
 ) -> None:
     """The page of results, the scores as JSON, and the sheet of a data set."""
-    write_pairs(tmp_path / "data" / "train", 4)
-    write_pairs(tmp_path / "data" / "val", 2, first=100)
+    write_data(tmp_path / "data")
     data = ["--data", tmp_path / "data"]
     invoke(train_cli.main, *TINY, *data, "--max-steps", 1, "--run-dir", tmp_path / "run")
     checkpoint = tmp_path / "run" / "checkpoints" / "last.pt"
@@ -230,8 +234,7 @@ def test_fault_145_a_real_disk_is_full(
     if kind == "export":
         words, main = make_run(place), export_cli.main
     elif kind == "train":
-        write_pairs(tmp_path / "data" / "train", 4)
-        write_pairs(tmp_path / "data" / "val", 2, first=100)
+        write_data(tmp_path / "data")
         words, main = (
             [*TINY, "--data", tmp_path / "data", "--run-dir", place / "run"],
             train_cli.main,

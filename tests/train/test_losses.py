@@ -23,8 +23,9 @@ from p2p_train.losses.base import (
 )
 from p2p_train.losses.distil_channel import channel_distance
 from p2p_train.losses.distil_ssim import dissimilarity
-from p2p_train.losses.pattern import UNIT, WINDOW_PX, pattern_square
+from p2p_train.losses.pattern import UNIT, pattern_square
 from p2p_train.losses.style import style_distance
+from p2p_train.metrics.pattern import WINDOW_PX
 from p2p_train.training import recorder
 
 MakeConfig = Callable[..., TrainConfig]

@@ -6,6 +6,8 @@ validation pairs and on a clip.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,22 +131,23 @@ def main(
     photos = None if clip_photos is None else str(clip_photos)
     scores: dict[str, dict[str, Any]] = {}
     for title, path in map(named_run, runs):
-        translate, contract, facts = _open(path)
+        with _opened(path) as (translate, contract, facts):
+            config = TrainConfig.of(data=str(data), image_size=(contract.width, contract.height))
+            found = score_generator(
+                translate,
+                validation_pairs(config, contract),
+                segmenter=evaluator,
+                published=PublishedMetrics(device, other_photos(config, contract)),
+                clip=clip_frames(str(clip), contract, photos) if clip else None,
+            )
         size = f"{contract.width}x{contract.height}"
-        config = TrainConfig.of(data=str(data), image_size=(contract.width, contract.height))
-        found = score_generator(
-            translate,
-            validation_pairs(config, contract),
-            segmenter=evaluator,
-            published=PublishedMetrics(device, other_photos(config, contract)),
-            clip=clip_frames(str(clip), contract, photos) if clip else None,
-        )
         scores[title] = {**facts, "size": size, **found.to_json()}
     return {"scores": scores}
 
 
-def _open(path: Path) -> tuple[Translate, PixelContract, dict[str, Any]]:
-    """Return what runs a checkpoint or bundle, its contract, and what is known of it."""
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[Translate, PixelContract, dict[str, Any]]]:
+    """Yield what runs a checkpoint or bundle, its contract, and what is known of it."""
     import numpy as np
     import torch
 
@@ -156,14 +159,15 @@ def _open(path: Path) -> tuple[Translate, PixelContract, dict[str, Any]]:
     if path.suffix != ".onnx":
         checkpoint = Checkpoint.load(path)
         translate = torch_translate(checkpoint.build_generator(), torch.device("cpu"))
-        return translate, checkpoint.contract, {"step": checkpoint.progress["step"]}
+        yield translate, checkpoint.contract, {"step": checkpoint.progress["step"]}
+        return
     bundle = ModelBundle.load(path)
-    engine = open_engine(bundle, "cpu", threads=1)
+    with contextlib.closing(open_engine(bundle, "cpu", threads=1)) as engine:
 
-    def infer(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return np.concatenate([engine.infer(frame[None]) for frame in frames])
+        def infer(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+            return np.concatenate([engine.infer(frame[None]) for frame in frames])
 
-    return infer, bundle.contract, {"precision": bundle.precision}
+        yield infer, bundle.contract, {"precision": bundle.precision}
 
 
 if __name__ == "__main__":

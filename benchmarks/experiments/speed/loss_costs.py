@@ -48,7 +48,7 @@ def variants(teacher: str, segmenter: str) -> dict[str, dict[str, Any]]:
     return {
         "no teacher": {},
         "and checkerboard-free": {"checkerboard_free": True},
-        "and pattern loss": {"checkerboard_free": True, "lambda_pattern": 1.0},
+        "and pattern loss": {"checkerboard_free": True, "lambda_pattern": 5.0},
         "no teacher, semantic loss": {"segmenter": segmenter},
         "and style loss": {"segmenter": segmenter, "lambda_style": 100.0},
         "no teacher, no discriminator": {"gan_loss": "none"},

@@ -24,6 +24,7 @@ from p2p_runtime.labels.palette import load_palette
 from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import DataConfig, InputSide
 from p2p_train.networks.geometry import Norm
+from p2p_train.networks.pixels import LUMA_RGB
 from p2p_train.scenes import draw_scene
 from p2p_train.tensorfile import digest, load_tensors, shape_differences
 
@@ -52,9 +53,6 @@ MAX_NGF = 1024
 
 MAX_PLACES = 16
 """Maximum number of generators in a file that are looked at."""
-
-LUMA = (0.299, 0.587, 0.114)
-"""Shares of red, green and blue in the grey that such networks read (ITU-R BT.601)."""
 
 State = dict[str, torch.Tensor]
 
@@ -308,7 +306,8 @@ def _in_three_channels(options: ImportOptions, state: State) -> State:
     inputs, outputs = _channels(options, state)
     changed = {}
     if inputs == 1:  # (ngf, 1, kh, kw) -> (ngf, 3, kh, kw)
-        changed[f"{first}.weight"] = state[f"{first}.weight"] * torch.tensor(LUMA).view(-1, 1, 1)
+        shares = torch.tensor(LUMA_RGB).view(-1, 1, 1)
+        changed[f"{first}.weight"] = state[f"{first}.weight"] * shares
     if outputs == 1 == _size(state, f"{last}.bias", 0):
         for name, at in ((f"{last}.weight", axis), (f"{last}.bias", 0)):
             changed[name] = state[name].repeat_interleave(3, dim=at)

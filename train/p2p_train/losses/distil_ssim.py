@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
+from p2p_train.networks.pixels import luma
+
 from .base import DistillationLoss, GeneratorOutput, LossBatch, distillation_curve
 
 __all__ = ["DistilSsimLoss", "dissimilarity"]
 
 WINDOW_PX = 8
 STRIDE_PX = 4
-LUMA_RGB = (0.299, 0.587, 0.114)
 SIGNAL_RANGE = 2.0
 
 
@@ -36,7 +37,7 @@ def dissimilarity(image: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     Args:
         image, reference: (N, 3, H, W) RGB in [-1, 1].
     """
-    x, y = _luma(image), _luma(reference)
+    x, y = luma(image), luma(reference)
     moments = torch.cat([x, y, x * x, y * y, x * y], dim=1)  # (N, 5, H, W)
     # One value a window: (N, 5, h, w) -> five of (N, h, w)
     mean_x, mean_y, xx, yy, xy = functional.avg_pool2d(moments, WINDOW_PX, STRIDE_PX).unbind(dim=1)
@@ -45,9 +46,3 @@ def dissimilarity(image: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     covariance, variances = xy - means, xx + yy - squares
     similar = (2 * means + c1) * (2 * covariance + c2) / ((squares + c1) * (variances + c2))
     return 1 - similar.mean()
-
-
-def _luma(signal: torch.Tensor) -> torch.Tensor:
-    red, green, blue = LUMA_RGB
-    signal = signal.float()
-    return red * signal[:, :1] + green * signal[:, 1:2] + blue * signal[:, 2:]  # (N, 1, H, W)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
+from p2p_train.metrics.pattern import WINDOW_PX
+from p2p_train.networks.pixels import HALF_RANGE, luma
+
 from .base import Curve, GeneratorLoss, GeneratorOutput, LossBatch
 
 __all__ = ["PatternLoss", "pattern_square"]
-
-WINDOW_PX = 33
-"""Side of the square whose mean brightness is subtracted, all of one label, as when fixed patterns
-are measured (:class:`p2p_train.metrics.pattern.FixedPattern`)."""
 
 UNIT = 0.1
 """A strong texture, in [-1, 1] signal units: 13 levels of 255."""
@@ -51,7 +50,7 @@ def pattern_square(
         In units of :data:`UNIT` squared, over all pixels; 0 for a single picture.
     """
     # A number for each colour; 24 bits are exact in float32.
-    red, green, blue = ((source.float() + 1) * 127.5).round().unbind(1)  # (N, H, W) each
+    red, green, blue = ((source.float() + 1) * HALF_RANGE).round().unbind(1)  # (N, H, W) each
     label = red + green * (1 << 8) + blue * (1 << 16)
     plain = _box_sums(_edges(label)) == 0
     if ignored is not None:
@@ -65,9 +64,8 @@ def pattern_square(
 
 def _texture(image: torch.Tensor) -> torch.Tensor:
     # Brightness less its local mean, (N, H, W)
-    red, green, blue = image.float().unbind(1)
-    luma = 0.299 * red + 0.587 * green + 0.114 * blue  # ITU-R BT.601
-    return luma - _box_sums(luma) / _box_sums(torch.ones_like(luma[:1]))
+    brightness = luma(image)[:, 0]
+    return brightness - _box_sums(brightness) / _box_sums(torch.ones_like(brightness[:1]))
 
 
 def _edges(label: torch.Tensor) -> torch.Tensor:

@@ -10,12 +10,9 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from p2p_train.networks.pixels import HALF_RANGE
+from p2p_train.networks.pixels import HALF_RANGE, LUMA_RGB
 
 __all__ = ["eval_mode", "image_l1", "psnr_db", "ssim"]
-
-LUMA_BGR = (0.114, 0.587, 0.299)
-"""Luma weights of blue, green and red: ITU-R BT.601."""
 
 WINDOW_PX, WINDOW_SIGMA_PX = 11, 1.5
 """Side and standard deviation of the Gaussian window of SSIM."""
@@ -73,7 +70,8 @@ def ssim(image: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def _luma(pixels: torch.Tensor) -> torch.Tensor:
-    return (pixels.float() @ torch.tensor(LUMA_BGR, device=pixels.device))[:, None]  # (N, 1, H, W)
+    weights = torch.tensor(LUMA_RGB[::-1], device=pixels.device)  # of blue, green and red
+    return (pixels.float() @ weights)[:, None]  # (N, 1, H, W)
 
 
 def _blur(maps: torch.Tensor) -> torch.Tensor:

@@ -9,12 +9,15 @@ from typing import Literal
 
 import torch
 
-__all__ = ["HALF_RANGE", "ChannelOrder", "to_pixels", "to_signal"]
+__all__ = ["HALF_RANGE", "LUMA_RGB", "ChannelOrder", "luma", "to_pixels", "to_signal"]
 
 ChannelOrder = Literal["rgb", "bgr"]
 
 HALF_RANGE = 127.5
 """Half of the pixels' range: mean 0.5 and standard deviation 0.5, on a scale of 0 to 255."""
+
+LUMA_RGB = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in brightness: ITU-R BT.601."""
 
 
 def to_signal(pixels: torch.Tensor, order: ChannelOrder = "rgb") -> torch.Tensor:
@@ -44,6 +47,13 @@ def to_pixels(signal: torch.Tensor, order: ChannelOrder = "rgb") -> torch.Tensor
     """
     levels = (signal.to(torch.float32) * HALF_RANGE + HALF_RANGE).round().clamp(0, 255)
     return _swap(levels, order).permute(0, 2, 3, 1).contiguous().to(torch.uint8)  # (N, H, W, 3)
+
+
+def luma(signal: torch.Tensor) -> torch.Tensor:
+    """Return the brightness, (N, 1, H, W) float32 in [-1, 1], of an RGB signal, (N, 3, H, W)."""
+    red, green, blue = LUMA_RGB
+    signal = signal.float()
+    return red * signal[:, :1] + green * signal[:, 1:2] + blue * signal[:, 2:]
 
 
 def _swap(channels: torch.Tensor, order: ChannelOrder) -> torch.Tensor:

@@ -55,8 +55,8 @@ class SourceKind(Enum):
     @property
     def pictures(self) -> bool:
         """Whether frames are files of their own."""
-        several = (SourceKind.PICTURES, SourceKind.FOLDER, SourceKind.GLOB)
-        return self is SourceKind.PICTURE or self in several
+        files = (SourceKind.PICTURE, SourceKind.PICTURES, SourceKind.FOLDER, SourceKind.GLOB)
+        return self in files
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
