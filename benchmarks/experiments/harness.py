@@ -31,6 +31,7 @@ __all__ = [
     "Option",
     "data_option",
     "files_option",
+    "float_option",
     "frames_option",
     "input_option",
     "picture_study",
@@ -121,6 +122,12 @@ def rounds_option(default: int) -> Option:
 def threads_option(default: int) -> Option:
     """Return ``--threads N``, the CPU threads of each model."""
     return _number("--threads", default, "CPU threads of each model.")
+
+
+def float_option(flag: str, default: float, text: str) -> Option:
+    """Return an option for a number above 0."""
+    kind = click.FloatRange(min=0, min_open=True)
+    return _option(flag, metavar="X", type=kind, default=default, help=text)
 
 
 def data_option() -> Option:

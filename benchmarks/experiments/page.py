@@ -20,14 +20,15 @@ from experiments.quality import calibration, options, scores
 from experiments.speed import (
     crosscheck,
     encoding,
+    live,
     loss_costs,
+    pipeline,
     scaling,
     shapes,
     soak,
     training_step,
     widths,
 )
-from p2p_bench import live, pipeline
 from p2p_bench.backends.registry import BACKENDS
 from p2p_bench.report import markdown_table
 from p2p_runtime.console import P2PCommand, setup_logging
@@ -152,7 +153,7 @@ SECTIONS = (
         name="pipeline",
         intro="What does `p2p-run` add to the engine? *Alone* translates frame after frame on all "
         "threads, *in workers* as many at a time as `p2p-run`. Stages are medians per frame.",
-        command="python -m p2p_bench.pipeline --video seg.mp4 --model model-int8.onnx",
+        command="python -m experiments.speed.pipeline --video seg.mp4 --model model-int8.onnx",
         table=pipeline.table,
     ),
     Section(
@@ -160,7 +161,7 @@ SECTIONS = (
         name="live",
         intro="How late is a frame when the source is three times as fast as the engine? Latency "
         "is from a frame's arrival until it is written.",
-        command="python -m p2p_bench.live --video seg.mp4 --model model-int8.onnx",
+        command="python -m experiments.speed.live --video seg.mp4 --model model-int8.onnx",
         table=live.table,
     ),
     Section(

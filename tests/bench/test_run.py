@@ -11,7 +11,6 @@ from click.testing import CliRunner
 
 from p2p_bench.cli import main
 from p2p_bench.files import Files
-from p2p_bench.live import main as live
 from p2p_bench.run import compare, gmac_of
 from p2p_runtime.errors import ConfigError
 from p2p_runtime.labels.palette import CITYSCAPES
@@ -84,7 +83,6 @@ def test_work_is_known_for_our_own_network_only(files: Files):
 @pytest.mark.parametrize("threads", ["20000", "513", "0"])
 def test_fault_136_too_many_threads_are_refused_here_too(threads: str) -> None:
     """As p2p-run does: the system would be asked for all of them."""
-    for command in (main, live):
-        result = CliRunner().invoke(command, ["--threads", threads, "--model", "missing"])
-        assert result.exit_code == 2
-        assert "1<=x<=512" in result.output
+    result = CliRunner().invoke(main, ["--threads", threads, "--model", "missing"])
+    assert result.exit_code == 2
+    assert "1<=x<=512" in result.output

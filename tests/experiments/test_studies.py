@@ -42,9 +42,11 @@ ARGUMENTS: dict[str, list[str]] = {
     ],
     "speed.crosscheck": [],
     "speed.encoding": ["--video", "{video}"],
+    "speed.live": ["--video", "{video}", "--model", "{model}"],
     "speed.loss_costs": [
         *("--data", "{data}", "--teacher", "{checkpoint}", "--segmenter", "{segmenter}"),
     ],
+    "speed.pipeline": ["--video", "{video}", "--model", "{model}"],
     "speed.scaling": [],
     "speed.shapes": [],
     "speed.soak": [],

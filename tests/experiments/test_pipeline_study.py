@@ -1,4 +1,4 @@
-"""What the pipeline benchmark says is what was measured."""
+"""What the pipeline study says is what was measured."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
 
-from p2p_bench.pipeline import SINKS, PipelineRound, TimedEngine, main, summarise
+from experiments.speed.pipeline import SINKS, PipelineRound, TimedEngine, main, summarise
 from p2p_runtime.engines import UninterruptibleEngine
 from p2p_runtime.translate.report import STAGES, Recorder
 from p2p_runtime.video.frames import FrameTask
@@ -93,6 +93,7 @@ def test_workers_with_several_threads_have_no_cpu_time(
 ) -> None:
     """A dash says that no clock tells the engine's threads from the others."""
     arguments = ["--video", video, "--model", bundle, "--rounds", "1", "--threads", "8"]
+    arguments += ["--json", tmp_path / "pipeline.json"]
     result = CliRunner().invoke(main, [str(argument) for argument in arguments])
     assert result.exit_code == 0, result.output
     (row,) = [line for line in result.stdout.splitlines() if ", null |" in line]

@@ -1,4 +1,4 @@
-"""``python -m p2p_bench.live``: measure latency when the source is faster.
+"""``python -m experiments.speed.live``: how late is a frame when the source is faster?
 
 Label frames are written to ``p2p-run`` through a pipe, several times as fast as its engine, as a
 segmenter would. ``p2p-run`` drops the frames that arrive while one is being translated, so a frame
@@ -21,15 +21,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-import click
-
-from p2p_runtime.console import P2PCommand, setup_logging
+from experiments.harness import Document, files_option, float_option, study, threads_option
+from p2p_bench.inputs import read_frames
+from p2p_bench.report import markdown_table
 from p2p_runtime.errors import P2PError
 from p2p_runtime.translate.translator import Translator
-
-from .inputs import read_frames
-from .machine import describe_machine
-from .report import markdown_table, write_result
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,16 +33,10 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "measure_live", "table"]
 
-LIVE_SCHEMA = 1
 WARM_UP = 5
 ENGINE_FRAMES = 40
 PIPE_SHARE, LARGEST_PIPE = 4, 1 << 20
 """Capacity of the pipe: a fraction of a frame, at most what Linux grants without privileges."""
-
-VIDEO_HELP = """Label video whose frames are sent; may be repeated. A lossless video has exact
-colours, as a segmenter's output does."""
-
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 def measure_live(
@@ -153,29 +143,34 @@ def table(document: Mapping[str, Any]) -> str:
     return markdown_table(titles, rows)
 
 
-@click.command(cls=P2PCommand)
-@click.option("--video", "videos", multiple=True, type=_FILE, required=True, help=VIDEO_HELP)
-@click.option("--model", "models", multiple=True, type=_FILE, required=True, help="Bundles.")
-@click.option("--speed", metavar="X", type=click.FloatRange(min=0.1), default=3, show_default=True)
-@click.option("--seconds", metavar="S", type=click.FloatRange(min=1), default=20, show_default=True)
-@click.option("--threads", metavar="N", type=click.IntRange(1, 512), default=2, show_default=True)
-@click.option("--json", "output", metavar="FILE", type=click.Path(path_type=Path), default=None)
+@study(
+    "live",
+    files_option("--video", "videos", "Label video whose frames are sent, best a lossless one."),
+    files_option("--model", "models", "Bundle."),
+    float_option("--speed", 3, "Frames sent in the time that the engine needs for one."),
+    float_option("--seconds", 20, "Duration for each model and video."),
+    threads_option(2),
+    table=table,
+)
 def main(
-    videos: tuple[Path, ...], models: tuple[Path, ...], output: Path | None, **options: Any
-) -> None:
+    *,
+    videos: tuple[Path, ...],
+    models: tuple[Path, ...],
+    speed: float,
+    seconds: float,
+    threads: int,
+    smoke: bool,
+) -> Document:
     """Measure latency and dropped frames of a source that is faster than the model."""
-    setup_logging()
-    machine = describe_machine(options["threads"])
     frames = {video: read_frames(video) for video in videos}
+    options: dict[str, Any] = {
+        "speed": speed, "seconds": 1.0 if smoke else seconds, "threads": threads,
+    }  # fmt: skip
     rows = {
         f"{model.stem}, {video.name}": measure_live(model, frames[video], **options)
         for video, model in itertools.product(videos, models)
     }
-    settings = {"schema": LIVE_SCHEMA, "machine": machine, "speed": options["speed"]}
-    document = {**settings, "models": rows}
-    click.echo(table(document))
-    if output is not None:
-        write_result(output, document)
+    return {"speed": speed, "models": rows}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The benchmark of live sources."""
+"""The study of live sources."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from p2p_bench.live import measure_live
+from experiments.speed.live import measure_live
 from p2p_runtime.errors import P2PError
 from toy_runtime import label_frame
 

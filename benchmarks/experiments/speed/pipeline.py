@@ -1,4 +1,4 @@
-"""``python -m p2p_bench.pipeline``: measure what ``p2p-run`` adds to the engine, stage by stage.
+"""``python -m experiments.speed.pipeline``: what does ``p2p-run`` add to the engine?
 
 The same frames run through the engine alone (preprocessed frames from memory, one after the other,
 on all threads), through the engine in workers (as many at a time as ``p2p-run`` has), and through
@@ -21,9 +21,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from p2p_runtime.console import P2PCommand, setup_logging
+from experiments.harness import (
+    Document,
+    files_option,
+    input_option,
+    rounds_option,
+    study,
+    threads_option,
+)
+from p2p_bench.measure import rotate
+from p2p_bench.report import markdown_table
 from p2p_runtime.engines import Engine, UninterruptibleEngine
 from p2p_runtime.translate.pipeline import run_pipeline
 from p2p_runtime.translate.report import RunReport
@@ -32,20 +39,13 @@ from p2p_runtime.translate.workers import default_workers, threads_per_worker, u
 from p2p_runtime.video.sinks import NullSink, open_sink
 from p2p_runtime.video.sources import open_source
 
-from .machine import describe_machine
-from .measure import rotate
-from .report import markdown_table, write_result
-
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["SINKS", "PipelineRound", "TimedEngine", "main", "summarise", "table"]
 
-PIPELINE_SCHEMA = 2
 SINKS = ("null", "mp4")
-
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 def table(document: Mapping[str, Any]) -> str:
@@ -229,27 +229,24 @@ def _unaccounted(report: RunReport) -> float:
     return abs(1 - sum(means.values()) / latency_ms)
 
 
-@click.command(cls=P2PCommand)
-@click.option("--video", type=_FILE, required=True, help="Label video.")
-@click.option("--model", "models", multiple=True, type=_FILE, required=True, help="Bundles.")
-@click.option("--threads", metavar="N", type=click.IntRange(1), default=2, show_default=True)
-@click.option("--rounds", metavar="N", type=click.IntRange(1), default=7, show_default=True)
-@click.option("--json", "output", metavar="FILE", type=click.Path(path_type=Path), default=None)
+@study(
+    "pipeline",
+    input_option("--video", "Label video."),
+    files_option("--model", "models", "Bundle."),
+    threads_option(2),
+    rounds_option(7),
+    table=table,
+)
 def main(
-    video: Path, models: tuple[Path, ...], threads: int, rounds: int, output: Path | None
-) -> None:
-    """Measure, stage by stage, what p2p-run adds to the engine; Markdown on stdout."""
-    setup_logging()
-    machine = describe_machine(threads)  # its load, before ours
+    *, video: Path, models: tuple[Path, ...], threads: int, rounds: int, smoke: bool
+) -> Document:
+    """Measure, stage by stage, what p2p-run adds to the engine."""
     with tempfile.TemporaryDirectory() as scratch:
         rows = [
             measure_pipeline(model, video, threads=threads, rounds=rounds, folder=Path(scratch))
             for model in models
         ]
-    document = {"schema": PIPELINE_SCHEMA, "machine": machine, "rounds": rounds, "models": rows}
-    click.echo(table(document))
-    if output is not None:
-        write_result(output, document)
+    return {"rounds": rounds, "models": rows}
 
 
 if __name__ == "__main__":
