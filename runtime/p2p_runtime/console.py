@@ -14,10 +14,11 @@ import re
 import resource
 import sys
 import textwrap
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import click
 
@@ -227,7 +228,7 @@ def setup_logging(verbose: bool = False) -> None:
 
     Other packages log from WARNING on, ours from INFO on; from DEBUG on if ``verbose``.
     """
-    handler = logging.StreamHandler()
+    handler = _Handler()
     handler.setFormatter(_Formatter())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     for package in _PACKAGES:
@@ -253,17 +254,17 @@ class StatusLine:
     def __init__(self) -> None:
         self.live = sys.stderr.isatty()
         self._text, self._drawn, self._due_s = "", 0, 0.0
+        self._lock = threading.RLock()  # others log than those who draw
 
     def __enter__(self) -> StatusLine:
-        for handler in logging.getLogger().handlers if self.live else ():
-            handler.addFilter(self._make_way)
+        _Handler.line = self if self.live else None
         return self
 
     def __exit__(self, *error: object) -> None:
-        for handler in logging.getLogger().handlers:
-            handler.removeFilter(self._make_way)
-        if self._text:
-            self._draw(f"{self._text.ljust(self._drawn)}\n")
+        _Handler.line = None
+        with self._lock:
+            if self._text:
+                self._draw(f"{self._text.ljust(self._drawn)}\n")
 
     def show(self, first: str, *others: str, share: float | None = None) -> None:
         """Draw the line, ten times a second at most; the last one stays.
@@ -275,16 +276,20 @@ class StatusLine:
         """
         if not self.live:
             return
-        self._text = compose_line(_columns() - 1, first, others, share)
-        if time.monotonic() >= self._due_s:
-            self._due_s = time.monotonic() + _DRAW_EVERY_S
-            self._draw(self._text.ljust(self._drawn))
-            self._drawn = len(self._text)
+        with self._lock:
+            self._text = compose_line(_columns() - 1, first, others, share)
+            if time.monotonic() >= self._due_s:
+                self._due_s = time.monotonic() + _DRAW_EVERY_S
+                self._draw(self._text.ljust(self._drawn))
+                self._drawn = len(self._text)
 
-    def _make_way(self, record: logging.LogRecord) -> bool:
-        self._draw(f"{' ' * self._drawn}\r")
-        self._drawn, self._due_s = 0, 0.0
-        return True
+    @contextlib.contextmanager
+    def makes_way(self) -> Iterator[None]:
+        """Wipe the line; it comes back behind the block."""
+        with self._lock:
+            self._draw(f"{' ' * self._drawn}\r")
+            self._drawn, self._due_s = 0, 0.0
+            yield
 
     def _draw(self, text: str) -> None:
         with contextlib.suppress(OSError):  # the terminal may be gone; the work matters more
@@ -325,6 +330,16 @@ def _columns() -> int:
         return os.get_terminal_size(sys.stderr.fileno()).columns or _USUAL_COLUMNS
     except OSError:
         return _USUAL_COLUMNS
+
+
+class _Handler(logging.StreamHandler):  # type: ignore[type-arg]  # Python 3.10 takes none
+    """Writes to stderr, where a status line makes way for each record."""
+
+    line: ClassVar[StatusLine | None] = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.nullcontext() if self.line is None else self.line.makes_way():
+            super().emit(record)
 
 
 class _Formatter(logging.Formatter):

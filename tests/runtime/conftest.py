@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
+from p2p_runtime.video.live import LiveSource
+from p2p_runtime.video.live.capture import Attempt
 from toy_runtime import (  # noqa: F401
     bundle,
     contract,
@@ -16,3 +20,15 @@ from toy_runtime import (  # noqa: F401
     video,
     wrong_golden,
 )
+
+
+@pytest.fixture
+def soon_stalled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection counts as stalled after a 20th of the time, but opens as slowly as it must."""
+    silent_s = LiveSource._silent_s
+
+    def hurried_s(source: LiveSource, attempt: Attempt) -> float:
+        opening = source._frames is None or source._gap
+        return 0 if opening else 20 * silent_s(source, attempt)
+
+    monkeypatch.setattr(LiveSource, "_silent_s", hurried_s)

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import ClassVar
 
 import av
-import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from fake_camera import FakeCamera
 from fake_rtsp import FakeRTSP
 from p2p_runtime.errors import SourceError, SourceLostError
 from p2p_runtime.labels.palette import CAMVID
@@ -41,7 +41,6 @@ COMMAND = [sys.executable, "-m", "p2p_runtime.cli"]
 WAITING = LivePolicy(
     drop="none", stall_timeout_s=10, reconnect_for_s=60, first_delay_s=0.05, longest_delay_s=0.1
 )
-HASTY = replace(WAITING, stall_timeout_s=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +117,7 @@ def test_fault_64_a_silent_server_is_given_up(stream: bytes, silent: bool) -> No
         FakeRTSP(stream, silent=silent, stall_after=0) as server,
         pytest.raises(SourceLostError, match=r"silent for 0\.5 s|no frame for 0\.5 s"),
     ):
-        open_source(server.url, policy=HASTY)
+        open_source(server.url, policy=replace(WAITING, stall_timeout_s=0.5))
 
 
 @pytest.mark.parametrize("transports", [("udp",), ("tcp", "udp"), ("tcp",)])
@@ -165,10 +164,11 @@ def test_fault_65_a_stream_that_dies_is_fetched_back(
     assert "secret" not in caplog.text
 
 
+@pytest.mark.usefixtures("soon_stalled")
 def test_fault_66_a_stream_that_stalls_is_fetched_back(stream: bytes) -> None:
     """An open connection without frames is replaced, as often as it takes, and counted."""
     with FakeRTSP(stream, stall_after=len(stream) // 2) as server:
-        source = open_source(server.url, policy=HASTY)
+        source = open_source(server.url, policy=WAITING)
         assert len(shapes(source, 120)) == 120
     assert source.stalls >= 2  # type: ignore[attr-defined]  # a live source's
     assert server.plays >= 3
@@ -451,38 +451,13 @@ def test_fault_68_a_camera_that_is_not_there(monkeypatch: pytest.MonkeyPatch) ->
     assert "in /dev" in str(caught.value) or "no camera" in str(caught.value)
 
 
-class _Camera:
-    """Three frames, then a pulled plug; stands in for cv2.VideoCapture."""
-
-    def __init__(self, index: int, backend: int) -> None:
-        self.left, self.released = 3, False
-
-    def isOpened(self) -> bool:  # noqa: N802  # OpenCV's name
-        return True
-
-    def set(self, key: int, value: float) -> bool:
-        return True
-
-    def get(self, key: int) -> float:
-        return 0.0 if key == cv2.CAP_PROP_FPS else 1.0
-
-    def grab(self) -> bool:
-        self.left -= 1
-        return self.left >= 0
-
-    def retrieve(self) -> tuple[bool, Image]:
-        return True, np.full((48, 64, 3), self.left, np.uint8)
-
-    def release(self) -> None:
-        self.released = True
-
-
 def test_a_camera_that_fails_is_opened_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Frames go on after the plug was pulled; an impossible rate becomes the default."""
-    monkeypatch.setattr(captures.cv2, "VideoCapture", _Camera)
+    monkeypatch.setattr(captures.cv2, "VideoCapture", FakeCamera)
     source = open_source("0", policy=WAITING)
     assert source.info.fps == 25
-    assert [int(frame.image[0, 0, 0]) for frame in itertools.islice(source, 5)] == [2, 1, 0, 2, 1]
+    for index, frame in zip((2, 1, 0, 2, 1), source, strict=False):
+        np.testing.assert_array_equal(frame.image, label_frame(index))
     assert source.reconnects == 1  # type: ignore[attr-defined]  # a live source's
     source.close()
 

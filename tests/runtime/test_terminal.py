@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import itertools
+import logging
 import re
+import socket
+import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -15,9 +21,9 @@ from numpy.typing import NDArray
 
 from fake_rtsp import FakeRTSP
 from p2p_runtime.app.display import show_progress
-from p2p_runtime.console import StatusLine, compose_line
+from p2p_runtime.console import StatusLine, compose_line, setup_logging
 from p2p_runtime.video.frames import FrameTask
-from terminal import on_terminal, shown, words_of
+from terminal import ROOT, on_terminal, shown, words_of
 from toy_runtime import label_frame, write_video
 
 Image = NDArray[np.uint8]
@@ -63,6 +69,35 @@ def test_fault_106_more_frames_than_were_announced(
     assert drawn == ["frame 1/1, 0:00:00 left", "2 frames"]
 
 
+class Terminal(io.StringIO):
+    """A terminal on which another thread draws while a warning is written."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        if text.startswith("warning"):
+            drawing = threading.Thread(target=self.line.show, args=("2 frames",))
+            drawing.start()
+            drawing.join(0.05)
+        return super().write(text)
+
+
+def test_fault_106_a_warning_of_another_thread_has_a_line_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The status line makes way until all of the warning is written, then comes back."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with monkeypatch.context() as patch:
+        patch.setattr(logging.getLogger(), "handlers", [])
+        setup_logging()
+        with StatusLine() as terminal.line:
+            terminal.line.show("1 frames")
+            logging.getLogger("p2p_runtime").warning("late")
+    assert shown(terminal.getvalue())[:2] == ["1 frames", "warning: late"]
+
+
 def last_progress(drawn: str) -> str:
     """Return the last line of progress; there must not be a traceback."""
     assert "Traceback" not in drawn, drawn
@@ -79,7 +114,37 @@ def web(tmp_path: Path) -> Iterator[str]:
         server.shutdown()
 
 
-@pytest.mark.parametrize("kind", ["folder", "glob", "stdin", "http", "rtsp"])
+def fake_camera(*words: object) -> list[str]:
+    """Return what starts p2p-run with a fake camera."""
+    return [sys.executable, str(ROOT / "tests" / "toys" / "fake_camera.py"), *map(str, words)]
+
+
+@contextlib.contextmanager
+def sent_by_udp(stream: bytes) -> Iterator[str]:
+    """Send a stream again and again to the URL that is yielded."""
+    stop = threading.Event()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+        datagrams.bind(("127.0.0.1", 0))
+        port = datagrams.getsockname()[1]
+
+    def send() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+            for place in itertools.cycle(range(0, len(stream), 1316)):
+                datagrams.sendto(stream[place : place + 1316], ("127.0.0.1", port))
+                if stop.wait(0.01):
+                    return
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    yield f"udp://127.0.0.1:{port}"
+    stop.set()
+    sender.join()
+
+
+KINDS = ["folder", "glob", "picture", "pictures", "stdin", "http", "rtsp", "udp", "camera"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_fault_106_every_kind_of_source_shows_progress_on_a_terminal(
     bundle: Path,
     frames: list[Image],
@@ -88,24 +153,32 @@ def test_fault_106_every_kind_of_source_shows_progress_on_a_terminal(
     web: str,
     kind: str,
 ) -> None:
-    """Folders, globs, pipes, files on the web and streams end without a traceback."""
+    """Pictures, pipes, files on the web, streams and cameras end without a traceback."""
     stream = write_video(tmp_path / "live.ts", [label_frame(index, 96, 128) for index in range(40)])
-    with FakeRTSP(stream.read_bytes()) as server:
+    content, count = stream.read_bytes(), {"picture": 1, "pictures": 3, "camera": 5}.get(kind, 20)
+    with FakeRTSP(content) as server, sent_by_udp(content) as udp:
         source: list[object] = {
             "folder": [pictures],
             "glob": [f"{pictures}/*.png"],
             "stdin": ["-", "--size", "64x48"],
             "http": [f"{web}/live.ts"],
             "rtsp": [server.url, "--drop", "none"],
+            "udp": [udp],
+            "camera": ["0"],
+            "picture": [pictures / "frame0.png"],
+            "pictures": [pictures / f"frame{index}.png" for index in range(3)],
         }[kind]
         stdin = b"".join(frame.tobytes() for frame in frames) if kind == "stdin" else None
-        model = ("--model", bundle, "--output", "null:", "--threads", "1", "--max-frames", "20")
-        code, drawn = on_terminal(
-            words_of("p2p-run", *source, *model), folder=tmp_path, stdin=stdin
-        )
+        model = ("--model", bundle, "--output", "null:", "--threads", "1", "--max-frames", count)
+        words = fake_camera if kind == "camera" else partial(words_of, "p2p-run")
+        code, drawn = on_terminal(words(*source, *model), folder=tmp_path, stdin=stdin)
     assert code == 0, drawn
-    pattern = r"frame 20/20, 0:00:00 left" if kind in ("folder", "glob") else r"(frame )?20\b"
-    assert re.match(pattern, last_progress(drawn))
+    last = last_progress(drawn)
+    assert last.startswith(f"frame {count}/{count}, 0:00:00 left  [####")
+    assert len(last) < 80
+    lost = [line for line in shown(drawn) if "lost" in line]
+    assert all(line.startswith("warning: ") for line in lost)
+    assert bool(lost) == (kind == "camera")
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,8 @@ class LiveSource:
         elif ended:
             if attempt.error is None and (self._capture.finite or self._repeats(attempt)):
                 return False
-            self._lose(attempt, str(attempt.error or "the stream ended"), attempt.error)
+            why = str(attempt.error or "the stream ended").removeprefix(self._name).lstrip(": ")
+            self._lose(attempt, why, attempt.error)
         elif self._silent_s(attempt) > self._policy.stall_timeout_s:
             self.stalls += 1
             self._lose(attempt, self._no_frame(), None)
