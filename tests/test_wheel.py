@@ -36,14 +36,17 @@ def device(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_wheel_holds_the_packages_and_nothing_else(wheel: Path):
-    """All four packages with their types and their licence; no tests, no data, no caches."""
+    """All four packages with their types and their two licences; no tests, no data, no caches."""
     names = zipfile.ZipFile(wheel).namelist()
     packages = {"p2p_runtime", "p2p_train", "p2p_export", "p2p_bench"}
     tops = {name.partition("/")[0] for name in names}
     (metadata,) = tops - packages
     assert metadata.endswith(".dist-info")
     assert {f"{package}/py.typed" for package in packages} <= set(names)
-    assert {f"{metadata}/licenses/LICENSE", "p2p_train/metrics/page.html"} <= set(names)
+    weights = "p2p_runtime/assets/LICENSE-WEIGHTS"
+    assert {weights, "p2p_train/metrics/page.html"} <= set(names)
+    licences = {f"{metadata}/licenses/LICENSE", f"{metadata}/licenses/runtime/{weights}"}
+    assert licences <= set(names)
     films = [name for name in names if name.endswith((".pyc", ".pt", ".mp4"))]
     assert films == ["p2p_runtime/assets/demo.mp4"]
 

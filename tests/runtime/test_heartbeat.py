@@ -14,8 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from p2p_runtime.app.heartbeat import Heartbeat, notify_systemd
+from p2p_runtime.cli import main
 from p2p_runtime.video.frames import FrameTask
 
 COMMAND = [sys.executable, "-m", "p2p_runtime.cli"]
@@ -75,6 +77,27 @@ def test_a_line_of_json_every_five_seconds(frame: FrameTask) -> None:
     assert first["rss_mib"] > 1
     assert first["descriptors"] >= 3
     assert last["frames"] == 21
+
+
+def test_a_file_holds_the_newest_line(frame: FrameTask, tmp_path: Path) -> None:
+    """What a health check reads is whole, and fresh as long as the run goes on."""
+    path, clock = tmp_path / "status.json", Clock()
+    with Heartbeat(file=path, clock=clock) as heart:
+        for uptime_s in (5.0, 10.0):
+            heart.frame(frame)
+            clock.now_s += 5
+            heart.beat()
+            assert json.loads(path.read_text())["uptime_s"] == uptime_s
+    assert json.loads(path.read_text())["frames"] == 2
+    assert [one.name for one in tmp_path.iterdir()] == ["status.json"]
+
+
+def test_a_file_that_cannot_be_written_ends_no_run(frame: FrameTask, tmp_path: Path) -> None:
+    """The folder is gone; the frames go on."""
+    clock = Clock()
+    with Heartbeat(file=tmp_path / "gone" / "status.json", clock=clock) as heart:
+        clock.now_s += 5
+        heart.beat()
 
 
 def test_without_being_asked_nothing_is_written(frame: FrameTask) -> None:
@@ -176,7 +199,7 @@ def test_a_run_tells_programs_and_systemd(bundle: Path, video: Path, tmp_path: P
         result = subprocess.run(
             [
                 *COMMAND, "--video", video, "--model", bundle, "--output", "null:",
-                "--status", "json", "--threads", "1",
+                "--status", "json", "--status-file", tmp_path / "status.json", "--threads", "1",
             ],
             env={**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")},
             capture_output=True,
@@ -187,3 +210,14 @@ def test_a_run_tells_programs_and_systemd(bundle: Path, video: Path, tmp_path: P
         assert heard(listening) == ["READY=1", "STOPPING=1"]
     lines = [line for line in result.stderr.splitlines() if line.startswith("{")]
     assert json.loads(lines[-1])["frames"] == 20
+    assert json.loads((tmp_path / "status.json").read_text())["frames"] == 20
+
+
+def test_a_status_replaces_no_other_file(bundle: Path, video: Path, tmp_path: Path) -> None:
+    """Only an older status makes way; all else is named before the first frame."""
+    (tmp_path / "notes.json").write_text('{"frames_in": 1}')
+    words = ["--video", str(video), "--model", str(bundle), "--output", "null:"]
+    done = CliRunner().invoke(main, [*words, "--status-file", str(tmp_path / "notes.json")])
+    assert done.exit_code == 3
+    assert "is no report" in done.stderr
+    assert (tmp_path / "notes.json").read_text() == '{"frames_in": 1}'

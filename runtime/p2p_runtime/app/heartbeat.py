@@ -28,15 +28,18 @@ _log = logging.getLogger(__name__)
 
 
 class Heartbeat:
-    """Counts frames, and reports that the run goes on, every five seconds as JSON to ``stream``.
+    """Counts frames, and reports that the run goes on, every five seconds as JSON.
 
-    The block begins once model, source and sink are open, and ends with the last figures.
+    A line is added to ``stream`` and replaces ``file``; either may be None. The block begins once
+    model, source and sink are open, and ends with the last figures.
     """
 
     def __init__(
-        self, stream: TextIO | None = None, *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._stream, self._clock = stream, clock
+        self, stream: TextIO | None = None, file: Path | None = None, *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        self._stream, self._file, self._clock = stream, file, clock
+        self._silent = stream is None and file is None
         self._began_s = self._reported_s = self._notified_s = clock()
         self._frames = self._frames_reported = 0
         self._video_s = 0.0
@@ -49,7 +52,7 @@ class Heartbeat:
 
     def __exit__(self, *error: object) -> None:
         notify_systemd("STOPPING=1")
-        if self._stream is not None:
+        if not self._silent:
             self._report(self._clock())
 
     def frame(self, task: FrameTask) -> None:
@@ -65,7 +68,7 @@ class Heartbeat:
         if self._watchdog_s and now_s - self._notified_s >= self._watchdog_s / 2:
             self._notified_s = now_s
             notify_systemd("WATCHDOG=1")
-        if self._stream is not None and now_s - self._reported_s >= STATUS_EVERY_S:
+        if not self._silent and now_s - self._reported_s >= STATUS_EVERY_S:
             self._report(now_s)
 
     def _report(self, now_s: float) -> None:
@@ -79,10 +82,16 @@ class Heartbeat:
             "video_s": round(self._video_s, 3),
             **resources(),
         }
+        line = json.dumps(status) + "\n"
         with contextlib.suppress(OSError):  # stderr may be closed or full; the run matters more
-            assert self._stream is not None, "both callers check before"
-            self._stream.write(json.dumps(status) + "\n")
-            self._stream.flush()
+            if self._stream is not None:
+                self._stream.write(line)
+                self._stream.flush()
+        with contextlib.suppress(OSError):
+            if self._file is not None:
+                new = self._file.with_name(f".{self._file.name}.new")
+                new.write_text(line, encoding="utf-8")  # not flushed: no run waits for a disk here
+                new.replace(self._file)
 
 
 def notify_systemd(state: str) -> None:

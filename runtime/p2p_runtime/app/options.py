@@ -114,5 +114,9 @@ run_options = stack(
         "--status", advanced=True, type=click.Choice(["text", "json"]), default="text",
         help="json: also print a line of JSON to stderr every five seconds.",
     ),
+    _run(
+        "--status-file", advanced=True, type=_FILE, metavar="FILE.json",
+        help="Write that line to a file every five seconds, for health checks.",
+    ),
     _run("-v", "--verbose", is_flag=True, help="Log more."),
 )  # fmt: skip

@@ -80,6 +80,7 @@ class RunOptions:
     max_frames: int | None
     report: Path | None
     status: str
+    status_file: Path | None
     overwrite: bool
     resume: bool
     started_s: float
@@ -110,6 +111,8 @@ def translate_video(options: RunOptions, stop: StopRequest) -> RunReport:
         guards.enter_context(protected(files, "an input"))
         guards.enter_context(protected([bundle.path], "the model"))
         _check_places(options.report, outputs, pictures or [])
+        if options.status_file is not None:
+            RunReport.check_place(options.status_file, holds="uptime_s")
         if isinstance(source, PictureSource) and any(output.one_size for output in outputs):
             source.check_sizes(options.max_frames)
         sink = open_sink(
@@ -223,7 +226,9 @@ def _run(
     counts = (source.info.frame_count, options.max_frames)
     with (
         show_progress(min((n for n in counts if n is not None), default=None)) as advance,
-        Heartbeat(sys.stderr if options.status == "json" else None) as heartbeat,
+        Heartbeat(
+            sys.stderr if options.status == "json" else None, options.status_file
+        ) as heartbeat,
     ):
 
         def on_frame(task: FrameTask) -> None:

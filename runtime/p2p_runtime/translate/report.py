@@ -145,8 +145,10 @@ class RunReport:
     run: dict[str, Any]
 
     @staticmethod
-    def check_place(path: Path) -> None:
+    def check_place(path: Path, holds: str = "frames_in") -> None:
         """Make sure that a report can be written, and that it replaces at most a report.
+
+        A report is a JSON object with a field ``holds``.
 
         Raises:
             OutputError: the folder cannot be written, or the file is something else.
@@ -159,7 +161,7 @@ class RunReport:
             document = json.loads(path.read_bytes()) if path.is_file() else None
         except (OSError, ValueError, RecursionError):
             document = None
-        if not isinstance(document, dict) or "frames_in" not in document:
+        if not isinstance(document, dict) or holds not in document:
             raise OutputError(f"{path} exists and is no report; name another file for the report")
 
     def save(self, path: Path) -> None:
