@@ -1,4 +1,7 @@
-"""A page of results: input, generated image and target of validation pairs, with their scores."""
+"""Pages for a browser: their one look, and the page of results.
+
+A page of results has input, generated image and target of validation pairs, with their scores.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +25,12 @@ from p2p_train.data.layouts.images import Pair, printable
 
 from .score import Translate, counted, distances_of
 
-__all__ = ["write_page"]
+__all__ = ["fill_page", "html", "is_free", "write_page"]
 
 logger = logging.getLogger(__name__)
 
 TEMPLATE = Path(__file__).with_suffix(".html")
-MARK = b'content="p2p-train test"'
+RESULTS = "p2p-train test"
 COLUMNS = ("input", "generated", "target")
 
 
@@ -54,7 +57,7 @@ def write_page(
     """
     page = folder / "index.html"
     check_writable_folder(folder)
-    if page.exists() and MARK not in page.read_bytes():
+    if not is_free(page, RESULTS):
         raise OutputError(f"{page} exists and is no page of results; name another --output")
     scores, sections = [], []
     batches = validation_batches(PairDataset(tuple(pairs), contract), 1)
@@ -67,13 +70,35 @@ def write_page(
             scores.append(distances_of(counted(images, batch), batch))
             sections.append(_section(name, _words(scores[-1]), contract))
         means = _words(torch.cat(scores))
-        texts = {"title": title, "facts": facts, "means": means}
-        content = {key: escape(printable(text)) for key, text in texts.items()}
-        template = Template(TEMPLATE.read_text(encoding="utf-8"))
-        write_text(page, template.substitute(content, sections="\n".join(sections)))
+        top = f'<p>{html(facts)}</p>\n<p class="means">Mean: {means}</p>'
+        write_text(page, fill_page(RESULTS, title, top, "\n".join(sections)))
     if others := sum(1 for _ in (folder / "generated").rglob("*.png")) - len(pairs):
         logger.warning("%s/generated holds %d pictures that are not of this run", folder, others)
     return means
+
+
+def fill_page(kind: str, title: str, top: str, main: str, *, reload_s: int | None = None) -> str:
+    """Return a page in the look of all of them.
+
+    Args:
+        kind: the command that writes it.
+        title: plain text of the heading.
+        top, main: HTML of the lines below it, and of the rest.
+        reload_s: interval at which a browser loads the page again; None for a page that stays.
+    """
+    reload = "" if reload_s is None else f'\n<meta http-equiv="refresh" content="{reload_s}">'
+    template = Template(TEMPLATE.read_text(encoding="utf-8"))
+    return template.substitute(kind=kind, reload=reload, title=html(title), top=top, main=main)
+
+
+def is_free(page: Path, kind: str) -> bool:
+    """Tell whether a page of this kind may be written there: nothing else has that name."""
+    return not page.exists() or f'content="{kind}"'.encode() in page.read_bytes()
+
+
+def html(text: str) -> str:
+    """Return plain text as HTML."""
+    return escape(printable(text))
 
 
 def _names(pairs: Sequence[Pair]) -> list[Path]:
@@ -95,7 +120,7 @@ def _words(scores: torch.Tensor) -> str:
 
 
 def _section(name: Path, scores: str, contract: PixelContract) -> str:
-    shown = escape(printable(str(name.with_suffix(""))))
+    shown = html(str(name.with_suffix("")))
     size = f'width="{contract.width}" height="{contract.height}"'
     figures = []
     for column in COLUMNS:

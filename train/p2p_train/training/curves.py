@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from p2p_train.losses.base import Curve
 from p2p_train.losses.l1 import L1Loss
 
-__all__ = ["draw_curves", "sample_grid"]
+__all__ = ["MEASURES", "SCORES", "curves_layout", "draw_curves", "sample_grid"]
 
 mpl.use("Agg")
 Records = list[dict[str, float]]
@@ -56,13 +56,9 @@ def draw_curves(records: Records, losses: dict[str, Curve]) -> bytes:
         records: the lines of the log.
         losses: where each loss is drawn, by its name in the log.
     """
-    logged = {name for record in records for name in record}
-    panels: dict[str, dict[str, Curve]] = {}
-    for name, curve in {**MEASURES, **losses, **SCORES}.items():
-        if name in logged or name in MEASURES:
-            panels.setdefault(curve.panel, {})[name] = curve
-    columns = (len(panels) + 1) // 2
-    figure = Figure(figsize=(1 + 4.5 * columns, 7.5) if columns > 2 else (10, 7.5))
+    panels = _panels(records, losses)
+    columns, size_in = curves_layout(records, losses)
+    figure = Figure(figsize=size_in)
     figure.set_layout_engine("constrained", w_pad=0.15, h_pad=0.15)
     places = figure.subplots(2, columns).ravel()
     for curves, axes in zip(panels.values(), places, strict=False):
@@ -72,6 +68,21 @@ def draw_curves(records: Records, losses: dict[str, Curve]) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()
+
+
+def curves_layout(records: Records, losses: dict[str, Curve]) -> tuple[int, tuple[float, float]]:
+    """Return the columns of panels that :func:`draw_curves` draws, and its size in inches."""
+    columns = (len(_panels(records, losses)) + 1) // 2
+    return columns, (1 + 4.5 * columns, 7.5)
+
+
+def _panels(records: Records, losses: dict[str, Curve]) -> dict[str, dict[str, Curve]]:
+    logged = {name for record in records for name in record}
+    panels: dict[str, dict[str, Curve]] = {}
+    for name, curve in {**MEASURES, **losses, **SCORES}.items():
+        if name in logged or name in MEASURES:
+            panels.setdefault(curve.panel, {})[name] = curve
+    return panels
 
 
 def _draw_panel(axes: Axes, records: Records, curves: dict[str, Curve]) -> None:

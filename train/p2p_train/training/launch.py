@@ -15,11 +15,13 @@ from p2p_runtime.errors import CheckpointError, ConfigError, ContractError
 from p2p_train.config import TrainConfig
 from p2p_train.data.prepare import prepare_data
 from p2p_train.devices import choose_precision
+from p2p_train.metrics.page import is_free
 from p2p_train.recipes import RECIPES
 from p2p_train.segmentation.segmenter import Segmenter
 
 from .checkpoint import Checkpoint, find_checkpoint
 from .loop import RUNS, Finish, Machine, describe_run, new_run_dir, train
+from .page import KIND
 
 __all__ = ["LaunchOptions", "launch"]
 
@@ -31,8 +33,8 @@ files lie. That they are the same files is checked."""
 
 
 OWN = {
-    "checkpoints", "config.json", "curves.png", "export", "inspect.png", "log-damaged.txt",
-    "log.jsonl", "results", "samples", "tensorboard",
+    "checkpoints", "config.json", "curves.png", "export", "index.html", "inspect.png",
+    "log-damaged.txt", "log.jsonl", "results", "samples", "tensorboard",
 }  # fmt: skip
 """What lies in a run directory."""
 
@@ -119,6 +121,8 @@ def _check_run_dir(run_dir: Path) -> None:
         return
     names = {path.name for path in run_dir.iterdir() if not path.name.startswith(".")}
     strange = sorted(names - OWN)
+    if not is_free(run_dir / "index.html", KIND):
+        strange.append("index.html")
     if not strange and "config.json" in names:
         try:
             TrainConfig.from_json(read_json(run_dir / "config.json"))
@@ -223,7 +227,6 @@ def _report(finish: Finish) -> None:
         click.echo(f"look before you export: {finish.doubt}")
     click.echo(
         f"{finish.step} steps done, best validation L1 {finish.best_l1:.4f}\n"
-        f"samples: {run_dir / 'samples' / 'latest.png'}\n"
-        f"curves:  {run_dir / 'curves.png'}\n"
-        f"next:    p2p-export {run_dir}"
+        f"samples and curves: {run_dir / 'index.html'}\n"
+        f"next: p2p-export {run_dir}"
     )

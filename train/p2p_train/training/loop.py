@@ -26,6 +26,7 @@ from p2p_train.segmentation.segmenter import Segmenter
 from .checkpoint import Checkpoint, make_generator
 from .distributed import Distributed, join_distributed
 from .loss_networks import load_loss_networks
+from .page import RunPage
 from .progress import TrainProgress
 from .recorder import Recorder
 from .state import TrainState
@@ -107,7 +108,7 @@ def train(
 ) -> Finish:
     """Train until the epochs or steps of ``config`` are done, or a signal comes.
 
-    Writes ``config.json``, ``log.jsonl``, ``curves.png``, ``samples/`` and
+    Writes ``index.html``, ``config.json``, ``log.jsonl``, ``curves.png``, ``samples/`` and
     ``checkpoints/{last,best}.pt`` under ``run_dir``.
 
     Args:
@@ -161,12 +162,14 @@ def train(
             data.train, sampler, workers=machine.decoders(), pin_memory=device.type == "cuda"
         )
         _apply(machine, state)
-        if is_first:
-            _announce(run_dir, data, state, total)
+        facts = _announce(run_dir, data, state, total) if is_first else []
         stack.enter_context(named_worker_failures())
         stop = stack.enter_context(StopRequest())
         progress = TrainProgress(state.step, total, recorder.batch_size, silent=not is_first)
         stack.enter_context(progress)
+        page = RunPage(run_dir, config, facts, recorder, silent=not is_first)
+        stack.enter_context(page)
+        page.show([f"step {state.step}/{total}"], state.step / total)
         tick_s = saved_s = time.monotonic()
 
         for batch in batches:
@@ -183,7 +186,8 @@ def train(
             # The tick: losses are read and shown
             if epoch_ends or finished or stopping or time.monotonic() - tick_s >= TICK_S:
                 means = state.mean_losses()
-                progress.show(state.step, epoch, recorder.summary(means))
+                words = progress.show(state.step, epoch, recorder.summary(means))
+                page.show(words, state.step / total)
                 tick_s = time.monotonic()
 
             # Validation and checkpoints
@@ -264,10 +268,9 @@ def _apply(machine: Machine, state: TrainState) -> None:
             network.compile()
 
 
-def _announce(run_dir: Path, data: TrainingData, state: TrainState, total: int) -> None:
+def _announce(run_dir: Path, data: TrainingData, state: TrainState, total: int) -> list[str]:
+    """Write the settings, say what is trained, and return the same as lines."""
     write_json(run_dir / "config.json", state.config.to_json())
-    for line in describe_run(state.config, data):
-        logger.info(line)
     if data.contract.palette is None and state.config.model.num_downs is not None:
         logger.warning(
             "few downsamplings, as in the recipes edge and student, were measured on label maps; "
@@ -275,4 +278,11 @@ def _announce(run_dir: Path, data: TrainingData, state: TrainState, total: int) 
             "keeps more of it"
         )
     where, precision = describe_device(state.device), state.config.precision
-    logger.info("training on %s in %s, steps %d to %d", where, precision, state.step, total)
+    facts = [
+        *describe_run(state.config, data),
+        f"training on {where} in {precision}, steps {state.step} to {total}",
+    ]
+    for line in facts:
+        logger.info(line)
+    logger.info("to follow it in a browser, open %s", run_dir / "index.html")
+    return facts

@@ -52,19 +52,17 @@ class TrainProgress:
         """Return the images/s of the steps shown so far."""
         return self._images / max(time.monotonic() - self._start_s, 1e-9)
 
-    def show(self, step: int, epoch: float, losses: str) -> None:
-        """Redraw the line, or log one if the last one is old enough."""
+    def show(self, step: int, epoch: float, losses: str) -> list[str]:
+        """Redraw the line, or log one if the last one is old enough; return its parts."""
         self._images = (step - self._first_step) * self._batch_size
         speed, now_s = self.speed(), time.monotonic()
         left_s = (self._total_steps - step) * self._batch_size / max(speed, 1e-9)
         first = f"step {step}/{self._total_steps}"
         left = f"{whole_seconds(left_s)} left"
-        others = f"{speed:.1f} images/s", f"epoch {epoch:.2f}"
-        if self._silent:
-            return
-        if self._line.live:
-            share = step / self._total_steps
-            self._line.show(f"{first}, {left}", *others, *losses.split(", "), share=share)
-        elif now_s - self._line_s >= LINE_EVERY_S:
+        others = [f"{speed:.1f} images/s", f"epoch {epoch:.2f}", *losses.split(", ")]
+        if self._line.live and not self._silent:
+            self._line.show(f"{first}, {left}", *others, share=step / self._total_steps)
+        elif now_s - self._line_s >= LINE_EVERY_S and not self._silent:
             self._line_s = now_s
-            logger.info("%s", ", ".join([first, *others, left, losses]))
+            logger.info("%s", ", ".join([first, left, *others]))
+        return [first, left, *others]

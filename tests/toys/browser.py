@@ -1,0 +1,106 @@
+"""A browser without a window, driven by its DevTools protocol through a pair of pipes."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --hide-scrollbars"
+
+
+class Browser:
+    """A tab of Chromium.
+
+    Args:
+        requests, answers: descriptors of the browser's pipes 3 and 4.
+    """
+
+    def __init__(self, requests: int, answers: int) -> None:
+        self._requests, self._answers = requests, answers
+        self._buffer, self._number, self._session = b"", 0, ""
+        target = self("Target.createTarget", url="about:blank")["targetId"]
+        session = self("Target.attachToTarget", targetId=target, flatten=True)
+        self._session = session["sessionId"]
+
+    def __call__(self, method: str, **values: object) -> dict[str, Any]:
+        """Call a method of the protocol and return its result."""
+        self._number += 1
+        request = {"id": self._number, "method": method, "params": values}
+        request |= {"sessionId": self._session} if self._session else {}
+        os.write(self._requests, json.dumps(request).encode() + b"\0")
+        while True:
+            while b"\0" not in self._buffer:
+                piece = os.read(self._answers, 1 << 16)
+                assert piece, "the browser has ended"
+                self._buffer += piece
+            line, self._buffer = self._buffer.split(b"\0", 1)
+            answer = json.loads(line)
+            if answer.get("id") == self._number:
+                assert "error" not in answer, answer["error"]
+                result: dict[str, Any] = answer["result"]
+                return result
+
+    def open(self, page: Path, *, width_px: int, dark: bool = False) -> None:
+        """Show a file in a window of this width, and wait until its pictures are loaded."""
+        size = {"width": width_px, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        self("Emulation.setDeviceMetricsOverride", **size)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self("Emulation.setEmulatedMedia", features=[scheme])
+        self("Page.navigate", url=page.absolute().as_uri())
+        self.wait("document.readyState == 'complete'")
+
+    def wait(self, expression: str) -> None:
+        """Wait until an expression of JavaScript is true on the page."""
+        seen = False
+        while not seen:
+            time.sleep(0.05)
+            with suppress(AssertionError):  # the page went away within the call
+                seen = self.value(expression)
+
+    def value(self, expression: str) -> Any:
+        """Return what an expression of JavaScript is on the page."""
+        result = self("Runtime.evaluate", expression=expression, returnByValue=True)
+        assert "exceptionDetails" not in result, result
+        return result["result"].get("value")
+
+    def screenshot(self) -> bytes:
+        """Return the whole page as PNG."""
+        size = self("Page.getLayoutMetrics")["cssContentSize"]
+        clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
+        picture = self("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)
+        return base64.b64decode(picture["data"])
+
+
+@contextmanager
+def headless(folder: Path) -> Iterator[Browser]:
+    """Start Chromium with a profile in a folder; the test is skipped where there is none."""
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    if program is None:
+        pytest.skip(f"none of {', '.join(PROGRAMS)} is installed")
+    (theirs_in, requests), (answers, theirs_out) = os.pipe(), os.pipe()
+    command = [program, *FLAGS.split(), f"--user-data-dir={folder}", "--remote-debugging-pipe"]
+    shell = f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}'
+    with subprocess.Popen(
+        ["bash", "-c", shell, "bash", *command],
+        pass_fds=(theirs_in, theirs_out),
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        os.close(theirs_in)
+        os.close(theirs_out)
+        try:
+            yield Browser(requests, answers)
+        finally:
+            os.close(requests)
+            os.close(answers)
+            process.terminate()
