@@ -214,6 +214,7 @@ def test_fault_132_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch)
 MISSING = {
     "libGL.so.1": "apt-get install libgl1",
     "libgthread-2.0.so.0": "opencv-python-headless",
+    "libxcb.so.1": "apt-get install libgl1",  # the first that OpenCV 5 misses
     "libz.so.1": "install what contains it",
 }
 

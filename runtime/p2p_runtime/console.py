@@ -370,11 +370,10 @@ def missing_library(error: ImportError) -> str | None:
     if found is None:
         short = "failed to map segment" in str(error)
         return _what_is_short(no_thread=False) if short else None
-    if found[1].startswith(("libGL", "libgthread", "libglib")):
-        packages = "libgl1 libglib2.0-0"
+    if found[1].startswith(("libGL", "libgthread", "libglib", "libxcb", "libX", "libSM")):
         return (
-            f"OpenCV cannot be loaded, because {found[1]} is missing; type: apt-get install "
-            f"{packages}, or: pip uninstall opencv-python; pip install opencv-python-headless"
+            f"OpenCV cannot be loaded, because {found[1]} is missing; type: apt-get install libgl1 "
+            "libglib2.0-0, or: pip uninstall opencv-python; pip install opencv-python-headless"
         )
     return f"a package cannot be loaded, because {found[1]} is missing; install what contains it"
 

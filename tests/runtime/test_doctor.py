@@ -86,13 +86,36 @@ def test_a_gpu_and_tensorrt_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_jetson_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its device tree and its release file."""
+    """Its device tree, its release file and its power mode; the common GPU wheel is not for it."""
     model, release = tmp_path / "model", tmp_path / "release"
     model.write_bytes(b"NVIDIA Jetson Orin Nano\0")
     release.write_text("# R36 (release), REVISION: 4.3\nmore\n")
     monkeypatch.setattr(doctor, "JETSON_MODEL", model)
     monkeypatch.setattr(doctor, "JETSON_RELEASE", release)
-    assert lines("NVIDIA Jetson") == ["ok  NVIDIA Jetson Orin Nano, # R36 (release), REVISION: 4.3"]
+    (tmp_path / "nvpmodel").write_text("#!/bin/sh\necho 'NV Power Mode: 15W'\necho 0\n")
+    (tmp_path / "nvpmodel").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    (jetson,) = lines("NVIDIA Jetson")
+    assert jetson == "ok  NVIDIA Jetson Orin Nano, # R36 (release), REVISION: 4.3, JetPack 6"
+    assert lines("power mode")[0].startswith("ok  power mode: 15W;")
+    (cuda,) = lines("device cuda")
+    assert "docs/jetson.md" in cuda
+    assert "pip install" not in cuda
+
+
+def test_a_jetson_that_does_not_tell_its_power_mode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The doctor goes on."""
+    model, program = tmp_path / "model", tmp_path / "nvpmodel"
+    model.write_bytes(b"NVIDIA Jetson AGX Thor\0")
+    program.write_text("no program")
+    program.chmod(0o755)
+    monkeypatch.setattr(doctor, "JETSON_MODEL", model)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert lines("power mode")[0].startswith("no  power mode: ")
+    assert lines("device cpu")[0].startswith("ok  ")
 
 
 def test_fault_72_an_encoder_that_is_missing_is_bad(monkeypatch: pytest.MonkeyPatch) -> None:

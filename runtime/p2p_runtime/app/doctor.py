@@ -6,6 +6,8 @@ import contextlib
 import importlib.metadata
 import platform
 import re
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -18,12 +20,13 @@ from p2p_runtime.errors import P2PError
 
 __all__ = ["examine", "has_codec", "installed_version"]
 
-PACKAGES = ("numpy", "opencv-python", "av")
+PACKAGES = ("numpy", "opencv-python", "opencv-python-headless", "av")
 ONNXRUNTIMES = ("onnxruntime", "onnxruntime-gpu")
 ENCODER = "libx264"
 DECODERS = ("h264", "hevc", "vp9", "av1", "mjpeg", "ffv1")
 JETSON_MODEL = Path("/proc/device-tree/model")
 JETSON_RELEASE = Path("/etc/nv_tegra_release")
+JETPACKS = {"R36": "JetPack 6", "R38": "JetPack 7", "R39": "JetPack 7"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +60,8 @@ def examine() -> list[Finding]:
     One frame is decoded, and one is translated. A library that cannot be loaded is a result.
     """
     python = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
-    findings = [
-        _ok(f"pix2pix-edge {__version__}, {python}"),
-        _ok(", ".join(f"{name} {installed_version(name) or 'missing'}" for name in PACKAGES)),
-    ]
+    versions = [f"{name} {version}" for name in PACKAGES if (version := installed_version(name))]
+    findings = [_ok(f"pix2pix-edge {__version__}, {python}"), _ok(", ".join(versions))]
     for section in (_machine, _onnxruntime, _opencv, _codecs, _clip):
         findings += _loaded(section)
     return list(dict.fromkeys(findings))  # what one library lacks is told once
@@ -81,12 +82,29 @@ def _machine() -> Iterator[Finding]:
     if JETSON_MODEL.is_file():
         model = JETSON_MODEL.read_bytes().rstrip(b"\0").decode(errors="replace")
         release = JETSON_RELEASE.read_text().splitlines()[:1] if JETSON_RELEASE.is_file() else []
-        yield _ok(", ".join([model, *release]))
+        jetpack = [name for number, name in JETPACKS.items() if f"# {number} " in "".join(release)]
+        yield _ok(", ".join([model, *release, *jetpack]))
+        yield from _power_mode()
     try:
         gpu = first_gpu()
         yield _ok(f"GPU: {gpu.sm}, driver for CUDA {gpu.driver}")
     except P2PError as error:
         yield _missing(f"GPU: {error}")
+
+
+def _power_mode() -> Iterator[Finding]:
+    """Report how much of a Jetson may run."""
+    if (program := shutil.which("nvpmodel")) is None:
+        return
+    try:
+        said = subprocess.run([program, "-q"], capture_output=True, text=True, timeout=10).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        yield _missing(f"power mode: {error}")
+        return
+    mode = re.search(r"Power Mode: *(\S+)", said)
+    yield _ok(
+        f"power mode: {mode[1] if mode else 'unknown'}; docs/jetson.md tells how to change it"
+    )
 
 
 def _onnxruntime() -> Iterator[Finding]:
@@ -122,10 +140,12 @@ def _devices(wheel: str) -> Iterator[Finding]:
         elif device == "cuda" and wheel == "onnxruntime-gpu":
             yield _bad(f"device {device}: this {wheel} was built without {provider}")
         else:
-            yield _missing(
-                f"device {device}: {wheel} has no {provider}; with an NVIDIA GPU, type: "
-                f'pip uninstall {wheel}; pip install "pix2pix-edge[gpu]"'
+            help_ = (
+                f'with an NVIDIA GPU, type: pip uninstall {wheel}; pip install "pix2pix-edge[gpu]"'
             )
+            if JETSON_RELEASE.is_file():
+                help_ = "a Jetson needs a wheel that is built for it: see docs/jetson.md"
+            yield _missing(f"device {device}: {wheel} has no {provider}; {help_}")
 
 
 def _gpu_device(device: str) -> Finding:
