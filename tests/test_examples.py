@@ -22,6 +22,8 @@ from p2p_runtime.labels.ids import NUMBERINGS
 from p2p_runtime.labels.palette import CITYSCAPES, load_palette
 from p2p_train.data.layouts.images import open_image
 
+pytestmark = pytest.mark.slow
+
 PAGE = (ROOT / "docs" / "examples.md").read_text(encoding="utf-8")
 PICTURES = (ROOT / "docs" / "pictures.md").read_text(encoding="utf-8")
 FEWER = (("range(264)", "range(12)"), ("number < 240", "number < 10"))

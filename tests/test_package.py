@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import runpy
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -46,3 +49,41 @@ def test_the_version_is_the_same_everywhere(root: Path, name: str):
     found = re.search(r"^(?:version:|##) (\d\S*)", text, re.MULTILINE)
     assert found is not None
     assert found[1] == __version__
+
+
+PYTHON = """#!/bin/sh
+case "$*" in
+    -c*) ;;
+    "-m venv"*) mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;
+    *"index versions torch"*) echo "Available versions: $VERSIONS" ;;
+    *) echo "$@" >> said.txt ;;
+esac
+"""
+"""An interpreter that makes environments, tells PyTorch's versions, and notes all else."""
+
+
+@pytest.mark.parametrize(
+    ("gpu", "versions", "size", "build"),
+    [
+        ("", "2.15.0, 2.14.1+cpu, 2.14.1, 2.13.0+cpu", "2 GB", "torch==2.14.1+cpu"),
+        ("", "2.15.0, 2.9.1+cpu", "7 GB", None),  # older than what the package takes
+        ("/proc/driver/nvidia", "2.15.0, 2.14.1+cpu", "7 GB", None),
+    ],
+)
+def test_the_set_up_takes_what_the_machine_needs(
+    gpu: str, versions: str, size: str, build: str | None, root: Path, tmp_path: Path
+):
+    """It says how much it installs; without a GPU, the newest CPU build that pip finds."""
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(root / name, tmp_path)
+    (tmp_path / "python").write_text(PYTHON)
+    (tmp_path / "python").chmod(0o755)
+    words = ["make", "-s", ".venv/.ready", "PYTHON=./python", f"NVIDIA={gpu}"]
+    env = {**os.environ, "VERSIONS": versions}
+    done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert size in done.stdout.splitlines()[-1]
+    assert ("no CPU build" in done.stdout) == (not gpu and build is None)
+    installed = (tmp_path / "said.txt").read_text().splitlines()[-1]
+    assert ".[cpu,export]" in installed
+    assert re.findall(r"torch==\S+", installed) == ([build] if build else [])

@@ -11,6 +11,8 @@ import pytest
 
 from guides import ROOT, typed_lines, written_files
 
+pytestmark = pytest.mark.slow
+
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 SMALLER = {
     "p2p-train --resume": ["--max-steps", "6"],

@@ -51,6 +51,7 @@ def test_wheel_holds_the_packages_and_nothing_else(wheel: Path):
     assert films == ["p2p_runtime/assets/demo.mp4"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", MISSING)
 def test_the_device_has_no(device: Path, module: str):
     """What only a workstation needs was not installed."""
@@ -58,6 +59,7 @@ def test_the_device_has_no(device: Path, module: str):
     assert subprocess.run([device / "python", "-c", code], check=False).returncode == 1
 
 
+@pytest.mark.slow
 def test_the_device_translates_a_drawn_video(device, workplace, command, tmp_path: Path):
     """p2p-run writes every frame of a video."""
     model = workplace / "runs" / "data-1" / "export"
@@ -66,18 +68,21 @@ def test_the_device_translates_a_drawn_video(device, workplace, command, tmp_pat
     assert count_frames(tmp_path / "seg-translated.mp4") == 6
 
 
+@pytest.mark.slow
 def test_the_device_has_a_model_from_the_start(device, workplace, command, tmp_path: Path):
     """Where nothing was trained or named, p2p-run takes the model that the wheel brings."""
     command("p2p-run", "--video", workplace / "seg.mp4", folder=tmp_path, bin_folder=device)
     assert count_frames(tmp_path / "seg-translated.mp4") == 6
 
 
+@pytest.mark.slow
 def test_the_device_shows_a_demo_at_once(device, command, tmp_path: Path):
     """The wheel brings a model and a clip: one word after the installation, there is a film."""
     command("p2p-run", "--demo", folder=tmp_path, bin_folder=device)
     assert count_frames(tmp_path / "demo-translated.mp4") == 75
 
 
+@pytest.mark.slow
 def test_the_device_translates_a_real_video(device, workplace, shared_data, command, tmp_path):
     """p2p-run writes all 101 frames of a real drive."""
     clip, model = shared_data("camvid_clip/seg.mp4"), workplace / "runs" / "data-1" / "export"
@@ -85,6 +90,7 @@ def test_the_device_translates_a_real_video(device, workplace, shared_data, comm
     assert count_frames(tmp_path / "seg-translated.mp4") == 101
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "extra"), [("p2p-train", "train"), ("p2p-export", "export")])
 def test_a_workstation_command_names_its_extra(device, name: str, extra: str, command, tmp_path):
     """One line says what to install."""

@@ -23,6 +23,7 @@ SMALL = DemoSizes(
 )
 
 
+@pytest.mark.slow
 def test_demo_ends_with_a_video_and_pictures(tmp_path: Path, monkeypatch, capfd):
     """Pairs, a trained run, a model, a video with every frame, and a contact sheet."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

@@ -95,6 +95,7 @@ def test_every_study_has_a_smoke_run():
     assert set(COMMANDS) - tools - pictures == {f"experiments.{name}" for name in ARGUMENTS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_a_smoke_run_writes_a_table_and_a_result(name: str, study_inputs, tmp_path: Path):
     """The table and the JSON have the form that the page reads; no recorded result changes."""

@@ -65,7 +65,7 @@ def survives(guard: Guard, copy: Path) -> bool:
 def _passes(tests: tuple[str, ...], copy: Path) -> bool:
     search = os.pathsep.join(str(copy / floor) for floor in FLOORS)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests],
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", "", *tests],
         cwd=copy,
         env={**os.environ, "PYTHONPATH": search, "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
