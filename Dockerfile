@@ -1,4 +1,4 @@
-# p2p-run on a CPU, as a user without rights, 0.5 GB.
+# p2p-run on a CPU, as a user without rights.
 #   docker build -t p2p-run .
 #   docker run --rm --volume "$PWD:/data" --user "$(id -u):$(id -g)" p2p-run seg.mp4
 # Tested: each step, one by one, in a fresh Debian 12 made by debootstrap; `hadolint Dockerfile`.
@@ -14,7 +14,7 @@ COPY runtime runtime
 COPY train train
 COPY export export
 COPY benchmarks/p2p_bench benchmarks/p2p_bench
-# OpenCV without windows: the other one needs libGL, which is larger than the rest of the system.
+# OpenCV without windows: the other one needs libGL and the libraries of X11.
 RUN python3 -m venv /opt/p2p \
     && /opt/p2p/bin/pip install --no-cache-dir ".[cpu]" \
     && /opt/p2p/bin/pip uninstall --yes opencv-python \
