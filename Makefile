@@ -42,7 +42,7 @@ $(READY): pyproject.toml
 	         "name a newer one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"  # the first with --group
-	@build=; size="7 GB"; if [ -z "$(NVIDIA)" ]; then \
+	@build=; size="7 GB"; if [ -z "$(NVIDIA)" ] && [ "$(PYTORCH)" != newest ]; then \
 	    build=$$($(BIN)/python -m pip index versions torch 2>/dev/null | \
 	        grep -oE '$(CPU_BUILD)' | head -n 1); \
 	    if [ "$$build" ]; then size="2 GB"; else \

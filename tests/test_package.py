@@ -68,6 +68,7 @@ esac
         ("", "2.15.0, 2.14.1+cpu, 2.14.1, 2.13.0+cpu", "2 GB", "torch==2.14.1+cpu"),
         ("", "2.15.0, 2.9.1+cpu", "7 GB", None),  # older than what the package takes
         ("/proc/driver/nvidia", "2.15.0, 2.14.1+cpu", "7 GB", None),
+        (" PYTORCH=newest", "2.15.0, 2.14.1+cpu", "7 GB", None),
     ],
 )
 def test_the_set_up_takes_what_the_machine_needs(
@@ -78,7 +79,7 @@ def test_the_set_up_takes_what_the_machine_needs(
         shutil.copy(root / name, tmp_path)
     (tmp_path / "python").write_text(PYTHON)
     (tmp_path / "python").chmod(0o755)
-    words = ["make", "-s", ".venv/.ready", "PYTHON=./python", f"NVIDIA={gpu}"]
+    words = ["make", "-s", ".venv/.ready", "PYTHON=./python", *f"NVIDIA={gpu}".split()]
     env = {**os.environ, "VERSIONS": versions}
     done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
