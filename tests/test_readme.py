@@ -10,13 +10,17 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 
 from guides import COMMANDS, GUIDES, ROOT, Line, anchors_of, blocks_of, lines_of, links_of
+from p2p_runtime.files import write_picture
 from p2p_train.scenes import draw_scene
 
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 MODULE = re.compile(r"python -m ((?:p2p_|experiments)[a-z_.]*)(?![A-Z])")
+SHORTER = ("epochs=40", "max_steps=1, image_size=(64, 64)")
+"""What a snippet trains, and how little of it the test trains."""
 NO_FLAGS_OF_OURS = {"--group", "--nproc-per-node", "--eval"}
 """Flags of pip, torchrun and other projects that the guides name."""
 
@@ -132,7 +136,7 @@ def _index_links(index: Path) -> list[str]:
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.name)
 def test_every_python_snippet_runs(guide: Path, workplace: Path, tmp_path: Path, monkeypatch):
-    """Snippets run as they stand, beside a run and a model and with a label frame at hand.
+    """Snippets run as they stand but shorter, beside a run and a model and with frames at hand.
 
     Those of the tutorial are files that its own test runs.
     """
@@ -141,11 +145,14 @@ def test_every_python_snippet_runs(guide: Path, workplace: Path, tmp_path: Path,
     model = run / "export" / "model-fp32.onnx"
     for name in ("model-fp32.onnx", "model-int8.onnx"):
         (tmp_path / name).symlink_to(model)
+    (tmp_path / "photos").symlink_to(workplace / "data")
     monkeypatch.chdir(tmp_path)
     label_frame, _ = draw_scene(7, 50, 70)
+    write_picture(tmp_path / "label.png", label_frame)
+    given = {"label_frame": label_frame, "tags": np.ones((50, 70), np.uint8)}
     for block in blocks_of(guide.read_text(encoding="utf-8")):
-        if block.language == "python" and not re.match(r"# \w+\.py\n", block.text):
-            exec(block.text, {"label_frame": label_frame})
+        if block.language in ("python", "py") and not re.match(r"# \w+\.py\n", block.text):
+            exec(block.text.replace(*SHORTER), dict(given))
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -25,7 +25,7 @@ Examples:
 \b
 Every backend takes the same frames from host memory and returns images there.
 Each runs in a process of its own, stopped while another one is timed.
-A backend that cannot run here gets a line that says why.
+Backends that cannot run here are named in one line; -v says why.
 """
 
 _FILE = click.Path(path_type=Path, dir_okay=False)

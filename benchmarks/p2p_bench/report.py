@@ -90,8 +90,10 @@ class BenchReport:
         absent: dict[str, list[str]] = {}
         for row in self.rows:
             if row.unavailable:
-                absent.setdefault(row.unavailable, []).append(row.name)
-        lines += [f"not measured: {', '.join(names)}: {why}" for why, names in absent.items()]
+                absent.setdefault(row.name.partition("-")[0], []).append(row.name)
+        if absent:
+            kinds = [n[0] if len(n) == 1 else f"{len(n)} of {kind}" for kind, n in absent.items()]
+            lines.append(f"not measured: {', '.join(kinds)}; -v and the JSON file say why")
         return "\n".join(map(wrapped, lines))
 
     def _line(self, row: Row, latency: Latency) -> str:

@@ -174,7 +174,7 @@ def _start(
 
 
 def _unavailable(backend: Backend, reason: str) -> tuple[Row, None]:
-    _log.debug("%s: not measured: %s", backend.name, reason)  # the table says it
+    _log.debug("%s: not measured: %s", backend.name, reason)
     return Row(name=backend.name, what=backend.what, unavailable=reason), None
 
 

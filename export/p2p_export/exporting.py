@@ -8,7 +8,13 @@ from pathlib import Path
 
 import torch
 
-from p2p_runtime.errors import BundleError, DeviceUnavailableError, EngineBuildError, ParityError
+from p2p_runtime.errors import (
+    BundleError,
+    ConfigError,
+    DeviceUnavailableError,
+    EngineBuildError,
+    ParityError,
+)
 from p2p_runtime.files import check_writable_folder, write_json
 from p2p_runtime.model.bundle import ModelBundle
 from p2p_train.segmentation.segmenter import Segmenter
@@ -52,6 +58,8 @@ def export(options: ExportOptions) -> list[WrittenBundle]:
         EngineBuildError: TensorRT is missing or builds no engine; the ONNX files are there.
         DeviceUnavailableError: TensorRT finds no GPU; the ONNX files are there.
     """
+    if not isinstance(options, ExportOptions):
+        raise ConfigError(f"{options!r} are no options; give ExportOptions(source='runs/photos-1')")
     path = options.imported.path if options.imported else checkpoint_of(options.source)
     outputs = options.output_paths(path)
     if options.imported is None:

@@ -49,7 +49,7 @@ class ExportOptions:
         ConfigError: the options contradict each other.
     """
 
-    source: Path | None = None
+    source: str | Path | None = None
     size: tuple[int, int] | None = None
     imported: ImportOptions | None = None
     output: Path | None = None
@@ -66,6 +66,9 @@ class ExportOptions:
     force: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("source", "output", "calibration", "frames", "segmenter"):
+            if isinstance(path := getattr(self, name), str):  # from Python it is often a text
+                object.__setattr__(self, name, Path(path))
         if self.int8_profile not in PROFILES:
             raise ConfigError(
                 f"int8 profile {self.int8_profile!r} is unknown; there are {', '.join(PROFILES)}"
@@ -150,7 +153,7 @@ class ExportOptions:
         return paths
 
 
-def checkpoint_of(source: Path | None) -> Path:
+def checkpoint_of(source: str | Path | None) -> Path:
     """Return the checkpoint of ``source``: a file itself, or a run's ``best``, else ``last``.
 
     Raises:
@@ -165,4 +168,4 @@ def checkpoint_of(source: Path | None) -> Path:
             )
         source = max(found, key=lambda path: path.stat().st_mtime_ns).parent.parent
         _log.info("no run was named; taking the newest, %s", source)
-    return find_checkpoint(source)
+    return find_checkpoint(Path(source))

@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 """Means the same to type checkers as typing's, whose import would take as long as the rest."""
 
 if TYPE_CHECKING:
+    from .console import setup_logging
     from .errors import (
         BundleError,
         ConfigError,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BundleError", "ConfigError", "ContractError", "DeviceUnavailableError", "EngineError",
     "MissingExtraError", "ModelBundle", "P2PError", "Palette", "PixelContract", "SinkError",
-    "SourceError", "Translator",
+    "SourceError", "Translator", "setup_logging",
 ]  # fmt: skip
 
 __version__ = "0.1.0"
@@ -47,6 +48,7 @@ _MODULES = {
     "ModelBundle": "model.bundle",
     "Palette": "labels.palette",
     "PixelContract": "model.contract",
+    "setup_logging": "console",
     "Translator": "translate.translator",
 }
 """Module of each public name; errors are not listed."""

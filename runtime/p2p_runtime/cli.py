@@ -79,7 +79,7 @@ def main(
 
         try:
             report = translate_video(
-                RunOptions(inputs=inputs, **options, started_s=started_s), stop
+                RunOptions(inputs=inputs, **options, verbose=verbose, started_s=started_s), stop
             )
         except StoppedError:
             context.exit(stop.exit_code)

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn, TextIO
 
 import click
 
@@ -224,11 +224,11 @@ def _help_all() -> click.Option:
 
 
 def setup_logging(verbose: bool = False) -> None:
-    """Send logs to stderr, without passwords.
+    """Send logs to stderr, in a notebook to the cell's plain output, without passwords.
 
     Other packages log from WARNING on, ours from INFO on; from DEBUG on if ``verbose``.
     """
-    handler = _Handler()
+    handler = _Handler(_log_stream())
     handler.setFormatter(_Formatter())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     for package in _PACKAGES:
@@ -247,12 +247,12 @@ def require_extra(module: str, extra: str) -> None:
 class StatusLine:
     """One line at the end of a terminal that is drawn again and again, and makes way for logs.
 
-    Use it as a context manager. Where stderr is no terminal, :attr:`live` is False and nothing is
-    drawn.
+    Use it as a context manager. Where stderr is neither a terminal nor that of a notebook,
+    :attr:`live` is False and nothing is drawn.
     """
 
     def __init__(self) -> None:
-        self.live = sys.stderr.isatty()
+        self.live = sys.stderr.isatty() or _in_notebook()
         self._text, self._drawn, self._due_s = "", 0, 0.0
         self._lock = threading.RLock()  # others log than those who draw
 
@@ -293,8 +293,18 @@ class StatusLine:
 
     def _draw(self, text: str) -> None:
         with contextlib.suppress(OSError):  # the terminal may be gone; the work matters more
-            sys.stderr.write(f"\r{text}")
-            sys.stderr.flush()
+            stream = _log_stream()
+            stream.write(f"\r{text}")
+            stream.flush()
+
+
+def _in_notebook() -> bool:
+    return type(sys.stderr).__module__ == "ipykernel.iostream"
+
+
+def _log_stream() -> TextIO:
+    """Return stderr; in a notebook stdout, since stderr looks like an error there."""
+    return sys.stdout if _in_notebook() else sys.stderr
 
 
 def compose_line(columns: int, first: str, others: Sequence[str], share: float | None) -> str:
@@ -333,7 +343,7 @@ def _columns() -> int:
 
 
 class _Handler(logging.StreamHandler):  # type: ignore[type-arg]  # Python 3.10 takes none
-    """Writes to stderr, where a status line makes way for each record."""
+    """Writes logs, where a status line makes way for each record."""
 
     line: ClassVar[StatusLine | None] = None
 

@@ -12,6 +12,7 @@ from experiments.labels.repair import drawn_scenes, measure_coding, measure_temp
 from p2p_runtime.labels.colorspace import find_mismatch
 from p2p_runtime.labels.palette import CITYSCAPES
 from p2p_runtime.model.contract import PixelContract
+from p2p_train.training.curves import CAPTION_PX
 
 CONTRACT = PixelContract(height=256, width=256, palette=CITYSCAPES)
 
@@ -58,9 +59,14 @@ def test_the_temporal_filter_calms_a_still_picture():
 
 
 def test_chart_and_crops_are_pictures():
-    """Both are PNGs that can be decoded."""
+    """Both are PNGs that can be decoded; each column of crops has its caption."""
     truth = drawn_scenes(3)
     row = measure_coding(truth, coding("H.264, crf 28"), CONTRACT)
     chart = draw_chart([(row.name, row.nearest, row.repaired)])
-    for png in (chart, draw_crops(truth, CONTRACT)):
-        assert cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR) is not None
+    charted, crops = (
+        cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+        for png in (chart, draw_crops(truth, CONTRACT))
+    )
+    assert charted.shape[0] > 100
+    for head in np.split(crops[:CAPTION_PX], 4, axis=1):
+        assert 0 < (head < 128).mean() < 0.3

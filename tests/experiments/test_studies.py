@@ -17,9 +17,11 @@ from click.testing import CliRunner
 import experiments
 from experiments.harness import RESULTS
 from experiments.page import SECTIONS
+from experiments.pictures.strip import GAP_PX, WIDTH_PX
 from p2p_train.config import DataConfig
 from p2p_train.scenes import write_dataset
 from p2p_train.segmentation.training import SegmenterConfig, train_segmenter
+from p2p_train.training.curves import CAPTION_PX
 
 LIBRARY = ("harness", "random_models", "labels.pictures", "labels.recoding")
 """Modules of the package that are not commands."""
@@ -132,13 +134,16 @@ def test_a_column_for_each_run_and_a_row_for_each_street(study_inputs, tmp_path:
 
 
 def test_models_stand_below_their_frames(study_inputs, tmp_path: Path):
-    """A column per frame, the label map on top, a row per model."""
+    """A column per frame, the label map on top, a row per model; each row has its caption."""
     picture = tmp_path / "strip.png"
-    words = ["--video", study_inputs["video"], "--model", study_inputs["model"]]
+    words = ["--video", study_inputs["video"], f"mine={study_inputs['model']}"]
     main = command_of("experiments.pictures.strip")
     words += ["--smoke", "--output", picture]
     done = CliRunner().invoke(main, list(map(str, words)), catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    height, width = cv2.imdecode(np.fromfile(picture, np.uint8), cv2.IMREAD_COLOR).shape[:2]
-    assert (height % 2, width % 2) == (0, 0)
-    assert width == height
+    pixels = cv2.imdecode(np.fromfile(picture, np.uint8), cv2.IMREAD_COLOR)
+    upper, lower = np.split(pixels, 2)
+    assert pixels.shape[1] == 2 * WIDTH_PX + 2 * GAP_PX
+    for row in (upper, lower):
+        assert 0 < (row[:CAPTION_PX] < 128).mean() < 0.2
+    assert not np.array_equal(upper[:CAPTION_PX], lower[:CAPTION_PX])

@@ -104,9 +104,11 @@ def test_a_failed_precision_keeps_those_before_it(run, tmp_path, monkeypatch, tr
 def test_from_python_a_checkpoint_is_enough(tmp_path):
     """``export(ExportOptions(source=...))`` writes fp32 beside the checkpoint."""
     checkpoint = write_checkpoint(tmp_path / "checkpoints" / "best.pt")
-    (bundle,) = p2p_export.export(p2p_export.ExportOptions(source=checkpoint))
+    (bundle,) = p2p_export.export(p2p_export.ExportOptions(source=str(checkpoint)))
     assert bundle.path == tmp_path / "export" / "model-fp32.onnx"
     assert bundle.report.failures() == []
+    with pytest.raises(ConfigError, match=r"'runs/a' are no options; give ExportOptions"):
+        p2p_export.export("runs/a")
 
 
 def test_public_names_are_there():

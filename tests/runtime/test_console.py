@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import io
+import logging
+import sys
 from resource import RLIM_INFINITY
 
 import click
 import pytest
 from click.testing import CliRunner
 
-from p2p_runtime.console import P2PCommand, P2PGroup, Size, option, require_extra, stack
+from p2p_runtime.console import (
+    P2PCommand,
+    P2PGroup,
+    Size,
+    StatusLine,
+    option,
+    require_extra,
+    setup_logging,
+    stack,
+)
 from p2p_runtime.errors import MissingExtraError, OutputError
 
 
@@ -106,3 +118,25 @@ def test_a_missing_extra_names_the_pip_command() -> None:
     require_extra("click", "cpu")
     with pytest.raises(MissingExtraError, match=r'pip install "pix2pix-edge\[train\]"'):
         require_extra("no_such_module", "train")
+
+
+@pytest.mark.parametrize("module", ["ipykernel.iostream", "io"])
+def test_a_notebook_shows_one_plain_line(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Progress and logs go to the cell's plain output, not to stderr; in a log file, logs alone."""
+    kind = type("OutStream", (io.StringIO,), {"__module__": module})
+    streams = {"stdout": kind(), "stderr": kind()}
+    for name, stream in streams.items():
+        monkeypatch.setattr(sys, name, stream)
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    setup_logging()
+    with StatusLine() as line:
+        line.show("step 1/2")
+        logging.getLogger("p2p_train").info("hello")
+    shown = {name: stream.getvalue() for name, stream in streams.items()}
+    if module == "io":
+        assert shown == {"stdout": "", "stderr": "hello\n"}
+    else:
+        assert shown["stderr"] == ""
+        assert shown["stdout"].split("\r")[1] == "step 1/2"
+        assert "hello\n" in shown["stdout"]

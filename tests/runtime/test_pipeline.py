@@ -256,7 +256,7 @@ def test_the_report_is_json_and_a_table(
     assert document["run"]["source"] == "x.mp4"
     assert document["peak_rss_mib"] > (document["anon_rss_mib"] or 1) >= 1
     assert document["first_frame_s"] > 0
-    assert report.to_table().startswith("20 of 20 frames translated in ")
+    assert [line.split()[0] for line in report.to_table().splitlines()[1:9]] == list(STAGES)
 
 
 def test_the_stages_add_up_to_the_latency(frames: list[Image], contract: PixelContract) -> None:
@@ -314,7 +314,7 @@ def test_a_run_without_frames_reports_zero() -> None:
     report = Recorder().finish(source, None, interrupted=True, run={})
     assert isinstance(report, RunReport)
     assert (report.frames_out, report.first_frame_s) == (0, None)
-    assert "0 of 0 frames" in report.to_table()
+    assert report.to_line() == "nothing was written: no frame was translated"
 
 
 def test_a_folder_of_pictures_survives_the_whole_way(

@@ -52,7 +52,7 @@ def test_raw_frames_go_through_pipe_to_pipe(
     assert done.returncode == 0, done.stderr
     images = np.frombuffer(done.stdout, np.uint8).reshape(-1, 48, 64, 3)
     assert len(images) == 20
-    assert b"20 of 20 frames translated" in done.stderr
+    assert b"20 frames in " in done.stderr
     assert list(tmp_path.glob("*-translated*")) == []
     files = run(["--video", "-", "--size", "64x48", "--model", bundle, "--output", "pngs"],
                 b"".join(frame.tobytes() for frame in frames), tmp_path)  # fmt: skip
@@ -92,7 +92,7 @@ def test_a_frame_cut_short_is_told_and_a_loss(
     done = run(words, frames[0].tobytes() + frames[1].tobytes()[:5000], tmp_path)
     assert b"stdin ended within a frame: 5000 of 9216 bytes" in done.stderr
     assert b"1 frames could not be read" in done.stderr
-    assert done.stdout.startswith(b"1 of 1 frames translated, 1 lost")
+    assert done.stdout.startswith(b"1 frame, 1 lost in ")
     assert done.returncode == 5
 
 
@@ -233,7 +233,7 @@ def test_a_stream_is_pushed_to_an_rtsp_server(bundle: Path, lossless: Path) -> N
     assert done.returncode == 0, done.stderr
     assert server.recording
     assert server.recorded > 0.5 * (bundle.parent / "out.mp4").stat().st_size
-    assert b"written: rtsp://***@127" in done.stderr
+    assert b"written to rtsp://***@127" in done.stdout
 
 
 def test_a_server_that_refuses_a_push_is_told() -> None:
@@ -253,7 +253,7 @@ def test_a_silent_server_does_not_hold_a_push(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_overlay_draws_on_a_copy() -> None:
-    """Figures appear in the upper left, in black and white, and the image itself stays."""
+    """Figures appear in the upper left, once, white on a dark box; the image itself stays."""
     grey = np.full((240, 320, 3), 128, np.uint8)
     overlay = Overlay()
     for _ in range(3):
@@ -261,11 +261,14 @@ def test_the_overlay_draws_on_a_copy() -> None:
         overlay(task)
     drawn = task.image
     assert (grey == 128).all()
-    changed = np.argwhere((drawn != 128).any(-1))
-    assert len(changed) > 50
-    assert changed[:, 0].max() < 40
-    assert drawn.min() < 30
     assert drawn.max() > 220
+    text, box = (np.argwhere(drawn[..., 0] > 128), np.argwhere(drawn[..., 0] == 128 // 3))
+    assert len(text) > 50
+    for axis in (0, 1):  # a dark outline of another width would be a second text beside the first
+        assert box[:, axis].min() <= text[:, axis].min()
+        assert text[:, axis].max() < box[:, axis].max() < text[:, axis].max() + 12
+    assert box[:, 0].max() < 40
+    assert not (drawn < 128 // 3).any()
 
 
 def test_the_overlay_is_written(bundle: Path, lossless: Path, tmp_path: Path) -> None:

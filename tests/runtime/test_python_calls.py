@@ -58,8 +58,18 @@ def test_fault_91_class_ids_are_named(translate: Translator, name: str) -> None:
         (street(), "name a numbering, for example ids='cityscapes-train'"),
         (np.dstack([street()] * 3), "name a numbering"),
         (COLOURS[..., ::-1], "in the order RGB; give rgb=True"),
-        (COLOURS.astype(np.float32), "must be .height, width, 3. uint8 BGR"),
+        (COLOURS.astype(np.float32), r"uint8 BGR, this one is .* float32; levels of 0-1 become"),
         (np.dstack([COLOURS, COLOURS]), "must be .height, width, 3. uint8 BGR"),
+        (np.dstack([COLOURS, street()]), r"opacity out: frame\[..., :3\]"),
+        (COLOURS.transpose(2, 0, 1), r"give frame.transpose\(1, 2, 0\)"),
+        (COLOURS[None], "give one frame at a time"),
+        (COLOURS[:0], "it is empty: was the picture read"),
+        (np.array([]), "it is empty"),
+        (street()[0], "must be .height, width, 3. uint8 BGR"),
+        (COLOURS.tolist(), "must be a NumPy array .*, not list"),
+        (Image.new("LA", (8, 8)), "has mode LA, not RGB, RGBA, P; convert it to RGB or"),
+        (Image.new("L", (8, 8)), "has mode L, .*name a numbering"),
+        (Image.new("F", (8, 8)), "has mode F, not RGB"),
     ],
 )
 def test_fault_91_anything_else_is_a_clear_error(
@@ -95,6 +105,8 @@ def test_ids_that_do_not_fit_are_an_error(translate: Translator) -> None:
     """An unknown numbering, an unknown id, and colours where ids are named."""
     with pytest.raises(ConfigError, match="numbering 'citiscapes' is unknown"):
         translate(street(), ids="citiscapes")
+    with pytest.raises(ConfigError, match="ids is True, not the name of a numbering; choose"):
+        translate(street(), ids=True)
     with pytest.raises(ContractError, match="id 200 is not one of camvid"):
         translate(np.full((8, 8), 200, np.uint8), ids="camvid")
     with pytest.raises(ContractError, match="holds colours, not class ids"):

@@ -54,8 +54,8 @@ def test_fault_120_each_of_several_pictures_gets_its_own(
     """They become NAME-translated.png beside the user, each of its own size."""
     done = run(*three)
     assert done.exit_code == 0, done.output
-    assert done.stdout.startswith("3 of 3 frames translated")
-    assert "written: *-translated.png" in done.stderr
+    assert done.stdout.startswith("3 frames in ")
+    assert "written to *-translated.png\n" in done.stdout
     for path in three:
         made = read(tmp_path / f"{path.stem}-translated.png")
         assert made.shape == read(path).shape

@@ -102,8 +102,8 @@ def test_fault_113_what_was_not_written_is_not_said_to_be(
     monkeypatch.setattr(StopRequest, "requested", property(lambda stop: True))
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(main, [str(video), "--model", str(bundle), "--output", "s.mp4"])
-    assert "nothing was written" in result.stderr
-    assert "s.mp4" not in result.stderr
+    assert result.stdout.startswith("nothing was written")
+    assert "s.mp4" not in result.output
     assert not (tmp_path / "s.mp4").exists()
 
 

@@ -243,7 +243,7 @@ def test_fault_118_a_run_is_resumed(labels: Path, tmp_path: Path, run: Run) -> N
     before = contents(tmp_path / "out")
     done = run("labels", "--output", "out", "--resume")
     assert done.exit_code == 0, done.output
-    assert done.stdout.startswith("1 of 1 frames translated")
+    assert done.stdout.startswith("1 frame in ")
     after = contents(tmp_path / "out")
     assert len(after) == 3 and before.items() <= after.items()
     refused = run("labels", "--output", "out.mp4", "--resume")
@@ -317,7 +317,7 @@ def test_fault_120_a_picture_is_translated(tmp_path: Path, run: Run, suffix: str
     picture = write_map(tmp_path / f"label{suffix}")
     done = run(picture)
     assert done.exit_code == 0, done.output
-    assert "written: label-translated.png" in done.stderr
+    assert "written to label-translated.png\n" in done.stdout
     assert (tmp_path / "label-translated.png").read_bytes().startswith(b"\x89PNG")
     assert run(picture).exit_code == 3  # it exists
     assert run(picture, "--output", f"other{suffix}").exit_code == 0

@@ -16,7 +16,13 @@ import torch
 from PIL import Image
 
 import endless_run
-from p2p_runtime.errors import CheckpointError, OutputError, TrainingError
+from p2p_runtime.errors import (
+    CheckpointError,
+    ConfigError,
+    DeviceUnavailableError,
+    OutputError,
+    TrainingError,
+)
 from p2p_train.config import TrainConfig
 from p2p_train.data.layouts.images import open_image
 from p2p_train.training import loop
@@ -52,6 +58,17 @@ def assert_equal(one: object, two: object) -> None:
             assert_equal(left, right)
     else:
         assert one == two
+
+
+def test_from_python_names_are_enough(tiny: MakeConfig, tmp_path: Path) -> None:
+    """Folder and device may be texts; what is no config is told."""
+    machine = Machine(device="cpu")  # type: ignore[arg-type]  # as somebody without mypy
+    finish = train(tiny(max_steps=1), run_dir=str(tmp_path / "run"), machine=machine)
+    assert finish.run_dir == tmp_path / "run"
+    with pytest.raises(ConfigError, match=r"'photos' is no TrainConfig; give TrainConfig.of"):
+        train("photos")  # type: ignore[arg-type]
+    with pytest.raises(DeviceUnavailableError, match="device 'gpu' is not available; here are"):
+        Machine(device="gpu")  # type: ignore[arg-type]
 
 
 def test_training_learns(tiny: MakeConfig, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from p2p_train.metrics.score import (
     validation_pairs,
 )
 from p2p_train.scenes import write_dataset
+from p2p_train.scoring import score
 from p2p_train.segmentation.segmenter import Segmenter
 from p2p_train.training.checkpoint import Checkpoint, make_generator
 from toy_pairs import draw_pair
@@ -250,7 +251,7 @@ def test_score_of_a_run_takes_its_best_checkpoint(checkpoint: Path, tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [("score nowhere.pt", "does not exist"), ("score . --clip-photos x", "belongs to --clip")],
+    [("score nowhere.pt", "does not exist"), ("score .", "holds no checkpoints")],
 )
 def test_score_says_in_one_line_what_is_wrong(words: str, message: str) -> None:
     """Bad input ends in exit code 2 and one line."""
@@ -342,3 +343,12 @@ def test_statistics_are_summed_as_computed_at_once() -> None:
     assert torch.allclose(found.mean, expected.mean)
     assert torch.allclose(found.covariance, expected.covariance)
     assert torch.allclose(whole._statistics()[1].covariance, parts._statistics()[1].covariance)
+
+
+def test_score_from_python_is_that_of_the_command(checkpoint: Path, tmp_path: Path) -> None:
+    """A path as text, or a checkpoint, gives the scores that the command prints."""
+    printed = p2p_train(f"score {checkpoint} --device cpu").stdout
+    assert f"{score(str(checkpoint), device='cpu').table()}\n" == printed
+    assert score(Checkpoint.load(str(checkpoint)), device="cpu").table() in printed
+    with pytest.raises(ConfigError, match="belongs to --clip"):
+        score(checkpoint, clip_photos="photos")

@@ -3,9 +3,9 @@
 The public names below are loaded when they are first used, so that ``p2p-train --help`` stays
 instant::
 
-    from p2p_train import DataConfig, ModelConfig, TrainConfig, train
+    from p2p_train import TrainConfig, train
 
-    finish = train(TrainConfig(data=DataConfig(folder="photos"), model=ModelConfig(ngf=32)))
+    config = TrainConfig.of(data="photos", ngf=32)
 
 Read :mod:`p2p_train.training.loop` first; it tells the whole story.
 """
@@ -17,13 +17,16 @@ TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from .config import DataConfig, LossConfig, ModelConfig, OptimConfig, TrainConfig
+    from .data.inspection import write_inspection
+    from .metrics.score import Scores
     from .recipes import RECIPES
+    from .scoring import score
     from .training.checkpoint import Checkpoint
     from .training.loop import Finish, Machine, train
 
 __all__ = [
     "RECIPES", "Checkpoint", "DataConfig", "Finish", "LossConfig", "Machine", "ModelConfig",
-    "OptimConfig", "TrainConfig", "train",
+    "OptimConfig", "Scores", "TrainConfig", "score", "train", "write_inspection",
 ]  # fmt: skip
 
 _MODULES = {
@@ -31,7 +34,10 @@ _MODULES = {
     "Checkpoint": "training.checkpoint",
     "Finish": "training.loop",
     "Machine": "training.loop",
+    "Scores": "metrics.score",
+    "score": "scoring",
     "train": "training.loop",
+    "write_inspection": "data.inspection",
 }
 """Module of each public name; those of ``config`` are not listed."""
 

@@ -117,46 +117,20 @@ def score(
     of other real photos.
     """
     _prepare()
-    from p2p_runtime.errors import ConfigError
     from p2p_runtime.files import write_json
 
-    from .devices import find_device
-    from .metrics.clips import clip_frames
-    from .metrics.score import other_photos, score_generator, torch_translate, validation_pairs
-    from .segmentation.segmenter import Segmenter
-    from .tensorfile import digest
+    from .scoring import score as score_run
     from .training.checkpoint import Checkpoint, find_checkpoint
 
-    if clip_photos and not clip:
-        raise ConfigError("--clip-photos belongs to --clip, which is missing")
-    where, path = find_device(device), find_checkpoint(run)
+    path = find_checkpoint(run)
     checkpoint = Checkpoint.load(path)
-    evaluator = None if segmenter_file is None else Segmenter.load(segmenter_file, where)
-    if evaluator is not None:
-        evaluator.check_labels(checkpoint.contract)
-        trained_with = checkpoint.training.get("loss_networks", {}).get("segmenter")
-        if trained_with == digest(evaluator.network.state_dict()):
-            logger.warning(
-                "the generator was trained with %s as its semantic loss, so its score is too "
-                "good; score with a segmenter of another --seed",
-                segmenter_file,
-            )
-    logger.info("scoring %s, step %s", path, checkpoint.progress.get("step"))
-    metrics = None
-    if published:
-        from .metrics.published import PublishedMetrics
-
-        others = other_photos(checkpoint.config, checkpoint.contract, data)
-        metrics = PublishedMetrics(where, others)
-    scores = score_generator(
-        torch_translate(checkpoint.build_generator(), where),
-        validation_pairs(checkpoint.config, checkpoint.contract, data),
-        segmenter=evaluator,
-        published=metrics,
-        clip=clip_frames(clip, checkpoint.contract, clip_photos) if clip else None,
-    )
+    facts = {"checkpoint": str(path), "step": checkpoint.progress.get("step")}
+    logger.info("scoring %s, step %s", *facts.values())
+    scores = score_run(
+        checkpoint, data=data, segmenter=segmenter_file, clip=clip, clip_photos=clip_photos,
+        published=published, device=device,
+    )  # fmt: skip
     if json_file is not None:
-        facts = {"checkpoint": str(path), "step": checkpoint.progress.get("step")}
         write_json(json_file, {**facts, **scores.to_json()})
     click.echo(scores.table())
 

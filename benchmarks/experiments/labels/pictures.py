@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from experiments.labels.recoding import CODINGS, recode
-from experiments.pictures.strip import draw_strip
+from p2p_train.training.curves import sample_grid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,12 +67,13 @@ def draw_crops(truth: NDArray[np.uint8], contract: PixelContract) -> bytes:
         contract.preprocess(decoded.pictures[1]),
     )
     wrong = (nearest != right).any(axis=-1).astype(np.float32)
-    rows = [
-        [_enlarge(picture[top : top + CROP_PX, left : left + CROP_PX]) for picture in pictures]
-        for pictures in [(frame, nearest, repaired, right)]
-        for top, left in _worst(wrong)
-    ]
-    _, png = cv2.imencode(".png", draw_strip(rows))
+    shown = {"decoded": frame, "nearest colour": nearest, "repaired": repaired, "original": right}
+    corners = _worst(wrong)
+    columns = {
+        caption: np.stack([_enlarge(picture[y : y + CROP_PX, x : x + CROP_PX]) for y, x in corners])
+        for caption, picture in shown.items()
+    }
+    _, png = cv2.imencode(".png", sample_grid(columns))
     return png.tobytes()
 
 

@@ -95,10 +95,12 @@ class Overlay:
         drawn, text = task.image.copy(), self._text(now_s, (now_s - task.decoded_s) * 1e3)
         scale = max(0.35, drawn.shape[0] / 720)
         place, font = (round(12 * scale), round(30 * scale)), cv2.FONT_HERSHEY_SIMPLEX
-        stroke_px = max(1, round(scale))
-        for level, width_px in ((0, stroke_px + 2), (255, stroke_px)):  # readable on any picture
-            colour = (level, level, level)
-            cv2.putText(drawn, text, place, font, scale, colour, width_px, cv2.LINE_AA)
+        stroke_px, edge_px = max(1, round(scale)), round(8 * scale)
+        (width_px, height_px), below_px = cv2.getTextSize(text, font, scale, stroke_px)
+        left, top = place[0] - edge_px, place[1] - height_px - edge_px
+        right, bottom = place[0] + width_px + edge_px, place[1] + below_px + edge_px
+        drawn[max(top, 0) : bottom, max(left, 0) : right] //= 3  # readable on any picture
+        cv2.putText(drawn, text, place, font, scale, (255, 255, 255), stroke_px, cv2.LINE_AA)
         task.output = drawn
 
     def _text(self, now_s: float, latency_ms: float) -> str:

@@ -99,7 +99,10 @@ run_options = stack(
         "--overlay", advanced=True, is_flag=True,
         help="Draw the frame rate and the latency onto the frames.",
     ),
-    _output("--report", type=_FILE, metavar="FILE.json", help="Write the run's figures to a file."),
+    _output(
+        "--report", type=_FILE, metavar="FILE.json",
+        help="Write the run's figures to a file, and print the times of its stages.",
+    ),
     _machine(
         "--device", type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]), default="auto",
         help="Where the model runs; a device that is missing or cannot run all of it is an error.",
@@ -118,5 +121,5 @@ run_options = stack(
         "--status-file", advanced=True, type=_FILE, metavar="FILE.json",
         help="Write that line to a file every five seconds, for health checks.",
     ),
-    _run("-v", "--verbose", is_flag=True, help="Log more."),
+    _run("-v", "--verbose", is_flag=True, help="Log more, and print the times of the stages."),
 )  # fmt: skip

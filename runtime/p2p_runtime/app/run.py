@@ -83,11 +83,12 @@ class RunOptions:
     status_file: Path | None
     overwrite: bool
     resume: bool
+    verbose: bool
     started_s: float
 
 
 def translate_video(options: RunOptions, stop: StopRequest) -> RunReport:
-    """Translate a source and print the report; what can fail before the first frame does so.
+    """Translate a source and print a line about it; what can fail before the first frame does so.
 
     A P2PError, or a request of ``stop``, ends the run early; what was written can be read.
     """
@@ -129,12 +130,10 @@ def translate_video(options: RunOptions, stop: StopRequest) -> RunReport:
         report = replace(report, label_warnings=(labels.warning, *report.label_warnings))
     if options.report is not None:
         report.save(options.report)
-    if report.frames_out:
-        _log.info("written: %s", ", ".join(output.name for output in outputs))
-    else:
-        _log.info("nothing was written: no frame was translated")
     frames_own_stdout = any(output.kind == "stdout" for output in outputs)
-    click.echo(report.to_table(), err=frames_own_stdout)
+    if options.verbose or options.report is not None:
+        click.echo(report.to_table(), err=frames_own_stdout)
+    click.echo(report.to_line(), err=frames_own_stdout)
     return report
 
 

@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from p2p_runtime.console import whole_seconds
 from p2p_runtime.errors import OutputError
 from p2p_runtime.files import check_writable_folder, refuse_protected, write_text
 from p2p_runtime.memory import anon_rss_mib, peak_rss_mib
+from p2p_runtime.redaction import redact
 from p2p_runtime.video.frames import FrameSource, FrameTask
 from p2p_runtime.video.live import LiveSource
 
@@ -32,6 +34,9 @@ stages between; ``wait`` is the time it spent in queues."""
 
 OFF_PALETTE_WARN = 0.05
 """Share of pixels far from every palette colour above which the palette is likely wrong."""
+
+_LONG_S = 100.0
+"""Duration from which on it is given in hours, minutes and seconds."""
 
 _STEP = 1.01
 _LOWEST_MS, _HIGHEST_MS = 1e-3, 1e6
@@ -169,26 +174,34 @@ class RunReport:
         document = {"schema": REPORT_SCHEMA, **asdict(self)}
         write_text(path, json.dumps(document, indent=2, sort_keys=True) + "\n")
 
-    def to_table(self) -> str:
-        """Return the report as a few lines for people."""
-        lost, dropped, reused = self.frames_lost, self.frames_dropped, self.frames_reused
-        counts = {"lost": lost, "damaged": self.frames_damaged}
-        counts |= {"dropped": dropped, "reused": reused}
+    def to_line(self) -> str:
+        """Return the report as one line for people."""
+        counts = {"lost": self.frames_lost, "damaged": self.frames_damaged}
+        counts |= {"dropped": self.frames_dropped, "reconnects": self.reconnects}
         more = "".join(f", {count} {name}" for name, count in counts.items() if count)
-        first = "" if self.first_frame_s is None else f", first after {self.first_frame_s:.2f} s"
-        own = self.anon_rss_mib
-        anon = "" if own is None else f", {own:.0f} without libraries"
-        lines = [
-            f"{self.frames_out} of {self.frames_in} frames translated{more} in {self.wall_s:.2f} s "
-            f"({self.fps:.1f} frames/s{first}, {self.peak_rss_mib:.0f} MiB{anon})",
-            f"{'stage':<11}{'p50 ms':>10}{'p95 ms':>10}{'p99 ms':>10}",
-        ]
+        if not self.frames_out:
+            return f"nothing was written: no frame was translated{more}"
+        frames = f"{self.frames_out} frame{'s' * (self.frames_out != 1)}"
+        if self.frames_out != self.frames_in:
+            frames = f"{self.frames_out} of {self.frames_in} frames"
+        wall = f"{self.wall_s:.1f} s" if self.wall_s < _LONG_S else whole_seconds(self.wall_s)
+        rate = f"{self.fps:.{1 if self.fps < 10 else 0}f} frames/s"
+        outputs = redact(", ".join(self.run.get("outputs", ())))
+        return f"{frames}{more} in {wall}, {rate}, written to {outputs}"
+
+    def to_table(self) -> str:
+        """Return the durations of the stages, and what else is of interest, as a few lines."""
+        lines = [f"{'stage':<11}{'p50 ms':>10}{'p95 ms':>10}{'p99 ms':>10}"]
         lines += [
             f"{stage:<11}{row['p50_ms']:>10.2f}{row['p95_ms']:>10.2f}{row['p99_ms']:>10.2f}"
             for stage, row in self.stages.items()
         ]
-        if self.reconnects or self.stalls:
-            lines.append(f"{self.reconnects} reconnects, {self.stalls} stalls")
+        first, own = self.first_frame_s, self.anon_rss_mib
+        facts = [] if first is None else [f"first frame after {first:.2f} s"]
+        facts += [f"{self.frames_reused} reused", f"{self.stalls} stalls"]
+        facts += [f"{self.peak_rss_mib:.0f} MiB"]
+        facts += [] if own is None else [f"{own:.0f} without libraries"]
+        lines.append(", ".join(facts))
         if self.off_palette_share is not None:
             lines.append(f"{self.off_palette_share:.1%} of the pixels are far from the palette")
         return "\n".join(lines)

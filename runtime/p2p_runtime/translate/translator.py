@@ -1,14 +1,4 @@
-"""The public Python API: a frame in, its translation out.
-
-Example::
-
-    from p2p_runtime import Translator
-
-    with Translator.load() as translate:  # the newest export, else the bundled model
-        photo = translate(label_frame)  # (H, W, 3) uint8 BGR in and out
-        photo = translate(Image.open("label.png"))  # Pillow, also with class ids:
-        photo = translate(tags, ids="carla")  # (H, W) of the ids that --ids names
-"""
+"""The public Python API: a frame in, its translation out."""
 
 from __future__ import annotations
 
@@ -40,6 +30,17 @@ _log = logging.getLogger(__name__)
 
 class Translator:
     """Preprocesses a frame, runs the generator, and brings the image to the frame's size.
+
+    For example::
+
+        from PIL import Image
+        from p2p_runtime import Translator
+
+        with Translator.load() as translate:  # the newest export, else the bundled model
+            photo = translate(label_frame)  # (H, W, 3) uint8 BGR in and out
+            photo = translate(label_frame[..., ::-1], rgb=True)
+            photo = translate(Image.open("label.png"))  # also with class ids:
+            photo = translate(tags, ids="carla")  # (H, W) of the ids that --ids names
 
     The preprocessor admits the frames of a stream in order; then any thread may preprocess and
     finish them, in any order, and gets what one after the other would give.

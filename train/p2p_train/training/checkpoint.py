@@ -56,13 +56,13 @@ class Checkpoint:
         write_tensors(path, content, schema=CHECKPOINT_SCHEMA, keep_previous=True)
 
     @classmethod
-    def load(cls, path: Path) -> Checkpoint:
+    def load(cls, path: str | Path) -> Checkpoint:
         """Read and verify a checkpoint, onto the CPU.
 
         Raises:
             CheckpointError: it is missing, broken, altered, unsafe, or of another schema.
         """
-        content = read_tensors(path, schema=CHECKPOINT_SCHEMA)
+        content = read_tensors(Path(path), schema=CHECKPOINT_SCHEMA)
         try:
             content = {one.name: content[one.name] for one in fields(cls)}
             content["config"] = TrainConfig.from_json(content["config"])

@@ -51,7 +51,7 @@ class Machine:
     """What to train with; it changes results by rounding alone, but where noted.
 
     Attributes:
-        device: of the networks; the default is a GPU if there is one, else the CPU.
+        device: of the networks, also as a name; the default is a GPU if there is one, else the CPU.
         workers: processes that decode images ahead; 0 decodes in the training process; None for
             up to 8 beside a GPU and 0 on a CPU, where decoding between the steps takes less time.
         compile: let torch.compile fuse the networks; the first steps then take a minute.
@@ -67,6 +67,10 @@ class Machine:
     recompute: bool = False
     sync_batchnorm: bool = False
     halve_micro_batch: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.device, str):  # from Python it is often a name
+            object.__setattr__(self, "device", find_device(self.device))
 
     def decoders(self) -> int:
         """Return the number of processes that decode images."""
@@ -99,7 +103,7 @@ class Finish:
 def train(
     config: TrainConfig,
     *,
-    run_dir: Path | None = None,
+    run_dir: str | Path | None = None,
     machine: Machine | None = None,
     resume_from: Checkpoint | None = None,
     start_from: Checkpoint | None = None,
@@ -130,7 +134,9 @@ def train(
         OutputError: a result cannot be written, or another run holds ``run_dir``.
         ConfigError: a teacher or segmenter was trained on other inputs.
     """
-    machine, run_dir = machine or Machine(), run_dir or new_run_dir(config)
+    if not isinstance(config, TrainConfig):
+        raise ConfigError(f"{config!r} is no TrainConfig; give TrainConfig.of(data='photos')")
+    machine, run_dir = machine or Machine(), Path(run_dir or new_run_dir(config))
     device = machine.device
     config = config.replace(precision=choose_precision(config.optim.precision, device))
     with contextlib.ExitStack() as stack:

@@ -1,0 +1,98 @@
+"""Score a trained generator, as ``p2p-train score`` does."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from p2p_runtime.console import StatusLine
+from p2p_runtime.errors import ConfigError
+
+from .data.dataset import PairBatch
+from .devices import find_device
+from .metrics.clips import clip_frames
+from .metrics.score import (
+    Scores,
+    other_photos,
+    pairs_of,
+    score_generator,
+    torch_translate,
+    validation_pairs,
+)
+from .segmentation.segmenter import Segmenter
+from .tensorfile import digest
+from .training.checkpoint import Checkpoint, find_checkpoint
+
+__all__ = ["score"]
+
+logger = logging.getLogger(__name__)
+
+
+def score(
+    run: str | Path | Checkpoint,
+    *,
+    data: str | Path | None = None,
+    segmenter: str | Path | None = None,
+    clip: str | None = None,
+    clip_photos: str | None = None,
+    published: bool = False,
+    device: str = "auto",
+) -> Scores:
+    """Score a generator on its validation pairs, in eval mode and fp32.
+
+    Args:
+        run: a run's folder, of which ``best.pt`` is taken, or a checkpoint.
+        data: where the pairs lie now; None for where they lay in training.
+        segmenter: file of ``p2p-train segmenter``, for the segmentation score.
+        clip: consecutive label maps in the palette's colours, a folder or a video, for the flicker.
+        clip_photos: real pictures of the same moments.
+        published: measure distances in the features of a published ImageNet network, too.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        CheckpointError: the checkpoint or the segmenter is missing or broken.
+        ConfigError: the segmenter was trained on other labels, or ``clip`` is missing.
+        DatasetError: the pairs are missing or broken.
+        DeviceUnavailableError: the device is not there.
+        MissingExtraError: ``published`` needs a package that is not installed.
+        SourceError: the clip cannot be read.
+    """
+    if clip_photos and not clip:
+        raise ConfigError("--clip-photos belongs to --clip, which is missing")
+    where = find_device(device)
+    checkpoint = run if isinstance(run, Checkpoint) else Checkpoint.load(find_checkpoint(Path(run)))
+    evaluator = None if segmenter is None else Segmenter.load(Path(segmenter), where)
+    if evaluator is not None:
+        evaluator.check_labels(checkpoint.contract)
+        trained_with = checkpoint.training.get("loss_networks", {}).get("segmenter")
+        if trained_with == digest(evaluator.network.state_dict()):
+            logger.warning(
+                "the generator was trained with %s as its semantic loss, so its score is too "
+                "good; score with a segmenter of another --seed",
+                segmenter,
+            )
+    config, contract = checkpoint.config, checkpoint.contract
+    folder = None if data is None else Path(data)
+    metrics = None
+    if published:
+        from .metrics.published import PublishedMetrics  # of an extra
+
+        metrics = PublishedMetrics(where, other_photos(config, contract, folder))
+    return score_generator(
+        torch_translate(checkpoint.build_generator(), where),
+        _shown(validation_pairs(config, contract, folder), len(pairs_of(config, folder).val)),
+        segmenter=evaluator,
+        published=metrics,
+        clip=clip_frames(clip, contract, clip_photos) if clip else None,
+    )
+
+
+def _shown(batches: Iterable[PairBatch], total: int) -> Iterator[PairBatch]:
+    """Yield batches, and show how many of their pairs are scored."""
+    done = 0
+    with StatusLine() as line:
+        for batch in batches:
+            yield batch
+            done += len(batch.source)
+            line.show(f"pair {done}/{total}", share=done / total)
