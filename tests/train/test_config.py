@@ -145,6 +145,16 @@ def test_fault_14_image_size_that_does_not_fit() -> None:
             TrainConfig.of(image_size=(side, side))
 
 
+def test_settings_that_are_gone_do_not_keep_a_checkpoint_from_being_read() -> None:
+    """They are passed over where they had their default, and named where a run used them."""
+    document = TrainConfig.of(ngf=24).to_json()
+    document["loss"] |= {"lambda_style": 0.0, "lambda_distil_channel": 2.0}
+    assert TrainConfig.from_json(document) == TrainConfig.of(ngf=24)
+    document["loss"]["lambda_style"] = 100.0
+    with pytest.raises(ConfigError, match="unknown setting 'lambda_style'"):
+        TrainConfig.from_json(document)
+
+
 def test_fault_27_unknown_and_wrongly_typed_keys() -> None:
     """An unknown key is named with its nearest match, a wrong type with the right one."""
     with pytest.raises(ConfigError, match="'lambda_11'; did you mean 'lambda_l1'"):

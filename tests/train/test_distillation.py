@@ -19,7 +19,6 @@ from p2p_runtime.model.contract import PixelContract
 from p2p_train.cli import main
 from p2p_train.config import TrainConfig
 from p2p_train.distillation import Teacher
-from p2p_train.segmentation.segmenter import Segmenter
 from p2p_train.training.checkpoint import Checkpoint
 from p2p_train.training.loss_networks import load_loss_networks
 from p2p_train.training.state import TrainState
@@ -29,7 +28,7 @@ from toy_pairs import SIDE_PX
 MakeConfig = Callable[..., TrainConfig]
 CPU = torch.device("cpu")
 CONTRACT = PixelContract(height=SIDE_PX, width=SIDE_PX, palette=CITYSCAPES)
-NAMES = [f"distil_{what}" for what in ("l1", "ssim", "feature", "style", "channel")]
+NAMES = [f"distil_{what}" for what in ("l1", "ssim", "feature", "style")]
 ALL = {f"lambda_{name}": 1.0 for name in NAMES}
 
 
@@ -62,42 +61,34 @@ def teacher_of(config: TrainConfig) -> Teacher:
     return teacher
 
 
-def adapters_of(state: TrainState) -> list[torch.Tensor]:
-    """Return copies of the adapters' weights."""
-    (adapters,) = (loss.trainable for loss in state.generator_losses if loss.trainable is not None)
-    return [p.detach().clone() for p in adapters.parameters()]
-
-
 def test_a_student_comes_nearer_to_its_teacher(student: MakeConfig) -> None:
-    """Twenty steps bring each loss well down; the adapters learn, the teacher does not."""
+    """Twenty steps bring each loss well down; the teacher does not learn."""
     config = student(gan_loss="none", lambda_l1=0, lr=2e-3)
     teacher = teacher_of(config)
     state = TrainState(config, CPU, teacher=teacher)
     before = [p.detach().clone() for p in teacher.generator.state_dict().values()]
-    adapters = adapters_of(state)
     losses = [train_step(state, batch()) for _ in range(20)]
-    for name in NAMES[:-1]:
+    for name in NAMES:
         assert losses[-1][name] < 0.8 * losses[0][name], name
-    assert not any(torch.equal(a, b) for a, b in zip(adapters, adapters_of(state), strict=True))
     after = teacher.generator.state_dict().values()
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
 def test_losses_without_weight_are_not_computed(student: MakeConfig) -> None:
-    """Only losses that count are computed, logged and given adapters."""
-    state = taught(student(**{**dict.fromkeys(ALL, 0.0), "lambda_distil_ssim": 2.0}))
+    """Only losses that count are computed and logged, and no discriminator is loaded for others."""
+    config = student(**{**dict.fromkeys(ALL, 0.0), "lambda_distil_ssim": 2.0})
+    assert teacher_of(config).discriminator is None
+    state = taught(config)
     assert [name for name in train_step(state, batch()) if "distil" in name] == ["distil_ssim"]
-    assert not [loss for loss in state.generator_losses if loss.trainable is not None]
 
 
 def test_the_teacher_translates_in_eval_mode(student: MakeConfig, teacher_run: Path) -> None:
-    """Twice the same image, without gradients, and the features of every block."""
+    """Twice the same image, without gradients."""
     teacher = teacher_of(student())
     source = torch.rand(2, 3, SIDE_PX, SIDE_PX) * 2 - 1
     one = teacher.translate(source)
-    assert torch.equal(one.image, teacher.translate(source).image)
-    assert not one.image.requires_grad
-    assert [f.shape[2] for f in one.features] == [16, 8, 4, 2, 1, 2, 4, 8, 16]
+    assert torch.equal(one, teacher.translate(source))
+    assert not one.requires_grad
 
 
 def test_in_bf16_only_convolutions_change_their_type(student: MakeConfig) -> None:
@@ -117,7 +108,7 @@ def test_in_bf16_only_convolutions_change_their_type(student: MakeConfig) -> Non
 def test_fault_05_a_distilled_run_resumes_bit_for_bit(
     student: MakeConfig, tmp_path: Path, changes: dict[str, object]
 ) -> None:
-    """Adapters and their Adam go on, too: no bit differs from the uninterrupted run."""
+    """No bit differs from the uninterrupted run."""
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     train_to(student(**changes), whole)
     train_to(student(**changes, max_steps=3), broken)
@@ -135,8 +126,8 @@ def test_a_run_without_discriminator_logs_and_keeps_none(
     assert not [name for name in line if "adversarial" in name or "discriminator" in name]
     assert line.keys() >= set(NAMES)
     training = last(tmp_path / "run").training
-    assert sorted(training) == ["loss_networks", "losses", "optimizers", "rng_states"]
-    assert (len(training["optimizers"]), list(training["losses"])) == (1, ["distil_channel"])
+    assert sorted(training) == ["loss_networks", "optimizers", "rng_states"]
+    assert len(training["optimizers"]) == 1
     assert (tmp_path / "run/curves.png").stat().st_size > 1000
 
 
@@ -144,7 +135,6 @@ def test_the_student_ships_alone(student: MakeConfig, tmp_path: Path) -> None:
     """The generator in the checkpoint is an ordinary one of the student's width."""
     train_to(student(epochs=1), tmp_path / "run")
     assert last(tmp_path / "run").generator["encoder.0.0.weight"].shape == (4, 3, 4, 4)
-    assert not [name for name in last(tmp_path / "run").generator if "adapter" in name]
 
 
 def test_a_resumed_run_refuses_another_teacher(
@@ -153,7 +143,7 @@ def test_a_resumed_run_refuses_another_teacher(
     """A teacher that went on learning is not the one that the run began with."""
     train_to(student(epochs=1), tmp_path / "run")
     train_to(tiny(ngf=8, epochs=1, seed=1), tmp_path / "other")
-    with pytest.raises(CheckpointError, match="teacher or its feature network has other weights"):
+    with pytest.raises(CheckpointError, match="the teacher has other weights"):
         train_to(
             student(teacher=str(tmp_path / "other")),
             tmp_path / "run",
@@ -169,32 +159,28 @@ def test_a_teacher_of_another_size_is_refused(student: MakeConfig, tmp_path: Pat
         train_to(student(image_size=(64, 64)), tmp_path / "run")
 
 
-def test_a_teacher_without_discriminator_needs_a_feature_network(
-    student: MakeConfig, segmenter: Segmenter, tmp_path: Path
+def test_a_teacher_without_discriminator_teaches_by_its_image(
+    student: MakeConfig, tmp_path: Path
 ) -> None:
-    """The message names the flag; a segmenter's file serves."""
+    """The message names the losses that need a discriminator; the others work."""
     train_to(student(gan_loss="none", epochs=1), tmp_path / "second")
     grandchild = {"teacher": str(tmp_path / "second")}
-    with pytest.raises(CheckpointError, match=r"--feature-network FILE\.pt"):
+    with pytest.raises(CheckpointError, match="--lambda-distil-feature 0"):
         teacher_of(student(**grandchild))
-    segmenter.save(tmp_path / "segmenter.pt")
-    state = taught(student(**grandchild, feature_network=str(tmp_path / "segmenter.pt")))
+    image_losses = {"lambda_distil_feature": 0.0, "lambda_distil_style": 0.0}
+    state = taught(student(**grandchild, **image_losses))
     assert stacked(train_step(state, batch())).isfinite().all()
 
 
-def test_feature_networks_pass_gradients_to_the_image(
-    student: MakeConfig, segmenter: Segmenter, tmp_path: Path
-) -> None:
-    """Both kinds have several scales, and gradients reach the image."""
-    segmenter.save(tmp_path / "segmenter.pt")
-    for network, scales in (("teacher", 3), (str(tmp_path / "segmenter.pt"), 4)):
-        teacher = teacher_of(student(feature_network=network))
-        image = torch.rand(1, 3, SIDE_PX, SIDE_PX, requires_grad=True)
-        features = teacher.features(torch.zeros_like(image), image)
-        assert len(features) == scales
-        sum(f.float().sum() for f in features).backward()  # type: ignore[union-attr]
-        assert image.grad is not None
-        assert image.grad.abs().sum() > 0
+def test_features_pass_gradients_to_the_image(student: MakeConfig) -> None:
+    """They are of several scales, and gradients reach the image."""
+    teacher = teacher_of(student())
+    image = torch.rand(1, 3, SIDE_PX, SIDE_PX, requires_grad=True)
+    features = teacher.features(torch.zeros_like(image), image)
+    assert len(features) == 3
+    sum(f.float().sum() for f in features).backward()  # type: ignore[union-attr]
+    assert image.grad is not None
+    assert image.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize("shape", [{"num_downs": 4}, {"max_width": 6}])
@@ -211,7 +197,7 @@ def test_micro_batches_learn_what_the_whole_batch_learns(student: MakeConfig) ->
         "dropout": 0.0,
         "lambda_distil_style": 0.0,
     }
-    plain = {"lambda_distil_feature": 0.0, "lambda_distil_channel": 0.0}
+    plain = {"lambda_distil_feature": 0.0}
     one = train_step(taught(student(**settings, **plain)), batch())
     two = train_step(taught(student(**settings, **plain, micro_batch=2)), batch())
     torch.testing.assert_close(stacked(one), stacked(two), rtol=1e-4, atol=1e-5)

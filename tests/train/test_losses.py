@@ -21,10 +21,9 @@ from p2p_train.losses.base import (
     LossBatch,
     feature_distance,
 )
-from p2p_train.losses.distil_channel import channel_distance
 from p2p_train.losses.distil_ssim import dissimilarity
+from p2p_train.losses.distil_style import style_distance
 from p2p_train.losses.pattern import UNIT, pattern_square
-from p2p_train.losses.style import style_distance
 from p2p_train.metrics.pattern import WINDOW_PX
 from p2p_train.training import recorder
 
@@ -76,26 +75,21 @@ def test_a_toy_loss_is_one_class_and_one_line(
 
 def test_every_loss_has_a_name_of_its_own_and_a_curve() -> None:
     """No two losses share a key of the log."""
-    config = TrainConfig.of(
-        teacher="t.pt",
-        segmenter="s.pt",
-        lambda_style=1.0,
-        lambda_pattern=5.0,
-    )
+    config = TrainConfig.of(teacher="t.pt", segmenter="s.pt", lambda_pattern=5.0)
     assert len(loss_curves(config)) == len(losses.GENERATOR_LOSSES) + 2
 
 
 def test_equal_images_are_no_distance_apart() -> None:
     """Every distance to the teacher is zero for what is equal, and well above zero for noise."""
     signal, noise = torch.rand(2, 3, 16, 16) * 2 - 1, torch.rand(2, 3, 16, 16) * 2 - 1
-    for distance in (feature_distance, style_distance, channel_distance):
+    for distance in (feature_distance, style_distance):
         assert float(distance([(signal, signal)])) == 0
         assert float(distance([(signal, noise)])) > 0.01
     assert float(dissimilarity(signal, signal)) == pytest.approx(0, abs=1e-5)
     assert float(dissimilarity(signal, noise)) > 0.5
 
 
-@pytest.mark.parametrize("distance", [feature_distance, style_distance, channel_distance])
+@pytest.mark.parametrize("distance", [feature_distance, style_distance])
 def test_distances_do_not_depend_on_the_scale_of_features(distance: Distance) -> None:
     """Features a hundred times as large, on both sides, are as far apart as before."""
     one, two = torch.rand(2, 4, 8, 8), torch.rand(2, 4, 8, 8)

@@ -83,12 +83,7 @@ def test_curves_of_short_and_long_runs(epochs: int, make: object) -> None:
 
 def test_every_loss_of_a_run_is_logged_and_drawn(tmp_path: Path) -> None:
     """Whatever the settings add to what is minimised has a number and a panel."""
-    config = TrainConfig.of(
-        teacher="t.pt",
-        segmenter="s.pt",
-        lambda_style=1.0,
-        lambda_pattern=1.0,
-    )
+    config = TrainConfig.of(teacher="t.pt", segmenter="s.pt", lambda_pattern=1.0)
     curves = loss_curves(config)
     RunLog(tmp_path, 0, curves).add(record(1, dict.fromkeys(curves, 0.5)), GRID)
     line = json.loads((tmp_path / "log.jsonl").read_text())

@@ -1,4 +1,4 @@
-"""The semantic and the style loss: a segmenter of real photos, applied to generated ones."""
+"""The semantic loss: a segmenter of real photos, applied to generated ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from p2p_train.config import TrainConfig
 from p2p_train.data.dataset import PairBatch
 from p2p_train.losses.base import GeneratorOutput, LossBatch, LossSetup
 from p2p_train.losses.semantic import SemanticLoss
-from p2p_train.losses.style import StyleLoss
 from p2p_train.metrics.evaluator import IGNORED
 from p2p_train.networks.pixels import to_signal
 from p2p_train.segmentation.segmenter import FrozenSegmenter, Segmenter
@@ -65,17 +64,15 @@ def load(file: Path, contract: PixelContract) -> FrozenSegmenter:
 
 
 def loss_of(
-    kind: type[SemanticLoss | StyleLoss],
     frozen: FrozenSegmenter,
     image: torch.Tensor,
     source: torch.Tensor,
     target: torch.Tensor,
 ) -> torch.Tensor:
-    """Compute a loss of an image, (N, 3, H, W) in [-1, 1] as all others."""
-    config = TrainConfig.of(segmenter="s.pt", lambda_style=1.0)
-    setup = LossSetup(config=config, generator=None, segmenter=frozen)  # type: ignore[arg-type]  # not looked at
-    output = GeneratorOutput(image=image, features=[])
-    return kind(setup)(LossBatch(source=source, target=target), output)
+    """Compute the loss of an image, (N, 3, H, W) in [-1, 1] as all others."""
+    setup = LossSetup(config=TrainConfig.of(segmenter="s.pt"), segmenter=frozen)
+    batch = LossBatch(source=source, target=target)
+    return SemanticLoss(setup)(batch, GeneratorOutput(image=image))
 
 
 def toy_signals() -> tuple[torch.Tensor, torch.Tensor]:
@@ -101,77 +98,37 @@ def test_colours_of_no_class_do_not_count(frozen: FrozenSegmenter) -> None:
     """A map without any colour of the palette has no target: the loss is zero."""
     grey = torch.full((1, 3, SIDE_PX, SIDE_PX), 0.123)
     assert (frozen.target_classes(grey) == IGNORED).all()
-    assert float(loss_of(SemanticLoss, frozen, grey, grey, grey)) == 0
+    assert float(loss_of(frozen, grey, grey, grey)) == 0
 
 
 def test_the_semantic_loss_is_smaller_for_photos_than_for_noise(frozen: FrozenSegmenter) -> None:
     """It is small for the photo that belongs to the labels, and large for noise."""
     photo, label = toy_signals()
     noise = torch.rand_like(photo) * 2 - 1
-    of_photo, of_noise = (loss_of(SemanticLoss, frozen, x, label, photo) for x in (photo, noise))
+    of_photo, of_noise = (loss_of(frozen, x, label, photo) for x in (photo, noise))
     assert float(of_photo) < 0.5 * float(of_noise)
-
-
-def test_the_style_loss_compares_textures_wherever_they_are(frozen: FrozenSegmenter) -> None:
-    """Noise is like noise moved and unlike its mean; gradients reach the image."""
-    noise = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    moved = noise.roll((16, 24), dims=(2, 3))
-    plain = noise.mean(dim=(2, 3), keepdim=True).expand_as(noise).clone().requires_grad_(True)
-    same, elsewhere, other = (
-        loss_of(StyleLoss, frozen, image, noise, noise) for image in (noise, moved, plain)
-    )
-    assert same.item() == 0
-    assert elsewhere.item() < 0.4 * other.item()
-    other.backward()
-    assert plain.grad is not None
-    assert plain.grad.abs().sum() > 0
 
 
 def test_the_segmenter_is_frozen(frozen: FrozenSegmenter) -> None:
     """Gradients reach the picture and stop there."""
     photo, label = toy_signals()
-    loss_of(SemanticLoss, frozen, photo.requires_grad_(True), label, photo).backward()
+    loss_of(frozen, photo.requires_grad_(True), label, photo).backward()
     assert photo.grad is not None
     assert photo.grad.abs().sum() > 0
     assert all(parameter.grad is None for parameter in frozen.segmenter.network.parameters())
     assert not frozen.segmenter.network.training
 
 
-@pytest.mark.parametrize(
-    ("weight_of", "loss", "done", "counts"),
-    [
-        ("lambda_semantic", "generator_semantic", 0, True),
-        ("lambda_style", "generator_style", 79, False),
-        ("lambda_style", "generator_style", 80, True),
-    ],
-)
-def test_the_weight_decides_what_is_learned(
-    semantic: MakeConfig,
-    frozen: FrozenSegmenter,
-    weight_of: str,
-    loss: str,
-    done: int,
-    counts: bool,
-) -> None:
-    """Both losses are always logged; that of style counts in the last part of a run only."""
+def test_its_weight_decides_what_is_learned(semantic: MakeConfig, frozen: FrozenSegmenter) -> None:
+    """Another weight, other steps."""
     both = torch.from_numpy(np.stack([draw_pair(seed)[..., ::-1] for seed in range(4)]))
     pairs = PairBatch(source=both[:, :, SIDE_PX:], target=both[:, :, :SIDE_PX])
     weights = []
     for weight in (1.0, 10.0):
-        config = semantic(**{weight_of: weight, "style_from": 0.8})
-        state = TrainState(config, CPU, segmenter=frozen)
-        state.step = done
-        state.begin_step(total_steps=100)
-        losses = train_step(state, pairs)
-        assert losses[loss] > 0
+        state = TrainState(semantic(lambda_semantic=weight), CPU, segmenter=frozen)
+        assert train_step(state, pairs)["generator_semantic"] > 0
         weights.append(state.generator.output[0].weight.detach().clone())
-    assert torch.equal(*weights) == (not counts)
-
-
-def test_the_style_loss_needs_a_segmenter() -> None:
-    """Without one there are no features to compare."""
-    with pytest.raises(ConfigError, match="give --segmenter"):
-        TrainConfig.of(lambda_style=1.0)
+    assert not torch.equal(*weights)
 
 
 def test_a_run_with_a_semantic_loss_goes_on_exactly(semantic: MakeConfig, tmp_path: Path) -> None:

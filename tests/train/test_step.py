@@ -68,11 +68,10 @@ def test_losses_match_their_formulas(
     logits = -two if kind == "bce" else two  # log(1 + exp(2)) when the logit is -2
     setup = LossSetup(
         config=TrainConfig.of(gan_loss=kind),
-        generator=None,  # type: ignore[arg-type]  # not looked at
         discriminator=lambda source, image: logits,  # type: ignore[arg-type]  # as a network
     )
     batch = LossBatch(source=one, target=one)
-    loss = AdversarialLoss(setup)(batch, GeneratorOutput(image=one, features=[]))
+    loss = AdversarialLoss(setup)(batch, GeneratorOutput(image=one))
     assert float(loss) == pytest.approx(fooled, abs=1e-4)
 
 

@@ -173,7 +173,7 @@ def test_help_lists_everyday_flags_by_section() -> None:
         for page in (short, long)
     }
     assert count[short] <= 33
-    assert "--lambda-distil-channel" not in short
+    assert "--lambda-distil-style" not in short
     for name in TrainConfig.settings():
         assert f"--{name.replace('_', '-')}" in long
 

@@ -34,6 +34,14 @@ _BELOW_ONE = (0.0, math.nextafter(1.0, 0.0))
 _TINY = 1e-12
 _BATCH = (1, 2**16)
 
+_GONE = {
+    "lambda_style": 0.0,
+    "style_from": 0.75,
+    "feature_network": "teacher",
+    "lambda_distil_channel": 2.0,
+}
+"""Settings that checkpoints of earlier versions hold, and their defaults then."""
+
 # Settings of a kind
 _number = partial(setting, metavar="N")
 _channels = partial(_number, bounds=(1, 1024))
@@ -203,28 +211,17 @@ class LossConfig(SettingGroup):
     lambda_semantic: float = _weight(
         10.0, "Weight of the semantic loss: the segmenter's cross-entropy on generated pictures."
     )
-    lambda_style: float = _weight(
-        0.0, "Weight of the style loss: how far the segmenter's Gram matrices are from the photo's."
-    )
-    style_from: float = _share(0.75, "Share of the run after which the style loss counts.")
     teacher: str | None = setting(
         None, "Larger trained generator to learn from.", metavar="RUN|FILE.pt", group="Distillation"
-    )
-    feature_network: str = _advanced(
-        "teacher",
-        "Network whose features are compared: the teacher's discriminator, or a segmenter.",
-        metavar="teacher|FILE.pt",
-        group="Distillation",
     )
     lambda_distil_l1: float = _distil(20.0, "Weight of the L1 distance to the teacher's image.")
     lambda_distil_ssim: float = _distil(10.0, "Weight of 1 - SSIM to the teacher's image.")
     lambda_distil_feature: float = _distil(
-        20.0, "Weight of the distance of features at each position."
+        20.0, "Weight of the distance of the teacher's discriminator's features at each position."
     )
     lambda_distil_style: float = _distil(
-        20.0, "Weight of the distance of the features' Gram matrices."
+        20.0, "Weight of the distance of these features' Gram matrices."
     )
-    lambda_distil_channel: float = _distil(2.0, "Weight of the distance of the channel means.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -257,8 +254,6 @@ class TrainConfig:
                 f"ndf is {self.model.ndf}; "
                 f"the projected discriminator needs a multiple of {NORM_GROUPS}"
             )
-        if self.loss.lambda_style and self.loss.segmenter is None:
-            raise ConfigError("lambda-style weighs features of a segmenter; give --segmenter FILE")
         no_target = self.loss.gan_loss == "none" and not self.loss.lambda_l1
         if no_target and self.loss.teacher is None:
             raise ConfigError(
@@ -333,6 +328,8 @@ class TrainConfig:
     def from_json(cls, document: dict[str, Any]) -> TrainConfig:
         """Read what :meth:`to_json` wrote; settings that it lacks take their defaults.
 
+        Settings that are gone are passed over where they had their default.
+
         Raises:
             ConfigError: a key is unknown, or a value is impossible.
         """
@@ -341,6 +338,7 @@ class TrainConfig:
         for name, values in document.items():
             if not isinstance(values, dict):
                 raise ConfigError(f"group {name!r} of settings is {values!r}, not an object")
+            values = {k: v for k, v in values.items() if (k, v) not in _GONE.items()}
             check_known(values, [one.name for one in settings_of(groups[name])])
             fields = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
             read[name] = groups[name](**fields)

@@ -6,7 +6,6 @@ from p2p_train.config import TrainConfig
 
 from .adversarial import AdversarialLoss, DiscriminatorLoss, FakeLoss, RealLoss
 from .base import Curve, GeneratorLoss, Loss, LossSetup
-from .distil_channel import DistilChannelLoss
 from .distil_feature import DistilFeatureLoss
 from .distil_l1 import DistilL1Loss
 from .distil_ssim import DistilSsimLoss
@@ -14,7 +13,6 @@ from .distil_style import DistilStyleLoss
 from .l1 import L1Loss
 from .pattern import PatternLoss
 from .semantic import SemanticLoss
-from .style import StyleLoss
 
 __all__ = ["GENERATOR_LOSSES", "discriminator_losses", "generator_losses", "loss_curves"]
 
@@ -22,13 +20,11 @@ GENERATOR_LOSSES: list[type[GeneratorLoss]] = [
     L1Loss,
     AdversarialLoss,
     SemanticLoss,
-    StyleLoss,
     PatternLoss,
     DistilL1Loss,
     DistilSsimLoss,
     DistilFeatureLoss,
     DistilStyleLoss,
-    DistilChannelLoss,
 ]
 """The generator's losses, in the order in which a step computes them."""
 

@@ -12,12 +12,12 @@ from torch import nn
 
 from p2p_train.config import TrainConfig
 from p2p_train.distillation import Teacher
-from p2p_train.networks.generator import GeneratorOutput, UNetGenerator
+from p2p_train.networks.generator import GeneratorOutput
 from p2p_train.segmentation.segmenter import FrozenSegmenter
 
 __all__ = [
     "Curve", "DistillationLoss", "FeaturePairs", "GeneratorLoss", "GeneratorOutput", "Loss",
-    "LossBatch", "LossSetup", "SegmenterLoss", "distillation_curve", "feature_distance",
+    "LossBatch", "LossSetup", "distillation_curve", "feature_distance",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -88,7 +88,6 @@ class LossSetup:
     """The settings and networks that losses are made from; None for those a run does without."""
 
     config: TrainConfig
-    generator: UNetGenerator
     discriminator: nn.Module | None = None
     teacher: Teacher | None = None
     segmenter: FrozenSegmenter | None = None
@@ -119,11 +118,9 @@ class GeneratorLoss(Loss):
 
     Attributes:
         setting: the setting of :class:`.LossConfig` that holds the weight.
-        trainable: layers of the loss's own that learn with the generator, or None.
     """
 
     setting: ClassVar[str]
-    trainable: nn.Module | None = None
 
     @classmethod
     def applies(cls, config: TrainConfig) -> bool:
@@ -137,20 +134,6 @@ class GeneratorLoss(Loss):
     @abstractmethod
     def __call__(self, batch: LossBatch, output: GeneratorOutput) -> torch.Tensor:
         """Return the unweighted loss, a scalar."""
-
-
-class SegmenterLoss(GeneratorLoss):
-    """A loss on what the frozen segmenter computes from generated pictures."""
-
-    @property
-    def segmenter(self) -> FrozenSegmenter:
-        """The segmenter, which exists wherever the loss applies."""
-        assert self.setup.segmenter is not None
-        return self.setup.segmenter
-
-    def features(self, batch: LossBatch, output: GeneratorOutput) -> list[torch.Tensor]:
-        """Return the features of the generated pictures; gradients flow through to them."""
-        return batch.once("segmenter features", lambda: self.segmenter.features(output.image))
 
 
 class DistillationLoss(GeneratorLoss):
@@ -171,19 +154,19 @@ class DistillationLoss(GeneratorLoss):
         assert self.setup.teacher is not None
         return self.setup.teacher
 
-    def teacher_output(self, batch: LossBatch) -> GeneratorOutput:
+    def teacher_image(self, batch: LossBatch) -> torch.Tensor:
         """Return what the teacher makes of the inputs, without gradients."""
-        return batch.once("teacher output", lambda: self.teacher.translate(batch.source))
+        return batch.once("teacher image", lambda: self.teacher.translate(batch.source))
 
     def feature_pairs(self, batch: LossBatch, output: GeneratorOutput) -> FeaturePairs:
-        """Return features of both images, as the feature network computes them."""
+        """Return features of both images, as the teacher's discriminator computes them."""
         features = batch.once("features", lambda: self.teacher.features(batch.source, output.image))
         reference = batch.once("teacher features", lambda: self._teacher_features(batch))
         return list(zip(features, reference, strict=True))
 
     @torch.no_grad()
     def _teacher_features(self, batch: LossBatch) -> list[torch.Tensor]:
-        return self.teacher.features(batch.source, self.teacher_output(batch).image)
+        return self.teacher.features(batch.source, self.teacher_image(batch))
 
 
 def distillation_curve(label: str, progress: tuple[str, int] | None = None) -> Curve:

@@ -10,7 +10,7 @@ __all__ = ["DistilFeatureLoss"]
 
 
 class DistilFeatureLoss(DistillationLoss):
-    """Distance of the feature network's outputs on the image and on the teacher's."""
+    """Distance of the teacher's discriminator's features of both images."""
 
     name = "distil_feature"
     setting = "lambda_distil_feature"

@@ -19,4 +19,4 @@ class DistilL1Loss(DistillationLoss):
 
     def __call__(self, batch: LossBatch, output: GeneratorOutput) -> torch.Tensor:
         """Return the loss; in float32, whatever the generators ran in."""
-        return functional.l1_loss(output.image.float(), self.teacher_output(batch).image.float())
+        return functional.l1_loss(output.image.float(), self.teacher_image(batch).float())

@@ -25,7 +25,7 @@ class DistilSsimLoss(DistillationLoss):
 
     def __call__(self, batch: LossBatch, output: GeneratorOutput) -> torch.Tensor:
         """Return the loss; see :func:`dissimilarity`."""
-        return dissimilarity(output.image, self.teacher_output(batch).image)
+        return dissimilarity(output.image, self.teacher_image(batch))
 
 
 def dissimilarity(image: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:

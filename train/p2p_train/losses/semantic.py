@@ -12,12 +12,12 @@ from torch.nn import functional
 from p2p_train.config import TrainConfig
 from p2p_train.metrics.evaluator import IGNORED
 
-from .base import Curve, GeneratorOutput, LossBatch, SegmenterLoss
+from .base import Curve, GeneratorLoss, GeneratorOutput, LossBatch
 
 __all__ = ["SemanticLoss"]
 
 
-class SemanticLoss(SegmenterLoss):
+class SemanticLoss(GeneratorLoss):
     """Cross-entropy of the segmenter's classes and those of the input, in nats."""
 
     name = "generator_semantic"
@@ -31,7 +31,9 @@ class SemanticLoss(SegmenterLoss):
 
     def __call__(self, batch: LossBatch, output: GeneratorOutput) -> torch.Tensor:
         """Return the mean over the pixels whose class the segmenter knows."""
-        logits = self.segmenter.logits(self.features(batch, output)).float()
-        classes = self.segmenter.target_classes(batch.source)  # (N, H / 2, W / 2)
+        segmenter = self.setup.segmenter
+        assert segmenter is not None
+        logits = segmenter.logits(output.image).float()
+        classes = segmenter.target_classes(batch.source)  # (N, H / 2, W / 2)
         total = functional.cross_entropy(logits, classes, ignore_index=IGNORED, reduction="sum")
         return total / (classes != IGNORED).sum().clamp(min=1)

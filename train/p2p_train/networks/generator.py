@@ -24,11 +24,9 @@ class GeneratorOutput:
 
     Attributes:
         image: (N, 3, H, W) RGB in [-1, 1].
-        features: outputs of its encoder blocks and then of its decoder blocks.
     """
 
     image: torch.Tensor
-    features: list[torch.Tensor]
 
 
 class EncoderBlock(nn.Sequential):

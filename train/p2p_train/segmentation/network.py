@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-__all__ = ["TEXTURE_STAGES", "SegmentationNet"]
+__all__ = ["SegmentationNet"]
 
 TEXTURE_STAGES = 2
 """Number of stages whose features describe texture, at 1/4 and 1/8 of the image."""
@@ -37,10 +37,7 @@ class SegmentationNet(nn.Module):
 
     def forward(self, signal: torch.Tensor) -> torch.Tensor:
         """Return logits (N, classes, H / 2, W / 2) of images (N, 3, H, W) in [-1, 1]."""
-        return self.classify(self.feature_maps(signal))
-
-    def classify(self, maps: list[torch.Tensor]) -> torch.Tensor:
-        """Return logits (N, classes, H / 2, W / 2) of all :meth:`feature_maps`."""
+        maps = self._feature_maps(signal)
         merged: torch.Tensor = self.laterals[-1](maps[-1])  # (N, width, H / 32, W / 32)
         for lateral, fine in zip(reversed(self.laterals[:-1]), reversed(maps[:-1]), strict=True):
             coarse = functional.interpolate(merged, size=fine.shape[2:], mode="bilinear")
@@ -50,14 +47,11 @@ class SegmentationNet(nn.Module):
 
     def features(self, signal: torch.Tensor) -> torch.Tensor:
         """Return each image's mean texture features: (N, 3 width)."""
-        maps = self.feature_maps(signal, TEXTURE_STAGES)
+        maps = self._feature_maps(signal, TEXTURE_STAGES)
         return torch.cat([m.float().mean(dim=(2, 3)) for m in maps], dim=1)
 
-    def feature_maps(self, signal: torch.Tensor, stages: int | None = None) -> list[torch.Tensor]:
-        """Return the feature maps of images (N, 3, H, W) in [-1, 1], at 1/4 to 1/32 of their size.
-
-        Only the first ``stages`` run; None for all.
-        """
+    def _feature_maps(self, signal: torch.Tensor, stages: int | None = None) -> list[torch.Tensor]:
+        """Return feature maps of the first ``stages``, or of all: 1/4 to 1/32 of the size."""
         maps = []
         for stage in self.stages[:stages]:
             signal = stage(signal)

@@ -191,7 +191,7 @@ def void_classes(palette: Palette) -> list[int]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FrozenSegmenter:
-    """Computes features and classes of generated pictures; gradients flow through to them.
+    """Computes the classes of generated pictures; gradients flow through to them.
 
     Attributes:
         segmenter: in eval mode, without gradients of its own.
@@ -204,15 +204,11 @@ class FrozenSegmenter:
     precision: Precision
     sha256: str
 
-    def features(self, image: torch.Tensor, stages: int | None = None) -> list[torch.Tensor]:
-        """Return the features of all or the first ``stages`` of (N, 3, H, W) RGB in [-1, 1]."""
+    def logits(self, image: torch.Tensor) -> torch.Tensor:
+        """Return logits (N, classes, H / 2, W / 2) of images, (N, 3, H, W) RGB in [-1, 1]."""
         with autocast(self.precision, image.device):
-            return self.segmenter.network.feature_maps(image, stages)
-
-    def logits(self, features: list[torch.Tensor]) -> torch.Tensor:
-        """Return (N, classes, H / 2, W / 2) logits of what :meth:`features` returned."""
-        with autocast(self.precision, features[0].device):
-            return self.segmenter.network.classify(features)
+            logits: torch.Tensor = self.segmenter.network(image)
+        return logits
 
     @torch.no_grad()
     def target_classes(self, source: torch.Tensor) -> torch.Tensor:

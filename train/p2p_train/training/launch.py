@@ -27,7 +27,7 @@ __all__ = ["LaunchOptions", "launch"]
 
 logger = logging.getLogger(__name__)
 
-CHANGEABLE = {"epochs", "max_steps", "samples", "data", "teacher", "feature_network", "segmenter"}
+CHANGEABLE = {"epochs", "max_steps", "samples", "data", "teacher", "segmenter"}
 """Settings that a resumed run may change without becoming another run: how long it is, and where
 files lie. That they are the same files is checked."""
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from p2p_runtime.errors import CheckpointError, ConfigError
 from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import TrainConfig
 from p2p_train.devices import freeze
-from p2p_train.distillation import FeatureNetwork, Teacher
+from p2p_train.distillation import Teacher
 from p2p_train.segmentation.segmenter import FrozenSegmenter, Segmenter
 from p2p_train.tensorfile import digest
 
@@ -45,30 +44,24 @@ def _load_teacher(
             f"the inputs of the teacher {path} are {theirs}, those of its student {ours}; "
             "they must be the same"
         )
-    generator, precision = checkpoint.build_generator(), config.precision
-    network, features = _feature_network(config.loss.feature_network, path, checkpoint, contract)
-    sha256 = digest([generator.state_dict(), network.state_dict()])
-    for module in (generator, network):
-        freeze(module, device, precision)
+    generator, discriminator = checkpoint.build_generator(), None
+    if config.loss.lambda_distil_feature or config.loss.lambda_distil_style:
+        discriminator = checkpoint.build_discriminator()
+        if discriminator is None:
+            raise CheckpointError(
+                f"{path} holds no discriminator to compare images with; leave out the losses that "
+                "do: --lambda-distil-feature 0 --lambda-distil-style 0"
+            )
+    modules = [generator, *([discriminator] if discriminator else [])]
+    sha256 = digest([module.state_dict() for module in modules])
+    for module in modules:
+        freeze(module, device, config.precision)
     return Teacher(
-        generator=generator, feature_network=features, precision=precision, sha256=sha256
+        generator=generator,
+        discriminator=discriminator,
+        precision=config.precision,
+        sha256=sha256,
     )
-
-
-def _feature_network(
-    name: str, path: Path, checkpoint: Checkpoint, contract: PixelContract
-) -> tuple[nn.Module, FeatureNetwork]:
-    """Return the discriminator of the teacher at ``path``, or the segmenter called ``name``."""
-    if name != "teacher":
-        network = _matching_segmenter(Path(name), contract).network
-        return network, lambda source, image: network.feature_maps(image)
-    discriminator = checkpoint.build_discriminator()
-    if discriminator is None:
-        raise CheckpointError(
-            f"{path} holds no discriminator to compare images with; name a segmenter with "
-            "--feature-network FILE.pt (p2p-train segmenter trains one)"
-        )
-    return discriminator, discriminator.features
 
 
 def _load_segmenter(
@@ -77,7 +70,8 @@ def _load_segmenter(
     path = config.loss.segmenter
     if path is None:
         return None
-    segmenter = _matching_segmenter(Path(path), contract)
+    segmenter = Segmenter.load(Path(path), torch.device("cpu"))
+    segmenter.check_labels(contract)
     theirs, ours = ((c.height, c.width) for c in (segmenter.contract, contract))
     if theirs != ours:
         raise ConfigError(
@@ -87,12 +81,6 @@ def _load_segmenter(
     sha256 = digest(segmenter.network.state_dict())
     freeze(segmenter.network, device, config.precision)
     return FrozenSegmenter(segmenter=segmenter, precision=config.precision, sha256=sha256)
-
-
-def _matching_segmenter(path: Path, contract: PixelContract) -> Segmenter:
-    segmenter = Segmenter.load(path, torch.device("cpu"))
-    segmenter.check_labels(contract)
-    return segmenter
 
 
 def _inputs_of(contract: PixelContract) -> str:

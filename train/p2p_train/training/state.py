@@ -1,4 +1,4 @@
-"""What changes while training: networks, optimisers, losses' layers and the count of steps."""
+"""What changes while training: networks, optimisers and the count of steps."""
 
 from __future__ import annotations
 
@@ -126,7 +126,6 @@ class TrainState:
     def _make_losses(self, teacher: Teacher | None, segmenter: FrozenSegmenter | None) -> None:
         setup = LossSetup(
             config=self.config,
-            generator=self.generator,
             discriminator=self.discriminator,
             teacher=teacher,
             segmenter=segmenter,
@@ -141,10 +140,7 @@ class TrainState:
 
     def _make_optimizers(self) -> None:
         config, lr = self.config, self.config.optim.lr
-        of_losses = {loss.name: loss.trainable for loss in self.generator_losses}
-        self._trained = {name: _on(self.device, one) for name, one in of_losses.items() if one}
-        trained = nn.ModuleList([self.generator, *self._trained.values()])
-        self.generator_optimizer = ModelOptimizer(trained, lr, config, self.distributed)
+        self.generator_optimizer = ModelOptimizer(self.generator, lr, config, self.distributed)
         self.discriminator_optimizer: ModelOptimizer | None = None
         if self.discriminator is not None:
             lr = config.optim.lr_discriminator or lr
@@ -260,17 +256,14 @@ class TrainState:
         load_weights(self.exported_generator(), exported, "generator")
         for name, network in self._training_networks().items():
             load_weights(network, training[name], name)
-        for name, layers in self._trained.items():
-            load_weights(layers, training["losses"][name], name)
         for optimizer, state in zip(self.optimizers(), training["optimizers"], strict=True):
             optimizer.load_state_dict(state)
 
     def _check_loss_networks(self, before: dict[str, str]) -> None:
         for name, sha256 in self._loss_networks.items():
             if before[name] != sha256:
-                what = "teacher or its feature network" if name == "teacher" else name
                 raise CheckpointError(
-                    f"the {what} has other weights than when this run began; name the file of "
+                    f"the {name} has other weights than when this run began; name the file of "
                     f"then with --{name}, a copy of it if it is still being trained"
                 )
 
@@ -302,7 +295,6 @@ class TrainState:
                 "optimizers": [optimizer.state_dict() for optimizer in self.optimizers()],
                 "rng_states": self._rng_states or [self._own_rng_state()],
                 "loss_networks": self._loss_networks,
-                "losses": {name: one.state_dict() for name, one in self._trained.items()},
                 **{name: one.state_dict() for name, one in self._training_networks().items()},
             },
         )

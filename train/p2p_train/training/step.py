@@ -135,10 +135,8 @@ def _generate(state: TrainState, pairs: LossBatch) -> GeneratorOutput:
 
 
 def _run_generator(state: TrainState, source: torch.Tensor) -> GeneratorOutput:
-    features: list[torch.Tensor] = []
     with autocast(state.config.precision, state.device):
-        image: torch.Tensor = state.generator(source, features)
-    return GeneratorOutput(image=image, features=features)
+        return GeneratorOutput(image=state.generator(source))
 
 
 def _signal(pixels: torch.Tensor) -> torch.Tensor:
