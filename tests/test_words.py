@@ -93,7 +93,7 @@ RULES = (
     Rule(r"(un)?steadiness", "consistency"),
     Rule(r"drawing_of|class drawing", "GeneratorOutput"),
     Rule(r"chance", "rng", names=True),
-    Rule(r"(freeze|estimate)[_-]norm|statistics_kept", "frozen_batchnorm, update_bn"),
+    Rule(r"(freeze|estimate)[_-]norm|statistics_kept", "frozen_batchnorm"),
     Rule(r"--consistency|--distil-", "--lambda-consistency, --lambda-distil-..."),
     Rule(r"recipe[ =]seed|seed recipe", "classic"),
     Rule(r"foreign|publish_?bundle|artefact\.publish", "importers, write_bundle"),

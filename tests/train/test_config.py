@@ -106,13 +106,6 @@ def test_impossible_values_are_named(name: str, value: object) -> None:
         TrainConfig.of(**{name: value})
 
 
-@pytest.mark.parametrize("others", [{}, {"ema": 0.9, "norm": "instance"}])
-def test_update_bn_needs_averaged_weights_with_batchnorm(others: dict[str, object]) -> None:
-    """Elsewhere there is nothing to estimate, and asking for it is an error."""
-    with pytest.raises(ConfigError, match=r"--ema 0\.999 and --norm batch"):
-        TrainConfig.of(update_bn=8, **others)
-
-
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipes_are_settings_that_exist(name: str) -> None:
     """Each recipe makes a config; ``paper`` trains as published, ``edge`` is complete."""

@@ -24,7 +24,6 @@ from p2p_train.data import decode
 from p2p_train.data.batches import (
     EpochSampler,
     named_worker_failures,
-    spread_batches,
     training_batches,
     validation_batches,
 )
@@ -242,18 +241,6 @@ def test_other_runtime_errors_stay_what_they_are() -> None:
     """Only torch's report of a worker's death is translated."""
     with pytest.raises(RuntimeError, match="shape mismatch"), named_worker_failures():
         raise RuntimeError("shape mismatch")
-
-
-def test_pairs_from_all_over_come_in_full_batches(data: Path) -> None:
-    """Evenly spread, always the same ones; a batch that cannot be filled is left out."""
-    pairs = dataset(data)
-    batches = list(spread_batches(pairs, 5, 2))
-    assert [len(batch.source) for batch in batches] == [2, 2]
-    chosen = [index * len(pairs) // 5 for index in range(4)]
-    assert torch.equal(
-        torch.cat([batch.source for batch in batches]),
-        torch.cat([pairs[0, index].source for index in chosen]),
-    )
 
 
 def test_labels_are_preprocessed_once_and_come_back_bit_for_bit(

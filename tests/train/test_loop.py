@@ -131,7 +131,7 @@ def test_best_weights_are_those_with_frozen_batchnorm_if_there_are_any(
 @pytest.mark.parametrize("stop_at", [2, 3])
 @pytest.mark.parametrize(
     "options",
-    [{}, {"ema": 0.9, "update_bn": 4}, {"checkerboard_free": True, "lambda_pattern": 1.0}],
+    [{}, {"ema": 0.9}, {"checkerboard_free": True, "lambda_pattern": 1.0}],
     ids=["classic", "average", "pattern"],
 )
 def test_fault_05_resumed_run_equals_uninterrupted_run_bit_for_bit(
@@ -149,7 +149,7 @@ def test_fault_05_resumed_run_equals_uninterrupted_run_bit_for_bit(
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"lr_decay": True, "freeze_batchnorm": 0.5, "ema": 0.9, "update_bn": 4}],
+    [{}, {"lr_decay": True, "freeze_batchnorm": 0.5, "ema": 0.9}],
     ids=["classic", "schedules"],
 )
 def test_fault_04_sigterm_in_mid_epoch_saves_and_the_resume_is_exact(
@@ -186,18 +186,6 @@ def test_fault_04_sigterm_in_mid_epoch_saves_and_the_resume_is_exact(
     assert [[line[key] for key in kept] for line in logs[0]] == [
         [line[key] for key in kept] for line in logs[1]
     ]
-
-
-def test_the_average_is_exported_with_statistics_of_its_own(
-    tiny: MakeConfig, tmp_path: Path
-) -> None:
-    """They belong to the exported weights, not to the weights of many steps."""
-    run(tiny(ema=0.9, update_bn=8, jitter_px=0, flip=False), tmp_path / "own")
-    run(tiny(ema=0.9, jitter_px=0, flip=False), tmp_path / "gathered")
-    own, gathered = last(tmp_path / "own").generator, last(tmp_path / "gathered").generator
-    assert_equal(own["encoder.0.0.weight"], gathered["encoder.0.0.weight"])
-    name = next(name for name in own if name.endswith("running_mean"))
-    assert not torch.equal(own[name], gathered[name])
 
 
 def test_fault_10_nan_stops_the_run_and_spares_the_last_good_checkpoint(

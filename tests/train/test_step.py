@@ -12,8 +12,7 @@ from p2p_train.config import GanLoss, TrainConfig
 from p2p_train.data.dataset import PairBatch
 from p2p_train.losses.adversarial import AdversarialLoss, patch_loss
 from p2p_train.losses.base import GeneratorOutput, LossBatch, LossSetup
-from p2p_train.networks.norms import batch_norms, update_bn
-from p2p_train.networks.pixels import to_signal
+from p2p_train.networks.norms import batch_norms
 from p2p_train.training.state import TrainState
 from p2p_train.training.step import train_step
 
@@ -183,20 +182,6 @@ def test_frozen_batchnorm_trains_with_running_statistics(tiny: MakeConfig) -> No
     state.count(train_step(state, batch()))
     assert torch.equal(norm.running_mean, before)
     assert not torch.equal(norm.weight, gain)
-
-
-def test_update_bn_estimates_statistics_of_the_current_weights(tiny: MakeConfig) -> None:
-    """The mean over all batches, without dropout; nothing else about the network changes."""
-    generator = TrainState(tiny(), CPU).generator.eval()
-    norm = batch_norms(generator)[0]
-    inputs: list[torch.Tensor] = []
-    norm.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
-    norm.running_mean.fill_(7)
-    update_bn(generator, [to_signal(batch().source), -to_signal(batch().source)])
-    expected = torch.stack([one.mean(dim=(0, 2, 3)) for one in inputs]).mean(dim=0)
-    torch.testing.assert_close(norm.running_mean, expected)
-    assert norm.momentum == 0.1
-    assert not any(module.training for module in generator.modules())
 
 
 def test_recomputing_activations_changes_no_gradient(tiny: MakeConfig) -> None:

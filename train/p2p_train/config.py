@@ -35,6 +35,7 @@ _TINY = 1e-12
 _BATCH = (1, 2**16)
 
 _GONE = {
+    "update_bn": 0,
     "lambda_style": 0.0,
     "style_from": 0.75,
     "feature_network": "teacher",
@@ -174,12 +175,6 @@ class OptimConfig(SettingGroup):
     ema: float = _fraction(
         0.0, "Export a moving average of the generator's weights with this decay; 0 for none."
     )
-    # Wu and Johnson 2021, arXiv 2105.07576
-    update_bn: int = _advanced_number(
-        0,
-        "With --ema: estimate the average's BatchNorm statistics from N pairs; 0 copies them.",
-        bounds=(0, 10**6),
-    )
     freeze_batchnorm: float = _share(
         1.0, "Share of the run after which BatchNorm uses its running statistics; 1 for never."
     )
@@ -244,11 +239,6 @@ class TrainConfig:
         for name, kind in self.groups().items():
             if not isinstance(getattr(self, name), kind):
                 raise ConfigError(f"{name} is not a {kind.__name__}; see TrainConfig.of")
-        if self.optim.update_bn and not (self.optim.ema and self.model.norm == "batch"):
-            raise ConfigError(
-                "update-bn estimates BatchNorm statistics of averaged weights: "
-                "give --ema 0.999 and --norm batch with it"
-            )
         if self.model.discriminator == "projected" and self.model.ndf % NORM_GROUPS:
             raise ConfigError(
                 f"ndf is {self.model.ndf}; "

@@ -22,8 +22,7 @@ from p2p_runtime.errors import DatasetError, TrainingError
 from .dataset import PairBatch, PairDataset, PairKey
 
 __all__ = [
-    "EpochSampler", "named_worker_failures", "spread_batches", "training_batches",
-    "validation_batches",
+    "EpochSampler", "named_worker_failures", "training_batches", "validation_batches",
 ]  # fmt: skip
 
 logger = logging.getLogger(__name__)
@@ -157,17 +156,6 @@ def validation_batches(dataset: PairDataset, batch_size: int) -> Iterator[PairBa
         DatasetError: a file is unreadable, or too many are gone since the run began.
     """
     yield from _checked(_read(dataset, range(len(dataset)), batch_size), len(dataset))
-
-
-def spread_batches(dataset: PairDataset, count: int, batch_size: int) -> Iterator[PairBatch]:
-    """Yield about ``count`` pairs from all over the data set, always the same, in full batches.
-
-    Raises:
-        DatasetError: a file is unreadable, or too many are gone since the run began.
-    """
-    count, batch_size = min(count, len(dataset)), min(batch_size, count, len(dataset))
-    chosen = [index * len(dataset) // count for index in range(count - count % batch_size)]
-    yield from _checked(_read(dataset, chosen, batch_size), len(dataset))
 
 
 def _read(dataset: PairDataset, chosen: Sequence[int], batch_size: int) -> Iterator[PairBatch]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
-import torch
 from torch import nn
 
 from .geometry import Norm
 
-__all__ = ["batch_norms", "frozen_batchnorm", "init_weights", "norm_layers", "update_bn"]
+__all__ = ["batch_norms", "frozen_batchnorm", "init_weights", "norm_layers"]
 
 AnyBatchNorm = nn.BatchNorm2d | nn.SyncBatchNorm
 
@@ -44,42 +43,14 @@ def batch_norms(network: nn.Module) -> list[AnyBatchNorm]:
 
 
 @contextlib.contextmanager
-def _momentum(norms: list[AnyBatchNorm], momentum: float | None) -> Iterator[None]:
-    """Give all layers this momentum, and afterwards their own again."""
+def frozen_batchnorm(network: nn.Module) -> Iterator[None]:
+    """Keep running statistics unchanged, so that each batch counts once, however often it runs."""
+    norms = batch_norms(network)
     before = [norm.momentum for norm in norms]
     for norm in norms:
-        norm.momentum = momentum
+        norm.momentum = 0.0
     try:
         yield
     finally:
         for norm, own in zip(norms, before, strict=True):
             norm.momentum = own
-
-
-def frozen_batchnorm(network: nn.Module) -> contextlib.AbstractContextManager[None]:
-    """Keep running statistics unchanged, so that each batch counts once, however often it runs."""
-    return _momentum(batch_norms(network), 0.0)
-
-
-@torch.no_grad()
-def update_bn(network: nn.Module, signals: Iterable[torch.Tensor]) -> None:
-    """Replace running statistics by their means over some batches, with the weights as they are.
-
-    Statistics gathered in training mix the weights of many steps; these belong to one set of
-    weights (Wu and Johnson 2021, arXiv 2105.07576, "precise BatchNorm").
-
-    Args:
-        network: in eval mode, so without dropout; it stays so.
-        signals: inputs, (N, C, H, W) batches of one size, on the network's device.
-    """
-    norms = batch_norms(network)
-    with _momentum(norms, None):  # None: a plain mean over all batches that follow
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.train()
-        try:
-            for signal in signals:
-                network(signal)
-        finally:
-            for norm in norms:
-                norm.eval()

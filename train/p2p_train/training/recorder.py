@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 from p2p_runtime.documents import parse_json, read_file
 from p2p_runtime.errors import ContractError
 from p2p_runtime.files import write_bytes, write_picture, write_text
-from p2p_train.data.batches import spread_batches, validation_batches
+from p2p_train.data.batches import validation_batches
 from p2p_train.data.prepare import VALIDATION_BATCH, TrainingData
 from p2p_train.devices import peak_memory_mib
 from p2p_train.losses import loss_curves
 from p2p_train.losses.base import Curve
 from p2p_train.metrics.images import eval_mode
 from p2p_train.metrics.score import Scores, evaluate
-from p2p_train.networks.norms import update_bn
 from p2p_train.networks.pixels import to_pixels, to_signal
 from p2p_train.segmentation.segmenter import Segmenter
 
@@ -33,9 +32,6 @@ from .curves import draw_curves, sample_grid
 from .state import TrainState
 
 __all__ = ["Recorder", "RunLog"]
-
-BATCHNORM_BATCH = 32
-"""Pairs a batch for BatchNorm statistics, in which no single picture should count much."""
 
 LOOKED_AT_FROM = 3
 """Number of validations after which a run should have learned something."""
@@ -92,7 +88,6 @@ class Recorder:
     def measure(self, losses: dict[str, float], *, epoch: float, images_per_s: float) -> None:
         """Validate, write a line, curves and samples; keep the weights if they are the best."""
         state, data = self._state, self._data
-        self._update_bn()
         batches = validation_batches(data.val, VALIDATION_BATCH)
         scores = evaluate(state.exported_generator(), batches, state.device, self._segmenter)
         record = {
@@ -125,14 +120,6 @@ class Recorder:
         """Return the main losses in a few words, for the progress line and the log."""
         shown = [(curve.progress, losses[name]) for name, curve in self._curves.items()]
         return ", ".join(f"{how[0]} {value:.{how[1]}f}" for how, value in shown if how is not None)
-
-    def _update_bn(self) -> None:
-        """Estimate BatchNorm statistics of the averaged weights, which no step ran with."""
-        count, average = self._state.config.optim.update_bn, self._state.average
-        if count and average is not None:
-            batches = spread_batches(self._data.train, count, BATCHNORM_BATCH)
-            device = self._state.device
-            update_bn(average, (to_signal(one.to(device).source) for one in batches))
 
     def _segmentation(self, scores: Scores) -> dict[str, float]:
         if self._segmenter is None or scores.segmentation is None:
