@@ -8,7 +8,7 @@ import pytest
 
 from experiments.labels.pictures import draw_chart, draw_crops
 from experiments.labels.recoding import CODINGS, WRONG_COLORSPACE, Coding, recode
-from experiments.labels.repair import drawn_scenes, measure_coding, measure_temporal_filter
+from experiments.labels.repair import drawn_scenes, measure_coding
 from p2p_runtime.labels.colorspace import find_mismatch
 from p2p_runtime.labels.palette import CITYSCAPES
 from p2p_runtime.model.contract import PixelContract
@@ -48,14 +48,6 @@ def test_a_wrong_colorspace_is_detected(shifted: Coding):
     row = measure_coding(truth, shifted, CONTRACT)
     assert row.repaired > row.nearest
     assert row.repaired > 0.985
-
-
-def test_the_temporal_filter_calms_a_still_picture():
-    """Where nothing moves, a filter over three frames does not flicker more than none."""
-    still = np.repeat(drawn_scenes(1), 4, axis=0)
-    figures = measure_temporal_filter(still, coding("H.264, crf 28"), CONTRACT)
-    assert figures["3"]["flickering"] <= figures["1"]["flickering"]
-    assert set(figures) == {"1", "3", "5"}
 
 
 def test_chart_and_crops_are_pictures():

@@ -32,9 +32,9 @@ def admitted(translator: Translator, frames: list[Image]) -> list[FrameTask]:
     return tasks
 
 
-def one_after_the_other(contract: PixelContract, count: int) -> list[FrameTask]:
+def one_after_the_other(contract: PixelContract) -> list[FrameTask]:
     """Translate the frames as a loop of calls does."""
-    translator = Translator(contract, Inverter(), temporal_filter=count)
+    translator = Translator(contract, Inverter())
     return [translator.translate(frame) for frame in frames_with_repeats()]
 
 
@@ -47,13 +47,10 @@ def assert_alike(found: list[FrameTask], expected: list[FrameTask]) -> None:
         np.testing.assert_array_equal(task.class_ids, other.class_ids)
 
 
-@pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("order", ["forwards", "backwards", "by chance"])
-def test_the_order_of_finishing_changes_nothing(
-    contract: PixelContract, order: str, count: int
-) -> None:
-    """The temporal filter and the cache follow the order of admission; no order blocks."""
-    translator = Translator(contract, Inverter(), temporal_filter=count, workers=4)
+def test_the_order_of_finishing_changes_nothing(contract: PixelContract, order: str) -> None:
+    """The cache follows the order of admission; no order blocks."""
+    translator = Translator(contract, Inverter(), workers=4)
     tasks = admitted(translator, frames_with_repeats())
     places = list(range(len(tasks)))
     if order == "backwards":
@@ -62,33 +59,31 @@ def test_the_order_of_finishing_changes_nothing(
         random.Random(0).shuffle(places)
     for place in places:
         translator.finish(tasks[place])
-    assert_alike(tasks, one_after_the_other(contract, count))
+    assert_alike(tasks, one_after_the_other(contract))
     assert any(task.reused for task in tasks)
 
 
-@pytest.mark.parametrize("count", [1, 3])
-def test_threads_change_nothing(contract: PixelContract, count: int) -> None:
+def test_threads_change_nothing(contract: PixelContract) -> None:
     """Four workers give what one gives, time after time."""
-    expected = one_after_the_other(contract, count)
+    expected = one_after_the_other(contract)
     with ThreadPoolExecutor(4) as pool:
         for _ in range(10):
-            translator = Translator(contract, Inverter(), temporal_filter=count, workers=4)
+            translator = Translator(contract, Inverter(), workers=4)
             tasks = admitted(translator, frames_with_repeats())
             list(pool.map(translator.finish, tasks))
             assert_alike(tasks, expected)
 
 
-@pytest.mark.parametrize("count", [1, 3])
 def test_preparing_changes_nothing_and_classifies_once(
-    contract: PixelContract, count: int, monkeypatch: pytest.MonkeyPatch
+    contract: PixelContract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Frames that were prepared, once or twice, come out the same; none is classified again."""
-    expected = one_after_the_other(contract, count)
+    expected = one_after_the_other(contract)
     calls, classify = [], PixelContract.classify
     monkeypatch.setattr(
         PixelContract, "classify", lambda *args, **kw: calls.append(1) or classify(*args, **kw)
     )
-    translator = Translator(contract, Inverter(), temporal_filter=count, workers=2)
+    translator = Translator(contract, Inverter(), workers=2)
     tasks = admitted(translator, frames_with_repeats())
     for task in tasks[::2]:
         translator.preprocessor.preprocess(task)

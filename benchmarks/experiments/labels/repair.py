@@ -33,7 +33,6 @@ __all__ = [
     "main",
     "measure_coding",
     "measure_frames",
-    "measure_temporal_filter",
     "table",
 ]
 
@@ -44,8 +43,6 @@ THIN = ("pole", "traffic light", "traffic sign", "person", "rider", "motorcycle"
 """Classes of thin or small objects."""
 LEAST_THIN_PX = 200
 """Number of pixels from which on a thin class is scored."""
-FILTERS = (1, 3, 5)
-"""Lengths of the temporal filter, in frames."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,48 +135,10 @@ def measure_frames(
     )
 
 
-def measure_temporal_filter(
-    truth: NDArray[np.uint8], coding: Coding, contract: PixelContract
-) -> dict[str, dict[str, float]]:
-    """Return the shares of right and of flickering pixels by the length of the temporal filter.
-
-    A pixel flickers if its class changes from one frame to the next and the original's does not.
-    """
-    import numpy as np
-
-    from p2p_runtime.translate.preprocess import Preprocessor
-
-    from .recoding import recode
-
-    assert contract.palette is not None
-    ids = contract.palette.to_ids(truth)
-    still = ids[1:] == ids[:-1]  # (N - 1, H, W)
-    decoded = recode(truth, coding)
-    figures = {}
-    for frames in FILTERS:
-        preprocess = Preprocessor(contract, temporal_filter=frames)
-        filtered = contract.palette.to_ids(np.stack(list(map(preprocess, decoded.pictures))))
-        flickers = (filtered[1:] != filtered[:-1]) & still
-        figures[str(frames)] = {
-            "right": float((filtered == ids).mean()),
-            "flickering": float(flickers.mean()),
-        }
-    return figures
-
-
 def table(document: Document) -> str:
-    """Return the codecs, the wrong colorspaces, and the temporal filter if it was measured."""
-    from p2p_bench.report import markdown_table
-
+    """Return the codecs and the wrong colorspaces."""
     parts = [_codec_table(document["rows"]), "Colours stored in another colorspace than assumed:"]
     parts.append(_codec_table(document["wrong_colorspace"]))
-    if figures := document["temporal_filter"]:
-        rows = [
-            [frames, f"{one['right']:.2%}", f"{one['flickering']:.2%}"]
-            for frames, one in figures.items()
-        ]
-        parts.append("Temporal filter, with a moving camera:")
-        parts.append(markdown_table(["frames", "right", "flickering"], rows))
     return "\n\n".join(parts)
 
 
@@ -279,7 +238,6 @@ def main(*, video: Path | None, lossy: Path | None, smoke: bool) -> Document:
         shifted = [measure_coding(truth, coding, contract) for coding in WRONG_COLORSPACE]
     if not smoke:
         _write_pictures(rows, truth, contract)
-    filtered = measure_temporal_filter(truth, CODINGS[4], contract) if video else {}
     return {
         "video": video.name if video else "drawn scenes",
         "frames": len(truth),
@@ -287,7 +245,6 @@ def main(*, video: Path | None, lossy: Path | None, smoke: bool) -> Document:
         "input_px": SIDE_PX,
         "rows": list(map(asdict, rows)),
         "wrong_colorspace": list(map(asdict, shifted)),
-        "temporal_filter": filtered,
     }
 
 

@@ -73,10 +73,6 @@ run_options = stack(
         help="Undo the blur of video codecs: give each pixel its most likely class.",
     ),
     _labels(
-        "--temporal-filter", advanced=True, type=click.IntRange(min=1), metavar="FRAMES", default=1,
-        help="Give each pixel its most frequent class over this many frames, against flicker.",
-    ),
-    _labels(
         "--dedupe-threshold", advanced=True, type=click.IntRange(min=0), metavar="PIXELS",
         default=0,
         help="Reuse the last image if at most this many input pixels changed; 0 is lossless.",

@@ -75,7 +75,6 @@ class RunOptions:
     labels: Labels
     ids: str | None
     repair_labels: bool
-    temporal_filter: int
     dedupe_threshold: int
     max_frames: int | None
     report: Path | None
@@ -172,7 +171,6 @@ def _open_translator(
         threads=options.threads,
         allow_spinning=not live,
         repair_labels=options.repair_labels,
-        temporal_filter=options.temporal_filter,
         dedupe_threshold_px=options.dedupe_threshold,
         workers=1 if live else default_workers(device, options.threads),
         on_hang=lambda: _exit_now(stop.exit_code or EngineError.exit_code),

@@ -1,8 +1,8 @@
 """From the frames of a stream to the generator's inputs.
 
-Most of the work on one frame needs no other frame; only the temporal filter and the search for an
-equal input do. So frames are admitted in their order, preprocessed by any thread, and completed in
-their order by whichever thread needs a result first.
+Most of the work on one frame needs no other frame; only the search for an equal input does. So
+frames are admitted in their order, preprocessed by any thread, and completed in their order by
+whichever thread needs a result first.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from p2p_runtime.errors import ConfigError
 from p2p_runtime.labels.color_lut import check_opencv
 from p2p_runtime.labels.colorspace import ColorspaceWatch
-from p2p_runtime.labels.temporal import TemporalFilter
 from p2p_runtime.labels.yuv import Picture, YuvFrame, to_bgr
 from p2p_runtime.model.contract import PixelContract, check_frame
 from p2p_runtime.video.frames import FrameInput, FrameTask
@@ -35,7 +34,6 @@ class Preprocessor:
         contract: how a frame becomes the generator's input.
         repair_labels: give each pixel of a label map its most likely class; otherwise label maps
             are only resized.
-        temporal_filter: number of label maps over which each pixel gets its most frequent class.
         dedupe_threshold_px: see :class:`OutputCache`.
 
     Raises:
@@ -48,7 +46,6 @@ class Preprocessor:
         contract: PixelContract,
         *,
         repair_labels: bool = True,
-        temporal_filter: int = 1,
         dedupe_threshold_px: int | None = 0,
     ) -> None:
         self._contract = contract
@@ -56,8 +53,6 @@ class Preprocessor:
         if self._repairs:
             check_opencv()
         self._watch = ColorspaceWatch(contract.palette if self._repairs else None)
-        filters = temporal_filter > 1 and self._repairs
-        self._filter = TemporalFilter(temporal_filter) if filters else None
         self._cache = OutputCache(dedupe_threshold_px)
         self._waiting: deque[FrameTask] = deque()  # admitted and not completed, in order
         self._order = threading.Lock()  # held by the thread that completes tasks
@@ -96,12 +91,11 @@ class Preprocessor:
             start_s = time.perf_counter()
             if self._repairs:
                 task.class_ids = self._contract.classify(task.picture, mismatch=task.mismatch)
-            if self._filter is None:
-                task.input = FrameInput(self._pixels(task))
+            task.input = FrameInput(self._pixels(task))
             task.times_ms["preprocess"] = (time.perf_counter() - start_s) * 1e3
 
     def complete(self, task: FrameTask) -> None:
-        """Do, once, the rest: filter over time, and look for an equal input.
+        """Do, once, the rest: look for an equal input.
 
         All frames before it are completed first, by this thread if no other has done so.
         """
@@ -132,9 +126,6 @@ class Preprocessor:
 
     def _complete(self, task: FrameTask) -> None:
         start_s = time.perf_counter()
-        if self._filter is not None and task.class_ids is not None:
-            task.class_ids = self._filter(task.class_ids)
-            task.input = FrameInput(self._pixels(task))
         assert task.input is not None, "it was preprocessed"
         task.input, task.reused = self._cache.find(task.input)
         task.times_ms["preprocess"] += (time.perf_counter() - start_s) * 1e3

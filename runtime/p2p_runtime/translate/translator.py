@@ -59,7 +59,6 @@ class Translator:
         *,
         bundle: ModelBundle | None = None,
         repair_labels: bool = True,
-        temporal_filter: int = 1,
         dedupe_threshold_px: int | None = 0,
         workers: int = 1,
     ) -> None:
@@ -70,7 +69,6 @@ class Translator:
         self.preprocessor = Preprocessor(
             contract,
             repair_labels=repair_labels,
-            temporal_filter=temporal_filter,
             dedupe_threshold_px=dedupe_threshold_px,
         )
 
@@ -83,7 +81,6 @@ class Translator:
         threads: int | None = None,
         allow_spinning: bool = True,
         repair_labels: bool = True,
-        temporal_filter: int = 1,
         verify: bool = True,
         dedupe_threshold_px: int | None = 0,
         workers: int = 1,
@@ -98,8 +95,6 @@ class Translator:
             threads: CPU threads; None for all cores.
             allow_spinning: let idle threads spin; switch it off for paced streams.
             repair_labels: repair label maps, see :mod:`p2p_runtime.labels.repair`.
-            temporal_filter: number of label maps over which each pixel gets its most frequent
-                class; 1 for none.
             verify: replay the golden frame, which is the warm-up, too.
             dedupe_threshold_px: a frame whose input differs from the last translated one in at
                 most so many pixels gets that one's image; 0 is lossless, None translates all.
@@ -135,7 +130,6 @@ class Translator:
             engine,
             bundle=bundle,
             repair_labels=repair_labels,
-            temporal_filter=temporal_filter,
             dedupe_threshold_px=dedupe_threshold_px,
             workers=workers,
         )
