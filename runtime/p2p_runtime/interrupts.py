@@ -61,15 +61,16 @@ class StopRequest:
     Args:
         grace_s: seconds after which a signal ends the process although the main thread cannot note
             it, because it waits within a library; None for work that must not be cut off.
+        notice: what the first signal writes to stderr, at once, whatever the main thread waits for.
 
     Attributes:
         working: whether there is something to finish; before, a signal ends the process anyway.
         exit_code: 129 after SIGHUP, 130 after SIGINT, 143 after SIGTERM, 0 before any.
     """
 
-    def __init__(self, grace_s: float | None = None) -> None:
+    def __init__(self, grace_s: float | None = None, notice: str = "") -> None:
         self.working, self.exit_code = False, 0
-        self._grace_s = grace_s
+        self._grace_s, self._notice = grace_s, notice.encode()
         self._before: dict[signal.Signals, object] = {}
         self._noted, self._left = threading.Event(), threading.Event()
         self._pipe, self._wakeup_before = (-1, -1), -1
@@ -83,7 +84,7 @@ class StopRequest:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._note)
-        if self._grace_s is not None:
+        if self._is_watched:
             self._pipe = os.pipe()
             os.set_blocking(self._pipe[1], False)
             self._wakeup_before = signal.set_wakeup_fd(self._pipe[1])
@@ -92,10 +93,14 @@ class StopRequest:
 
     def __exit__(self, *error: object) -> None:
         self._left.set()
-        if self._grace_s is not None:
+        if self._is_watched:
             signal.set_wakeup_fd(self._wakeup_before)
             os.close(self._pipe[1])  # this ends the thread
         self._put_back()
+
+    @property
+    def _is_watched(self) -> bool:
+        return self._grace_s is not None or bool(self._notice)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.exit_code = 128 + number
@@ -108,11 +113,15 @@ class StopRequest:
             signal.signal(number, handler)  # type: ignore[arg-type]  # what signal() gave us
 
     def _watch(self) -> None:
-        """End the process if the main thread does not answer a signal; the body of a thread."""
+        """Tell of a signal, and end the process if it has no answer; the body of a thread."""
         with open(self._pipe[0], "rb", buffering=0) as signals:  # noqa: PTH123  # a descriptor
             answer = self._noted
             while number := signals.read(1):  # the interpreter writes them, whatever is blocked
                 if number[0] in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                    os.write(2, self._notice)
+                    self._notice = b""
+                    if self._grace_s is None:
+                        continue
                     answered = answer.wait(self._grace_s)
                     if not answered or not (self.working or self._left.wait(self._grace_s)):
                         os.write(2, _CUT_OFF)

@@ -33,6 +33,7 @@ COMMANDS = [
 ARGUMENTS: dict[str, list[str]] = {
     "labels.repair": [],
     "quality.calibration": ["--checkpoint", "{checkpoint}", "--data", "{data}"],
+    "quality.few_pairs": ["tiny={run}", "--data", "{data}"],
     "quality.options": ["--data", "{data}", "--segmenter", "{segmenter}"],
     "quality.scores": [
         "tiny={run}",

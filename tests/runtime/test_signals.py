@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import queue
+import select
 import signal
 import subprocess
 import sys
@@ -322,3 +323,24 @@ def test_fault_144_a_signal_ends_a_run_that_blocks_in_a_library(
     assert process.returncode == SIGNALS[number], stderr
     assert "what was written so far can be read" in stderr
     assert "Traceback" not in stderr
+
+
+def test_fault_113_a_stop_is_acknowledged_while_a_library_is_busy(tmp_path: Path) -> None:
+    """The notice does not wait for the step that it is about."""
+    code = """if True:
+        import hashlib
+        from p2p_runtime.interrupts import StopRequest
+        with StopRequest(notice="stopping"):
+            print("busy", flush=True)
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)  # an hour without the interpreter
+    """
+    with started([sys.executable, "-c", code], tmp_path) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            assert process.stdout.readline() == "busy\n"
+            process.send_signal(signal.SIGINT)
+            assert select.select([process.stderr], [], [], 30.0)[0]
+            assert process.stderr.read(8) == "stopping"
+        finally:
+            process.kill()

@@ -25,7 +25,7 @@ from p2p_runtime.errors import (
 )
 from p2p_train.config import TrainConfig
 from p2p_train.data.layouts.images import open_image
-from p2p_train.training import loop
+from p2p_train.training import loop, plan
 from p2p_train.training.checkpoint import Checkpoint
 from p2p_train.training.loop import Finish, Machine, train
 from p2p_train.training.state import Losses, TrainState
@@ -103,19 +103,21 @@ def test_a_run_leaves_what_people_look_at(tiny: MakeConfig, tmp_path: Path) -> N
 def test_best_weights_are_those_with_frozen_batchnorm_if_there_are_any(
     tiny: MakeConfig, tmp_path: Path
 ) -> None:
-    """An early blur has the least L1; what the recipe ends with must ship all the same."""
+    """An early blur has the least L1; what the recipe ends with must ship, unless it failed."""
     config = tiny(epochs=3, freeze_batchnorm=0.66)
     state = TrainState(config, torch.device("cpu"))
     state.step, total = 2, 6
     state.begin_step(total)
     assert state.note_validation(0.25)
-    assert not state.note_validation(0.27)
+    assert state.note_validation(0.27)  # the newest, within a tenth
+    assert not state.note_validation(0.28)
     state.step = 4
     state.begin_step(total)
     assert state.batchnorm_frozen
     assert state.note_validation(0.29)
-    assert not state.note_validation(0.30)
+    assert not state.note_validation(0.33)
     assert state.note_validation(0.28)
+    assert state.best_l1 == 0.28
     state.step = 2  # a longer run goes back to batch statistics
     state.begin_step(total)
     assert not state.note_validation(0.20)
@@ -126,6 +128,28 @@ def test_best_weights_are_those_with_frozen_batchnorm_if_there_are_any(
     best = Checkpoint.load(tmp_path / "checkpoints" / "best.pt")
     assert best.progress["step"] == 6
     assert best.progress["best_frozen"]
+
+
+def test_a_run_of_many_short_epochs_is_validated_a_bounded_number_of_times(
+    tiny: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Validation, curves and samples may not take longer than the steps between them."""
+    monkeypatch.setattr(plan, "VALIDATIONS", 2)
+    run(tiny(epochs=5), tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [3.0, 5.0]
+
+
+def test_the_best_weights_come_without_optimisers(tiny: MakeConfig, tmp_path: Path) -> None:
+    """They hold what scores, exports and teaches; one checkpoint before the last one is kept."""
+    run(tiny(), tmp_path)
+    names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert names == ["best.pt", "last.previous.pt", "last.pt"]
+    best = Checkpoint.load(tmp_path / "checkpoints" / "best.pt")
+    assert best.training.keys() == {"discriminator", "loss_networks"}
+    assert best.build_discriminator() is not None
+    with pytest.raises(CheckpointError, match=r"resume last\.pt, or begin .* \(--from\)"):
+        run(tiny(), tmp_path / "other", resume_from=best)
 
 
 @pytest.mark.parametrize("stop_at", [2, 3])

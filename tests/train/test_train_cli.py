@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,18 @@ def test_dry_run_prints_the_settings_and_trains_nothing(data: Path) -> None:
     assert "10 training and 3 validation pairs" in result.stdout
     assert "generator: 0.07 M parameters, 0.00 GMAC" in result.stdout
     assert not Path("runs").exists()
+
+
+def test_waiting_threads_leave_the_core_to_its_neighbours(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenMP's threads sleep, unless the user decided otherwise."""
+    for before, after in (("", "PASSIVE"), ("ACTIVE", "ACTIVE")):
+        monkeypatch.setenv("OMP_WAIT_POLICY", before)
+        if not before:
+            monkeypatch.delenv("OMP_WAIT_POLICY")
+        p2p_train("--data nowhere")
+        assert os.environ["OMP_WAIT_POLICY"] == after
 
 
 def test_impossible_device_lists_what_there_is(data: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from p2p_runtime import starting  # noqa: F401  # isort: skip  # first: Ctrl-C is quiet from here
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from p2p_runtime.console import P2PGroup, option, require_extra, setup_logging
 
 from .commands import results, score, segmenter
 from .config import TrainConfig
-from .options import device_option, given_settings, setting_options
+from .options import device_option, duration_s, given_settings, setting_options
 from .recipes import RECIPES
 
 __all__ = ["main"]
@@ -26,7 +27,8 @@ _run_file, _run_flag = partial(_run, type=FILE), partial(_run, is_flag=True)
 EPILOG = """\b
 Examples:
   p2p-train --data photos
-  p2p-train --data photos --recipe edge
+  p2p-train --data photos --recipe auto   for a start: a model in 20 minutes
+  p2p-train --data photos --recipe edge --time 8h
   p2p-train --data photos --recipe student --teacher runs/photos-1
   p2p-train --data photos --recipe edge --segmenter segmenter.pt
   p2p-train --resume                      go on with the newest run
@@ -58,8 +60,12 @@ Or two folders matched by file name, such as labels/ and photos/; see --input-di
 @_run(
     "--recipe", type=click.Choice(list(RECIPES)),
     help="Settings that replace the defaults. classic: pix2pix with large batches; paper: as "
-    "published; edge: small, for devices; student: from --teacher alone. Flags still win.  "
-    "[default: classic]",
+    "published; edge: small, for devices; student: from --teacher alone; auto: by pairs and "
+    "machine, in 20 minutes. Flags still win.  [default: classic]",
+)  # fmt: skip
+@_run(
+    *("--time", "budget_s"), metavar="40m", type=duration_s,
+    help="Time to train for, such as 40m or 8h; schedules follow it.",
 )  # fmt: skip
 @_run_file(
     "--config", metavar="FILE.json",
@@ -90,6 +96,9 @@ def main(ctx: click.Context, /, **flags: Any) -> None:
     Writes checkpoints, a JSONL log, loss curves and sample grids to the run directory. Next:
     p2p-export.
     """
+    # Read when torch starts its threads: waiting ones that spin take a core from its neighbours,
+    # and wait for those that a neighbour holds up.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if ctx.invoked_subcommand is not None:
         return
     setup_logging(flags.pop("verbose"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container
 from typing import Any
 
@@ -13,7 +14,10 @@ from p2p_runtime.console import Decorator, Size, option, stack
 from .config import TrainConfig
 from .settings import Setting
 
-__all__ = ["DATA_SETTINGS", "SECTIONS", "device_option", "given_settings", "setting_options"]
+__all__ = [
+    "DATA_SETTINGS", "SECTIONS", "device_option", "duration_s", "given_settings",
+    "setting_options",
+]  # fmt: skip
 
 SECTIONS = ("Data", "Model", "Optimiser", "Losses", "Distillation", "Machine", "Run")
 """Sections of ``--help``, in their order."""
@@ -52,6 +56,16 @@ device_option = option(
     help="auto: a GPU if there is one, else the CPU.",
 )
 """Gives a command ``--device``."""
+
+
+def duration_s(text: str) -> float:
+    """Return the seconds of a duration such as ``40m``, ``1h30m`` or ``90s``."""
+    found = re.fullmatch(r"(?=.)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text)
+    if found is None or not (
+        seconds := sum(int(n or 0) * u for n, u in zip(found.groups(), (3600, 60, 1), strict=True))
+    ):
+        raise click.BadParameter(f"{text!r} is no duration; write 40m, 1h30m or 90s")
+    return float(seconds)
 
 
 def _option(one: Setting) -> Decorator:

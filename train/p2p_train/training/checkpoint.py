@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +46,19 @@ class Checkpoint:
     training: dict[str, Any] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
-        """Write the checkpoint; the one before it is kept as ``<name>.previous.pt``.
+        """Write the checkpoint; the ``last.pt`` before it is kept as ``last.previous.pt``.
 
         Raises:
             OutputError: it cannot be written; what stood at ``path`` still does.
         """
         content = {one.name: getattr(self, one.name) for one in fields(self)}
         content |= {"config": self.config.to_json(), "contract": self.contract.to_json()}
-        write_tensors(path, content, schema=CHECKPOINT_SCHEMA, keep_previous=True)
+        write_tensors(path, content, schema=CHECKPOINT_SCHEMA, keep_previous=path.name == "last.pt")
+
+    def without_optimizers(self) -> Checkpoint:
+        """Return what scoring, export, distillation and ``--from`` need: a third of the size."""
+        kept = {"discriminator", "loss_networks"} & self.training.keys()
+        return replace(self, training={name: self.training[name] for name in kept})
 
     @classmethod
     def load(cls, path: str | Path) -> Checkpoint:

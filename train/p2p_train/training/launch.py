@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import click
 
 from p2p_runtime.documents import read_json
 from p2p_runtime.errors import CheckpointError, ConfigError, ContractError
+from p2p_runtime.files import check_writable_folder
 from p2p_train.config import TrainConfig
-from p2p_train.data.prepare import prepare_data
+from p2p_train.data.prepare import TrainingData, prepare_data
 from p2p_train.devices import choose_precision
 from p2p_train.metrics.page import is_free
 from p2p_train.recipes import RECIPES
@@ -21,11 +23,16 @@ from p2p_train.segmentation.segmenter import Segmenter
 
 from .checkpoint import Checkpoint, find_checkpoint
 from .loop import RUNS, Finish, Machine, describe_run, new_run_dir, train
+from .loss_networks import load_loss_networks
 from .page import KIND
+from .plan import AUTO_TIME_S, fit_auto, fit_batch, time_steps
+from .state import TrainState
 
 __all__ = ["LaunchOptions", "launch"]
 
 logger = logging.getLogger(__name__)
+
+MAX_EPOCHS = 10**6
 
 CHANGEABLE = {"epochs", "max_steps", "samples", "data", "teacher", "segmenter"}
 """Settings that a resumed run may change without becoming another run: how long it is, and where
@@ -51,7 +58,8 @@ class LaunchOptions:
         resume: run or checkpoint to go on from; ``auto`` for the newest run; None for a new run.
         start_from: run or checkpoint whose weights a new run starts with, or None.
         dry_run: check everything, train nothing.
-        machine, run_dir, eval_segmenter, tensorboard: as for :func:`.train`; the segmenter's file.
+        machine, run_dir, eval_segmenter, tensorboard, budget_s: as for :func:`.train`; the
+            segmenter's file.
     """
 
     settings: dict[str, Any]
@@ -64,6 +72,7 @@ class LaunchOptions:
     dry_run: bool
     eval_segmenter: Path | None
     tensorboard: bool
+    budget_s: float | None = None
 
 
 def launch(options: LaunchOptions) -> int:
@@ -77,12 +86,24 @@ def launch(options: LaunchOptions) -> int:
         raise ConfigError("--sync-batchnorm works on GPUs only; on the CPU use --norm instance")
     if options.resume is not None and options.start_from is not None:
         raise ConfigError("--resume continues a run and --from begins a new one; give one of them")
-    if options.resume is None:
-        config, run_dir, checkpoint = _new_run(options)
-    else:
+    budget_s, checkpoint, data = options.budget_s, None, None
+    if options.resume is not None:
         config, run_dir, checkpoint = _resumed_run(options)
+    else:
+        config, run_dir = _new_run(options)
+        check_writable_folder(run_dir, create=False)
+        data = prepare_data(config)
+        config = _fit(config, options, data)
+        if options.recipe == "auto" and budget_s is None:
+            budget_s = AUTO_TIME_S
     if options.dry_run:
-        lines = describe_run(config, prepare_data(config))
+        data = data or prepare_data(config)
+        losses = load_loss_networks(config, data.contract, machine.device)
+        state = TrainState(config, machine.device, None, *losses, grey=data.contract.grey)
+        estimate = time_steps(data, state, halve=machine.halve_micro_batch)
+        config = estimate.fit(config, budget_s)
+        first_step = checkpoint.progress["step"] if checkpoint else 0
+        lines = [*describe_run(config, data), estimate.describe(config, first_step)]
         click.echo(json.dumps(config.to_json(), indent=2))
         click.echo("\n".join([*lines, f"would train on {machine.device} and write to {run_dir}"]))
         return 0
@@ -95,14 +116,30 @@ def launch(options: LaunchOptions) -> int:
         start_from=None if options.start_from is None else _weights(options.start_from),
         eval_segmenter=None if segmenter is None else Segmenter.load(segmenter, machine.device),
         tensorboard=options.tensorboard,
+        budget_s=budget_s,
+        data=data,
     )
     if finish.is_first:
         _report(finish)
     return finish.exit_code
 
 
-def _new_run(options: LaunchOptions) -> tuple[TrainConfig, Path, None]:
-    config = TrainConfig.of(**{**_base_settings(options), **options.settings})
+def _fit(config: TrainConfig, options: LaunchOptions, data: TrainingData) -> TrainConfig:
+    """Choose what depends on the pairs and the machine, where the user typed nothing."""
+    if options.recipe == "auto":
+        chosen = fit_auto(data, options.machine.device)
+        typed = {k: v for k, v in options.settings.items() if k in chosen}
+        config = config.replace(**{**chosen, **typed})
+    if "batch_size" in options.settings:
+        return config
+    return fit_batch(config, len(data.train), int(os.environ.get("WORLD_SIZE", "1")))
+
+
+def _new_run(options: LaunchOptions) -> tuple[TrainConfig, Path]:
+    base = _base_settings(options)
+    if options.budget_s is not None and options.recipe != "auto":
+        base = {**base, "epochs": MAX_EPOCHS}  # the time is the end
+    config = TrainConfig.of(**{**base, **options.settings})
     if config.optim.precision == "auto":  # decided once, whatever the device of a later resume
         config = config.replace(precision=choose_precision("auto", options.machine.device))
     run_dir = options.run_dir or new_run_dir(config)
@@ -112,7 +149,7 @@ def _new_run(options: LaunchOptions) -> tuple[TrainConfig, Path, None]:
             "or choose another --run-dir"
         )
     _check_run_dir(run_dir)
-    return config, run_dir, None
+    return config, run_dir
 
 
 def _check_run_dir(run_dir: Path) -> None:
@@ -155,6 +192,10 @@ def _base_settings(options: LaunchOptions) -> dict[str, Any]:
 
 
 def _resumed_run(options: LaunchOptions) -> tuple[TrainConfig, Path, Checkpoint]:
+    if options.budget_s is not None:
+        raise ConfigError(
+            "--time belongs to a new run; a resumed one takes --max-steps or --epochs"
+        )
     if options.config is not None or options.recipe is not None:
         raise ConfigError(
             "a resumed run keeps its settings; leave --config and --recipe out, or begin a new run "
@@ -226,7 +267,7 @@ def _report(finish: Finish) -> None:
     if finish.doubt is not None:
         click.echo(f"look before you export: {finish.doubt}")
     click.echo(
-        f"{finish.step} steps done, best validation L1 {finish.best_l1:.4f}\n"
+        f"{finish.step} steps done, least validation L1 {finish.best_l1:.4f}\n"
         f"samples and curves: {run_dir / 'index.html'}\n"
         f"next: p2p-export {run_dir}"
     )

@@ -27,6 +27,7 @@ from .checkpoint import Checkpoint, make_generator
 from .distributed import Distributed, join_distributed
 from .loss_networks import load_loss_networks
 from .page import RunPage
+from .plan import Estimate, round_steps, time_steps, total_steps
 from .progress import TrainProgress
 from .recorder import Recorder
 from .state import TrainState
@@ -44,6 +45,8 @@ TICK_S = 1.0
 
 SAVE_EVERY_S = 300.0
 """Maximum time between two checkpoints; a run that is killed loses no more."""
+
+STOPPING = "\nstopping after this step, then saving\n"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,7 +90,7 @@ class Finish:
         run_dir: where the results are.
         step: steps done.
         exit_code: 0, or 130 / 143 when a signal stopped it.
-        best_l1: validation L1 of the best weights, in [-1, 1] signal units; of the first process.
+        best_l1: least validation L1, in [-1, 1] signal units; of the first process.
         is_first: whether this process is the one that reports.
         doubt: why it seems to have learned nothing; None if it does not.
     """
@@ -109,6 +112,8 @@ def train(
     start_from: Checkpoint | None = None,
     eval_segmenter: Segmenter | None = None,
     tensorboard: bool = False,
+    budget_s: float | None = None,
+    data: TrainingData | None = None,
 ) -> Finish:
     """Train until the epochs or steps of ``config`` are done, or a signal comes.
 
@@ -125,6 +130,9 @@ def train(
             rates or losses, but with the same generator.
         eval_segmenter: computes the segmentation score after each epoch.
         tensorboard: write the log to ``run_dir/tensorboard`` too.
+        budget_s: time of a new run, from which the number of its steps is fixed, see
+            :meth:`.Estimate.fit`; None for all steps of ``config``.
+        data: the pairs, if they are prepared already.
 
     Raises:
         DatasetError: the pairs are missing or broken.
@@ -144,7 +152,7 @@ def train(
         distributed = stack.enter_context(join_distributed(device))
         is_first = distributed.rank == 0
         check_writable_folder(run_dir, create=False)
-        data = prepare_data(config)
+        data = data or prepare_data(config)
         if is_first:
             check_writable_folder(run_dir / "checkpoints")
             busy = f"another p2p-train is writing to {run_dir}; choose another --run-dir"
@@ -152,7 +160,14 @@ def train(
 
         # Networks, losses and optimisers
         teacher, segmenter = load_loss_networks(config, data.contract, device)
-        state = TrainState(config, device, distributed, teacher, segmenter, grey=data.contract.grey)
+        networks = (device, distributed, teacher, segmenter, data.contract.grey)
+        # The timed state is dropped: the run begins as if nothing had been timed.
+        timed = (data, TrainState(config, *networks))
+        estimate = time_steps(*timed, halve=machine.halve_micro_batch)
+        del timed
+        if resume_from is None:
+            config = estimate.fit(config, budget_s)
+        state = TrainState(config, *networks)
         if resume_from is not None:
             check_same_data(resume_from.dataset, data)
             state.resume(resume_from)
@@ -164,13 +179,14 @@ def train(
         # Batches and progress
         sampler = _sampler(config, len(data.train), state.step, distributed)
         per_epoch, total = sampler.steps_per_epoch, state.step + len(sampler)
+        per_round = round_steps(total, per_epoch)
         batches = training_batches(
             data.train, sampler, workers=machine.decoders(), pin_memory=device.type == "cuda"
         )
         _apply(machine, state)
-        facts = _announce(run_dir, data, state, total) if is_first else []
+        facts = _announce(run_dir, data, state, estimate) if is_first else []
         stack.enter_context(named_worker_failures())
-        stop = stack.enter_context(StopRequest())
+        stop = stack.enter_context(StopRequest(notice=STOPPING if is_first else ""))
         progress = TrainProgress(state.step, total, recorder.batch_size, silent=not is_first)
         stack.enter_context(progress)
         page = RunPage(run_dir, config, facts, recorder, silent=not is_first)
@@ -186,11 +202,11 @@ def train(
             )
             state.count(losses)
             stopping = distributed.any(stop.requested)
-            epoch, epoch_ends = state.step / per_epoch, state.step % per_epoch == 0
+            epoch, round_ends = state.step / per_epoch, state.step % per_round == 0
             finished = state.step == total
 
             # The tick: losses are read and shown
-            if epoch_ends or finished or stopping or time.monotonic() - tick_s >= TICK_S:
+            if round_ends or finished or stopping or time.monotonic() - tick_s >= TICK_S:
                 means = state.mean_losses()
                 words = progress.show(state.step, epoch, recorder.summary(means))
                 page.show(words, state.step / total)
@@ -198,10 +214,10 @@ def train(
 
             # Validation and checkpoints
             overdue = distributed.any(time.monotonic() - saved_s >= SAVE_EVERY_S)
-            if epoch_ends or finished or stopping or overdue:
+            if round_ends or finished or stopping or overdue:
                 with progress.paused():
                     state.gather_rng_states()
-                    if is_first and (epoch_ends or finished):
+                    if is_first and (round_ends or finished):
                         recorder.measure(means, epoch=epoch, images_per_s=progress.speed())
                     if is_first:
                         recorder.save()
@@ -251,15 +267,12 @@ def _sampler(
     batch_size = min(optim.batch_size, pairs)
     if batch_size % world_size:
         raise ConfigError(f"batch-size {batch_size} is not a multiple of {world_size} processes")
-    total = optim.epochs * (pairs // batch_size)
-    if optim.max_steps is not None:
-        total = min(total, optim.max_steps)
     return EpochSampler(
         pairs=pairs,
         batch_size=optim.batch_size,
         seed=config.data.seed,
         first_step=first_step,
-        last_step=max(total, first_step),
+        last_step=max(total_steps(config, pairs // batch_size), first_step),
         rank=distributed.rank,
         world_size=world_size,
     )
@@ -274,7 +287,9 @@ def _apply(machine: Machine, state: TrainState) -> None:
             network.compile()
 
 
-def _announce(run_dir: Path, data: TrainingData, state: TrainState, total: int) -> list[str]:
+def _announce(
+    run_dir: Path, data: TrainingData, state: TrainState, estimate: Estimate
+) -> list[str]:
     """Write the settings, say what is trained, and return the same as lines."""
     write_json(run_dir / "config.json", state.config.to_json())
     if data.contract.palette is None and state.config.model.num_downs is not None:
@@ -284,9 +299,12 @@ def _announce(run_dir: Path, data: TrainingData, state: TrainState, total: int) 
             "keeps more of it"
         )
     where, precision = describe_device(state.device), state.config.precision
+    first, total = state.step, total_steps(state.config, estimate.per_epoch)
+    epoch = first / estimate.per_epoch
     facts = [
         *describe_run(state.config, data),
-        f"training on {where} in {precision}, steps {state.step} to {total}",
+        f"training on {where} in {precision}, steps {first} to {total}, from epoch {epoch:.2f}",
+        estimate.describe(state.config, first),
     ]
     for line in facts:
         logger.info(line)

@@ -114,7 +114,7 @@ class Recorder:
         figures = (scores.l1, data.mean_image_l1, scores.psnr_db, images_per_s)
         logger.info(text, epoch, self.summary(losses), *figures)
         if state.note_validation(scores.l1):
-            self._checkpoint().save(self._checkpoints / "best.pt")
+            self._checkpoint().without_optimizers().save(self._checkpoints / "best.pt")
 
     def summary(self, losses: dict[str, float]) -> str:
         """Return the main losses in a few words, for the progress line and the log."""

@@ -32,6 +32,10 @@ Losses = dict[str, torch.Tensor]
 """Scalars by the name of their loss, unweighted; they stay on the device until they are read."""
 
 
+BEST_WITHIN = 1.1
+"""Validation L1 of the best weights, as a multiple of the least: they are the newest within it."""
+
+
 class ModelOptimizer:
     """A network's Adam and, for fp16, its loss scaling.
 
@@ -91,8 +95,9 @@ class TrainState:
         step: steps taken since the run began.
         progress: share (0-1) of the run's steps that were done before the current one.
         batchnorm_frozen: whether the last step used running statistics (``freeze_batchnorm``).
-        best_l1: validation L1 of the best weights so far, in [-1, 1] signal units.
-        best_frozen: whether these were trained with frozen BatchNorm.
+        best_l1: least validation L1 so far, in [-1, 1] signal units; once there are weights that
+            were trained with frozen BatchNorm, of these.
+        best_frozen: whether there are.
     """
 
     def __init__(
@@ -173,15 +178,18 @@ class TrainState:
             norm.train(not self.batchnorm_frozen)
 
     def note_validation(self, l1: float) -> bool:
-        """Keep a validation's L1 if its weights are the best so far, and return whether they are.
+        """Note a validation's L1, and return whether its weights are the best so far.
 
-        Weights trained with frozen BatchNorm are better than any from before, whose L1 is often
-        least when the picture is still a blur. Among weights of one kind, the least L1 wins.
+        The newest are, unless their L1 is far above the least: L1 is often least when the picture
+        is still a blur, and texture goes on growing. Weights trained with frozen BatchNorm are
+        better than any from before.
         """
-        best = (not self.batchnorm_frozen, l1) < (not self.best_frozen, self.best_l1)
-        if best:
-            self.best_l1, self.best_frozen = l1, self.batchnorm_frozen
-        return best
+        if self.best_frozen and not self.batchnorm_frozen:
+            return False
+        if self.batchnorm_frozen and not self.best_frozen:
+            self.best_l1, self.best_frozen = math.inf, True
+        self.best_l1 = min(self.best_l1, l1)
+        return l1 <= BEST_WITHIN * self.best_l1
 
     @torch.no_grad()
     def count(self, losses: Losses) -> None:
@@ -225,6 +233,11 @@ class TrainState:
             CheckpointError: it was made for other networks, or holds no training state.
         """
         training, progress = checkpoint.training, checkpoint.progress
+        if "optimizers" not in training:
+            raise CheckpointError(
+                "the checkpoint holds no optimisers, as best.pt does not: resume last.pt, or begin "
+                "a new run with its weights (--from)"
+            )
         try:
             self._check_loss_networks(training["loss_networks"])
             self._load_networks(checkpoint.generator, training)
