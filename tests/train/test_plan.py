@@ -54,11 +54,11 @@ def test_a_time_is_a_number_of_steps(
 ) -> None:
     """Validations count; epochs and steps of the config are bounds; the rest stays."""
     config = tiny(epochs=10)
-    fitted = estimate(**changes).fit(config, budget_s)
-    assert (fitted.optim.max_steps or 40) == steps
-    assert fitted.optim.epochs == -(-steps // 4)
+    short = estimate(**changes).fit(config, budget_s)
+    assert (short.optim.max_steps or 40) == steps
+    assert short.optim.epochs == -(-steps // 4)
     same = {"max_steps": None, "epochs": 10}
-    assert fitted.replace(**same) == config
+    assert short.replace(**same) == config
 
 
 def test_a_long_run_says_what_is_shorter(tiny: MakeConfig) -> None:
