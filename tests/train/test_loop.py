@@ -25,7 +25,7 @@ from p2p_runtime.errors import (
 )
 from p2p_train.config import TrainConfig
 from p2p_train.data.layouts.images import open_image
-from p2p_train.training import loop, plan
+from p2p_train.training import estimate, loop
 from p2p_train.training.checkpoint import Checkpoint
 from p2p_train.training.loop import Finish, Machine, train
 from p2p_train.training.state import Losses, TrainState
@@ -134,7 +134,7 @@ def test_a_run_of_many_short_epochs_is_validated_a_bounded_number_of_times(
     tiny: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Validation, curves and samples may not take longer than the steps between them."""
-    monkeypatch.setattr(plan, "VALIDATIONS", 2)
+    monkeypatch.setattr(estimate, "VALIDATIONS", 2)
     run(tiny(epochs=5), tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [3.0, 5.0]

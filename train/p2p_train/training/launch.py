@@ -22,10 +22,10 @@ from p2p_train.recipes import RECIPES
 from p2p_train.segmentation.segmenter import Segmenter
 
 from .checkpoint import Checkpoint, find_checkpoint
+from .estimate import AUTO_TIME_S, fit_auto, fit_batch, time_steps
 from .loop import RUNS, Finish, Machine, describe_run, new_run_dir, train
 from .loss_networks import load_loss_networks
 from .page import KIND
-from .plan import AUTO_TIME_S, fit_auto, fit_batch, time_steps
 from .state import TrainState
 
 __all__ = ["LaunchOptions", "launch"]

@@ -25,9 +25,9 @@ from p2p_train.segmentation.segmenter import Segmenter
 
 from .checkpoint import Checkpoint, make_generator
 from .distributed import Distributed, join_distributed
+from .estimate import Estimate, round_steps, time_steps, total_steps
 from .loss_networks import load_loss_networks
 from .page import RunPage
-from .plan import Estimate, round_steps, time_steps, total_steps
 from .progress import TrainProgress
 from .recorder import Recorder
 from .state import TrainState

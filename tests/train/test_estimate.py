@@ -18,8 +18,8 @@ from p2p_train.data.prepare import prepare_data
 from p2p_train.options import duration_s
 from p2p_train.training import loop
 from p2p_train.training.checkpoint import Checkpoint
+from p2p_train.training.estimate import Estimate, fit_auto, fit_batch
 from p2p_train.training.loop import Machine, train
-from p2p_train.training.plan import Estimate, fit_auto, fit_batch
 
 MakeConfig = Callable[..., TrainConfig]
 CPU = torch.device("cpu")
