@@ -57,9 +57,9 @@ def test_a_silent_process_says_nothing(
     assert not caplog.records
 
 
-@pytest.mark.parametrize("columns", [80, 60])
+@pytest.mark.parametrize("columns", [120, 80, 60])
 def test_fault_106_training_shows_step_and_time_left_first(tmp_path: Path, columns: int) -> None:
-    """At 80 columns step and time left are the last to be cut."""
+    """Where a terminal is narrow, step and time left are the last to be cut."""
     write_pairs(tmp_path / "data" / "train", 4)
     settings = "--image-size 32 --num-downs 4 --ngf 4 --ndf 4 --batch-size 2 --max-steps 3"
     words = words_of("p2p-train", "--device", "cpu", *settings.split())
