@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -23,8 +24,9 @@ from p2p_train.losses.base import (
 )
 from p2p_train.losses.distil_ssim import dissimilarity
 from p2p_train.losses.distil_style import style_distance
-from p2p_train.losses.pattern import UNIT, pattern_square
+from p2p_train.losses.pattern import MAX_LABELS, UNIT, TextureMemory
 from p2p_train.metrics.pattern import WINDOW_PX
+from p2p_train.networks.pixels import HALF_RANGE
 from p2p_train.training import recorder
 
 MakeConfig = Callable[..., TrainConfig]
@@ -120,35 +122,61 @@ def road_and_sky(count: int) -> torch.Tensor:
     return source
 
 
+def seen(*steps: tuple[torch.Tensor, torch.Tensor]) -> TextureMemory:
+    """Return the memory of label maps and pictures, a pair a step."""
+    memory = TextureMemory(96, 96)
+    for source, image in steps:
+        memory(source, image)
+    return memory
+
+
 def test_the_pattern_loss_is_the_square_of_the_common_texture() -> None:
-    """Half the contrast counts a quarter, independent textures nothing, and noise is ignored."""
-    grey = UNIT * torch.randn(1, 1, 96, 96).expand(4, 3, -1, -1)  # as bright in each channel
-    own = UNIT * torch.randn(4, 3, 96, 96)
-    found = [
-        float(pattern_square(road_and_sky(4), image)) for image in (grey, grey / 2, own, grey + own)
-    ]
+    """Half the contrast counts half, independent textures nothing, and noise is ignored."""
+    source, grey = road_and_sky(64), UNIT * torch.randn(1, 1, 96, 96).expand(64, 3, -1, -1)
+    own = UNIT * torch.randn(64, 3, 96, 96)
+    memory = seen((source, grey))
+    found = [float(copy.deepcopy(memory)(source, one)) for one in (grey, grey / 2, own, grey + own)]
     plain = (96 - 2 * (WINDOW_PX // 2)) / 96  # the edge of the road is no plain surface
-    assert found == pytest.approx([plain, plain / 4, 0, plain], abs=0.05)
+    assert found == pytest.approx([plain, plain / 2, 0, plain], abs=0.05)
+    assert float(seen((source, own))(source, UNIT * torch.randn(64, 3, 96, 96))) < 0.05
 
 
 def test_noise_does_not_lower_the_pattern_loss() -> None:
     """Texture of one's own has no gradient; a share of all texture would have one."""
-    grey, own = torch.randn(1, 1, 96, 96).expand(4, 3, -1, -1), torch.randn(4, 3, 96, 96)
+    source, grey = road_and_sky(4), torch.randn(1, 1, 96, 96).expand(4, 3, -1, -1)
+    own = torch.randn(4, 3, 96, 96)
     image = (UNIT * (grey + own)).requires_grad_()
-    pattern_square(road_and_sky(4), image).backward()
+    seen((source, UNIT * grey))(source, image).backward()
     assert image.grad is not None
+    assert float((image.grad * UNIT * grey).sum()) > 0.1
     assert float((image.grad * UNIT * own).sum()) == pytest.approx(0, abs=0.1)
 
 
 def test_the_pattern_loss_counts_equal_labels_and_plain_surfaces_alone() -> None:
     """A common texture on other labels, at their edges, or where no pixel counts is no pattern."""
     source, texture = road_and_sky(2), torch.randn(1, 3, 96, 96).expand(2, -1, -1, -1)
-    other = torch.stack([source[0], -source[0]])
-    assert float(pattern_square(source, texture)) > 1
-    assert float(pattern_square(other, texture)) == 0
-    assert float(pattern_square(source[:1], texture[:1])) == 0
+    assert float(TextureMemory(96, 96)(source, texture)) == 0  # nothing to compare with
+    memory = seen((source, texture))
+    assert float(memory(source, texture)) > 1
+    assert float(memory(-source, texture)) == 0
     nothing = torch.ones(2, 1, 96, 96, dtype=torch.bool)
-    assert float(pattern_square(source, texture, nothing)) == 0
+    assert float(memory(source, texture, nothing)) == 0
     narrow = source.clone()
     narrow[:, 1, ::16] = 0.5  # a line every 16 px leaves no plain surface
-    assert float(pattern_square(narrow, texture)) == 0
+    assert float(memory(narrow, texture)) == 0
+
+
+def test_the_pattern_loss_forgets_what_is_no_longer_repeated() -> None:
+    """After a hundred steps of plain pictures, an old texture counts next to nothing."""
+    source, texture = road_and_sky(2), torch.randn(1, 3, 96, 96).expand(2, -1, -1, -1)
+    memory = seen((source, texture), *[(source, torch.zeros_like(texture))] * 100)
+    assert abs(float(memory(source, texture))) < 0.05
+
+
+def test_the_pattern_loss_remembers_sixteen_labels() -> None:
+    """Further labels cost nothing."""
+    grey = [torch.full((1, 3, 96, 96), level / HALF_RANGE - 1) for level in range(MAX_LABELS + 1)]
+    texture = torch.randn(1, 3, 96, 96)
+    memory = seen(*((one, texture) for one in grey))
+    assert float(memory(grey[MAX_LABELS], texture)) == 0
+    assert float(memory(grey[MAX_LABELS - 1], texture)) > 0.5

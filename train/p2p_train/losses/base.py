@@ -118,9 +118,11 @@ class GeneratorLoss(Loss):
 
     Attributes:
         setting: the setting of :class:`.LossConfig` that holds the weight.
+        memory: what the loss remembers of earlier steps, which checkpoints keep; or None.
     """
 
     setting: ClassVar[str]
+    memory: nn.Module | None = None
 
     @classmethod
     def applies(cls, config: TrainConfig) -> bool:

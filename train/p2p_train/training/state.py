@@ -140,6 +140,8 @@ class TrainState:
         losses: list[Loss] = [*self.generator_losses, *self.discriminator_losses]
         self.loss_names = tuple(loss.name for loss in losses)
         self._loss_sums, self._loss_steps = torch.zeros(len(losses), device=self.device), 0
+        memories = {loss.name: loss.memory for loss in self.generator_losses if loss.memory}
+        self._memories = {name: _on(self.device, memory) for name, memory in memories.items()}
         networks = {"teacher": teacher, "segmenter": segmenter}
         self._loss_networks = {name: one.sha256 for name, one in networks.items() if one}
 
@@ -313,10 +315,10 @@ class TrainState:
         )
 
     def _training_networks(self) -> dict[str, nn.Module]:
-        """Return the networks that are not exported, by their names in checkpoints."""
+        """Return what is trained or remembered and not exported, by its name in checkpoints."""
         trained = None if self.average is None else self.generator
         networks = {"discriminator": self.discriminator, "generator": trained}
-        return {name: network for name, network in networks.items() if network is not None}
+        return self._memories | {name: one for name, one in networks.items() if one is not None}
 
     def gather_rng_states(self) -> None:
         """Gather the processes' random states for the next checkpoint; all must call this."""
