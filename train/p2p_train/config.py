@@ -198,7 +198,7 @@ class LossConfig(SettingGroup):
     )
     lambda_l1: float = _weight(100.0, "Weight of the L1 loss to the photo.", advanced=False)
     lambda_pattern: float = _weight(
-        0.0, "Weight of the pattern loss: texture that pictures share at fixed places; try 5."
+        0.0, "Weight of the pattern loss: texture that pictures share at fixed places; try 30."
     )
     segmenter: str | None = setting(
         None, "Segmenter for the semantic loss; from p2p-train segmenter.", metavar="FILE.pt"

@@ -13,7 +13,7 @@ _SMALL: dict[str, Any] = {
     "dropout": 0.0,
     "checkerboard_free": True,
     "jitter_px": 0,
-    "lambda_pattern": 5.0,
+    "lambda_pattern": 30.0,
     "ema": 0.999,
     "freeze_batchnorm": 0.89,
     "lr_decay": True,

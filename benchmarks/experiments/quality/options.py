@@ -37,7 +37,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "gan-loss hinge": ("--gan-loss", "hinge"),
     "spectral-norm": ("--spectral-norm",),
     "two time-scales": ("--lr", "1e-4", "--lr-discriminator", "4e-4"),
-    "lambda-pattern 5": ("--lambda-pattern", "5"),
+    "lambda-pattern 30": ("--lambda-pattern", "30"),
     "dropout 0": ("--dropout", "0"),
 }
 """Name of each run, and its flags beyond :data:`COMMON` and :data:`SIZE`."""

@@ -103,7 +103,7 @@ class TextureMemory(nn.Module):
         # Slot and surface, (N, H, W), of each label that has one here
         slots = {colour: slot for slot, colour in enumerate(self.labels.tolist()) if colour >= 0}
         surfaces = []
-        for colour in label[plain].unique().tolist():
+        for colour in torch.unique(label[plain]).tolist():
             slot = slots.setdefault(colour, len(slots))
             if slot < MAX_LABELS:
                 self.labels[slot] = colour

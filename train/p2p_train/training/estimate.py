@@ -190,6 +190,8 @@ def fit_auto(data: TrainingData, device: torch.device) -> dict[str, Any]:
         {"ngf": 16, "batch_size": 4} if on_cpu else {"ngf": 64, "batch_size": 16}
     )
     found["lambda_l1"] = 20.0 if pairs <= FEW_PAIRS else 5.0
+    if pairs <= FEW_PAIRS:  # the pattern loss would find the texture of the same pictures again
+        found["lambda_pattern"] = 0.0
     if not labels:  # their detail passes through, and no label tells where surfaces are plain
         found |= {"num_downs": None, "lambda_pattern": 0.0}
     logger.info(
