@@ -185,5 +185,5 @@ def test_the_pattern_loss_remembers_sixteen_labels() -> None:
 def test_checkpoints_hold_the_memory_of_the_pattern_loss(tiny: MakeConfig, tmp_path: Path) -> None:
     """A resumed run compares with the pictures from before it stopped."""
     train_to(tiny(epochs=1, lambda_pattern=1.0), tmp_path)
-    memory = last(tmp_path).training["losses"]["generator_pattern"]
+    memory = last(tmp_path).training["generator_pattern"]
     assert set(memory) == {"labels", "sums"}
