@@ -14,6 +14,7 @@ import pytest
 from guides import ROOT
 
 NOTEBOOK = ROOT / "notebooks" / "quickstart.ipynb"
+pytestmark = pytest.mark.slow
 nbformat = pytest.importorskip("nbformat", reason="the dev group has nbclient and ipykernel")
 
 
