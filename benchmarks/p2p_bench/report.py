@@ -93,7 +93,7 @@ class BenchReport:
                 absent.setdefault(row.name.partition("-")[0], []).append(row.name)
         if absent:
             kinds = [n[0] if len(n) == 1 else f"{len(n)} of {kind}" for kind, n in absent.items()]
-            lines.append(f"not measured: {', '.join(kinds)}; -v and the JSON file say why")
+            lines.append(f"not measured: {', '.join(kinds)}; -v says why")
         return "\n".join(map(wrapped, lines))
 
     def _line(self, row: Row, latency: Latency) -> str:

@@ -22,7 +22,7 @@ def test_table_has_a_line_a_backend(report):
     assert eager.split() == ["eager", "100.00", "105.0", "120.0", "10.0", "1.00x", "200.0"]
     assert int8.split()[:7] == ["int8", "25.00", "30.0", "120.0", "40.0", "4.00x", "50.0"]
     assert int8.split()[7:] == ["150", "44.0"]
-    assert unavailable == "not measured: openvino-fp32; -v and the JSON file say why"
+    assert unavailable == "not measured: openvino-fp32; -v says why"
     assert "512x256" in report.to_table()
 
 
@@ -33,7 +33,7 @@ def test_fault_106_a_table_has_80_columns(report):
     report = replace(report, rows=tuple(rows), inputs="label maps that the checkpoint holds " * 3)
     table = report.to_table()
     assert max(map(len, table.splitlines())) < 80
-    line = "3 of openvino, tensorrt-engine-fp16, cuda-fp16-no-graph; -v and the JSON file say why"
+    line = "3 of openvino, tensorrt-engine-fp16, cuda-fp16-no-graph; -v says why"
     assert line in " ".join(table.split())
     assert table.count("not measured") == 1
 
