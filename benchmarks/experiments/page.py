@@ -20,6 +20,7 @@ from experiments.quality import calibration, few_pairs, options, scores
 from experiments.speed import (
     crosscheck,
     encoding,
+    installing,
     live,
     loss_costs,
     pipeline,
@@ -261,6 +262,13 @@ SECTIONS = (
         intro="What does each loss add to a step, at width 16, batch 4, 256x256, bf16?",
         command="python -m experiments.speed.loss_costs --data cityscapes_pairs",
         table=loss_costs.table,
+    ),
+    Section(
+        title="Installing",
+        name="installing",
+        intro="What does an environment take, pip included, on Python 3.11?",
+        command="python -m experiments.speed.installing",
+        table=installing.table,
     ),
 )
 

@@ -45,6 +45,7 @@ ARGUMENTS: dict[str, list[str]] = {
     ],
     "speed.crosscheck": [],
     "speed.encoding": ["--video", "{video}"],
+    "speed.installing": [],
     "speed.live": ["--video", "{video}", "--model", "{model}"],
     "speed.loss_costs": [
         *("--data", "{data}", "--teacher", "{checkpoint}", "--segmenter", "{segmenter}"),
