@@ -245,7 +245,7 @@ SECTIONS = (
         name="few-pairs",
         intro="What does `--recipe auto` take from `edge`, on 20 pairs? 60 others are scored. At "
         "128x128, runs took about the same CPU time; PatchGAN has the L1 weight 100 and width 16. "
-        "One seed.",
+        "The pattern loss had the weight 5 of an earlier form. One seed.",
         command="python -m experiments.quality.few_pairs 'auto=runs/photos-1' ... --data pairs",
         table=few_pairs.table,
     ),
