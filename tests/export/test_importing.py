@@ -189,11 +189,15 @@ def test_fault_130_weights_without_their_flag_are_named(content, tmp_path: Path)
 
 
 @pytest.mark.parametrize("words", [(), (FROM,)])
-def test_fault_130_a_torchscript_file_gets_advice_of_our_own(words, tmp_path: Path):
-    """Torch's advice, to switch the protection off, is not passed on."""
+@pytest.mark.parametrize("script", [True, False])
+def test_fault_130_a_whole_network_gets_advice_of_our_own(words, script, tmp_path: Path):
+    """TorchScript or pickled: torch's advice, to switch the protection off, is not passed on."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.jit.script(nn.Linear(1, 1)).save(str(tmp_path / "g.pth"))
+        if script:
+            torch.jit.script(nn.Linear(1, 1)).save(str(tmp_path / "g.pth"))
+        else:
+            torch.save(nn.Linear(1, 1), tmp_path / "g.pth")
     done = invoke(*words, tmp_path / "g.pth", *(("--palette", "none") if words else ()))
     assert done.exit_code == 2
     assert "state_dict()" in done.stderr.splitlines()[-1]

@@ -174,11 +174,18 @@ def test_patch_discriminator_sees_70_pixels() -> None:
 
 
 @pytest.mark.parametrize(
-    ("height", "width"), [(255, 255), (288, 288), (256, 300), (16, 16), (0, 0)]
-)
-def test_fault_14_impossible_sizes_are_refused_with_the_nearest(height: int, width: int) -> None:
-    """A size whose skips would not line up is refused, and a size that works is named."""
-    with pytest.raises(ConfigError, match=r"nearest size is (\d+)x(\d+)") as caught:
-        downsamplings_for(height, width)
-    nearest = str(caught.value).rsplit(" ", 1)[-1]
-    downsamplings_for(*(int(side) for side in nearest.split("x")))
+    ("size", "most", "nearest"),
+    [
+        ((255, 255), 8, (256, 256)), ((288, 288), 8, (256, 256)), ((300, 256), 8, (256, 256)),
+        ((16, 16), 8, (32, 32)), ((0, 0), 8, (32, 32)), ((96, 200), 8, (64, 192)),
+        ((200, 40), 8, (192, 32)), ((48, 39), 3, (48, 40)),
+    ],
+)  # fmt: skip
+def test_fault_14_impossible_sizes_are_refused_with_the_nearest(
+    size: tuple[int, int], most: int, nearest: tuple[int, int]
+) -> None:
+    """A size whose skips would not line up is refused; the nearest that fits is named as WxH."""
+    text = "image size {}x{} .* nearest size is {}x{}$".format(*size, *nearest)
+    with pytest.raises(ConfigError, match=text):
+        downsamplings_for(*reversed(size), most)
+    downsamplings_for(*reversed(nearest), most)

@@ -26,6 +26,10 @@ __all__ = [
     "digest", "load_tensors", "load_weights", "read_tensors", "shape_differences", "write_tensors",
 ]  # fmt: skip
 
+WEIGHTS_ALONE = (
+    "save the network's weights alone, torch.save(network.state_dict(), FILE), and give that file"
+)
+
 DAMAGE = (
     *(OSError, EOFError, ValueError, LookupError, RuntimeError, AttributeError, TypeError),
     *(AssertionError, struct.error, zipfile.BadZipFile),
@@ -112,16 +116,13 @@ def load_tensors(path: Path, what: str) -> Any:
         CheckpointError: it is broken, or holds more, which is not executed.
     """
     if _is_program(path):  # torch's own advice is to switch this protection off
-        raise CheckpointError(
-            f"{path} is a TorchScript program, not a {what}: save the network's weights alone, "
-            "torch.save(network.state_dict(), FILE), and give that file"
-        )
+        raise CheckpointError(f"{path} is a TorchScript program, not a {what}: {WEIGHTS_ALONE}")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path} is not a safe {what}: it holds more than tensors and primitives; "
-            "nothing in it was executed"
+            f"{path} is not a safe {what}: it holds more than tensors and primitives, a whole "
+            f"network for example; nothing in it was executed; {WEIGHTS_ALONE}"
         ) from error
     except DAMAGE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
