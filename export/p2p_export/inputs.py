@@ -23,7 +23,6 @@ from p2p_runtime.errors import ConfigError, ExportError
 from p2p_runtime.files import sha256_of_file
 from p2p_runtime.labels.ids import own_ids
 from p2p_runtime.labels.palette import Palette
-from p2p_runtime.memory import machine_bytes
 from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import DataConfig
 from p2p_train.data.decode import read_image, read_input
@@ -143,27 +142,8 @@ def check_size(size: tuple[int, int], step: int, network: str) -> None:
     )
 
 
-def check_memory(network: nn.Module, width: int, height: int) -> None:
-    """Check that torch has the memory to translate one frame of a size in pixels.
-
-    A U-Net holds its outermost skip twice beside the input of its last layer, which has twice as
-    many channels; a ResNet holds two outputs at full size. Either takes more than this.
-
-    Raises:
-        ConfigError: it takes more than this machine has.
-    """
-    first = next(layer for layer in network.modules() if isinstance(layer, nn.Conv2d))
-    least, here = 8 * first.out_channels * width * height, machine_bytes()
-    if least > here:
-        raise ConfigError(
-            f"a frame of {width}x{height} takes this generator more than {least / 2**30:.1f} GiB, "
-            f"and this machine has {here / 2**30:.1f}; use a smaller --size"
-        )
-
-
 def _resized(trained: TrainedGenerator, width: int, height: int) -> TrainedGenerator:
     """Return the generator as one of another size in pixels; its frames are stretched."""
-    check_memory(trained.module, width, height)
     contract = replace(trained.contract, width=width, height=height)
     frames = [contract.preprocess(frame) for frame in trained.frames]
     stacked = np.array(frames, np.uint8).reshape(-1, height, width, 3)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-import os
 import resource
 import sys
 from collections.abc import Iterator
@@ -13,15 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["anon_rss_mib", "machine_bytes", "peak_rss_mib", "unmap_libraries"]
+__all__ = ["anon_rss_mib", "peak_rss_mib", "unmap_libraries"]
 
 _MADV_DONTNEED = 4
 _PAGE_BITS = np.dtype(np.uint64)
-
-
-def machine_bytes() -> int:
-    """Return the size of this machine's memory in bytes."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def peak_rss_mib() -> float:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import socket
 import ssl
 
-__all__ = ["allow_insecure", "verified_tls"]
+__all__ = ["allow_insecure", "check_certificate", "verified_tls"]
 
 INSECURE = "P2P_INSECURE"
 """Variable that ``--insecure`` sets; the processes that push inherit it."""
@@ -28,6 +29,17 @@ def verified_tls() -> dict[str, str]:
         return {"tls_verify": "0"}  # FFmpeg 9 verifies unless it is told not to
     authorities = ssl.get_default_verify_paths().cafile  # SSL_CERT_FILE names another file
     return {"tls_verify": "1"} | ({"ca_file": authorities} if authorities else {})
+
+
+def check_certificate(connection: socket.socket, host: str) -> None:
+    """Raise an OSError that says why a server is not trusted; FFmpeg only fails."""
+    if os.environ.get(INSECURE) == "1":
+        return
+    try:
+        ssl.create_default_context().wrap_socket(connection, server_hostname=host).close()
+    except ssl.SSLCertVerificationError as error:
+        why = f"its certificate is refused, {error.verify_message}; --insecure trusts any server"
+        raise OSError(why) from error
 
 
 @functools.cache

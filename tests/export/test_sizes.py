@@ -12,7 +12,6 @@ import torch
 from click.testing import CliRunner
 
 from p2p_export import exporting
-from p2p_export import inputs as reading
 from p2p_export.cli import main
 from p2p_export.exporting import export
 from p2p_export.graph.pixel_generator import PixelGenerator
@@ -73,19 +72,6 @@ def test_fault_126_a_size_beside_the_grid_is_one_line(size, nearest, run: Path, 
     assert done.exit_code == 2
     assert nearest in done.stderr.splitlines()[-1]
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("missing", [0, 1])
-def test_fault_126_a_size_that_no_memory_holds_is_one_line(
-    missing: int, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    """Told before the first frame is made: 8 bytes a pixel for each channel of the first layer."""
-    ngf = toy_config().model.ngf
-    monkeypatch.setattr(reading, "machine_bytes", lambda: 8 * ngf * 128 * 64 - missing)
-    monkeypatch.setattr(exporting, "top_up", lambda frames: frames.stop_here)
-    done = CliRunner().invoke(main, [str(run), "--size", "128x64", "--output", str(tmp_path)])
-    assert done.exit_code == (2 if missing else 1)
-    assert ("a frame of 128x64 takes this generator more than" in done.stderr) == bool(missing)
 
 
 def test_fault_126_the_size_of_training_is_no_other_size(run: Path, caplog):

@@ -177,6 +177,13 @@ def _python(code: str, *arguments: object) -> str:
     return done.stdout
 
 
+KNOWS_THE_LIMIT = pytest.mark.skipif(
+    tuple(map(int, ort.__version__.split(".")[:2])) < (1, 27),
+    reason="this onnxruntime does not know the limit: it makes all while the model is loaded",
+)
+
+
+@KNOWS_THE_LIMIT
 @pytest.mark.parametrize("operator", ["Concat", "Add", "Pad"])
 def test_fault_146_a_model_does_not_grow_while_it_is_loaded(
     make_bundle: MakeBundle, model: onnx.ModelProto, operator: str
@@ -193,11 +200,10 @@ def test_fault_146_a_model_does_not_grow_while_it_is_loaded(
         "ort.OrtEngine(ModelBundle.load(Path(sys.argv[1])))\n"
         "print(peak_rss_mib() - before)\n"
     )
-    if tuple(map(int, ort.__version__.split(".")[:2])) < (1, 27):
-        pytest.skip("this onnxruntime does not know the limit")
     assert float(_python(code, make_bundle(model=_growing(model, operator)))) < 100
 
 
+@KNOWS_THE_LIMIT
 @pytest.mark.parametrize("operator", ["Concat", "Add", "Pad"])
 def test_fault_146_a_model_takes_no_more_memory_than_there_is(
     make_bundle: MakeBundle, model: onnx.ModelProto, operator: str
@@ -222,10 +228,9 @@ def test_fault_146_a_model_takes_no_more_memory_than_there_is(
     assert "failed on cpu" in _python(code, make_bundle(model=_growing(model, operator)))
 
 
+@KNOWS_THE_LIMIT
 def test_the_limit_of_folding_is_spelt_as_the_library_spells_it() -> None:
     """A misspelt key is accepted in silence."""
-    if tuple(map(int, ort.__version__.split(".")[:2])) < (1, 27):
-        pytest.skip("this onnxruntime does not know the limit")
     folder = Path(ort.__file__).parent / "capi"
     library = next(folder.glob("onnxruntime_pybind11_state*.so")).read_bytes()
     assert FOLDED_BYTES.encode() in library

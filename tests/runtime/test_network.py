@@ -250,8 +250,9 @@ class _Web(BaseHTTPRequestHandler):
         if self.later:
             self.files[self.path] = self.later.pop(0)
         chunked = self.path.startswith("/chunked")
-        self.protocol_version = "HTTP/1.1" if chunked else "HTTP/1.0"
-        self.close_connection = True
+        kept = self.path.startswith("/kept")
+        self.protocol_version = "HTTP/1.1" if chunked or kept else "HTTP/1.0"
+        self.close_connection = not kept
         self.send_response(200)
         if chunked:
             self.send_header("Transfer-Encoding", "chunked")
@@ -330,6 +331,20 @@ def test_fault_138_a_recording_without_a_known_length_ends(
     assert len(list(itertools.islice(source, 31))) == 30
     assert source.frames_lost == 0
     source.close()
+
+
+@pytest.mark.parametrize("way", ["/length", "/kept"])
+def test_fault_138_an_index_at_the_end_needs_ranges(
+    web: Callable[..., str], tmp_path: Path, way: str
+) -> None:
+    """Whether the server hangs up or waits: the reason is told, not only that nothing came."""
+    noise = list(np.random.default_rng(0).integers(0, 256, (3, 240, 320, 3), np.uint8))
+    video = write_video(tmp_path / "a.mp4", noise)  # more than what FFmpeg keeps in memory
+    policy = replace(WAITING, stall_timeout_s=1 if way == "/kept" else 60)
+    with pytest.raises(
+        SourceLostError, match="index at the end needs a server that answers ranges"
+    ):
+        open_source(web(video.read_bytes(), f"{way}.mp4"), policy=policy)
 
 
 def test_fault_141_a_chunked_recording_that_breaks_off_is_lost(

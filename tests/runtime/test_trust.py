@@ -26,10 +26,11 @@ from onnx import helper
 from p2p_runtime import tls
 from p2p_runtime.cli import main
 from p2p_runtime.engines.ort import OrtEngine
-from p2p_runtime.errors import BundleError, SourceError, SourceLostError
+from p2p_runtime.errors import BundleError, SinkError, SourceError, SourceLostError
 from p2p_runtime.model import onnx_check
 from p2p_runtime.model.bundle import METADATA_KEY, ModelBundle, sealed
 from p2p_runtime.pictures import LARGEST_PIXELS
+from p2p_runtime.video.sinks import open_sink, push
 from p2p_runtime.video.sources import open_source
 from p2p_runtime.video.sources.captures import NetworkCapture
 from toy_runtime import MakeBundle, label_frame, write_video
@@ -170,7 +171,7 @@ def test_fault_146_a_small_file_of_a_huge_picture_is_refused(tmp_path: Path, kin
     code = (
         "import resource, sys\n"
         "from pathlib import Path\n"
-        "from p2p_runtime.errors import SourceError\n"
+        "from p2p_runtime.errors import SinkError, SourceError\n"
         "from p2p_runtime.video.sources.images import _decode\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "try:\n"
@@ -261,6 +262,45 @@ def test_fault_147_a_server_must_prove_who_it_is(
     monkeypatch.delenv("SSL_CERT_FILE")
     tls.allow_insecure()
     connect()
+    assert b"".join(heard)
+
+
+UNTOLD = """
+import sys; sys.path[:] = {path!r}
+import {module} as push; push._check_answer = lambda *words: None; push.serve()
+"""
+"""A process that pushes without a look at the certificate that is there for the message alone."""
+
+
+@pytest.mark.parametrize("scheme", ["rtsps", "rtmps"])
+@pytest.mark.parametrize("told", [True, False])
+def test_fault_147_a_server_that_is_pushed_to_must_prove_who_it_is(
+    server: tuple[int, Path, list[bytes]],
+    monkeypatch: pytest.MonkeyPatch,
+    scheme: str,
+    told: bool,
+) -> None:
+    """Refused in one line before anything is sent; a known authority, or --insecure, helps."""
+    port, certificate, heard = server
+    monkeypatch.setenv(tls.INSECURE, "0")
+    if not told:
+        monkeypatch.setattr(push, "_CODE", UNTOLD)
+
+    def reason() -> str:
+        heard.clear()
+        with pytest.raises(SinkError, match=rf"{scheme}://\*\*\*@localhost:{port}/") as caught:
+            open_sink(f"{scheme}://user:secret@localhost:{port}/a|b/c", width=64, height=48, fps=10)
+        return str(caught.value).rsplit(": ", 1)[-1]
+
+    refused = "its certificate is refused, self-signed certificate; --insecure trusts any server"
+    assert reason() == (refused if told else "Input/output error")
+    assert not b"".join(heard)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    assert "certificate" not in reason()
+    assert b"".join(heard)
+    monkeypatch.delenv("SSL_CERT_FILE")
+    tls.allow_insecure()
+    assert "certificate" not in reason()
     assert b"".join(heard)
 
 

@@ -12,6 +12,7 @@ import functools
 import importlib
 import io
 import logging
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,7 +23,6 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from p2p_runtime.cpus import cpu_quota, usable_cpus
 from p2p_runtime.errors import BundleError, DeviceUnavailableError, EngineError
-from p2p_runtime.memory import machine_bytes
 from p2p_runtime.model.bundle import INPUT_NAME, OUTPUT_NAME, ModelBundle
 
 __all__ = [
@@ -259,6 +259,7 @@ def _make_arena() -> None:
     memory = ort.OrtMemoryInfo(
         "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
     )
-    as_requested = {"arena_extend_strategy": 1, "max_mem": machine_bytes() // 4 * 3}
+    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    as_requested = {"arena_extend_strategy": 1, "max_mem": memory_bytes // 4 * 3}
     unset = {"initial_chunk_size_bytes": -1, "max_dead_bytes_per_chunk": -1}
     ort.create_and_register_allocator(memory, ort.OrtArenaCfg({**as_requested, **unset}))

@@ -18,9 +18,6 @@ MAX_DOWNSAMPLINGS = 8
 NORM_GROUPS = 8
 """Number of groups of GroupNorm in the projected discriminator."""
 
-MIN_SIDE_PX = 32
-"""Shortest side of a training picture."""
-
 MAX_WIDTH_RATIO = 8
 """Channels of the widest layer over those of the first layer."""
 
@@ -37,10 +34,10 @@ def downsamplings_for(height: int, width: int, at_most: int = MAX_DOWNSAMPLINGS)
     """
     downsamplings = min(at_most, max(min(height, width), 1).bit_length() - 1)
     step = 2**downsamplings
-    if min(height, width) < MIN_SIDE_PX or height % step or width % step:
-        fewest = min(MIN_SIDE_PX.bit_length() - 1, at_most)
+    if min(height, width) < 32 or height % step or width % step:
+        powers = range(min(5, at_most), at_most + 1)
         near = min(
-            (_nearest(height, width, power, at_most) for power in range(fewest, at_most + 1)),
+            (_nearest(height, width, power, at_most) for power in powers),
             key=lambda size: abs(size[0] - height) + abs(size[1] - width),
         )
         raise ConfigError(
@@ -53,7 +50,7 @@ def downsamplings_for(height: int, width: int, at_most: int = MAX_DOWNSAMPLINGS)
 def _nearest(height: int, width: int, power: int, at_most: int) -> tuple[int, int]:
     """Return the height and width nearest to these that are brought down so many times."""
     step = 2**power
-    near = [max(step, MIN_SIDE_PX, round(side / step) * step) for side in (height, width)]
+    near = [max(step, 32, round(side / step) * step) for side in (height, width)]
     if power < at_most:  # then the shorter side ends at 1 px
         near[height > width] = step
     return near[0], near[1]

@@ -125,7 +125,8 @@ class LiveSource:
                 raise StoppedError(f"{self._name}: stopped before the first frame")
             if attempt.ended.is_set() and not self._opened.is_set():
                 raise attempt.error or SourceLostError(f"{self._name} ended before its first frame")
-            if self._silent_s(attempt) > self._policy.stall_timeout_s:
+            # The connection has the same limit, and knows better what it waits for.
+            if self._silent_s(attempt) > self._policy.stall_timeout_s + _CLOSE_GRACE_S:
                 raise SourceLostError(f"{self._name}: {self._no_frame()}")
 
     def _deliver(self, attempt: Attempt, task: FrameTask) -> bool:

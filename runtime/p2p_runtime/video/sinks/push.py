@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import select
 import signal
 import socket
@@ -24,12 +25,13 @@ from urllib.parse import urlsplit
 
 import av
 import numpy as np
+from av.codec.context import Flags
 
 from p2p_runtime.errors import SinkError
 from p2p_runtime.files import reason
 from p2p_runtime.prefetch import POLL_S
 from p2p_runtime.redaction import ESCAPES, redact
-from p2p_runtime.tls import verified_tls
+from p2p_runtime.tls import check_certificate, verified_tls
 from p2p_runtime.video.frames import FrameSink, FrameTask, VideoInfo
 from p2p_runtime.video.live import LivePolicy
 
@@ -59,7 +61,10 @@ _HELLOS = {
     "rtsp": b"OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n",
     "rtmp": b"\x03" + bytes(1536),  # version and the first part of the handshake
 }
-"""First request by scheme; servers of the encrypted schemes only have to accept the connection."""
+"""First request by scheme; servers of the encrypted schemes only have to show a certificate."""
+
+_IN_OPTIONS, _IN_NAMES, _ESCAPED = r"[\\':\]]", r"[\\'|]", r"\\\g<0>"
+"""What FFmpeg's tee wants escaped, in an option's value and then in the whole name."""
 
 _READY = "ready"
 _TIME = struct.Struct("<d")
@@ -271,10 +276,23 @@ def _connect(url: str, video: VideoInfo, answer_s: float) -> H264Sink:
     options |= {"rtsp_transport": "tcp"} if scheme.startswith("rtsp") else {}
     if scheme in _PORTS:
         _check_answer(url, scheme, answer_s)
-    container = av.open(url, "w", format=PUSH_FORMATS[scheme], options=options)
+    target, kind = url, PUSH_FORMATS[scheme]
+    if scheme == "rtmps":
+        # PyAV opens what has no format of its own without options, and thus without checks.
+        target, kind, options = _in_tee(url, kind, options), "tee", {}
+    container = av.open(target, "w", format=kind, options=options)
     sink = H264Sink(container, redact(url), video)
+    if kind == "tee":  # it does not ask for what its formats need
+        container.streams.video[0].codec_context.flags |= Flags.global_header
     container.start_encoding()
     return sink
+
+
+def _in_tee(url: str, container_format: str, options: dict[str, str]) -> str:
+    """Return a name for FFmpeg's tee, which opens one URL in a format with options."""
+    settings = {"f": container_format, **options}.items()
+    escaped = [f"{key}={re.sub(_IN_OPTIONS, _ESCAPED, value)}" for key, value in settings]
+    return re.sub(_IN_NAMES, _ESCAPED, f"[{':'.join(escaped)}]{url}")
 
 
 def _check_answer(url: str, scheme: str, answer_s: float) -> None:
@@ -289,5 +307,7 @@ def _check_answer(url: str, scheme: str, answer_s: float) -> None:
             if hello := _HELLOS.get(scheme):
                 probe.sendall(hello)
                 probe.recv(1)
+            elif scheme in ("rtsps", "rtmps"):
+                check_certificate(probe, address[0])
     except TimeoutError as error:
         raise TimeoutError(f"no answer for {answer_s:g} s") from error

@@ -39,6 +39,8 @@ _PROTOCOLS = "rtsp,rtsps,rtp,rtmp,rtmps,http,https,httpproxy,udp,srt,tcp,tls"
 _FORMATS = {"rtsp": "rtsp", "rtsps": "rtsp"}
 _OTHERS = f"{CONTAINERS},mpjpeg,mjpeg"
 
+_INDEX_LAST = "; an MP4 with its index at the end needs a server that answers ranges"
+
 _log = logging.getLogger(__name__)
 
 
@@ -60,6 +62,8 @@ class NetworkCapture:
             SourceError: what it sends is not a video.
         """
         self._name, self._timeout_s = redact(url), timeout_s
+        self._http = urlsplit(url).scheme in ("http", "https")
+        self._hint = _INDEX_LAST if self._http else ""
         self._container = self._open(url)
         if not self._container.streams.video:
             self._container.close()
@@ -73,12 +77,11 @@ class NetworkCapture:
             self.sound.begin()  # nobody takes its packets
             _tell_no_sound(self._name)
         # A recording on a web server has a length, in seconds or in bytes; what is live has none.
-        http = urlsplit(url).scheme in ("http", "https")
         size = self._container.size or 0  # None where it is unknown, below 0 before PyAV 19
-        self.finite = http and (self._container.duration is not None or size > 0)
+        self.finite = self._http and (self._container.duration is not None or size > 0)
         self.frame_count = believable_count(stream.frames) if self.finite else None
         self.beginning: int | None = None
-        self.frames_lost, self._http = 0, http
+        self.frames_lost = 0
         self._pixels = PixelReader(self._name, labels, yuv=yuv)
         self._tasks = self._decode()
 
@@ -121,6 +124,7 @@ class NetworkCapture:
         try:
             for decoded in self._decoder:
                 self.beginning = self._decoder.beginning if self._http else None
+                self._hint = ""
                 task = _timed(self._pixels(decoded.frame), decoded.began_s)
                 task.timestamp_s = decoded.timestamp_s
                 task.damaged, task.clock_jumped = decoded.damaged, decoded.jumped
@@ -134,13 +138,14 @@ class NetworkCapture:
     def _lost(self, error: Exception, took_s: float) -> SourceLostError:
         """Return the error to raise; FFmpeg has many names for a time-out."""
         if isinstance(error, av.error.ExitError) or took_s >= self._timeout_s:
-            return SourceLostError(f"{self._name} was silent for {self._timeout_s:g} s")
+            return SourceLostError(f"{self._name} was silent for {self._timeout_s:g} s{self._hint}")
         if isinstance(error, av.error.ProtocolNotFoundError):
             scheme = self._name.partition(":")[0]
             return SourceLostError(
                 f"{self._name}: PyAV {av.__version__} was built without {scheme}"
             )
-        return SourceLostError(f"{self._name}: {reason(error)}")
+        hint = self._hint if isinstance(error, OSError) and error.errno == errno.EIO else ""
+        return SourceLostError(f"{self._name}: {reason(error)}{hint}")
 
 
 class CameraCapture:
