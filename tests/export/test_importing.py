@@ -190,7 +190,7 @@ def test_fault_130_weights_without_their_flag_are_named(content, tmp_path: Path)
 
 @pytest.mark.parametrize("words", [(), (FROM,)])
 @pytest.mark.parametrize("script", [True, False])
-def test_fault_130_a_whole_network_gets_advice_of_our_own(words, script, tmp_path: Path):
+def test_fault_130_a_torchscript_file_gets_advice_of_our_own(words, script, tmp_path: Path):
     """TorchScript or pickled: torch's advice, to switch the protection off, is not passed on."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
