@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from click import Command
 from click.testing import CliRunner, Result
 
 from failing_disk import FailingDisk, disk, every_failure  # noqa: F401
+from fake_tensorrt import FakeTensorRT
 from p2p_bench import cli as bench_cli
 from p2p_bench import run as bench_run
 from p2p_bench.report import BenchReport
@@ -22,12 +25,19 @@ from p2p_export import cli as export_cli
 from p2p_export import exporting
 from p2p_export.graph import int8
 from p2p_export.graph.tracing import to_onnx
+from p2p_export.targets import tensorrt
+from p2p_export.targets.tensorrt import EngineBuilder
 from p2p_runtime import cli as run_cli
+from p2p_runtime.engines import ort_gpu
+from p2p_runtime.engines.gpu import Gpu
 from p2p_runtime.errors import OutputError
 from p2p_runtime.files import check_writable_folder, exclusive_lock, write_picture, write_text
 from p2p_runtime.labels.palette import CITYSCAPES
+from p2p_runtime.model.bundle import ModelBundle
 from p2p_runtime.model.contract import PixelContract
 from p2p_train import cli as train_cli
+from p2p_train.config import DataConfig
+from p2p_train.segmentation import training
 from p2p_train.tensorfile import read_tensors, write_tensors
 from toy_export import toy_frames, write_checkpoint
 from toy_pairs import write_pairs
@@ -147,6 +157,21 @@ def test_fault_145_training_ends_in_one_line(
                                         "last.pt", "best.pt", "samples"})  # fmt: skip
 
 
+def test_fault_145_a_segmenter_ends_in_one_line(
+    tmp_path: Path,
+    disk: FailingDisk,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its file, and the folder for it."""
+    write_data(tmp_path / "data")
+    data = DataConfig(folder=str(tmp_path / "data"), palette="cityscapes")
+    config = training.SegmenterConfig(data=data, size_px=32, epochs=1, batch_size=2, width=8)
+    trained = training.train_segmenter(config, torch.device("cpu"))
+    monkeypatch.setattr(training, "train_segmenter", lambda *words: trained)
+    words = ["segmenter", "--data", tmp_path / "data", "--output", tmp_path / "new" / "s.pt"]
+    check_command(disk, tmp_path, lambda: invoke(train_cli.main, *words), {"s.pt"})
+
+
 def test_fault_145_figures_of_a_run_end_in_one_line(
     tmp_path: Path,
     disk: FailingDisk,  # noqa: F811
@@ -183,7 +208,7 @@ def make_run(folder: Path) -> list[object]:
     for index, frame in enumerate(toy_frames(count=12, first=0)):
         write_picture(folder / "labels" / f"{index}.png", frame)
     checkpoint = write_checkpoint(folder / "run" / "checkpoints" / "best.pt")
-    return [checkpoint, "--int8", "--calibration", folder / "labels"]
+    return [checkpoint, "--fp16", "--int8", "--calibration", folder / "labels"]
 
 
 @pytest.mark.usefixtures("traced_once")
@@ -193,8 +218,54 @@ def test_fault_145_an_export_ends_in_one_line(
 ) -> None:
     """Every precision, with its temporary files, and the figures of all."""
     words = make_run(tmp_path)
-    files = {"model-fp32.onnx", "model-int8.onnx", "parity.json", "ranges.onnx"}
+    files = {"model-fp32.onnx", "model-fp16.onnx", "model-int8.onnx", "parity.json", "ranges.onnx"}
     check_command(disk, tmp_path, lambda: invoke(export_cli.main, *words), files)
+
+
+@pytest.fixture
+def engine_builder(monkeypatch: pytest.MonkeyPatch) -> EngineBuilder:
+    """A builder of TensorRT engines, without TensorRT."""
+    monkeypatch.setitem(sys.modules, "tensorrt", FakeTensorRT())
+    monkeypatch.setattr(tensorrt, "first_gpu", lambda: Gpu(sm="sm87", driver="13.0"))
+    return EngineBuilder("tensorrt", [])
+
+
+def test_fault_145_an_engine_and_its_manifest_are_old_or_new(
+    tmp_path: Path,
+    disk: FailingDisk,  # noqa: F811
+    engine_builder: EngineBuilder,
+) -> None:
+    """Whichever call fails, the error has the disk's words, and what stood there is whole."""
+    onnx = tmp_path / "model-fp16.onnx"
+    write_text(onnx, "graph")
+    for _, _, code in every_failure(disk, lambda: engine_builder.build(onnx, "fp16"), tmp_path):
+        with pytest.raises(OutputError, match=os.strerror(code)):
+            engine_builder.build(onnx, "fp16")
+
+
+def test_fault_145_a_cache_of_engines_is_built_again(
+    tmp_path: Path,
+    disk: FailingDisk,  # noqa: F811
+    bundle: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A cache that cannot be sealed costs a warning and the next start's time, not the run."""
+    monkeypatch.setattr(ort_gpu, "tensorrt_version", lambda: "101600")
+    monkeypatch.setattr(ort_gpu, "first_gpu", lambda: Gpu(sm="sm87", driver="13.0"))
+    loaded = ModelBundle.load(bundle)
+
+    def start() -> None:
+        cache = ort_gpu.TrtCache(loaded)
+        if cache.provider_options():
+            (cache.folder / "x.engine").write_bytes(b"engine")  # the library's own
+        cache.seal()
+
+    for call, _, _ in every_failure(disk, start, tmp_path):
+        caplog.clear()
+        with contextlib.suppress(OSError):  # of the library's file
+            start()
+            assert "the engine is not kept" in caplog.text, call
 
 
 def test_fault_145_a_benchmark_ends_in_one_line(
