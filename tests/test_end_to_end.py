@@ -26,7 +26,7 @@ def test_three_commands_turn_pairs_into_a_video(workplace: Path, command, tmp_pa
     said = command("p2p-run", "--video", "seg.mp4", folder=tmp_path).stdout
     frames = read_video(tmp_path / "seg-translated.mp4")
     assert [frame.shape for frame in frames] == [(96, 96, 3)] * 6
-    assert "6 of 6 frames" in said
+    assert said.startswith("6 frames in ")
     assert frames[0].std() > 0.5  # after three steps, a picture is hardly more than grey
 
 
