@@ -57,9 +57,9 @@ def optimised_kinds(content: bytes, folder: Path) -> Counter[str]:
 
 
 def test_all_convolutions_are_integers(exported):
-    """The last one, too; a sigmoid follows it, so its output has the resolution of pixels."""
+    """The last one, too, which is computed twice; tables follow, at the resolution of pixels."""
     content = exported["int8"].path.read_bytes()
-    assert quantised_convolutions(content) == [True] * 12
+    assert quantised_convolutions(content) == [True] * 13
     kinds = {node.op_type for node in onnx.load_model_from_string(content).graph.node}
     assert "ConvTranspose" not in kinds
 
@@ -80,10 +80,11 @@ def test_the_sigmoids_input_range_ends_where_pixels_saturate(generator, tmp_path
     ).graph
     tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
     producers = {node.output[0]: node for node in graph.node}
-    (sigmoid,) = (node for node in graph.node if node.op_type == "Sigmoid")
-    step, zero = (tensors[name] for name in producers[sigmoid.input[0]].input[1:])
-    assert step == pytest.approx(2 * 6.23 / 255, rel=0.01)
-    assert zero == pytest.approx(127.5, abs=1)
+    sigmoids = [node for node in graph.node if node.op_type == "Sigmoid"]
+    for sigmoid, end in zip(sigmoids, (255, 0), strict=True):  # dark values end at 0, bright begin
+        step, zero = (tensors[name] for name in producers[sigmoid.input[0]].input[1:])
+        assert step == pytest.approx(5.13 / 255, rel=0.01)
+        assert zero == end
 
 
 def test_weights_have_a_scale_for_each_output(quantiser):
@@ -140,34 +141,35 @@ def test_without_vnni_weights_have_seven_bits(quantisers):
 def test_layers_run_in_integers_to_their_end(profile, quantisers, tmp_path):
     """Activations, concatenations and shuffles stay integers, and few permutations are left.
 
-    Two to five permutations belong to the last layer and to the picture; a DepthToSpace alone
+    Two to six permutations belong to the last layer and to the picture; a DepthToSpace alone
     would bring two more each.
     """
     kinds = optimised_kinds(quantisers[profile].quantise([]), tmp_path)
     floating = 0 if PROFILES[profile].uint8_ends else 1
-    assert kinds["QLinearConv"] == 12 - floating
-    assert kinds["QLinearSigmoid"] == 1 - floating
+    assert kinds["QLinearConv"] == 13 - 2 * floating
+    assert kinds["QLinearSigmoid"] == 2 - 2 * floating
+    assert kinds["QLinearAdd"] == 1 - floating
     assert kinds["Conv"] + kinds["FusedConv"] == kinds["Concat"] == floating
     assert kinds["Relu"] == kinds["LeakyRelu"] == kinds["DepthToSpace"] == kinds["Sigmoid"] == 0
     assert kinds["QuantizeLinear"] <= 1 + floating  # innermost decoder block, output
     assert kinds["DequantizeLinear"] <= 1 + 2 * floating
-    assert kinds["Transpose"] < 11
+    assert kinds["Transpose"] < 12
 
 
 def test_fault_34_the_last_layer_can_go_back_to_float(quantiser, tmp_path):
-    """The graph then still ends in QuantizeLinear and rows of pixels."""
-    content = quantiser.quantise(list(quantiser.layers)[-1:])
-    assert quantised_convolutions(content) == [True] * 11 + [False]
+    """Both halves of it; the graph then still ends in QuantizeLinear and rows of pixels."""
+    content = quantiser.quantise(list(quantiser.layers)[-2:])
+    assert quantised_convolutions(content) == [True] * 11 + [False] * 2
     kinds = optimised_kinds(content, tmp_path)
     assert kinds["QLinearConv"] == 11
-    assert kinds["QLinearSigmoid"] == kinds["Round"] == kinds["Clip"] == 0
+    assert kinds["QLinearSigmoid"] == kinds["Round"] == 0
 
 
 def test_fault_34_good_parity_needs_no_search(quantiser):
     """When the gates are passed at once, no layer goes back to float."""
     content, float_layers = quantiser.search(lambda _: replace(GOOD, precision="int8"))
     assert float_layers == []
-    assert quantised_convolutions(content) == [True] * 12
+    assert quantised_convolutions(content) == [True] * 13
 
 
 def test_fault_34_the_worst_layers_go_back_to_float(quantiser):

@@ -41,11 +41,14 @@ MAX_FLOAT_LAYERS = 8
 SHAPES_BYTES = 1 << 20
 """Room for the shapes that calibration adds to a graph."""
 
-SATURATED = np.float32(6.23)
-"""Sigmoid input beyond which pixels are within half a level of 0 or 255: log(509)."""
+SATURATED = np.float32(5.13)
+"""Sigmoid input beyond which pixels are within 1.5 levels of 0 or 255: log(169)."""
 
-OPERATORS = ["Conv", "LeakyRelu", "Relu", "Concat"]
+OPERATORS = ["Conv", "LeakyRelu", "Relu", "Concat", "Clip"]
 """Operators that are quantised."""
+
+MOVES = {"Reshape", "Slice", "Transpose"}
+"""Operators that move values and change none."""
 
 _log = logging.getLogger(__name__)
 
@@ -179,9 +182,17 @@ class Quantiser:
         """Set the ranges that are known without calibration.
 
         The first convolution reads uint8 levels as they are, so its input has the range of uint8.
-        A sigmoid's input needs no values beyond those that saturate the pixel.
+        A sigmoid's input needs no values beyond those that nearly saturate the pixel. What only
+        moves values keeps their range, or they would be rounded twice.
         """
         nodes = self._model.graph.node
+        producers = {name: node for node in nodes for name in node.output}
+        for moved in list(self._ranges.keys()):
+            name = moved
+            while name in producers and producers[name].op_type in MOVES:
+                name = producers[name].input[0]
+            if name in self._ranges:
+                self._ranges[moved] = self._ranges[name]
         for node in nodes:
             if node.op_type == "DequantizeLinear":
                 name = next(one.input[0] for one in nodes if one.op_type == "Conv")
@@ -206,7 +217,8 @@ class Quantiser:
             tensors_range=self._ranges,
             nodes_to_quantize=list(only),
             nodes_to_exclude=list(without),
-            op_types_to_quantize=OPERATORS,
+            # A clip is part of the output layer's tables; without these, it follows float pixels.
+            op_types_to_quantize=OPERATORS if self._profile.uint8_ends else OPERATORS[:-1],
             extra_options=dict(self._profile.options),
         )
         quantiser.quantize_model()

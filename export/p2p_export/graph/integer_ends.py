@@ -26,16 +26,26 @@ from .pixel_generator import (
 )  # fmt: skip
 
 __all__ = [
-    "Dequantise", "IntegerGenerator", "Quantise", "Rows", "SpaceToDepth", "equalise_output_inputs",
-    "integer_form",
+    "Dequantise", "IntegerGenerator", "Quantise", "Rows", "SpaceToDepth", "SplitSigmoid",
+    "equalise", "integer_form",
 ]  # fmt: skip
 
 ZERO_LEVEL = 128
-"""Pixel level that stands for a signal of zero in the integer graph."""
+"""Pixel level that stands for a signal of zero, and for a sigmoid of zero, in the integer graph."""
+
+TABLE_WHITE = 255.003
+"""White in the tables of :class:`SplitSigmoid`: a hair more than 255, so that the middle, else
+127.5, is rounded to :data:`ZERO_LEVEL` by every kernel."""
 
 EQUALISE_FRAMES = 16
-"""Maximum number of frames that decide the equalisation factor. Half of the right factor costs
-under 0.1 dB, double 1.4 dB."""
+"""Maximum number of frames that decide the equalisation factors."""
+
+EQUALISE_SHARE = 0.65
+"""Share of a channel's range that moves into the weights, 0 to 1. With the demo model, .5 and .65
+leave the same error, .25 and .75 leave more."""
+
+LEAST = 1e-3
+"""Least peak of a channel and least weight that reads it, as shares of the largest ones."""
 
 ROW_CHANNELS = 8
 """Channels of one row of a 2x2 block in the output layer: two pixels of three colours, and two that
@@ -54,11 +64,10 @@ def integer_form(
         uint8_ends: let the first convolution take pixel levels and the last one return them. False
             keeps the conversions of :class:`.PixelGenerator` in float.
     """
-    rewritten = replace_transposed_convs(swap_channels(fold(generator)))
-    if not uint8_ends:
-        return PixelGenerator(rewritten, order="bgr")
-    assert isinstance(rewritten, UNetGenerator), "no other network is exported as int8"
-    return IntegerGenerator(equalise_output_inputs(rewritten, frames))
+    folded = swap_channels(fold(generator))
+    assert isinstance(folded, UNetGenerator), "no other network is exported as int8"
+    rewritten = replace_transposed_convs(equalise(folded, frames))
+    return IntegerGenerator(rewritten) if uint8_ends else PixelGenerator(rewritten, order="bgr")
 
 
 class IntegerGenerator(nn.Module):
@@ -70,7 +79,7 @@ class IntegerGenerator(nn.Module):
     channels spends its time on fetching three bytes at a time.
 
     Output: ``127.5 tanh(x) + 127.5`` equals ``255 sigmoid(2x)``. The output layer's weights are
-    doubled and followed by a sigmoid, whose integer form is a lookup table of 256 levels.
+    doubled and followed by a sigmoid, see :class:`SplitSigmoid`.
 
     Args:
         generator: with transposed convolutions replaced, (N, 3, H, W) BGR signals in and out. It
@@ -84,7 +93,8 @@ class IntegerGenerator(nn.Module):
         assert isinstance(last, nn.Conv2d), "transposed convolutions are replaced"
         _, *others = generator.encoder[0].children()
         generator.encoder[0] = nn.Sequential(_conv_over_blocks(first), *others)
-        generator.output = nn.Sequential(_conv_into_rows(last), nn.Sigmoid(), Quantise(), Rows())
+        halves = (_conv_into_rows(last, unused) for unused in (0.0, 1.0))
+        generator.output = nn.Sequential(SplitSigmoid(*halves), Rows())
         self.space_to_depth, self.dequantise = SpaceToDepth(), Dequantise()
         self.generator = generator
         self.eval()
@@ -131,27 +141,55 @@ class _Scale(nn.Module):
 class Dequantise(_Scale):
     """Turn uint8 levels into signals, half a level lower than :func:`.to_signal` does."""
 
-    def __init__(self) -> None:
-        super().__init__(scale=1 / HALF_RANGE, zero_point=ZERO_LEVEL)
+    def __init__(self, scale: float = 1 / HALF_RANGE, zero_point: int = ZERO_LEVEL) -> None:
+        super().__init__(scale=scale, zero_point=zero_point)
 
     def forward(self, levels: torch.Tensor) -> torch.Tensor:
-        """Scale a tensor of any shape to [-128 / 127.5, 127 / 127.5]."""
+        """Scale a tensor of any shape; without arguments, to [-128 / 127.5, 127 / 127.5]."""
         if torch.onnx.is_in_onnx_export():
             return self._traced("DequantizeLinear", levels, torch.float32)
         return (levels.float() - self.zero_point) * self.scale
 
 
 class Quantise(_Scale):
-    """Turn brightness in [0, 1] into uint8 levels; halves round to even."""
+    """Turn brightness in [0, 1] into uint8 levels, ``white`` of them; halves round to even."""
 
-    def __init__(self) -> None:
-        super().__init__(scale=1 / 255, zero_point=0)
+    def __init__(self, white: float = 255.0) -> None:
+        super().__init__(scale=1 / white, zero_point=0)
+        self.white = white
 
     def forward(self, brightness: torch.Tensor) -> torch.Tensor:
         """Round a tensor of any shape."""
         if torch.onnx.is_in_onnx_export():
             return self._traced("QuantizeLinear", brightness, torch.uint8)
-        return (brightness * 255).round().to(torch.uint8)
+        return (brightness * self.white).round().to(torch.uint8)
+
+
+class SplitSigmoid(nn.Module):
+    """The output layer and its sigmoid, once for dark and once for bright values.
+
+    An integer sigmoid is a lookup table of 256 entries. One for all values would make steps of
+    three levels in mid-grey, which networks that look at pictures notice more than any other
+    rounding of int8. The two tables have half the range each, so half the step. Where one is in
+    use, the other one gives the middle level, which is subtracted.
+
+    Args:
+        dark, bright: the output layer and a copy of it.
+    """
+
+    def __init__(self, dark: nn.Conv2d, bright: nn.Conv2d) -> None:
+        super().__init__()
+        self.dark, self.bright = dark, bright
+        self.table, self.levels = Quantise(TABLE_WHITE), Quantise()
+        self.from_dark = Dequantise(scale=1 / TABLE_WHITE, zero_point=0)
+        self.from_bright = Dequantise(scale=1 / TABLE_WHITE, zero_point=ZERO_LEVEL)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Turn (N, C, h, w) into (N, C', h + 1, w + 1) uint8 levels."""
+        dark = self.table(torch.sigmoid(self.dark(features).clamp(max=0.0)))
+        bright = self.table(torch.sigmoid(functional.relu(self.bright(features))))
+        levels: torch.Tensor = self.levels(self.from_dark(dark) + self.from_bright(bright))
+        return levels
 
 
 class Rows(nn.Module):
@@ -173,35 +211,70 @@ class Rows(nn.Module):
 
 
 @torch.no_grad()
-def equalise_output_inputs(generator: UNetGenerator, frames: NDArray[np.uint8]) -> UNetGenerator:
-    """Return a copy in which both inputs of the output layer have the same range.
+def equalise(generator: UNetGenerator, frames: NDArray[np.uint8]) -> UNetGenerator:
+    """Return a copy that computes the same, with channels whose ranges are more alike.
 
-    The output layer reads the last decoder block and, through the skip, the first encoder block.
-    Integers represent both with one scale, and in a trained generator the skip is ten times
-    smaller. ReLU and LeakyReLU commute with a positive factor, so the first layer is multiplied by
-    one, and the layers that read it are divided: cross-layer equalisation (Nagel et al. 2019,
-    arXiv 1906.04721, section 4.1).
+    Integers represent all channels of a tensor with one scale, and weights with one scale for each
+    output. ReLU and LeakyReLU commute with a positive factor, so each channel is divided by one,
+    and the weights that read it are multiplied. The factor is that of Xiao et al. 2023
+    ("SmoothQuant", arXiv 2211.10438, equation 4): ``peak^a / weight^(1 - a)``.
 
     Args:
-        generator: with BatchNorm folded and transposed convolutions replaced, BGR signals.
+        generator: with BatchNorm folded, BGR signals.
         frames: real inputs, (N, H, W, 3) uint8 BGR.
     """
     equalised = copy.deepcopy(generator)
-    decoder_peak = skip_peak = 0.0
+    encoder, decoder = list(equalised.encoder), [*equalised.decoder, equalised.output]
+    for level, peak in enumerate(_peaks(equalised, frames)):  # (C,)
+        if level < len(encoder):  # the skip's channels come last
+            block, readers = encoder[level], [(decoder[-1 - level], slice(-len(peak), None))]
+            readers += [(one, slice(None)) for one in encoder[level + 1 : level + 2]]
+        else:
+            place = level - len(encoder)
+            block, readers = decoder[place], [(decoder[place + 1], slice(len(peak)))]
+        reach = torch.cat([_reach(reader)[part] for reader, part in readers], dim=1).amax(dim=1)
+        if not peak.any() or not reach.any():
+            continue  # nothing passes here, so there is nothing to divide by
+        peak, reach = (one.clamp_min(LEAST * one.max()) for one in (peak, reach))
+        factor = peak**EQUALISE_SHARE / reach ** (1 - EQUALISE_SHARE)
+        for values in _by_output(block):
+            values.div_(factor)
+        for reader, part in readers:
+            _by_input(reader)[part].mul_(factor.reshape(-1, 1, 1, 1))
+    return equalised
+
+
+def _peaks(generator: UNetGenerator, frames: NDArray[np.uint8]) -> list[torch.Tensor]:
+    # Each channel's largest magnitude, (C,) for each block: the encoder's, then the decoder's
+    peaks: list[torch.Tensor] = []
     for frame in frames[:EQUALISE_FRAMES]:
         features: list[torch.Tensor] = []
-        equalised(to_signal(torch.from_numpy(frame[None]), "bgr"), features)
-        decoder_peak = max(decoder_peak, float(features[-1].abs().max()))
-        skip_peak = max(skip_peak, float(equalised.skip(features[0]).abs().max()))
-    if decoder_peak == 0 or skip_peak == 0:
-        return equalised  # an input that is always zero has no range
-    factor = decoder_peak / skip_peak
-    first, second, last = (block[0] for block in (*equalised.encoder[:2], equalised.output))
-    for values in first.parameters():
-        values.mul_(factor)
-    second.weight.div_(factor)
-    last.weight[:, -first.out_channels :].div_(factor)  # the skip's channels come last
-    return equalised
+        generator(to_signal(torch.from_numpy(frame[None]), "bgr"), features)
+        found = [one.abs().amax(dim=(0, 2, 3)) for one in features]
+        peaks = list(map(torch.maximum, peaks, found)) if peaks else found
+    return peaks
+
+
+def _by_input(block: nn.Module) -> torch.Tensor:
+    # A view of a block's weights, (inputs, outputs, kh, kw)
+    conv = block.get_submodule("0")
+    weight = conv.get_parameter("weight")
+    return weight if isinstance(conv, nn.ConvTranspose2d) else weight.transpose(0, 1)
+
+
+def _reach(block: nn.Module) -> torch.Tensor:
+    # Each input's largest weight as a share of the output's largest, (inputs, outputs)
+    largest = _by_input(block).abs().amax(dim=(2, 3))
+    return largest / largest.amax(dim=0).clamp_min(torch.finfo(largest.dtype).tiny)
+
+
+def _by_output(block: nn.Module) -> list[torch.Tensor]:
+    # Views of what scales a block's outputs, (..., outputs) each: an InstanceNorm undoes what is
+    # before it
+    norms = [layer for layer in block.children() if isinstance(layer, nn.InstanceNorm2d)]
+    scaling = norms[0] if norms else block.get_submodule("0")
+    axis = 1 if isinstance(scaling, nn.ConvTranspose2d) else 0
+    return [one.movedim(axis if one.dim() > 1 else 0, -1) for one in scaling.parameters()]
 
 
 def _conv_over_blocks(conv: nn.Conv2d) -> nn.Conv2d:
@@ -221,8 +294,11 @@ def _conv_over_blocks(conv: nn.Conv2d) -> nn.Conv2d:
     return blocks
 
 
-def _conv_into_rows(conv: nn.Conv2d) -> nn.Conv2d:
-    """Return the output convolution for a sigmoid, its channels in the order of :class:`Rows`."""
+def _conv_into_rows(conv: nn.Conv2d, unused: float) -> nn.Conv2d:
+    """Return the output convolution for a sigmoid, its channels in the order of :class:`Rows`.
+
+    ``unused`` is the spare channels' bias: the exporter would merge two equal convolutions.
+    """
     assert conv.bias is not None, "the output layer has no norm, hence a bias"
     rows = nn.Conv2d(conv.in_channels, 2 * ROW_CHANNELS, 2, padding=1)
     for target, source in ((rows.weight, conv.weight), (rows.bias, conv.bias)):
@@ -230,5 +306,6 @@ def _conv_into_rows(conv: nn.Conv2d) -> nn.Conv2d:
         # (4 * 3, ...) -> (row, column and colour, ...); twice, because sigmoid(2x) replaces tanh.
         blocks = 2 * source.detach().reshape(2, -1, *source.shape[1:])
         spare = blocks.new_zeros(2, ROW_CHANNELS - blocks.shape[1], *blocks.shape[2:])
+        spare += unused if source.dim() == 1 else 0.0
         target.data = torch.cat([blocks, spare], dim=1).flatten(0, 1)
     return rows
