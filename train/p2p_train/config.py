@@ -35,6 +35,8 @@ _TINY = 1e-12
 _BATCH = (1, 2**16)
 
 _GONE = {
+    "norm_min_px": 2,
+    "spectral_norm": False,
     "update_bn": 0,
     "lambda_style": 0.0,
     "style_from": 0.75,
@@ -129,13 +131,6 @@ class ModelConfig(SettingGroup):
     )
     norm: Norm = setting(
         "batch", "Normalisation; batch is free on the device, instance is not.", advanced=True
-    )
-    norm_min_px: int = _advanced_number(
-        2, "Layers with a smaller output have no norm; 2 is the paper's network.", bounds=(1, 256)
-    )
-    # Miyato et al. 2018, arXiv 1802.05957
-    spectral_norm: bool = _advanced(
-        False, "Spectral normalisation of the discriminator in place of its norm."
     )
     checkerboard_free: bool = _advanced(
         False, "Constrain transposed convolutions so that they make no checkerboards."

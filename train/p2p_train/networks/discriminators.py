@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.nn.utils.parametrizations import spectral_norm
 
 from .geometry import Norm
 from .norms import init_weights, norm_layers
@@ -18,31 +17,22 @@ class PatchDiscriminator(nn.Module):
     Args:
         ndf: channels after the first layer.
         norm: ``batch`` or ``instance``; the first and the last layer have none.
-        spectral: replace ``norm`` by spectral normalisation, which bounds each layer's gain (Miyato
-            et al. 2018, arXiv 1802.05957).
     """
 
-    def __init__(
-        self, *, ndf: int = 64, norm: Norm | None = "batch", spectral: bool = False
-    ) -> None:
+    def __init__(self, *, ndf: int = 64, norm: Norm = "batch") -> None:
         super().__init__()
-        norm = None if spectral else norm
         # Input and image, three channels each
         layers: list[nn.Module] = [nn.Conv2d(6, ndf, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
         # Stride 1 leaves a map one pixel smaller: 32 -> 31 -> 30 px for a 256 px image.
         for width, stride in ((ndf, 2), (2 * ndf, 2), (4 * ndf, 1)):
             layers += [
-                nn.Conv2d(width, 2 * width, 4, stride=stride, padding=1, bias=norm is None),
+                nn.Conv2d(width, 2 * width, 4, stride=stride, padding=1, bias=False),
                 *norm_layers(norm, 2 * width),
                 nn.LeakyReLU(0.2),
             ]
         layers.append(nn.Conv2d(8 * ndf, 1, 4, stride=1, padding=1))
         self.layers = nn.Sequential(*layers)
         self.apply(init_weights)
-        if spectral:
-            for layer in self.layers:
-                if isinstance(layer, nn.Conv2d):
-                    spectral_norm(layer)
 
     def forward(self, source: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
         """Classify the patches of an image.

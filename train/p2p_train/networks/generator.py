@@ -64,8 +64,6 @@ class UNetGenerator(nn.Module):
         downsamplings: number of encoder blocks, see :func:`.downsamplings_for`.
         max_width: maximum number of channels of a block; None for 8 * ``ngf``, as in the paper.
         norm: ``batch``, ``instance`` or None.
-        norm_min_px: smallest output side, in px, of a block with a norm, counted from 1 px for the
-            innermost encoder block.
         dropout: probability in the first three decoder blocks; 0 leaves the layers out.
 
     Attributes:
@@ -82,7 +80,6 @@ class UNetGenerator(nn.Module):
         downsamplings: int = MAX_DOWNSAMPLINGS,
         max_width: int | None = None,
         norm: Norm | None = "batch",
-        norm_min_px: int = 2,
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
@@ -91,16 +88,14 @@ class UNetGenerator(nn.Module):
         # (N, 3, 256, 256) -> (N, 64, 128, 128) -> (N, 128, 64, 64) -> ... -> (N, 512, 1, 1)
         self.encoder = nn.ModuleList()
         for level, (before, after) in enumerate(zip([3, *widths[:-1]], widths, strict=True)):
-            output_px = 2 ** (downsamplings - 1 - level)
-            normed = 0 < level < downsamplings - 1 and output_px >= norm_min_px
+            normed = 0 < level < downsamplings - 1
             self.encoder.append(EncoderBlock(before, after, norm if normed else None))
         # (N, 512, 1, 1) -> (N, 512, 2, 2) + skip -> (N, 1024, 2, 2) -> ... -> (N, 128, 128, 128)
         self.decoder = nn.ModuleList()
         for level, after in enumerate(reversed(widths[:-1])):
             before = widths[-1] if level == 0 else 2 * widths[-1 - level]  # with the skip
-            normed = 2 ** (level + 1) >= norm_min_px
             rate = dropout if level < DROPOUT_BLOCKS else 0.0
-            self.decoder.append(DecoderBlock(before, after, norm if normed else None, rate))
+            self.decoder.append(DecoderBlock(before, after, norm, rate))
         # (N, 128, 128, 128) -> (N, 3, 256, 256)
         last = nn.ConvTranspose2d(2 * widths[0], 3, 4, stride=2, padding=1)
         self.output = nn.Sequential(last, nn.Tanh())

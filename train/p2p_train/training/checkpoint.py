@@ -123,7 +123,6 @@ def make_generator(config: TrainConfig) -> UNetGenerator:
         downsamplings=config.downsamplings,
         max_width=model.max_width,
         norm=model.norm,
-        norm_min_px=model.norm_min_px,
         dropout=model.dropout,
     )
 
@@ -137,4 +136,4 @@ def make_discriminator(config: TrainConfig) -> AnyDiscriminator:
     model = config.model
     if model.discriminator == "projected":
         return ProjectedDiscriminator(ndf=model.ndf)
-    return PatchDiscriminator(ndf=model.ndf, norm=model.norm, spectral=model.spectral_norm)
+    return PatchDiscriminator(ndf=model.ndf, norm=model.norm)

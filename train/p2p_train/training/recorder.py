@@ -185,7 +185,7 @@ def find_doubt(
     if all(record.get(name, 1.0) < WON for record in last for name in names):
         return (
             "the discriminator has won, so the generator learns nothing from it: try "
-            "--lr-discriminator below --lr, or --spectral-norm"
+            "--lr-discriminator below --lr"
         )
     long = records[-1]["images_seen"] >= LONG_IMAGES
     if long and all(record["val_l1"] >= record["mean_image_l1"] for record in records):
