@@ -249,28 +249,6 @@ def test_fault_26_two_trainers_do_not_share_a_run(tiny: MakeConfig, tmp_path: Pa
         run(tiny(), tmp_path)
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute")  # the tracer looks at every tensor's
-def test_compiled_networks_learn_the_same(
-    tiny: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Both networks are traced, checkpoints keep their names, and no bit of them changes.
-
-    The traces run in eager mode: generating code takes minutes, and is torch's business.
-    """
-    real, compiled = torch.nn.Module.compile, []
-
-    def trace(network: torch.nn.Module) -> None:
-        compiled.append(type(network).__name__)
-        real(network, backend="eager")
-
-    monkeypatch.setattr(torch.nn.Module, "compile", trace)
-    config = tiny(epochs=1)
-    run(config, tmp_path / "plain")
-    train(config, run_dir=tmp_path / "compiled", machine=Machine(device=CPU, compile=True))
-    assert compiled == ["UNetGenerator", "PatchDiscriminator"]
-    assert_equal(last(tmp_path / "plain").generator, last(tmp_path / "compiled").generator)
-
-
 def test_bf16_trains(tiny: MakeConfig, tmp_path: Path) -> None:
     """Autocast changes the arithmetic, not the weights' type, and the losses stay finite."""
     run(tiny(precision="bf16"), tmp_path)

@@ -52,11 +52,7 @@ Or two folders matched by file name, such as labels/ and photos/; see --input-di
     "--workers", group="Machine", advanced=True, metavar="N", type=click.IntRange(0, 64),
     help="Processes that decode images ahead.  [default: by device and cores]",
 )  # fmt: skip
-@_machine_flag("--compile", help="Compile the networks with torch.compile.")
 @_machine_flag("--recompute", help="Save memory: compute activations twice.")
-@_machine_flag(
-    "--sync-batchnorm", help="With several GPUs: compute BatchNorm statistics over the whole batch."
-)
 @_run(
     "--recipe", type=click.Choice(list(RECIPES)),
     help="Settings that replace the defaults. classic: pix2pix with large batches; paper: as "
@@ -123,7 +119,8 @@ def main(ctx: click.Context, /, **flags: Any) -> None:
     machine = Machine(
         device=find_device(flags.pop("device")),
         halve_micro_batch=halve,
-        **{name: flags.pop(name) for name in ("workers", "compile", "recompute", "sync_batchnorm")},
+        workers=flags.pop("workers"),
+        recompute=flags.pop("recompute"),
     )
     ctx.exit(launch(LaunchOptions(settings=settings, machine=machine, **flags)))
 

@@ -27,7 +27,7 @@ InputSide = Literal["left", "right"]
 Labels = Literal["auto", "colour", "ids"]
 Precision = Literal["fp32", "bf16", "fp16"]
 PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16"]
-GanLoss = Literal["bce", "lsgan", "hinge", "none"]
+GanLoss = Literal["bce", "hinge", "none"]
 Discriminator = Literal["patch", "projected"]
 
 _BELOW_ONE = (0.0, math.nextafter(1.0, 0.0))
@@ -184,7 +184,7 @@ class LossConfig(SettingGroup):
 
     heading: ClassVar[str] = "Losses"
 
-    # lsgan: Mao et al. 2017, arXiv 1611.04076; hinge: Lim and Ye 2017, arXiv 1705.02894
+    # hinge: Lim and Ye 2017, arXiv 1705.02894
     gan_loss: GanLoss = setting(
         "bce", "The adversarial loss; none trains without a discriminator.", advanced=True
     )

@@ -32,7 +32,6 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "norm instance": ("--norm", "instance"),
     "lr-decay": ("--lr-decay",),
     "lr-decay, freeze-batchnorm 0.75": ("--lr-decay", *FREEZE),
-    "gan-loss lsgan": ("--gan-loss", "lsgan"),
     "gan-loss hinge": ("--gan-loss", "hinge"),
     "two time-scales": ("--lr", "1e-4", "--lr-discriminator", "4e-4"),
     "lambda-pattern 30": ("--lambda-pattern", "30"),

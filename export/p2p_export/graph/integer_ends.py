@@ -246,13 +246,9 @@ def equalise(generator: UNetGenerator, frames: NDArray[np.uint8]) -> UNetGenerat
 
 def _peaks(generator: UNetGenerator, frames: NDArray[np.uint8]) -> list[torch.Tensor]:
     # Each channel's largest magnitude, (C,) for each block: the encoder's, then the decoder's
-    peaks: list[torch.Tensor] = []
-    for frame in frames[:EQUALISE_FRAMES]:
-        features: list[torch.Tensor] = []
-        generator(to_signal(torch.from_numpy(frame[None]), "bgr"), features)
-        found = [one.abs().amax(dim=(0, 2, 3)) for one in features]
-        peaks = list(map(torch.maximum, peaks, found)) if peaks else found
-    return peaks
+    features: list[torch.Tensor] = []
+    generator(to_signal(torch.from_numpy(frames[:EQUALISE_FRAMES]), "bgr"), features)
+    return [one.abs().amax(dim=(0, 2, 3)) for one in features]
 
 
 def _by_input(block: nn.Module) -> torch.Tensor:

@@ -25,18 +25,14 @@ def patch_loss(kind: GanLoss, logits: torch.Tensor, *, real: bool) -> torch.Tens
     """Return the mean distance of a discriminator's logits to what they should say.
 
     Args:
-        kind: ``bce``; ``lsgan``, equation 2 of arXiv 1611.04076 with labels 0 and 1; ``hinge``,
-            equation 3 of arXiv 1705.02894.
-        logits: (N, 1, h, w), one a patch, above 0 for real (``lsgan``: 1 for real, 0 for
-            generated).
+        kind: ``bce``; ``hinge``, equation 3 of arXiv 1705.02894.
+        logits: (N, 1, h, w), one a patch, above 0 for real.
         real: what the logits should say.
     """
     logits = logits.float()
     if kind == "hinge":
         return functional.relu(1 - logits if real else 1 + logits).mean()
     labels = torch.full_like(logits, 1.0 if real else 0.0)
-    if kind == "lsgan":
-        return functional.mse_loss(logits, labels)
     return functional.binary_cross_entropy_with_logits(logits, labels)
 
 

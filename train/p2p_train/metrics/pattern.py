@@ -68,13 +68,9 @@ class FixedPattern:
 
     def levels(self) -> float | None:
         """Return the figure; None if too few pictures share a surface."""
-        return _root_mean([_sums(surface) for surface in self._surfaces.values()])
-
-    def of_colours(self) -> dict[int, float]:
-        """Return the figure of each label, by its colour as 0xRRGGBB, most surface first."""
-        sums = {key: _sums(surface) for key, surface in self._surfaces.items()}
-        figures = {key: _root_mean([sums[key]]) for key in sorted(sums, key=lambda k: -sums[k][0])}
-        return {key: levels for key, levels in figures.items() if levels is not None}
+        sums = [_sums(surface) for surface in self._surfaces.values()]
+        weight, square = sum(w for w, _ in sums), sum(s for _, s in sums)
+        return math.sqrt(max(square, 0.0) / weight) if weight else None
 
 
 def _sums(surface: NDArray[np.float64]) -> tuple[float, float]:
@@ -86,8 +82,3 @@ def _sums(surface: NDArray[np.float64]) -> tuple[float, float]:
     mean = levels / pictures
     variance_of_mean = (squares / pictures - mean**2) / (pictures - 1)
     return float(pictures.sum()), float((pictures * (mean**2 - variance_of_mean)).sum())
-
-
-def _root_mean(sums: list[tuple[float, float]]) -> float | None:
-    weight, square = sum(w for w, _ in sums), sum(s for _, s in sums)
-    return math.sqrt(max(square, 0.0) / weight) if weight else None

@@ -11,8 +11,6 @@ from .geometry import Norm
 
 __all__ = ["batch_norms", "frozen_batchnorm", "init_weights", "norm_layers"]
 
-AnyBatchNorm = nn.BatchNorm2d | nn.SyncBatchNorm
-
 
 def norm_layers(norm: Norm | None, channels: int) -> list[nn.Module]:
     """Return the normalisation layer of a block; none for ``norm`` None."""
@@ -36,10 +34,9 @@ def init_weights(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-def batch_norms(network: nn.Module) -> list[AnyBatchNorm]:
+def batch_norms(network: nn.Module) -> list[nn.BatchNorm2d]:
     """Return the BatchNorm layers of a network."""
-    kinds = (nn.BatchNorm2d, nn.SyncBatchNorm)
-    return [module for module in network.modules() if isinstance(module, kinds)]
+    return [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
 
 
 @contextlib.contextmanager

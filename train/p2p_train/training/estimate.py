@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,12 +76,9 @@ class Estimate:
         """
         if budget_s is None:
             return config
-        low, high = 1, total_steps(config, self.per_epoch)
-        while low < high:
-            middle = (low + high + 1) // 2
-            fits = self.duration_s(middle) <= budget_s
-            low, high = (middle, high) if fits else (low, middle - 1)
-        return config.replace(max_steps=low, epochs=math.ceil(low / self.per_epoch))
+        possible = range(1, total_steps(config, self.per_epoch) + 1)
+        steps = max(1, bisect_right(possible, budget_s, key=self.duration_s))
+        return config.replace(max_steps=steps, epochs=math.ceil(steps / self.per_epoch))
 
     def describe(self, config: TrainConfig, first_step: int = 0) -> str:
         """Return a line about a run that has taken ``first_step`` steps before."""

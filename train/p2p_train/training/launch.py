@@ -82,8 +82,6 @@ def launch(options: LaunchOptions) -> int:
         P2PError: whatever is wrong with settings, data, device, checkpoint or disk.
     """
     machine = options.machine
-    if machine.sync_batchnorm and machine.device.type != "cuda":
-        raise ConfigError("--sync-batchnorm works on GPUs only; on the CPU use --norm instance")
     if options.resume is not None and options.start_from is not None:
         raise ConfigError("--resume continues a run and --from begins a new one; give one of them")
     budget_s, checkpoint, data = options.budget_s, None, None

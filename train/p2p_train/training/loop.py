@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from p2p_runtime.cpus import usable_cpus
 from p2p_runtime.errors import ConfigError
@@ -57,18 +56,14 @@ class Machine:
         device: of the networks, also as a name; the default is a GPU if there is one, else the CPU.
         workers: processes that decode images ahead; 0 decodes in the training process; None for
             up to 8 beside a GPU and 0 on a CPU, where decoding between the steps takes less time.
-        compile: let torch.compile fuse the networks; the first steps then take a minute.
         recompute: save memory by computing the generator's activations twice.
-        sync_batchnorm: with several GPUs, compute BatchNorm's statistics over the whole batch.
         halve_micro_batch: when memory runs out, go on with micro-batches of half the size; this
             changes BatchNorm's statistics.
     """
 
     device: torch.device = field(default_factory=lambda: find_device("auto"))
     workers: int | None = None
-    compile: bool = False
     recompute: bool = False
-    sync_batchnorm: bool = False
     halve_micro_batch: bool = False
 
     def __post_init__(self) -> None:
@@ -183,7 +178,7 @@ def train(
         batches = training_batches(
             data.train, sampler, workers=machine.decoders(), pin_memory=device.type == "cuda"
         )
-        _apply(machine, state)
+        state.generator.recompute = machine.recompute
         facts = _announce(run_dir, data, state, estimate) if is_first else []
         stack.enter_context(named_worker_failures())
         stop = stack.enter_context(StopRequest(notice=STOPPING if is_first else ""))
@@ -276,15 +271,6 @@ def _sampler(
         rank=distributed.rank,
         world_size=world_size,
     )
-
-
-def _apply(machine: Machine, state: TrainState) -> None:
-    state.generator.recompute = machine.recompute
-    for network in (state.generator, state.discriminator):
-        if network is not None and machine.sync_batchnorm:
-            nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]  # torch's
-        if network is not None and machine.compile:
-            network.compile()
 
 
 def _announce(
