@@ -514,7 +514,7 @@ def test_fault_66_a_source_that_stays_away_ends_in_a_report_and_exit_6(
         process = run_command(server.url, bundle, "--reconnect-for", 0, "--drop", "none")
         stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 6, stderr
-    count = int(stdout.split()[0])
+    count = int(stdout.splitlines()[-1].split()[0])
     assert len(read_frames(bundle.parent / "out.mp4")) == count > 20
     report = json.loads((bundle.parent / "run.json").read_text())
     assert "did not come back: the stream ended" in report["source_lost"]
@@ -546,4 +546,4 @@ def test_fault_78_a_signal_ends_a_run_whose_source_blocks(
     assert process.returncode == exit_code, stderr
     assert "Traceback" not in stderr
     if not silent:
-        assert len(read_frames(output)) == int(stdout.split()[0]) > 0
+        assert len(read_frames(output)) == int(stdout.splitlines()[-1].split()[0]) > 0
