@@ -50,7 +50,7 @@ $(READY): pyproject.toml
 	             "the one with CUDA comes; PIP_EXTRA_INDEX_URL can add an index"; \
 	    fi; \
 	fi; \
-	echo "installing PyTorch $$build, ONNX Runtime, OpenCV and the tools into .venv/: $$size"; \
+	echo "installing PyTorch$${build:+ $$build}, ONNX Runtime, OpenCV and the tools into .venv/: $$size"; \
 	$(BIN)/python -m pip install --quiet --editable ".[cpu,export]" --group dev \
 	    $${build:+"torch==$$build"}
 	@touch $@

@@ -142,6 +142,8 @@ class Quantiser:
         self._fix_ranges()
         ends_in_uint8 = any(node.op_type == "Sigmoid" for node in self._model.graph.node)
         self._always_float = [] if ends_in_uint8 else list(self.layers)[-1:]
+        # A clip is part of the output layer's tables; without these, it follows float pixels.
+        self._operators = OPERATORS if ends_in_uint8 else OPERATORS[:-1]
 
     def quantise(self, float_layers: list[str]) -> bytes:
         """Return the int8 graph with the named layers in float.
@@ -217,8 +219,7 @@ class Quantiser:
             tensors_range=self._ranges,
             nodes_to_quantize=list(only),
             nodes_to_exclude=list(without),
-            # A clip is part of the output layer's tables; without these, it follows float pixels.
-            op_types_to_quantize=OPERATORS if self._profile.uint8_ends else OPERATORS[:-1],
+            op_types_to_quantize=self._operators,
             extra_options=dict(self._profile.options),
         )
         quantiser.quantize_model()
