@@ -80,7 +80,9 @@ def test_the_set_up_takes_what_the_machine_needs(
     (tmp_path / "python").write_text(PYTHON)
     (tmp_path / "python").chmod(0o755)
     words = ["make", "-s", ".venv/.ready", "PYTHON=./python", *f"NVIDIA={gpu}".split()]
-    env = {**os.environ, "VERSIONS": versions}
+    settings = ("MAKEFLAGS", "PYTORCH")  # those of a `make` that runs this test
+    env = {key: value for key, value in os.environ.items() if key not in settings}
+    env["VERSIONS"] = versions
     done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert size in done.stdout.splitlines()[-1]

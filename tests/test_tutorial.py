@@ -46,8 +46,7 @@ def hour(tmp_path_factory: pytest.TempPathFactory, command: Callable) -> Path:
     "made",
     [
         "inspect.png",
-        "runs/photos-1/curves.png",
-        "runs/photos-1/samples/latest.png",
+        "runs/photos-1/index.html",
         "runs/photos-1/export/model-fp32.onnx",
         "runs/photos-1/export/model-int8.onnx",
         "run.json",

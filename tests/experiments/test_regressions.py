@@ -33,12 +33,12 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Files:
 def test_the_integer_graph_has_no_slow_operators(files: Files):
     """No transposed convolution, no DepthToSpace, and no more operators than now."""
     counts = inspect_onnx(files.bundles["int8"]).op_types
-    assert counts["Conv"] == 14
+    assert counts["Conv"] == 15  # the last one twice
     assert "ConvTranspose" not in counts
     assert "DepthToSpace" not in counts
     assert "BatchNormalization" not in counts
-    assert counts["QuantizeLinear"] <= 35
-    assert sum(counts.values()) <= 170
+    assert counts["QuantizeLinear"] <= 38
+    assert sum(counts.values()) <= 180
 
 
 def test_the_float_graph_is_folded(files: Files):
