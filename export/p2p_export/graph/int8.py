@@ -44,8 +44,8 @@ SHAPES_BYTES = 1 << 20
 SATURATED = np.float32(5.13)
 """Sigmoid input beyond which pixels are within 1.5 levels of 0 or 255: log(169)."""
 
-OPERATORS = ["Conv", "LeakyRelu", "Relu", "Concat", "Clip"]
-"""Operators that are quantised."""
+OPERATORS = ["Conv", "LeakyRelu", "Relu", "Concat"]
+"""Operators that are quantised in every graph."""
 
 MOVES = {"Reshape", "Slice", "Transpose"}
 """Operators that move values and change none."""
@@ -134,16 +134,16 @@ class Quantiser:
         **method: Any,
     ) -> None:
         self._profile = profile
-        # One pass over the frames serves every graph that this object makes.
-        self._ranges = _ranges(graph, frames, scratch, **method)
         self._model = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(graph))
         add_infer_metadata(self._model)  # saves the quantiser a round trip through a file
         self.layers = _layers(self._model)
-        self._fix_ranges()
         ends_in_uint8 = any(node.op_type == "Sigmoid" for node in self._model.graph.node)
         self._always_float = [] if ends_in_uint8 else list(self.layers)[-1:]
         # A clip is part of the output layer's tables; without these, it follows float pixels.
-        self._operators = OPERATORS if ends_in_uint8 else OPERATORS[:-1]
+        self._operators = [*OPERATORS, "Clip"] if ends_in_uint8 else OPERATORS
+        # One pass over the frames serves every graph that this object makes.
+        self._ranges = _ranges(graph, frames, scratch, self._operators, **method)
+        self._fix_ranges()
 
     def quantise(self, float_layers: list[str]) -> bytes:
         """Return the int8 graph with the named layers in float.
@@ -195,16 +195,13 @@ class Quantiser:
                 name = producers[name].input[0]
             if name in self._ranges:
                 self._ranges[moved] = self._ranges[name]
-        for node in nodes:
-            if node.op_type == "DequantizeLinear":
-                name = next(one.input[0] for one in nodes if one.op_type == "Conv")
-                least, most = Dequantise()(torch.tensor([0, 255], dtype=torch.uint8)).numpy()
-            elif node.op_type == "Sigmoid":
-                name = node.input[0]
-                least, most = self._ranges[name].range_value
-                least, most = np.maximum(least, -SATURATED), np.minimum(most, SATURATED)
-            else:
-                continue
+        first = next(node.input[0] for node in nodes if node.op_type == "Conv")
+        if producers[first].op_type == "DequantizeLinear":
+            least, most = Dequantise()(torch.tensor([0, 255], dtype=torch.uint8)).numpy()
+            self._ranges[first] = TensorData(lowest=least, highest=most)
+        for name in (node.input[0] for node in nodes if node.op_type == "Sigmoid"):
+            least, most = self._ranges[name].range_value
+            least, most = np.maximum(least, -SATURATED), np.minimum(most, SATURATED)
             self._ranges[name] = TensorData(lowest=least, highest=most)
 
     def _quantised(self, *, only: Sequence[str] = (), without: Sequence[str] = ()) -> bytes:
@@ -235,7 +232,9 @@ class _FrameReader(CalibrationDataReader):  # type: ignore[misc]  # has no types
         return next(self._inputs, None)
 
 
-def _ranges(graph: bytes, frames: NDArray[np.uint8], scratch: Path, **method: Any) -> TensorsData:
+def _ranges(
+    graph: bytes, frames: NDArray[np.uint8], scratch: Path, operators: list[str], **method: Any
+) -> TensorsData:
     with scratch_folder(scratch) as folder:
         model, room = folder / "float.onnx", folder / "room"
         write_bytes(model, graph)
@@ -243,7 +242,7 @@ def _ranges(graph: bytes, frames: NDArray[np.uint8], scratch: Path, **method: An
         write_bytes(room, bytes(len(graph) + SHAPES_BYTES))
         room.unlink()
         augmented = str(folder / "ranges.onnx")
-        calibrator = create_calibrator(model, OPERATORS, augmented_model_path=augmented, **method)
+        calibrator = create_calibrator(model, operators, augmented_model_path=augmented, **method)
         for first in range(0, len(frames), FRAMES_AT_ONCE):
             calibrator.collect_data(_FrameReader(frames[first : first + FRAMES_AT_ONCE]))
         return calibrator.compute_data()
