@@ -19,8 +19,8 @@ PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --hide-scrollbars"
 
 
-class Browser:
-    """A tab of Chromium.
+class Pipes:
+    """The browser's ends of its two pipes, which all its tabs share.
 
     Args:
         requests, answers: descriptors of the browser's pipes 3 and 4.
@@ -28,16 +28,14 @@ class Browser:
 
     def __init__(self, requests: int, answers: int) -> None:
         self._requests, self._answers = requests, answers
-        self._buffer, self._number, self._session = b"", 0, ""
-        target = self("Target.createTarget", url="about:blank")["targetId"]
-        session = self("Target.attachToTarget", targetId=target, flatten=True)
-        self._session = session["sessionId"]
+        self._buffer, self._number = b"", 0
+        self.urls: dict[str, list[str]] = {}
 
-    def __call__(self, method: str, **values: object) -> dict[str, Any]:
-        """Call a method of the protocol and return its result."""
+    def call(self, session: str, method: str, values: dict[str, object]) -> dict[str, Any]:
+        """Call a method of the protocol and return its result; note the requests till then."""
         self._number += 1
         request = {"id": self._number, "method": method, "params": values}
-        request |= {"sessionId": self._session} if self._session else {}
+        request |= {"sessionId": session} if session else {}
         os.write(self._requests, json.dumps(request).encode() + b"\0")
         while True:
             while b"\0" not in self._buffer:
@@ -46,18 +44,47 @@ class Browser:
                 self._buffer += piece
             line, self._buffer = self._buffer.split(b"\0", 1)
             answer = json.loads(line)
+            if answer.get("method") == "Network.requestWillBeSent":
+                urls = self.urls.setdefault(answer["sessionId"], [])
+                urls.append(answer["params"]["request"]["url"])
             if answer.get("id") == self._number:
                 assert "error" not in answer, answer["error"]
                 result: dict[str, Any] = answer["result"]
                 return result
 
-    def open(self, page: Path, *, width_px: int, dark: bool = False) -> None:
-        """Show a file in a window of this width, and wait until its pictures are loaded."""
-        size = {"width": width_px, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+
+class Browser:
+    """A tab of Chromium. Its requests are in the browser's own log."""
+
+    def __init__(self, pipes: Pipes) -> None:
+        self._pipes, self._session = pipes, ""
+        target = self("Target.createTarget", url="about:blank")["targetId"]
+        session = self("Target.attachToTarget", targetId=target, flatten=True)
+        self._session = session["sessionId"]
+        self("Network.enable")
+
+    def __call__(self, method: str, **values: object) -> dict[str, Any]:
+        """Call a method of the protocol and return its result."""
+        return self._pipes.call(self._session, method, values)
+
+    def another(self) -> Browser:
+        """Open a further tab, before this one."""
+        return Browser(self._pipes)
+
+    @property
+    def urls(self) -> list[str]:
+        """What this tab has asked for until its last call, page included."""
+        return self._pipes.urls.get(self._session, [])
+
+    def open(
+        self, page: Path | str, *, width_px: int, height_px: int = 900, dark: bool = False
+    ) -> None:
+        """Show a file or a URL in a window of this size, and wait until its pictures are loaded."""
+        size = {"width": width_px, "height": height_px, "deviceScaleFactor": 1, "mobile": False}
         self("Emulation.setDeviceMetricsOverride", **size)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self("Emulation.setEmulatedMedia", features=[scheme])
-        self("Page.navigate", url=page.absolute().as_uri())
+        self("Page.navigate", url=page if isinstance(page, str) else page.absolute().as_uri())
         self.wait("document.readyState == 'complete'")
 
     def wait(self, expression: str) -> None:
@@ -69,8 +96,10 @@ class Browser:
                 seen = self.value(expression)
 
     def value(self, expression: str) -> Any:
-        """Return what an expression of JavaScript is on the page."""
-        result = self("Runtime.evaluate", expression=expression, returnByValue=True)
+        """Return what an expression of JavaScript, or a promise that it gives, is on the page."""
+        result = self(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+        )
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 
@@ -99,7 +128,7 @@ def headless(folder: Path) -> Iterator[Browser]:
         os.close(theirs_in)
         os.close(theirs_out)
         try:
-            yield Browser(requests, answers)
+            yield Browser(Pipes(requests, answers))
         finally:
             os.close(requests)
             os.close(answers)
