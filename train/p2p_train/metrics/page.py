@@ -1,6 +1,7 @@
-"""Pages for a browser: their one look, and the page of results.
+"""Pages for a browser, and the page of results.
 
-A page of results has input, generated image and target of validation pairs, with their scores.
+All pages have one look, ``page.css`` of the runtime. A page of results has input, generated image
+and target of validation pairs, with their scores.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from html import escape
+from importlib.resources import files
 from pathlib import Path
 from string import Template
 from urllib.parse import quote
@@ -30,6 +32,7 @@ __all__ = ["fill_page", "html", "is_free", "write_page"]
 logger = logging.getLogger(__name__)
 
 TEMPLATE = Path(__file__).with_suffix(".html")
+STYLE = files("p2p_runtime") / "assets" / "page.css"
 RESULTS = "p2p-train test"
 COLUMNS = ("input", "generated", "target")
 
@@ -87,8 +90,9 @@ def fill_page(kind: str, title: str, top: str, main: str, *, reload_s: int | Non
         reload_s: interval at which a browser loads the page again; None for a page that stays.
     """
     reload = "" if reload_s is None else f'\n<meta http-equiv="refresh" content="{reload_s}">'
+    words = {"kind": kind, "reload": reload, "title": html(title), "top": top, "main": main}
     template = Template(TEMPLATE.read_text(encoding="utf-8"))
-    return template.substitute(kind=kind, reload=reload, title=html(title), top=top, main=main)
+    return template.substitute(words, style=STYLE.read_text(encoding="utf-8"))
 
 
 def is_free(page: Path, kind: str) -> bool:
