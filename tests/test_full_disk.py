@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -39,6 +40,7 @@ from p2p_train import cli as train_cli
 from p2p_train.config import DataConfig
 from p2p_train.segmentation import training
 from p2p_train.tensorfile import read_tensors, write_tensors
+from p2p_train.training.checkpoint import Checkpoint
 from toy_export import toy_frames, write_checkpoint
 from toy_pairs import write_pairs
 from toy_report import report  # noqa: F401
@@ -187,6 +189,28 @@ def test_fault_145_figures_of_a_run_end_in_one_line(
         (["--inspect", "--run-dir", tmp_path / "new", *data], {"inspect.png"}),
     ):
         check_command(disk, tmp_path, lambda words=words: invoke(train_cli.main, *words), names)
+
+
+def test_a_board_that_cannot_be_written_costs_nothing_else(
+    tmp_path: Path,
+    disk: FailingDisk,  # noqa: F811
+) -> None:
+    """TensorBoard's file ends a run in one line; what was trained is in the checkpoints."""
+    write_data(tmp_path / "data")
+    words = [*TINY, "--epochs", 2, "--data", tmp_path / "data", "--run-dir", tmp_path / "run"]
+    with disk.watch():
+        assert invoke(train_cli.main, *words, "--tensorboard").exit_code == 0
+    of_board = [number for number, (_, path) in enumerate(disk.calls) if "tensorboard" in path]
+    trained = []
+    for number in of_board:
+        shutil.rmtree(tmp_path / "run")
+        with disk.watch(number, number + 1):
+            check_line(invoke(train_cli.main, *words, "--tensorboard"), "board", errno.ENOSPC)
+        checkpoints = tmp_path / "run" / "checkpoints"
+        steps = {Checkpoint.load(path).progress["step"] for path in checkpoints.glob("last.pt")}
+        trained.append(max(steps, default=0))
+    assert {*trained} == {0, 1, 2}
+    assert trained == sorted(trained)
 
 
 @pytest.fixture

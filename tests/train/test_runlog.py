@@ -122,7 +122,7 @@ def test_tensorboard_carries_the_numbers_of_the_log(tmp_path: Path) -> None:
     grid[..., 2] = 255  # red, in BGR
     for line in (scored(1), scored(2)):
         log.add(line, grid)
-    log.close()
+    log.flush_board()
     board = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
     board.Reload()
     shown = {tag.split("/")[1]: board.Scalars(tag) for tag in board.Tags()["scalars"]}
@@ -146,7 +146,7 @@ def test_a_resumed_board_forgets_lost_work(tmp_path: Path) -> None:
         log = RunLog(tmp_path, first_step, CURVES, tensorboard=True)
         for epoch in epochs:
             log.add(record(epoch), GRID)
-        log.close()
+        log.flush_board()
     board = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
     board.Reload()
     assert [event.step for event in board.Scalars("validation/val_l1")] == [5, 10]

@@ -169,7 +169,6 @@ def train(
         elif start_from is not None:
             state.start_from(start_from)
         recorder = Recorder(run_dir, data, state, eval_segmenter, tensorboard and is_first)
-        stack.callback(recorder.log.close)
 
         # Batches and progress
         sampler = _sampler(config, len(data.train), state.step, distributed)

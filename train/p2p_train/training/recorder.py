@@ -8,7 +8,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +26,7 @@ from p2p_train.metrics.score import Scores, evaluate
 from p2p_train.networks.pixels import to_pixels, to_signal
 from p2p_train.segmentation.segmenter import Segmenter
 
+from .board import Board
 from .checkpoint import Checkpoint
 from .curves import draw_curves, sample_grid
 from .state import TrainState
@@ -60,7 +60,7 @@ class Recorder:
         segmenter: computes the segmentation score, if given.
 
     Attributes:
-        log: its log, to be closed.
+        log: its log.
         batch_size: pairs a step.
         doubt: why the run seems to learn nothing, by the last validation; None if it does not.
 
@@ -128,13 +128,15 @@ class Recorder:
         return {**found, "photo_mean_iou": self._segmenter.photo_score.mean_iou}
 
     def save(self) -> None:
-        """Write ``last.pt``.
+        """Write ``last.pt``, then TensorBoard's file: without it, nothing else is lost.
 
         Raises:
             TrainingError: a weight is not a number; the file that is there stays.
+            OutputError: a file cannot be written.
         """
         self._state.check_weights()
         self._checkpoint().save(self._checkpoints / "last.pt")
+        self.log.flush_board()
 
     def _checkpoint(self) -> Checkpoint:
         data = self._data
@@ -226,11 +228,7 @@ class RunLog:
     ) -> None:
         self._run_dir, self._jsonl = run_dir, run_dir / "log.jsonl"
         self._curves = curves
-        self._board: Any = None
-        if tensorboard:
-            from torch.utils.tensorboard import SummaryWriter  # takes seconds to import
-
-            self._board = SummaryWriter(str(run_dir / "tensorboard"), purge_step=first_step + 1)
+        self._board = Board(run_dir / "tensorboard", first_step) if tensorboard else None
         records = _read_records(self._jsonl) if self._jsonl.exists() else []
         self.records = [record for record in records if record["step"] <= first_step]
 
@@ -246,20 +244,18 @@ class RunLog:
         for name in (f"step-{record['step']:07d}.png", "latest.png"):
             write_picture(self._run_dir / "samples" / name, grid)
         if self._board is not None:
-            self._show_on_board(record, grid)
+            values = {f"{self._kind(name)}/{name}": value for name, value in record.items()}
+            self._board.add(int(record["step"]), values, grid)
 
-    def close(self) -> None:
-        """Close TensorBoard's file."""
+    def flush_board(self) -> None:
+        """Write what was added for TensorBoard; an OutputError says that it cannot be."""
         if self._board is not None:
-            self._board.close()
+            self._board.flush()
 
-    def _show_on_board(self, record: dict[str, float], grid: NDArray[np.uint8]) -> None:
-        for name, value in record.items():
-            kind = "losses" if name in self._curves else "run"
-            kind = "validation" if name.startswith(("val", "photo", "mean_image")) else kind
-            self._board.add_scalar(f"{kind}/{name}", value, record["step"])
-        self._board.add_image("samples", grid[..., ::-1], record["step"], dataformats="HWC")
-        self._board.flush()
+    def _kind(self, name: str) -> str:
+        if name.startswith(("val", "photo", "mean_image")):
+            return "validation"
+        return "losses" if name in self._curves else "run"
 
 
 def _read_records(path: Path) -> list[dict[str, float]]:
