@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 def train_step(
     state: TrainState, batch: PairBatch, *, halve_on_out_of_memory: bool = False
 ) -> Losses:
-    """Update both networks once; of what is here, the pattern loss alone waits for the device.
+    """Update both networks once, without waiting for the device.
 
     Args:
         state: networks and optimisers, changed in place.
