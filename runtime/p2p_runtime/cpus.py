@@ -7,13 +7,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["cpu_quota", "usable_cpus"]
+__all__ = ["control_groups", "cpu_quota", "text_of", "usable_cpus"]
 
-_CGROUPS, _OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
-_V1_FOLDERS = ("cpu", "cpu,cpuacct")
+CGROUPS, OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
-def usable_cpus(root: Path = _CGROUPS, own: Path = _OWN) -> int:
+def usable_cpus(root: Path = CGROUPS, own: Path = OWN_CGROUP) -> int:
     """Return the number of CPUs that threads of this process can keep busy; at least 1.
 
     Args:
@@ -24,7 +23,7 @@ def usable_cpus(root: Path = _CGROUPS, own: Path = _OWN) -> int:
     return min(cpus, cpu_quota(root, own) or cpus)
 
 
-def cpu_quota(root: Path = _CGROUPS, own: Path = _OWN) -> int | None:
+def cpu_quota(root: Path = CGROUPS, own: Path = OWN_CGROUP) -> int | None:
     """Return the smallest quota of the own control group and those above it; None without one.
 
     Quotas are ``cpu.max`` of cgroups version 2 and ``cpu.cfs_quota_us`` of version 1. They are
@@ -39,25 +38,36 @@ def cpu_quota(root: Path = _CGROUPS, own: Path = _OWN) -> int | None:
 
 def _quotas(root: Path, own: Path) -> Iterator[float]:
     """Yield the CPUs that each group admits on the way from the own one to the root."""
-    for line in _text(own).splitlines():
+    files = {2: ("cpu.max",), 1: ("cpu.cfs_quota_us", "cpu.cfs_period_us")}
+    for version, folder in control_groups("cpu", root, own):
+        words = " ".join(text_of(folder / name) for name in files[version]).split()
+        if len(words) == 2 and all(word.isdecimal() and int(word) for word in words):
+            yield int(words[0]) / int(words[1])
+
+
+def control_groups(
+    controller: str, root: Path = CGROUPS, own: Path = OWN_CGROUP
+) -> Iterator[tuple[int, Path]]:
+    """Yield version, 1 or 2, and possible folder of each group from the own one to the root.
+
+    Args:
+        controller: ``cpu`` or ``memory``.
+        root, own: as for :func:`cpu_quota`.
+    """
+    for line in text_of(own).splitlines():
         number, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
-        if number == "0":
-            folders, names = [root, root / "unified"], ["cpu.max"]
-        elif "cpu" in controllers.split(","):
-            folders = [root / name for name in _V1_FOLDERS]
-            names = ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
-        else:
-            continue
         inner = Path(path.lstrip("/"))
-        for folder in folders:
-            for group in (inner, *inner.parents):  # a container often sees only its own group
-                words = " ".join(_text(folder / group / name) for name in names).split()
-                if len(words) == 2 and all(word.isdecimal() and int(word) for word in words):
-                    yield int(words[0]) / int(words[1])
+        groups = (inner, *inner.parents)  # a container often sees only its own group
+        if number == "0":
+            yield from ((2, root / name / group) for name in ("", "unified") for group in groups)
+        elif controller in controllers.split(","):
+            names = (controller, controllers)  # the one is often a link to the other
+            yield from ((1, root / name / group) for name in names for group in groups)
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """Return a file of the system, or nothing if it cannot be read."""
     try:
         return path.read_text(encoding="ascii", errors="replace")
     except OSError:

@@ -18,6 +18,7 @@ from p2p_export.graph.pixel_generator import PixelGenerator
 from p2p_export.inputs import load_checkpoint, read_inputs
 from p2p_export.options import ExportOptions
 from p2p_export.parity import compare, run_torch
+from p2p_runtime import memory
 from p2p_runtime.errors import ConfigError
 from p2p_runtime.files import write_bytes
 from p2p_runtime.translate.translator import Translator
@@ -72,6 +73,20 @@ def test_fault_126_a_size_beside_the_grid_is_one_line(size, nearest, run: Path, 
     assert done.exit_code == 2
     assert nearest in done.stderr.splitlines()[-1]
     assert not (tmp_path / "out").exists()
+
+
+def test_a_size_that_no_memory_holds_is_one_line(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Told before the first frame is made, with need and rest."""
+    monkeypatch.setattr(memory, "free_bytes", lambda: 1 << 30)
+    monkeypatch.setattr(exporting, "top_up", lambda frames: frames.stop_here)
+    done = invoke(run, "--size", "8192x8192", "--output", tmp_path / "out")
+    assert done.exit_code == 2
+    assert done.stderr.splitlines()[-1] == (
+        "error: an export of 8192x8192 px takes about 46.2 GiB of memory, and 1.0 GiB are free; "
+        "choose a smaller --size"
+    )
 
 
 def test_fault_126_the_size_of_training_is_no_other_size(run: Path, caplog):

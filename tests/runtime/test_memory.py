@@ -6,12 +6,24 @@ import ctypes
 import mmap
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from p2p_runtime.memory import anon_rss_mib, peak_rss_mib, unmap_libraries
+from p2p_runtime import memory
+from p2p_runtime.engines.ort import OrtEngine
+from p2p_runtime.errors import ConfigError
+from p2p_runtime.memory import (
+    anon_rss_mib,
+    free_bytes,
+    generator_bytes,
+    peak_rss_mib,
+    unmap_libraries,
+)
+from p2p_runtime.model.bundle import ModelBundle
 
 SIZE = 64 << 20
 
@@ -43,6 +55,48 @@ def test_pages_of_files_are_not_counted_as_own(tmp_path: Path) -> None:
         written = anon_rss_mib()
     assert written is not None
     assert written > mapped + 48
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "free"),
+    [
+        ("", {}, 3072),
+        ("0::/a\n", {"a/memory.max": "max", "a/memory.current": "1"}, 3072),
+        ("0::/a\n", {"a/memory.max": "5000", "a/memory.current": "4000"}, 1000),
+        ("0::/a\n", {"memory.max": "5000", "memory.current": "4900",
+                     "memory.stat": "anon 7\ninactive_file 300\n"}, 400),
+        ("4:memory:/b\n", {"memory/b/memory.limit_in_bytes": "900",
+                           "memory/b/memory.usage_in_bytes": "200",
+                           "memory/b/memory.stat": "total_inactive_file 50\n"}, 750),
+    ],
+)  # fmt: skip
+def test_free_memory_is_what_system_and_container_leave(
+    tmp_path: Path, own: str, files: dict[str, str], free: int
+) -> None:
+    """The least of both counts, and pages of files that were not used lately are free."""
+    for name, content in {"own": own, "info": "MemFree: 1 kB\nMemAvailable: 3 kB\n"}.items():
+        (tmp_path / name).write_text(content)
+    for name, content in files.items():
+        path = tmp_path / "groups" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    assert free_bytes(tmp_path / "groups", tmp_path / "own", tmp_path / "info") == free
+    assert free_bytes(tmp_path / "none", tmp_path / "none", tmp_path / "none") is None
+
+
+def test_a_model_that_no_memory_holds_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, make_bundle: Callable[..., Path]
+) -> None:
+    """Told before ONNX Runtime starts, with need and rest; a byte more, and it runs."""
+    bundle = ModelBundle.load(make_bundle())
+    bundle = replace(bundle, info=replace(bundle.info, generator={"ngf": 10**6}))
+    needed = generator_bytes(10**6, bundle.contract.width, bundle.contract.height)
+    monkeypatch.setattr(memory, "free_bytes", lambda: needed)
+    OrtEngine(bundle, threads=1).close()
+    monkeypatch.setattr(memory, "free_bytes", lambda: needed - 1)
+    figures = f"about {needed / 2**30:.1f} GiB of memory, and {needed / 2**30:.1f} GiB are free"
+    with pytest.raises(ConfigError, match=figures):
+        OrtEngine(bundle, threads=1)
 
 
 @ON_LINUX

@@ -23,6 +23,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from p2p_runtime.cpus import cpu_quota, usable_cpus
 from p2p_runtime.errors import BundleError, DeviceUnavailableError, EngineError
+from p2p_runtime.memory import check_memory, generator_bytes
 from p2p_runtime.model.bundle import INPUT_NAME, OUTPUT_NAME, ModelBundle
 
 __all__ = [
@@ -211,7 +212,9 @@ class OrtEngine:
 
         Raises:
             BundleError: see :func:`open_session`.
+            ConfigError: a frame takes more memory than is free.
         """
+        _check_memory(bundle)
         options = session_options(self.device)
         options.intra_op_num_threads = threads or (usable_cpus() if cpu_quota() else 0)
         _make_arena()
@@ -247,6 +250,15 @@ class OrtEngine:
     def close(self) -> None:
         """Free the session and its memory."""
         self._session = None
+
+
+def _check_memory(bundle: ModelBundle) -> None:
+    width, height = bundle.contract.width, bundle.contract.height
+    if isinstance(channels := bundle.info.generator.get("ngf"), int):
+        needed = generator_bytes(channels, width, height)
+        needed //= 4 if bundle.precision == "int8" else 1
+        what = f"{bundle.path}: a frame of {width}x{height} px"
+        check_memory(needed, what, "export a smaller --size, or with --int8")
 
 
 @functools.cache
