@@ -30,6 +30,7 @@ Examples:
   p2p-run pairs/ --input-side right
   p2p-run labels/ --ids cityscapes-train --output photos/
   p2p-run rtsp://camera/labels --output city.mp4 --output rtsp://server/city
+  p2p-run rtsp://camera/labels --view 8080
   segmenter | p2p-run - --size 640x360 --ids own --output city.mp4
   p2p-run --video seg.mp4 --device cuda --report run.json --strict
   p2p-run --doctor

@@ -92,6 +92,17 @@ run_options = stack(
     _output("--side-by-side", is_flag=True, help="Show the input to the left of the output."),
     _output("--show", is_flag=True, help="Also show the frames in a window; Q ends the run."),
     _output(
+        "--view", metavar="[HOST:]PORT",
+        help="Also show the frames in a browser, at this address of this machine; cameras, streams "
+        "and pipes are then written only where --output says.  [default HOST: 127.0.0.1, for this "
+        "machine alone]",
+    ),
+    _output(
+        "--view-token", advanced=True, metavar="WORD", envvar="P2P_VIEW_TOKEN",
+        help="What opens that page; other hosts than 127.0.0.1 have one.  [default: made at the "
+        "start, and printed]",
+    ),
+    _output(
         "--overlay", advanced=True, is_flag=True,
         help="Draw the frame rate and the latency onto the frames.",
     ),

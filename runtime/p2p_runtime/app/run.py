@@ -10,10 +10,10 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import av
 import click
@@ -49,6 +49,9 @@ from p2p_runtime.video.sources import (
 from .display import Overlay, Window, show_progress
 from .heartbeat import Heartbeat
 
+if TYPE_CHECKING:
+    from p2p_runtime.video.view import LiveView
+
 __all__ = ["RunOptions", "translate_video"]
 
 _log = logging.getLogger(__name__)
@@ -72,6 +75,8 @@ class RunOptions:
     side_by_side: bool
     overlay: bool
     show: bool
+    view: str | None
+    view_token: str | None
     labels: Labels
     ids: str | None
     repair_labels: bool
@@ -92,7 +97,7 @@ def translate_video(options: RunOptions, stop: StopRequest) -> RunReport:
     A P2PError, or a request of ``stop``, ends the run early; what was written can be read.
     """
     spec = parse_source(*options.inputs)
-    outputs = [parse_output(text) for text in options.output] or [_default_output(spec)]
+    outputs = [parse_output(text) for text in options.output] or [_default_output(options, spec)]
     window = Window() if options.show else None
     use_one_opencv_thread()
     device = resolve_device(options.device, engine_path=engine_named(options.model))
@@ -102,6 +107,7 @@ def translate_video(options: RunOptions, stop: StopRequest) -> RunReport:
     done = _done(options, outputs)
     with (
         contextlib.ExitStack() as guards,
+        _open_view(options, spec) as view,
         _open_translator(options, bundle, device, spec.kind.live, stop) as translator,
         contextlib.closing(_open_source(options, spec, translator, labels, done, stop)) as source,
     ):
@@ -124,7 +130,9 @@ def translate_video(options: RunOptions, stop: StopRequest) -> RunReport:
         )  # fmt: skip
         names = [output.name for output in outputs]
         facts: dict[str, object] = {"source": spec.name, "outputs": names, **_versions()}
-        report = _run(options, stop, window, source, translator, sink, facts)
+        if view is not None:
+            view.begin(source, bundle.contract.palette)
+        report = _run(options, stop, window, view, source, translator, sink, facts)
     if labels is not None and labels.warning is not None:
         report = replace(report, label_warnings=(labels.warning, *report.label_warnings))
     if options.report is not None:
@@ -215,6 +223,7 @@ def _run(
     options: RunOptions,
     stop: StopRequest,
     window: Window | None,
+    view: LiveView | None,
     source: FrameSource,
     translator: Translator,
     sink: FrameSink,
@@ -233,6 +242,8 @@ def _run(
             advance(task)
             if window is not None:
                 window(task)
+            if view is not None:
+                view(task)
 
         def stopping() -> bool:  # asked many times a second, whatever happens
             heartbeat.beat()
@@ -240,15 +251,35 @@ def _run(
 
         return run_pipeline(
             source, translator, sink, max_frames=options.max_frames,
-            side_by_side=options.side_by_side, draw=Overlay() if options.overlay else None,
+            side_by_side=options.side_by_side, keep_inputs=options.view is not None,
+            draw=Overlay() if options.overlay else None,
             on_frame=on_frame, stopping=stopping,
             on_failure=lambda report: report.save(options.report) if options.report else None,
             started_s=options.started_s, run=facts,
         )  # fmt: skip
 
 
-def _default_output(spec: SourceSpec) -> OutputSpec:
-    """Return a name in the working directory; pictures stay pictures, all else becomes MP4."""
+@contextlib.contextmanager
+def _open_view(options: RunOptions, spec: SourceSpec) -> Iterator[LiveView | None]:
+    """Yield the page if one is wanted, and say where it is; only there its token is printed."""
+    if options.view is None:
+        yield None
+        return
+    from p2p_runtime.video.view import LiveView
+
+    with LiveView(options.view, options.view_token, name=spec.name) as view:
+        token = "" if view.token is None else f"?token={view.token}"
+        click.echo(f"watch at {view.url}{token}", err=True)
+        yield view
+
+
+def _default_output(options: RunOptions, spec: SourceSpec) -> OutputSpec:
+    """Return a name in the working directory; pictures stay pictures, all else becomes MP4.
+
+    What goes on for days is not written where somebody watches.
+    """
+    if options.view is not None and spec.kind.live:
+        return OutputSpec("null", "null:")
     if spec.kind is SourceKind.PICTURES:
         return OutputSpec("pictures", "*-translated.png")
     name = f"{spec.stem}-translated"

@@ -51,6 +51,7 @@ def run_pipeline(
     *,
     max_frames: int | None = None,
     side_by_side: bool = False,
+    keep_inputs: bool = False,
     draw: Callable[[FrameTask], None] | None = None,
     on_frame: Callable[[FrameTask], None] | None = None,
     stopping: Callable[[], bool] | None = None,
@@ -70,6 +71,7 @@ def run_pipeline(
         sink: where images go; twice as wide as the source for ``side_by_side``.
         max_frames: maximum number of frames; None for all.
         side_by_side: write the input, in the colours that the generator gets, left of the output.
+        keep_inputs: leave input and class ids in the tasks, for ``on_frame``.
         draw: changes the output of each frame before it is written.
         on_frame: called in the calling thread with each frame that was written.
         stopping: once it returns True, no more frames are taken and the sink is finished.
@@ -88,7 +90,7 @@ def run_pipeline(
     recorder = Recorder(started_s, None if palette is None else PaintedShares(palette, shares))
     stop = stopping or (lambda: False)
     live = source if isinstance(source, LiveSource) else None
-    steps = _Steps(translator, recorder, side_by_side=side_by_side)
+    steps = _Steps(translator, recorder, side_by_side=side_by_side, keep_inputs=keep_inputs)
     ahead, in_a_row = (_AHEAD_LIVE, 1) if live else (_AHEAD, frames_in_a_row(source.info))
     source_lost: str | None = None
 
@@ -182,9 +184,12 @@ def frames_in_a_row(video: VideoInfo) -> int:
 class _Steps:
     """The steps of a frame before it is written, in their order."""
 
-    def __init__(self, translator: Translator, recorder: Recorder, *, side_by_side: bool) -> None:
+    def __init__(
+        self, translator: Translator, recorder: Recorder, *, side_by_side: bool, keep_inputs: bool
+    ) -> None:
         self._translator, self._recorder = translator, recorder
-        self._side_by_side, self._prepared = side_by_side, 0
+        self._side_by_side, self._keep_inputs = side_by_side, keep_inputs
+        self._prepared = 0
 
     def decode(self, frames: Iterator[FrameTask]) -> Iterator[FrameTask]:
         """Count a source's frames, and time those that the source does not time itself."""
@@ -222,7 +227,8 @@ class _Steps:
             task.output = np.concatenate([left, task.image], axis=1)  # (H, 2 W, 3)
         if task.class_ids is not None and not task.damaged:
             self._recorder.painted_classes(task.class_ids)
-        task.input = task.class_ids = None  # their memory serves the next frame, not the queue
+        if not self._keep_inputs:
+            task.input = task.class_ids = None  # their memory serves the next frame, not the queue
         self._recorder.translated()
         end_s = time.perf_counter()
         task.times_ms["check"] += (end_s - task.finished_s) * 1e3

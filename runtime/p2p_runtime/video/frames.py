@@ -66,9 +66,9 @@ class FrameTask:
         decoded_s: ``time.perf_counter()`` when its pixels were there.
         mismatch: how the colours of its stream differ from the palette as a whole.
         class_ids: (h, w) uint8 class of each input pixel; None before preprocessing, where labels
-            are not repaired, and once a run has translated the frame.
+            are not repaired, and once a run without a viewer has translated the frame.
         input: what the generator gets, with its image; None before preprocessing, and once a run
-            has translated the frame, so that frames in the queue hold no more than they need.
+            without a viewer has translated the frame: the queue holds no more than it needs.
         reused: whether an earlier frame has the same input; None until that is known.
         output: (H, W, 3) uint8 BGR, what the sink writes; None before inference.
         blank: whether the generator's image has one colour although its input has several.

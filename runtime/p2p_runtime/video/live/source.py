@@ -90,6 +90,11 @@ class LiveSource:
         """Number of frames that came and were not yielded; final after :meth:`interrupt`."""
         return self._frames.dropped if self._frames else 0
 
+    @property
+    def lost(self) -> bool:
+        """Whether the source has gone and is to be reconnected."""
+        return self._gap
+
     def __iter__(self) -> Iterator[FrameTask]:
         """Yield frames until the source ends or :meth:`interrupt` is called."""
         assert self._frames is not None, "__init__ waited for the first frame"
