@@ -15,6 +15,7 @@ from p2p_runtime.errors import (
     DeviceUnavailableError,
     EngineBuildError,
     ParityError,
+    count_of,
 )
 from p2p_runtime.files import check_writable_folder, write_json
 from p2p_runtime.memory import check_memory, generator_bytes
@@ -93,7 +94,7 @@ def export(options: ExportOptions) -> list[WrittenBundle]:
     for name, output in outputs.items():
         _log.info("%s: making the graph", name)
         graph = _make_graph(name, trained, reference, options, folder)
-        _log.info("%s: comparing %d frames with torch", name, len(frames))
+        _log.info("%s: comparing %s with torch", name, count_of(len(frames), "frame"))
         precision = name.partition("-")[0]
         try:
             written[name] = write_bundle(output, graph.content, reference, precision, graph.notes)
@@ -135,7 +136,7 @@ def _segmentation_check(
     segmenter.check_labels(trained.contract)
     folder = options.frames or Path(trained.data.folder)
     frames = read_inputs(folder, trained, limit=SCORED_FRAMES, part="val")
-    _log.info("segmentation score: %d frames of %s", len(frames), folder)
+    _log.info("segmentation score: %s of %s", count_of(len(frames), "frame"), folder)
     return SegmentationCheck(segmenter, frames, run_torch(module, frames))
 
 

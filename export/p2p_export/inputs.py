@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from p2p_runtime import __version__
-from p2p_runtime.errors import ConfigError, ExportError
+from p2p_runtime.errors import ConfigError, ExportError, count_of
 from p2p_runtime.files import sha256_of_file
 from p2p_runtime.labels.ids import own_ids
 from p2p_runtime.labels.palette import Palette
@@ -195,14 +195,14 @@ def read_calibration(folder: Path, trained: TrainedGenerator) -> tuple[NDArray[n
     useful = {frame.tobytes() for frame in frames if not (frame == frame[0, 0]).all()}
     if len(useful) < MIN_CALIBRATION_FRAMES:
         raise ExportError(
-            f"{folder} holds {len(useful)} different inputs of more than one colour; int8 needs "
-            f"at least {MIN_CALIBRATION_FRAMES}, and {CALIBRATION_FRAMES} for good ranges"
+            f"{folder} holds {count_of(len(useful), 'different input')} of two colours or more; "
+            f"int8 needs at least {MIN_CALIBRATION_FRAMES}, {CALIBRATION_FRAMES} for good ranges"
         )
     if len(useful) < CALIBRATION_FRAMES:
-        text = "int8: %d different calibration inputs; with fewer than %d, rare images may exceed "
-        _log.warning(text + "the ranges", len(useful), CALIBRATION_FRAMES)
+        text = "int8: %s for calibration; with fewer than %d, rare images may exceed the ranges"
+        _log.warning(text, count_of(len(useful), "different input"), CALIBRATION_FRAMES)
     digest = hashlib.sha256(frames.tobytes()).hexdigest()
-    return frames, f"ranges from {len(frames)} inputs, sha256 {digest[:16]}"
+    return frames, f"ranges from {count_of(len(frames), 'input')}, sha256 {digest[:16]}"
 
 
 def top_up(frames: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int]:
@@ -223,8 +223,8 @@ def top_up(frames: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int]:
         copies.extend(np.roll(frames, shift, axis=2)[:, ::rows, ::columns])
     missing = max(0, MIN_FRAMES - len(frames))
     if missing:
-        text = "%d frames for the parity check and %d mirrored ones; give more with --frames DIR"
-        _log.warning(text, len(frames), missing)
+        text = "%s for the parity check and %d mirrored ones; give more with --frames DIR"
+        _log.warning(text, count_of(len(frames), "frame"), missing)
     return np.ascontiguousarray(np.stack([*frames, *copies[:missing]])), missing
 
 

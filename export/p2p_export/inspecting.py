@@ -10,6 +10,7 @@ from pathlib import Path
 import onnx
 
 from p2p_runtime.console import wrapped
+from p2p_runtime.errors import count_of
 from p2p_runtime.model.bundle import BundleInfo, ModelBundle
 
 from .targets.onnx import WrittenBundle
@@ -62,7 +63,7 @@ def table(bundles: list[WrittenBundle]) -> str:
     """Return a column of parity figures for each bundle, then a line for each engine."""
     cells = [_cells(bundle) for bundle in bundles]
     first = bundles[0]
-    passed = f"all passed the parity check on {first.report.frames} frames"
+    passed = f"all passed the parity check on {count_of(first.report.frames, 'frame')}"
     rows = [(name, *(column[name] for column in cells)) for name in cells[0]]
     lines = [wrapped(f"{first.path.parent}: {passed}"), *_aligned(rows)]
     engines = [engine for bundle in bundles for engine in bundle.engines]

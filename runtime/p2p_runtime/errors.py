@@ -31,6 +31,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 
+def count_of(number: int, noun: str) -> str:
+    """Return ``1 frame`` or ``2 frames``, for a message."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 class P2PError(Exception):
     """The base of all errors with a message for the user and an exit code."""
 

@@ -136,5 +136,5 @@ def test_fault_35_few_calibration_images_are_warned_of(tmp_path, caplog):
     """Between the minimum and a hundred, export goes on and says what may happen."""
     frames, note = read_calibration(save(tmp_path, toy_frames(count=9)), toy())
     assert len(frames) == 9
-    assert "9 different calibration inputs" in caplog.text
+    assert "9 different inputs for calibration" in caplog.text
     assert note.startswith("ranges from 9 inputs, sha256 ")

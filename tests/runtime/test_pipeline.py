@@ -229,7 +229,7 @@ def test_fault_54_blank_images_are_a_loss_under_strict(
 
     report = run_pipeline(Source(frames), Translator(contract, Black()), Sink())
     assert report.frames_blank == 20
-    with pytest.raises(LossesError, match="20 images have a single colour"):
+    with pytest.raises(LossesError, match="20 images of a single colour"):
         check_losses(report, strict=True)
 
 

@@ -91,7 +91,7 @@ def test_a_frame_cut_short_is_told_and_a_loss(
     words = ["--video", "-", "--size", "64x48", "--model", bundle, "--output", "null:", "--strict"]
     done = run(words, frames[0].tobytes() + frames[1].tobytes()[:5000], tmp_path)
     assert b"stdin ended within a frame: 5000 of 9216 bytes" in done.stderr
-    assert b"1 frames could not be read" in done.stderr
+    assert b"1 frame could not be read" in done.stderr
     assert done.stdout.startswith(b"1 frame, 1 lost in ")
     assert done.returncode == 5
 

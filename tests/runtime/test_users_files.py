@@ -156,7 +156,7 @@ def test_fault_98_pictures_of_an_earlier_run_are_told(
     (labels / "frame2.png").unlink()
     done = run("labels", "--output", "out", "--overwrite")
     assert done.exit_code == 0
-    assert "out holds 1 pictures that are not of this run" in done.stderr
+    assert "out holds 1 picture of other runs" in done.stderr
 
 
 @pytest.mark.parametrize("kind", ["fifo", "device"])
@@ -223,7 +223,7 @@ def test_fault_118_one_bad_picture_does_not_end_a_run(
     done = run("labels", "--output", "out")
     assert done.exit_code == 0, done.output
     assert f"{broken} is " in done.stderr and "going on without it" in done.stderr
-    assert "1 frames could not be read" in done.stderr
+    assert "1 frame could not be read" in done.stderr
     assert len(list((tmp_path / "out").iterdir())) == 2
     assert run("labels", "--output", "out", "--overwrite", "--strict").exit_code == 5
 

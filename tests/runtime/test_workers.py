@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 import numpy as np
 import pytest
 
+from p2p_runtime.errors import ConfigError
 from p2p_runtime.translate.workers import (
     MAX_WORKERS,
     Workers,
@@ -253,3 +254,6 @@ def test_workers_share_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     use_cores(monkeypatch, 8)
     assert [threads_per_worker(4, threads) for threads in (None, 8, 6, 2)] == [2, 2, 1, 1]
     assert [threads_per_worker(1, threads) for threads in (None, 3)] == [None, 3]
+    for none in ((0, None), (-1, 4), (1, 0)):
+        with pytest.raises(ConfigError, match="give 1 or more of both"):
+            threads_per_worker(*none)

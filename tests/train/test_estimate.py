@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -16,6 +17,7 @@ from p2p_train.cli import main
 from p2p_train.config import TrainConfig
 from p2p_train.data.prepare import prepare_data
 from p2p_train.options import duration_s
+from p2p_train.training import estimate as estimating
 from p2p_train.training import loop
 from p2p_train.training.checkpoint import Checkpoint
 from p2p_train.training.estimate import Estimate, fit_auto, fit_batch
@@ -143,7 +145,38 @@ def test_auto_fits_pairs_and_machine_and_flags_win(
     assert settings["optim"]["max_steps"] <= 400 * 5
     pictures = prepare_data(tiny(palette="none"))
     assert fit_auto(pictures, CPU)["num_downs"] is None
-    assert fit_auto(pictures, torch.device("cuda"))["ngf"] == 64
+
+
+@pytest.mark.parametrize(
+    ("device", "free_gib", "shape"),
+    [
+        ("cpu", 24, (16, 4)),
+        ("cpu", 1.2, (16, 2)),
+        ("cpu", 0.5, (8, 2)),
+        ("cuda", 80, (64, 16)),
+        ("cuda", 3, (64, 8)),
+        ("cuda", 2, (32, 8)),
+        ("cuda", 1, (16, 2)),
+        ("cuda", None, (64, 16)),
+    ],
+)
+def test_auto_takes_what_memory_has_room_for(
+    tiny: MakeConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    device: str,
+    free_gib: float | None,
+    shape: tuple[int, int],
+) -> None:
+    """Pairs a step are fewer first, then the network is narrower; the log says what was free."""
+    caplog.set_level("INFO")
+    data = prepare_data(tiny(palette="none"))
+    contract = replace(data.contract, width=256, height=256)
+    free = None if free_gib is None else int(free_gib * 2**30)
+    monkeypatch.setattr(estimating, "free_memory_bytes", lambda device: free)
+    found = fit_auto(replace(data, contract=contract), torch.device(device))
+    assert (found["ngf"], found["batch_size"]) == shape
+    assert ("GB free" in caplog.text) == (shape not in [(16, 4), (64, 16)])
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("40m", 2400), ("1h30m", 5400), ("90s", 90)])

@@ -115,7 +115,7 @@ def test_fault_15_images_without_a_partner_are_listed_and_counted(tmp_path: Path
     with pytest.raises(DatasetError) as caught:
         find(tmp_path)
     message = str(caught.value)
-    assert message.startswith("4 images have no partner: labels/001.png has none in photos")
+    assert message.startswith("4 images without a partner: labels/001.png has none in photos")
     assert "1 more" in message
     assert "--allow-missing" in message
 
@@ -128,7 +128,7 @@ def test_fault_15_allow_missing_leaves_them_out_and_warns(
     (tmp_path / "photos" / "001.png").unlink()
     index = find(tmp_path, allow_missing=True)
     assert len(index.train) + len(index.val) == 4
-    assert "1 images have no partner and are left out: labels/001.png" in caplog.text
+    assert "left out, 1 image without a partner: labels/001.png" in caplog.text
 
 
 def test_fault_15_case_and_suffix_that_hide_a_partner_are_pointed_out(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_some_pairs_of_another_folder(run: Path, tmp_path: Path) -> None:
     assert p2p_train(*words, "--images", 5).exit_code == 0
     result = p2p_train(*words, "--images", 3)
     assert result.exit_code == 0, result.output
-    assert "page/generated holds 2 pictures that are not of this run" in result.stderr
+    assert "page/generated holds 2 pictures of other runs" in result.stderr
     page = Page(tmp_path / "page" / "index.html")
     assert [image["src"] for image in page.images[1::3]] == [
         f"generated/{name}.png" for name in ("000", "002", "004")

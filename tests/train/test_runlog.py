@@ -173,4 +173,4 @@ def test_fault_133_damaged_lines_of_a_log_are_told_and_kept(
     RunLog(tmp_path, 10, CURVES).add(record(2), GRID)
     assert [json.loads(line) for line in path.read_text().splitlines()] == [record(1), record(2)]
     assert damage in (tmp_path / "log-damaged.txt").read_bytes()
-    assert "1 damaged lines" in caplog.text
+    assert "1 damaged line," in caplog.text

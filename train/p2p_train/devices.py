@@ -12,12 +12,13 @@ from torch import nn
 
 from p2p_runtime.cpus import usable_cpus
 from p2p_runtime.errors import DeviceUnavailableError
-from p2p_runtime.memory import peak_rss_mib
+from p2p_runtime.memory import free_bytes, peak_rss_mib
 
 from .config import Precision, PrecisionChoice
 
 __all__ = [
-    "autocast", "choose_precision", "describe_device", "find_device", "freeze", "peak_memory_mib",
+    "autocast", "choose_precision", "describe_device", "find_device", "free_memory_bytes", "freeze",
+    "peak_memory_mib",
 ]  # fmt: skip
 
 logger = logging.getLogger(__name__)
@@ -63,6 +64,13 @@ def peak_memory_mib(device: torch.device | None = None) -> float:
     if device is not None and device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     return peak_rss_mib()
+
+
+def free_memory_bytes(device: torch.device) -> int | None:
+    """Return what this process can still take on a device; None if nothing tells."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return free_bytes()
 
 
 def choose_precision(choice: PrecisionChoice, device: torch.device) -> Precision:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import cv2
 
 from p2p_runtime.console import StatusLine, whole_seconds
-from p2p_runtime.errors import ConfigError
+from p2p_runtime.errors import ConfigError, count_of
 
 if TYPE_CHECKING:
     from p2p_runtime.video.frames import FrameTask
@@ -45,12 +45,15 @@ def show_progress(total: int | None) -> Iterator[Callable[[FrameTask], None]]:
             if not line.live:
                 if now_s - logged_s >= _LINE_EVERY_S:
                     logged_s = now_s
-                    _log.info("%d%s frames", count, "" if known is None else f" of {known}")
+                    shown = (
+                        count_of(count, "frame") if known is None else f"{count} of {known} frames"
+                    )
+                    _log.info("%s", shown)
                 return
             elapsed_s = max(now_s - start_s, 1e-9)
             rate = f"{count / elapsed_s:.1f} frames/s"
             if known is None:
-                line.show(f"{count} frames", rate, whole_seconds(elapsed_s))
+                line.show(count_of(count, "frame"), rate, whole_seconds(elapsed_s))
             else:
                 left = whole_seconds(elapsed_s / count * (known - count))
                 line.show(f"frame {count}/{known}, {left} left", rate, share=count / known)

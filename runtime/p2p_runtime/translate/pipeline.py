@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from p2p_runtime.errors import LossesError, P2PError, SourceLostError
+from p2p_runtime.errors import LossesError, P2PError, SourceLostError, count_of
 from p2p_runtime.prefetch import prefetched
 from p2p_runtime.redaction import redact
 from p2p_runtime.video.frames import FrameSink, FrameSource, FrameTask, VideoInfo
@@ -153,15 +153,17 @@ def check_losses(report: RunReport, *, strict: bool) -> None:
         raise SourceLostError(report.source_lost)
     complaints = [*report.label_warnings]
     if report.frames_blank:
-        complaints.append(f"{report.frames_blank} images have a single colour")
+        complaints.append(f"{count_of(report.frames_blank, 'image')} of a single colour")
     if report.frames_lost:
-        complaints.append(f"{report.frames_lost} frames could not be read")
+        complaints.append(f"{count_of(report.frames_lost, 'frame')} could not be read")
     if report.frames_damaged:
-        complaints.append(f"{report.frames_damaged} frames come from damaged data")
+        complaints.append(f"{count_of(report.frames_damaged, 'frame')} from damaged data")
     for name, count in report.frames_missed.items():
-        complaints.append(f"{name} did not get {count} frames")
+        complaints.append(f"{name} did not get {count_of(count, 'frame')}")
     if report.reconnects:
-        complaints.append(f"the source was lost and came back {report.reconnects} times")
+        complaints.append(
+            f"the source was lost and came back {count_of(report.reconnects, 'time')}"
+        )
     if report.off_palette_share is not None and report.off_palette_share > OFF_PALETTE_WARN:
         complaints.append(
             f"{report.off_palette_share:.0%} of the pixels are far from every palette colour; "

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2p_runtime.console import whole_seconds
-from p2p_runtime.errors import OutputError
+from p2p_runtime.errors import OutputError, count_of
 from p2p_runtime.files import check_writable_folder, refuse_protected, write_text
 from p2p_runtime.memory import anon_rss_mib, peak_rss_mib
 from p2p_runtime.redaction import redact
@@ -177,11 +177,12 @@ class RunReport:
     def to_line(self) -> str:
         """Return the report as one line for people."""
         counts = {"lost": self.frames_lost, "damaged": self.frames_damaged}
-        counts |= {"dropped": self.frames_dropped, "reconnects": self.reconnects}
+        counts["dropped"] = self.frames_dropped
         more = "".join(f", {count} {name}" for name, count in counts.items() if count)
+        more += f", {count_of(self.reconnects, 'reconnect')}" if self.reconnects else ""
         if not self.frames_out:
             return f"nothing was written: no frame was translated{more}"
-        frames = f"{self.frames_out} frame{'s' * (self.frames_out != 1)}"
+        frames = count_of(self.frames_out, "frame")
         if self.frames_out != self.frames_in:
             frames = f"{self.frames_out} of {self.frames_in} frames"
         wall = f"{self.wall_s:.1f} s" if self.wall_s < _LONG_S else whole_seconds(self.wall_s)

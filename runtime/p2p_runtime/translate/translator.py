@@ -106,6 +106,7 @@ class Translator:
             BundleError: the file is missing, damaged or unsafe, or this device does not compute
                 from it what the exporting machine did.
             DeviceUnavailableError: the device is not there.
+            ConfigError: there are no workers or threads, or less memory than a frame takes.
         """
         named = None if path is None or isinstance(path, ModelBundle) else str(path)
         device = resolve_device(

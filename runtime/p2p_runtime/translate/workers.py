@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 import cv2
 
 from p2p_runtime.cpus import usable_cpus
+from p2p_runtime.errors import ConfigError
 from p2p_runtime.prefetch import FrameQueue, close_iterator
 from p2p_runtime.video.frames import FrameTask
 
@@ -44,7 +45,12 @@ def default_workers(device: str, threads: int | None) -> int:
 
 
 def threads_per_worker(workers: int, threads: int | None) -> int | None:
-    """Return the CPU threads of each worker; None leaves the choice to the engine."""
+    """Return the CPU threads of each worker; None leaves the choice to the engine.
+
+    A ConfigError is raised if there are none.
+    """
+    if min(workers, 1 if threads is None else threads) < 1:
+        raise ConfigError(f"workers {workers} and threads {threads}: give 1 or more of both")
     return threads if workers == 1 else max(1, (threads or usable_cpus()) // workers)
 
 

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import torch
 
-from p2p_runtime.errors import OutputError
+from p2p_runtime.errors import OutputError, count_of
 from p2p_runtime.files import check_writable_folder, protected, write_picture, write_text
 from p2p_runtime.model.contract import PixelContract
 from p2p_train.data.batches import validation_batches
@@ -76,7 +76,7 @@ def write_page(
         top = f'<p>{html(facts)}</p>\n<p class="means">Mean: {means}</p>'
         write_text(page, fill_page(RESULTS, title, top, "\n".join(sections)))
     if others := sum(1 for _ in (folder / "generated").rglob("*.png")) - len(pairs):
-        logger.warning("%s/generated holds %d pictures that are not of this run", folder, others)
+        logger.warning("%s/generated holds %s of other runs", folder, count_of(others, "picture"))
     return means
 
 

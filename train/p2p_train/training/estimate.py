@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 
+from p2p_runtime.errors import count_of
 from p2p_train.config import TrainConfig
 from p2p_train.data.dataset import PairBatch
 from p2p_train.data.prepare import TrainingData
-from p2p_train.devices import peak_memory_mib
+from p2p_train.devices import free_memory_bytes, peak_memory_mib
 from p2p_train.networks.pixels import to_signal
 
 from .state import TrainState
@@ -40,6 +41,12 @@ RECORD_S = 1.5
 
 FEW_PAIRS = 400
 """Maximum number of pairs for which ``auto`` gives the L1 loss the weight that few need."""
+
+AUTO_SHAPES = {
+    "cpu": ((16, 4), (16, 2), (8, 2)),
+    "gpu": ((64, 16), (64, 8), (32, 8), (32, 4), (16, 4), (16, 2)),
+}
+"""Width and pairs a step of ``auto``: the first that memory has room for, or the last."""
 
 LONG_S = 2 * 3600.0
 """Time from which a shorter way is named."""
@@ -173,8 +180,8 @@ def fit_batch(config: TrainConfig, pairs: int, world_size: int) -> TrainConfig:
     if before <= most:
         return config
     logger.warning(
-        "%d pairs a step, not %d, since there are only %d; --batch-size decides",
-        most,
+        "%s a step, not %d, since there are only %d; --batch-size decides",
+        count_of(most, "pair"),
         before,
         pairs,
     )
@@ -184,17 +191,26 @@ def fit_batch(config: TrainConfig, pairs: int, world_size: int) -> TrainConfig:
 def fit_auto(data: TrainingData, device: torch.device) -> dict[str, Any]:
     """Return the settings in which ``--recipe auto`` depends on pairs and machine, and say why."""
     pairs, labels, on_cpu = len(data.train), data.contract.palette is not None, device.type == "cpu"
-    found: dict[str, Any] = (
-        {"ngf": 16, "batch_size": 4} if on_cpu else {"ngf": 64, "batch_size": 16}
-    )
+    free, pixels = free_memory_bytes(device), data.contract.width * data.contract.height
+    shapes = AUTO_SHAPES["cpu" if on_cpu else "gpu"]
+    possible = (shape for shape in shapes if free is None or _auto_bytes(*shape, pixels) <= free)
+    ngf, batch_size = next(possible, shapes[-1])
+    found: dict[str, Any] = {"ngf": ngf, "batch_size": batch_size}
     found["lambda_l1"] = 20.0 if pairs <= FEW_PAIRS else 5.0
     if pairs <= FEW_PAIRS:  # the pattern loss would find the texture of the same pictures again
         found["lambda_pattern"] = 0.0
     if not labels:  # their detail passes through, and no label tells where surfaces are plain
         found |= {"num_downs": None, "lambda_pattern": 0.0}
     logger.info(
-        "auto: width %d, %d pairs a step, L1 weight %.0f, for %d pairs of %s on a %s; flags win",
-        found["ngf"], found["batch_size"], found["lambda_l1"],
+        "auto: width %d, %d pairs a step, L1 weight %.0f, for %d pairs of %s on a %s%s; flags win",
+        ngf, batch_size, found["lambda_l1"],
         pairs, "label maps" if labels else "pictures", "CPU" if on_cpu else "GPU",
+        "" if (ngf, batch_size) == shapes[0] else f" with {(free or 0) / 2**30:.1f} GB free",
     )  # fmt: skip
     return found
+
+
+def _auto_bytes(ngf: int, batch_size: int, pixels: int) -> int:
+    """Return about what training takes with the settings of ``auto``, measured on a CPU."""
+    weights = 16 * 13_300 * ngf**2  # with gradients and Adam's two moments, 4 bytes each
+    return (1 << 30) + weights + batch_size * pixels * (1000 + 8 * ngf)

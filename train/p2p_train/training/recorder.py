@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from p2p_runtime.documents import parse_json, read_file
-from p2p_runtime.errors import ContractError
+from p2p_runtime.errors import ContractError, count_of
 from p2p_runtime.files import write_bytes, write_picture, write_text
 from p2p_train.data.batches import validation_batches
 from p2p_train.data.prepare import VALIDATION_BATCH, TrainingData
@@ -274,7 +274,8 @@ def _read_records(path: Path) -> list[dict[str, float]]:
         damaged.append(line)
     if damaged:
         aside = path.with_name("log-damaged.txt")
-        logger.warning("%s has %d damaged lines; they are kept in %s", path, len(damaged), aside)
+        lines = count_of(len(damaged), "damaged line")
+        logger.warning("%s has %s, kept in %s", path, lines, aside)
         before = read_file(aside, MAX_LOG_BYTES) if aside.exists() else b""
         write_bytes(aside, before + b"".join(line + b"\n" for line in damaged))
     return records

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from p2p_runtime.errors import SinkError
+from p2p_runtime.errors import SinkError, count_of
 from p2p_runtime.files import reason
 from p2p_runtime.video.frames import FrameSink, FrameTask, VideoInfo
 from p2p_runtime.video.sound import SoundTrack
@@ -121,7 +121,8 @@ class H264Sink(FrameSink):
 
     def _failed(self, error: Exception) -> SinkError:
         return SinkError(
-            f"cannot write {self._name}: {reason(error)}; {self.written} frames were written"
+            f"cannot write {self._name}: {reason(error)}; "
+            f"{count_of(self.written, 'frame')} written before"
         )
 
 
@@ -180,7 +181,7 @@ class VideoFileSink(H264Sink):
             self._release()
         if self.written and (found := count_frames(self._path)) != self.written:
             raise SinkError(
-                f"{self._path} holds {found} frames, but {self.written} were written to it"
+                f"{self._path} holds {count_of(found, 'frame')}, not the {self.written} written"
             )
 
     def _release(self) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import cv2
 
-from p2p_runtime.errors import OutputError, SinkError
+from p2p_runtime.errors import OutputError, SinkError, count_of
 from p2p_runtime.files import check_writable_folder, reason, write_bytes, write_picture
 from p2p_runtime.video.frames import FrameSink, FrameTask
 
@@ -78,10 +78,10 @@ class ImageFolderSink(FrameSink):
         listed = list(self._folder.iterdir())
         missing = self._names - {path.name for path in listed}
         if missing:
-            raise SinkError(f"{self._folder} lacks {len(missing)} pictures that were written to it")
+            raise SinkError(f"{self._folder} lacks {count_of(len(missing), 'picture')} of this run")
         others = sum(path.suffix == ".png" and path.name not in self._names for path in listed)
         if others and not self._resume:
-            _log.warning("%s holds %d pictures that are not of this run", self._folder, others)
+            _log.warning("%s holds %s of other runs", self._folder, count_of(others, "picture"))
 
     def abort(self) -> None:
         """Unlock the folder; its pictures are complete."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from p2p_runtime.errors import SinkError
+from p2p_runtime.errors import SinkError, count_of
 from p2p_runtime.files import reason
 from p2p_runtime.prefetch import POLL_S
 from p2p_runtime.video.frames import FrameSink, FrameTask, VideoInfo
@@ -74,7 +74,8 @@ class PipeSink(FrameSink):
             raise
         except OSError as error:
             raise SinkError(
-                f"cannot write to stdout: {reason(error)}; {self._written} frames were written"
+                f"cannot write to stdout: {reason(error)}; "
+                f"{count_of(self._written, 'frame')} written before"
             ) from error
         self._written += 1
 

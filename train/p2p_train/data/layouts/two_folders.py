@@ -11,7 +11,7 @@ from os.path import commonprefix
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from p2p_runtime.errors import DatasetError
+from p2p_runtime.errors import DatasetError, count_of
 from p2p_runtime.labels.ids import CITYSCAPES_KINDS
 
 from .images import ImageRef, Pair, count_images, listed, nested_images, read_sizes
@@ -105,11 +105,12 @@ def matched_pairs(folders: Folders, allow_missing: bool, kind: str = "color") ->
     lonely = _lonely(inputs, folders.target, targets) + _lonely(targets, folders.input, inputs)
     stems = sorted(inputs.keys() & targets.keys())
     names = listed(lonely, "such images")
+    missing = f"{count_of(len(lonely), 'image')} without a partner"
     if lonely and (not allow_missing or not stems):
         way_out = "; --allow-missing leaves them out" if stems else ""
-        raise DatasetError(f"{len(lonely)} images have no partner: {names}{way_out}")
+        raise DatasetError(f"{missing}: {names}{way_out}")
     if lonely:
-        logger.warning("%d images have no partner and are left out: %s", len(lonely), names)
+        logger.warning("left out, %s: %s", missing, names)
     pairs = [(inputs[stem], targets[stem]) for stem in stems]
     _check_shapes(pairs)
     return tuple(Pair(input=ImageRef(path=one), target=ImageRef(path=two)) for one, two in pairs)
