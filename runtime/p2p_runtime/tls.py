@@ -7,12 +7,17 @@ import logging
 import os
 import socket
 import ssl
+from urllib.parse import urlsplit
 
-__all__ = ["allow_insecure", "check_certificate", "verified_tls"]
+__all__ = [
+    "TLS_PORTS", "allow_insecure", "certificate_fault", "check_certificate", "verified_tls",
+]  # fmt: skip
 
 INSECURE = "P2P_INSECURE"
 """Variable that ``--insecure`` sets; the processes that push inherit it."""
 
+TLS_PORTS = {"https": 443, "rtsps": 322, "rtmps": 443}
+"""Default port by scheme."""
 
 _log = logging.getLogger(__name__)
 
@@ -31,15 +36,34 @@ def verified_tls() -> dict[str, str]:
     return {"tls_verify": "1"} | ({"ca_file": authorities} if authorities else {})
 
 
+class UntrustedError(OSError):
+    """Says why a server is not trusted; FFmpeg only fails."""
+
+
 def check_certificate(connection: socket.socket, host: str) -> None:
-    """Raise an OSError that says why a server is not trusted; FFmpeg only fails."""
+    """Raise an UntrustedError if a server is not trusted."""
     if os.environ.get(INSECURE) == "1":
         return
     try:
         ssl.create_default_context().wrap_socket(connection, server_hostname=host).close()
     except ssl.SSLCertVerificationError as error:
         why = f"its certificate is refused, {error.verify_message}; --insecure trusts any server"
-        raise OSError(why) from error
+        raise UntrustedError(why) from error
+
+
+def certificate_fault(url: str, timeout_s: float) -> str | None:
+    """Return why the server of a URL is not trusted; None if that is not what is wrong."""
+    parts = urlsplit(url)
+    if parts.scheme in TLS_PORTS and parts.hostname:
+        try:
+            address = (parts.hostname, parts.port or TLS_PORTS[parts.scheme])
+            with socket.create_connection(address, timeout_s) as probe:
+                check_certificate(probe, parts.hostname)
+        except UntrustedError as error:
+            return str(error)
+        except OSError:
+            return None
+    return None
 
 
 @functools.cache

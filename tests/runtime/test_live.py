@@ -23,6 +23,7 @@ from p2p_runtime.video.frames import FrameTask
 from p2p_runtime.video.live import LivePolicy, LiveSource
 from p2p_runtime.video.live import source as live_source
 from p2p_runtime.video.sinks import NullSink
+from p2p_runtime.video.sources.decode import believable_fps
 
 Image = NDArray[np.uint8]
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
@@ -371,3 +372,10 @@ def test_impossible_policies_are_refused(settings: dict[str, object]) -> None:
     """A policy is checked when it is made."""
     with pytest.raises(ConfigError):
         LivePolicy(**settings)  # type: ignore[arg-type]  # wrong values are the test
+
+
+def test_a_rate_that_nobody_believes_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A camera is asked for its rate at each reconnect; another camera is told, too."""
+    for name in ("camera 7", "camera 7", "camera 8"):
+        assert believable_fps(name, 0) == 25
+    assert [line.split(" states")[0] for line in caplog.messages] == ["camera 7", "camera 8"]

@@ -333,7 +333,7 @@ def test_fault_138_a_recording_without_a_known_length_ends(
     source.close()
 
 
-@pytest.mark.parametrize("way", ["/length", "/kept"])
+@pytest.mark.parametrize("way", ["/length", "/kept", "/chunked"])
 def test_fault_138_an_index_at_the_end_needs_ranges(
     web: Callable[..., str], tmp_path: Path, way: str
 ) -> None:

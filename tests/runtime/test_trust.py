@@ -249,19 +249,21 @@ def test_fault_147_a_server_must_prove_who_it_is(
     monkeypatch.setenv(tls.INSECURE, "0")
     url = f"{scheme}://user:secret@localhost:{port}/live/a"
 
-    def connect() -> None:
+    def connect() -> str:
         heard.clear()
-        with pytest.raises((SourceError, SourceLostError)):
+        with pytest.raises((SourceError, SourceLostError)) as caught:
             NetworkCapture(url, 5.0, None)
+        return str(caught.value)
 
-    connect()
+    refused = "its certificate is refused, self-signed certificate; --insecure trusts any server"
+    assert connect().endswith(f": {refused}")
     assert not b"".join(heard)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    connect()
+    assert "certificate" not in connect()
     assert b"".join(heard)
     monkeypatch.delenv("SSL_CERT_FILE")
     tls.allow_insecure()
-    connect()
+    assert "certificate" not in connect()
     assert b"".join(heard)
 
 

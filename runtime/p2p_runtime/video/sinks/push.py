@@ -31,7 +31,7 @@ from p2p_runtime.errors import SinkError
 from p2p_runtime.files import reason
 from p2p_runtime.prefetch import POLL_S
 from p2p_runtime.redaction import ESCAPES, redact
-from p2p_runtime.tls import check_certificate, verified_tls
+from p2p_runtime.tls import TLS_PORTS, check_certificate, verified_tls
 from p2p_runtime.video.frames import FrameSink, FrameTask, VideoInfo
 from p2p_runtime.video.live import LivePolicy
 
@@ -56,7 +56,7 @@ _START_S = 20.0
 _STOP_S = 1.0
 """Longest wait in seconds for a server once the run was told to stop."""
 
-_PORTS = {"rtsp": 554, "rtsps": 322, "rtmp": 1935, "rtmps": 443}
+_PORTS = {"rtsp": 554, "rtmp": 1935} | TLS_PORTS
 _HELLOS = {
     "rtsp": b"OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n",
     "rtmp": b"\x03" + bytes(1536),  # version and the first part of the handshake
@@ -272,7 +272,7 @@ def serve() -> None:
 
 def _connect(url: str, video: VideoInfo, answer_s: float) -> H264Sink:
     scheme = url.partition(":")[0].lower()
-    options = verified_tls() if scheme in ("rtsps", "rtmps") else {}
+    options = verified_tls() if scheme in TLS_PORTS else {}
     options |= {"rtsp_transport": "tcp"} if scheme.startswith("rtsp") else {}
     if scheme in _PORTS:
         _check_answer(url, scheme, answer_s)
@@ -307,7 +307,7 @@ def _check_answer(url: str, scheme: str, answer_s: float) -> None:
             if hello := _HELLOS.get(scheme):
                 probe.sendall(hello)
                 probe.recv(1)
-            elif scheme in ("rtsps", "rtmps"):
+            elif scheme in TLS_PORTS:
                 check_certificate(probe, address[0])
     except TimeoutError as error:
         raise TimeoutError(f"no answer for {answer_s:g} s") from error

@@ -24,7 +24,7 @@ from p2p_runtime.labels.reader import LabelReader
 from p2p_runtime.labels.yuv import Picture
 from p2p_runtime.prefetch import POLL_S
 from p2p_runtime.redaction import redact
-from p2p_runtime.tls import verified_tls
+from p2p_runtime.tls import certificate_fault, verified_tls
 from p2p_runtime.video.frames import FrameTask
 from p2p_runtime.video.size_guard import check_size
 
@@ -117,6 +117,9 @@ class NetworkCapture:
                 url, options | {"rtsp_transport": "udp"}, timeout_s=self._timeout_s
             )
         except (av.error.FFmpegError, OSError, ValueError) as error:
+            failed = isinstance(error, OSError) and error.errno == errno.EIO
+            if failed and (why := certificate_fault(url, self._timeout_s)):
+                raise SourceLostError(f"{self._name}: {why}") from error
             raise self._lost(error, time.monotonic() - start_s) from error
 
     def _decode(self) -> Iterator[FrameTask]:
@@ -132,6 +135,8 @@ class NetworkCapture:
                 asked_s = time.monotonic()
         except (av.error.FFmpegError, OSError) as error:
             raise self._lost(error, time.monotonic() - asked_s) from error
+        if self._hint:
+            raise SourceLostError(f"{self._name} ended before its first frame{self._hint}")
         if self.finite:  # what is live is joined in the middle
             self.frames_lost = self._decoder.frames_lost
 

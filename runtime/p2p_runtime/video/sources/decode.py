@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 from typing import Any
@@ -148,8 +149,14 @@ def believable_fps(name: str, rate: Any) -> float:
     fps = float(rate or 0)
     if math.isfinite(fps) and 0 < fps <= MAX_FPS:
         return fps
-    _log.warning("%s states %g frames a second; taken as %g", name, fps, DEFAULT_FPS)
+    _tell_default_fps(name, fps)
     return DEFAULT_FPS
+
+
+@functools.cache
+def _tell_default_fps(name: str, fps: float) -> None:
+    """Warn once: a live source is asked whenever it is connected again."""
+    _log.warning("%s states %g frames a second; taken as %g", name, fps, DEFAULT_FPS)
 
 
 def believable_count(count: int) -> int | None:
