@@ -173,6 +173,15 @@ def test_the_pattern_loss_forgets_what_is_no_longer_repeated() -> None:
     assert float(seen((source, texture), *plain)(source, texture)) == 0
 
 
+def test_the_reverse_of_the_pattern_is_no_gain() -> None:
+    """A generator that is ahead of the memory cannot lower the loss by reversing its pattern."""
+    source, texture = road_and_sky(2), UNIT * torch.randn(1, 3, 96, 96).expand(2, -1, -1, -1)
+    memory, image = seen((source, texture)), (-texture).clone().requires_grad_()
+    memory(source, image).backward()
+    assert image.grad is not None
+    assert not image.grad.any()
+
+
 def test_the_pattern_loss_compares_pictures_whose_labels_around_are_alike() -> None:
     """A texture that follows an outline is found beside pictures with that outline, no others."""
     source, texture = road_and_sky(2), torch.randn(1, 3, 96, 96).expand(2, -1, -1, -1)

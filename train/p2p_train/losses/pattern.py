@@ -88,7 +88,8 @@ class TextureMemory(nn.Module):
     ) -> torch.Tensor:
         """Return the mean product of these pictures' textures and the remembered ones; add these.
 
-        Its expectation is the square of the fixed pattern. The unit is constant: a share of the
+        Its expectation is the square of the fixed pattern. A picture with the pattern's reverse
+        costs nothing. The unit is constant: a share of the
         pictures' own texture could be lowered by noise, and one of the photos' has no bound where
         photos are plain.
 
@@ -110,7 +111,9 @@ class TextureMemory(nn.Module):
         labels, surfaces = label[:, middle, middle], plain[:, middle, middle]  # (N, h, w)
         texture = functional.pixel_unshuffle(_texture(image.float())[:, None], CELL_PX)
         texture = texture.movedim(1, 3) * surfaces[..., None] / UNIT  # (N, h, w, CELL_PX^2)
-        product = (texture * self._pattern(labels)).mean()
+        # The remembered pattern is some steps old: without this bound, a large weight makes the
+        # generator reverse it, again and again, with more contrast each time.
+        product = (texture * self._pattern(labels)).mean(dim=(1, 2, 3)).clamp_min(0).mean()
         self._add(labels, surfaces, texture.detach())
         return product
 
