@@ -28,6 +28,7 @@ from experiments.speed import (
     shapes,
     soak,
     training_step,
+    view,
     widths,
 )
 from p2p_bench.backends.registry import BACKENDS
@@ -164,6 +165,17 @@ SECTIONS = (
         "is from a frame's arrival until it is written.",
         command="python -m experiments.speed.live --video seg.mp4 --model model-int8.onnx",
         table=live.table,
+    ),
+    Section(
+        title="Live page",
+        name="view",
+        intro="What does a viewer of `--view` cost a run that takes all cores, and how late is "
+        "what it sees? The viewer is on the same machine; the ratio is the median of neighbouring "
+        "seconds. Below, 25 frames a second of 512x256 pixels, from when a frame is there until "
+        "a browser shows it; the slow link takes 250 kB a second. MJPEG is shown by the same "
+        "browser, and read in the same way.",
+        command="python -m experiments.speed.view --video demo.mp4 --model demo-int8.onnx",
+        table=view.table,
     ),
     Section(
         title="Crosscheck",

@@ -55,6 +55,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "speed.shapes": [],
     "speed.soak": [],
     "speed.training_step": ["--data", "{data}"],
+    "speed.view": ["--video", "{video}", "--model", "{model}"],
     "speed.widths": [],
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import logging
+import os
 import re
 import signal
 import socket
@@ -373,7 +374,7 @@ def test_a_token_that_cannot_work_is_refused(token: str) -> None:
         LiveView("0", token)
 
 
-def test_other_hosts_need_a_token_that_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fault_152_other_hosts_need_a_token_that_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every request without it is refused, also with a wrong one."""
     with LiveView("0.0.0.0:0") as view:
         assert view.token is not None and len(view.token) >= 20
@@ -419,7 +420,7 @@ def test_tokens_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", ""]
 )
-def test_another_name_for_this_machine_is_refused(view: LiveView, host: str) -> None:
+def test_fault_152_another_name_for_this_machine_is_refused(view: LiveView, host: str) -> None:
     """A page elsewhere whose name is made to point here (DNS rebinding) sees nothing."""
     for path in ("/", "/frame.jpg", "/stats"):
         answer, body = ask(view, path, Host=host)
@@ -452,7 +453,7 @@ def test_a_server_for_other_hosts_is_reached_by_number_and_name() -> None:
         {"Sec_Fetch_Site": "same-site", "Sec_Fetch_Dest": "empty"},
     ],
 )
-def test_other_pages_get_nothing(view: LiveView, headers: dict[str, str]) -> None:
+def test_fault_152_other_pages_get_nothing(view: LiveView, headers: dict[str, str]) -> None:
     """Neither by script nor as a picture; a link to the page works."""
     assert status(view, "/frame.jpg", **headers) == 403
     link = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Dest": "document"}
@@ -509,7 +510,7 @@ def test_what_no_browser_sends_is_refused(
 # What a client can cost
 
 
-def test_a_request_of_a_megabyte_is_refused(view: LiveView) -> None:
+def test_fault_153_a_request_of_a_megabyte_is_refused(view: LiveView) -> None:
     """After 16 KB nothing more is read."""
     with connected(view) as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 17_000)
@@ -521,7 +522,7 @@ def test_a_request_of_a_megabyte_is_refused(view: LiveView) -> None:
     assert status(view, "/stats") == 200
 
 
-def test_slow_requests_are_ended_and_hold_nobody(
+def test_fault_153_slow_requests_are_ended_and_hold_nobody(
     view: LiveView, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A byte now and then (slowloris) keeps no connection: the whole request has a deadline."""
@@ -544,7 +545,9 @@ def test_slow_requests_are_ended_and_hold_nobody(
     wait_for(lambda: view._server.viewers == 0)
 
 
-def test_a_viewer_that_stalls_is_left(view: LiveView, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fault_153_a_viewer_that_stalls_is_left(
+    view: LiveView, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Who takes nothing is disconnected; the run goes on meanwhile."""
     monkeypatch.setattr(server, "SEND_S", 0.3)
     noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
@@ -562,7 +565,7 @@ def test_a_viewer_that_stalls_is_left(view: LiveView, monkeypatch: pytest.Monkey
             assert index < 6000
 
 
-def test_a_viewer_that_vanishes_is_forgotten(
+def test_fault_153_a_viewer_that_vanishes_is_forgotten(
     view: LiveView, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A reset connection ends its thread without a word."""
@@ -602,7 +605,25 @@ def _follow(view: LiveView, count: int) -> list[int]:
     return numbers[1:]
 
 
-def test_one_viewer_too_many_is_told(view: LiveView) -> None:
+def test_viewers_have_a_lower_priority_than_the_run(
+    view: LiveView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the cores are busy, the page gets fewer frames, and the run goes on."""
+    niceness: list[int] = []
+    encode = cv2.imencode
+
+    def noted(*anything: Any) -> Any:
+        niceness.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        return encode(*anything)
+
+    monkeypatch.setattr(screen.cv2, "imencode", noted)
+    view(shown(1))
+    assert ask(view, "/frame")[0].status == 200
+    own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    assert niceness == [min(19, own + 10)]
+
+
+def test_fault_153_one_viewer_too_many_is_told(view: LiveView) -> None:
     """The others go on; once one leaves, there is room again."""
     clients = [connected(view) for _ in range(server.MAX_CONNECTIONS)]
     wait_for(lambda: view._server.viewers == server.MAX_CONNECTIONS)

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import logging
+import os
 import re
 import socket
 import socketserver
@@ -46,6 +47,9 @@ WAIT_S = 1.0
 """Longest time in seconds that a request waits for a frame."""
 
 CLOSE_S = 0.5
+
+NICENESS = 10
+"""Niceness of the threads that encode and send: about a tenth of the run's share of a busy core."""
 
 _COMMON = {
     "Cache-Control": "no-store",
@@ -154,6 +158,8 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True  # else each answer waits for the client's delayed ACK
 
     def setup(self) -> None:
+        # Of this thread, on Linux: where the cores are busy, viewers wait, not the run.
+        os.nice(NICENESS)
         super().setup()
         self.rfile.close()
         self._received = b""
