@@ -146,7 +146,7 @@ SECTIONS = (
     Section(
         title="Shapes",
         name="shapes",
-        intro="What do fewer downsamplings and capped channels save?",
+        intro="What do fewer downsamplings save?",
         command="python -m experiments.speed.shapes",
         table=shapes.table,
     ),

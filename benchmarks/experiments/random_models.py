@@ -108,7 +108,6 @@ def _shape(config: TrainConfig) -> dict[str, Any]:
         "architecture": "unet",
         "ngf": config.model.ngf,
         "downsamplings": config.downsamplings,
-        "max_width": config.model.max_width,
     }
 
 

@@ -137,7 +137,6 @@ def gmac_of(files: Files) -> float | None:
     macs = unet_macs(
         ngf=shape["ngf"],
         downsamplings=shape["downsamplings"],
-        max_width=shape.get("max_width"),
         height=files.contract.height,
         width=files.contract.width,
     )

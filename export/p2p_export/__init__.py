@@ -1,8 +1,6 @@
 """The bridge: turn a trained generator into model bundles, and prove that they compute the same."""
 
-import importlib
-
-import p2p_runtime  # noqa: F401  # switches onnxruntime's telemetry off before it is loaded here
+from p2p_runtime import load_public  # switches onnxruntime's telemetry off, too
 
 TYPE_CHECKING = False
 """Means the same to type checkers as typing's, whose import would take as long as the rest."""
@@ -26,8 +24,4 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name when it is first used, so that ``import p2p_export`` is instant."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
-    return value
+    return load_public(__name__, name, _MODULES.get(name))

@@ -103,7 +103,6 @@ def load_checkpoint(path: Path, size: tuple[int, int] | None = None) -> TrainedG
             "architecture": "unet",
             "ngf": config.model.ngf,
             "downsamplings": config.downsamplings,
-            "max_width": config.model.max_width,
             "norm": config.model.norm,
             "mode": "eval: running statistics, no dropout",
         },

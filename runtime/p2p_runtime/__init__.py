@@ -8,6 +8,7 @@ loaded when they are first used, so that ``import p2p_runtime`` and ``p2p-run --
 
 import importlib
 import os
+import sys
 
 TYPE_CHECKING = False
 """Means the same to type checkers as typing's, whose import would take as long as the rest."""
@@ -54,14 +55,17 @@ _MODULES = {
 """Module of each public name; errors are not listed."""
 
 
+def load_public(package: str, name: str, module: str | None) -> object:
+    """Load a public name of a package on its first use, for its ``__getattr__`` (PEP 562)."""
+    names = vars(sys.modules[package])
+    if module is None or name not in names["__all__"]:
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+    names[name] = getattr(importlib.import_module(f".{module}", package), name)
+    return names[name]
+
+
 def __getattr__(name: str) -> object:
-    """Load a public name on its first use (PEP 562)."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = importlib.import_module(f".{_MODULES.get(name, 'errors')}", __name__)
-    value: object = getattr(module, name)
-    globals()[name] = value
-    return value
+    return load_public(__name__, name, _MODULES.get(name, "errors"))
 
 
 def __dir__() -> list[str]:

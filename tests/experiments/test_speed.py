@@ -13,7 +13,7 @@ from experiments.speed import crosscheck
 from experiments.speed.encoding import measure_encodings
 from experiments.speed.loss_costs import variants
 from experiments.speed.scaling import AXES, Point
-from experiments.speed.shapes import measure_shape, shapes_of
+from experiments.speed.shapes import measure_shape, shapes
 from experiments.speed.soak import soak, summarise
 from experiments.speed.training_step import bare_step
 from experiments.speed.widths import time_width
@@ -49,20 +49,17 @@ def test_one_thing_grows_along_an_axis():
         assert Point() in points
 
 
-def test_fewer_downsamplings_and_capped_channels_save_weights():
-    """Both save weights and bytes, and a smaller share of the work."""
-    full, deep, capped = (
-        measure_shape(4, 64, shape) for shape in ({}, {"num_downs": 4}, {"max_width": 8})
-    )
-    for row in (deep, capped):
-        assert row["parameters_m"] < 0.7 * full["parameters_m"]
-        assert row["file_mb"] < full["file_mb"]
-        assert row["parameters_m"] / full["parameters_m"] < row["gmac"] / full["gmac"] < 1
+def test_fewer_downsamplings_save_weights():
+    """They save weights and bytes, and a smaller share of the work."""
+    full, deep = (measure_shape(4, 64, shape) for shape in ({}, {"num_downs": 4}))
+    assert deep["parameters_m"] < 0.7 * full["parameters_m"]
+    assert deep["file_mb"] < full["file_mb"]
+    assert deep["parameters_m"] / full["parameters_m"] < deep["gmac"] / full["gmac"] < 1
 
 
 def test_every_shape_can_be_trained():
     """All shapes can be trained at 256x256."""
-    assert len({str(TrainConfig.of(ngf=8, **shape)) for shape in shapes_of(8).values()}) == 7
+    assert len({str(TrainConfig.of(ngf=8, **shape)) for shape in shapes().values()}) == 4
 
 
 @pytest.mark.skipif(not Path(crosscheck.TIME).exists(), reason="no /usr/bin/time")

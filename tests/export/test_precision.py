@@ -49,10 +49,9 @@ def test_instance_norm_passes_in_every_precision(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("shape", [{"num_downs": 4}, {"max_width": 8}])
-def test_cheaper_shapes_pass_in_every_precision(shape, tmp_path):
-    """Fewer downsamplings and capped widths fold and quantise like the default."""
-    generator, reference = reference_of(toy_config(**shape))
+def test_cheaper_shapes_pass_in_every_precision(tmp_path):
+    """Fewer downsamplings fold and quantise like the default."""
+    generator, reference = reference_of(toy_config(num_downs=4))
     require_all(generator, reference, tmp_path)
 
 

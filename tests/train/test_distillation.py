@@ -183,10 +183,9 @@ def test_features_pass_gradients_to_the_image(student: MakeConfig) -> None:
     assert image.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize("shape", [{"num_downs": 4}, {"max_width": 6}])
-def test_students_of_other_shapes_learn(student: MakeConfig, shape: dict[str, int]) -> None:
-    """Fewer downsamplings and capped channels still have levels to compare."""
-    state = taught(student(**shape))
+def test_students_of_other_shapes_learn(student: MakeConfig) -> None:
+    """Fewer downsamplings still have levels to compare."""
+    state = taught(student(num_downs=4))
     assert stacked(train_step(state, batch())).isfinite().all()
 
 

@@ -10,7 +10,7 @@ instant::
 Read :mod:`p2p_train.training.loop` first; it tells the whole story.
 """
 
-import importlib
+from p2p_runtime import load_public
 
 TYPE_CHECKING = False
 """Means the same to type checkers as typing's, whose import would take as long as the rest."""
@@ -43,7 +43,4 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> object:
-    """Load a public name on its first use (PEP 562)."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{_MODULES.get(name, 'config')}", __name__), name)
+    return load_public(__name__, name, _MODULES.get(name, "config"))

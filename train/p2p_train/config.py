@@ -35,6 +35,7 @@ _TINY = 1e-12
 _BATCH = (1, 2**16)
 
 _GONE = {
+    "max_width": None,
     "norm_min_px": 2,
     "spectral_norm": False,
     "update_bn": 0,
@@ -125,9 +126,6 @@ class ModelConfig(SettingGroup):
         None,
         "Downsamplings of the generator, 4 to 8; fewer save weights.  [default: to 1 px]",
         bounds=(4, MAX_DOWNSAMPLINGS),
-    )
-    max_width: int | None = _advanced_number(
-        None, "Maximum channels in the generator.  [default: 8 times --ngf]", bounds=(1, 8192)
     )
     norm: Norm = setting(
         "batch", "Normalisation; batch is free on the device, instance is not.", advanced=True

@@ -1,4 +1,4 @@
-"""``python -m experiments.speed.shapes``: count what fewer blocks and capped channels save.
+"""``python -m experiments.speed.shapes``: count what fewer blocks save.
 
 The weights are random: these are sizes, not scores.
 """
@@ -11,20 +11,17 @@ from typing import Any
 
 from experiments.harness import Document, study
 
-__all__ = ["main", "measure_shape", "shapes_of", "table"]
+__all__ = ["main", "measure_shape", "shapes", "table"]
 
 NGF = 16
 SIDE_PX = 256
 SMOKE_NGF, SMOKE_SIDE_PX = 2, 64
 
 
-def shapes_of(ngf: int) -> dict[str, dict[str, Any]]:
+def shapes() -> dict[str, dict[str, Any]]:
     """Return generator settings by the flags of ``p2p-train`` that set them."""
-    shapes: dict[str, dict[str, Any]] = {"8 downsamplings": {}}
-    shapes |= {f"--num-downs {number}": {"num_downs": number} for number in (7, 6, 5)}
-    shapes |= {f"--max-width {width}": {"max_width": width} for width in (4 * ngf, 2 * ngf)}
-    both = {"num_downs": 6, "max_width": 4 * ngf}
-    return {**shapes, f"--num-downs 6 --max-width {4 * ngf}": both}
+    found: dict[str, dict[str, Any]] = {"8 downsamplings": {}}
+    return found | {f"--num-downs {number}": {"num_downs": number} for number in (7, 6, 5)}
 
 
 def measure_shape(ngf: int, side_px: int, shape: dict[str, Any]) -> dict[str, float]:
@@ -68,10 +65,8 @@ def table(document: Document) -> str:
 def main(*, smoke: bool) -> Document:
     """Count weights, multiplications and bytes of generators of several shapes, 256x256."""
     ngf, side_px = (SMOKE_NGF, SMOKE_SIDE_PX) if smoke else (NGF, SIDE_PX)
-    shapes = list(shapes_of(ngf).items())
-    if smoke:
-        shapes = shapes[-1:]
-    rows = {name: measure_shape(ngf, side_px, shape) for name, shape in shapes}
+    chosen = list(shapes().items())[-1 if smoke else 0 :]
+    rows = {name: measure_shape(ngf, side_px, shape) for name, shape in chosen}
     return {"ngf": ngf, "side_px": side_px, "rows": rows}
 
 

@@ -62,7 +62,6 @@ class UNetGenerator(nn.Module):
     Args:
         ngf: channels after the first layer.
         downsamplings: number of encoder blocks, see :func:`.downsamplings_for`.
-        max_width: maximum number of channels of a block; None for 8 * ``ngf``, as in the paper.
         norm: ``batch``, ``instance`` or None.
         dropout: probability in the first three decoder blocks; 0 leaves the layers out.
 
@@ -78,12 +77,11 @@ class UNetGenerator(nn.Module):
         *,
         ngf: int = 64,
         downsamplings: int = MAX_DOWNSAMPLINGS,
-        max_width: int | None = None,
         norm: Norm | None = "batch",
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        widths = unet_widths(ngf, downsamplings, max_width)
+        widths = unet_widths(ngf, downsamplings)
         # For 256 px and ngf 64:
         # (N, 3, 256, 256) -> (N, 64, 128, 128) -> (N, 128, 64, 64) -> ... -> (N, 512, 1, 1)
         self.encoder = nn.ModuleList()

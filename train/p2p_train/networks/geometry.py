@@ -56,27 +56,24 @@ def _nearest(height: int, width: int, power: int, at_most: int) -> tuple[int, in
     return near[0], near[1]
 
 
-def unet_widths(ngf: int, downsamplings: int, max_width: int | None = None) -> list[int]:
+def unet_widths(ngf: int, downsamplings: int) -> list[int]:
     """Return the output channels of the encoder blocks, outermost first.
 
     Args:
-        ngf, downsamplings, max_width: as for :class:`.UNetGenerator`.
+        ngf, downsamplings: as for :class:`.UNetGenerator`.
     """
-    widest = min(MAX_WIDTH_RATIO * ngf, max_width or MAX_WIDTH_RATIO * ngf)
-    return [min(ngf * 2**level, widest) for level in range(downsamplings)]
+    return [ngf * min(2**level, MAX_WIDTH_RATIO) for level in range(downsamplings)]
 
 
-def unet_macs(
-    *, height: int, width: int, ngf: int, downsamplings: int, max_width: int | None = None
-) -> int:
+def unet_macs(*, height: int, width: int, ngf: int, downsamplings: int) -> int:
     """Return the multiply-accumulate operations of one RGB image through :class:`.UNetGenerator`.
 
     Args:
         height, width: of the image, in pixels.
-        ngf, downsamplings, max_width: as for :class:`.UNetGenerator`.
+        ngf, downsamplings: as for :class:`.UNetGenerator`.
     """
     total, inputs = 0, 3
-    for level, outputs in enumerate(unet_widths(ngf, downsamplings, max_width)):
+    for level, outputs in enumerate(unet_widths(ngf, downsamplings)):
         # Decoder block: from the encoder block's output and, but for the innermost, an equal skip.
         decoder_inputs = outputs if level == downsamplings - 1 else 2 * outputs
         pixels = height * width // 4 ** (level + 1)  # at the encoder block's output

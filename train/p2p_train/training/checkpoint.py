@@ -121,7 +121,6 @@ def make_generator(config: TrainConfig) -> UNetGenerator:
     return UNetGenerator(
         ngf=model.ngf,
         downsamplings=config.downsamplings,
-        max_width=model.max_width,
         norm=model.norm,
         dropout=model.dropout,
     )

@@ -246,7 +246,6 @@ def describe_run(config: TrainConfig, data: TrainingData) -> tuple[str, str]:
         width=config.data.width,
         ngf=config.model.ngf,
         downsamplings=config.downsamplings,
-        max_width=config.model.max_width,
     )
     return (
         f"{len(data.train)} training and {len(data.val)} validation pairs; {data.palette_note}",
