@@ -44,7 +44,8 @@ def test_wheel_holds_the_packages_and_nothing_else(wheel: Path):
     assert metadata.endswith(".dist-info")
     assert {f"{package}/py.typed" for package in packages} <= set(names)
     weights = "p2p_runtime/assets/LICENSE-WEIGHTS"
-    assert {weights, "p2p_runtime/assets/page.css", "p2p_train/metrics/page.html"} <= set(names)
+    pages = {"p2p_runtime/assets/page.css", "p2p_train/metrics/page.html"}
+    assert {weights, "p2p_export/targets/web.html", *pages} <= set(names)
     licences = {f"{metadata}/licenses/LICENSE", f"{metadata}/licenses/runtime/{weights}"}
     assert licences <= set(names)
     films = [name for name in names if name.endswith((".pyc", ".pt", ".mp4"))]

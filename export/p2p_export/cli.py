@@ -25,6 +25,8 @@ Examples:
   p2p-export runs/streets-1 --size 960x544
   p2p-export runs/streets-1 --fp16 --tensorrt-rtx --gpu-arch sm86,sm120
   p2p-export last.pt --output model.onnx
+  p2p-export runs/streets-1 --int8 --calibration data/streets --web site
+  p2p-export model-int8.onnx --web site   a page that runs this model in a browser
   p2p-export --inspect runs/streets-1/export/model-fp32.onnx
   p2p-export --from-pytorch-cyclegan-and-pix2pix latest_net_G.pth --palette none --frames photos
 
@@ -37,6 +39,7 @@ _PATH = click.Path(path_type=Path)
 _checkpoint = partial(option, group="Checkpoint")
 _precision = partial(option, group="Precision")
 _tensorrt = partial(option, group="TensorRT")
+_web = partial(option, group="Web")
 _run = partial(option, group="Run")
 
 _flags = stack(
@@ -80,6 +83,15 @@ _flags = stack(
         "--gpu-arch", metavar="SM[,SM]",
         help="GPU architectures for --tensorrt-rtx, for example sm86,sm89,sm120.",
     ),
+    _web(
+        "--web", metavar="DIR", type=_PATH,
+        help="Also write a page that runs the int8 file, else the fp32 one, in a browser, from any "
+        "web server. Of a bundle MODEL.onnx, write the page alone.",
+    ),
+    _web(
+        "--ort-web", metavar="FILE.tgz", type=_PATH,
+        help="ONNX Runtime Web for that page, as npm packs it.  [default: npm fetches it]",
+    ),
     import_flags,
     _run(
         "--output", metavar="DIR|FILE.onnx", type=_PATH,
@@ -99,7 +111,7 @@ _flags = stack(
 
 
 @click.command(cls=P2PCommand, epilog=EPILOG)
-@click.argument("source", metavar="[RUN|CHECKPOINT]", required=False, type=_PATH)
+@click.argument("source", metavar="[RUN|CHECKPOINT|MODEL]", required=False, type=_PATH)
 @_flags
 def main(inspect: Path | None, verbose: bool, **flags: Any) -> None:
     """Export a trained generator to ONNX, and check it against PyTorch."""
@@ -113,6 +125,12 @@ def main(inspect: Path | None, verbose: bool, **flags: Any) -> None:
         return
     for module, extra in (("torch", "export"), ("onnxscript", "export"), ("onnxruntime", "cpu")):
         require_extra(module, extra)
+    source, web = flags["source"], flags["web"]
+    if web is not None and source is not None and source.suffix == ".onnx":
+        from .targets.web import read_ort_web, write_web
+
+        click.echo(_how_to_see(write_web(source, web, read_ort_web(flags["ort_web"]))))
+        return
     from p2p_train.devices import peak_memory_mib
 
     from .exporting import export
@@ -122,4 +140,11 @@ def main(inspect: Path | None, verbose: bool, **flags: Any) -> None:
     imported = take_import_options(flags)
     bundles = export(ExportOptions(imported=imported, **flags))
     click.echo(table(bundles))
+    if web is not None:
+        click.echo(_how_to_see(web / "index.html"))
     click.echo(f"{time.monotonic() - started_s:.0f} s, peak memory {peak_memory_mib():.0f} MiB")
+
+
+def _how_to_see(page: Path) -> str:
+    server = f"python -m http.server --directory {page.parent}"
+    return f"{page}: to see it, type {server} and open http://localhost:8000"

@@ -32,6 +32,7 @@ from .options import INT8_FOR_TENSORRT, ExportOptions, checkpoint_of
 from .parity import Reference, SegmentationCheck, run_torch
 from .targets.onnx import WrittenBundle, write_bundle
 from .targets.tensorrt import EngineBuilder, parse_archs
+from .targets.web import read_ort_web, write_web
 
 __all__ = ["export"]
 
@@ -51,12 +52,14 @@ def export(options: ExportOptions) -> list[WrittenBundle]:
     """Export a trained generator in every precision that ``options`` asks for.
 
     Each file appears only after it passed the parity check, and holds its figures. ``parity.json``
-    beside the files holds those of all, unless ``options.output`` is one named file.
+    beside the files holds those of all, unless ``options.output`` is one named file. A page for
+    browsers and engines are made of the files that passed.
 
     Raises:
         CheckpointError: there is no usable checkpoint, or the segmenter cannot be read.
         ConfigError: a file is in the way, the generator cannot translate frames of the size, more
-            memory is needed than is free, or the segmenter knows other labels.
+            memory is needed than is free, the segmenter knows other labels, or ONNX Runtime Web is
+            missing.
         DatasetError: a folder of frames cannot be read.
         ExportError: the generator or the calibration inputs are unusable.
         ParityError: a file does not compute what the torch module does; those before it stay.
@@ -68,6 +71,7 @@ def export(options: ExportOptions) -> list[WrittenBundle]:
         raise ConfigError(f"{options!r} are no options; give ExportOptions(source='runs/photos-1')")
     path = options.imported.path if options.imported else checkpoint_of(options.source)
     outputs = options.output_paths(path)
+    ort_web = read_ort_web(options.ort_web) if options.web else {}
     if options.imported is None:
         trained = load_checkpoint(path, options.size)
     else:
@@ -104,6 +108,9 @@ def export(options: ExportOptions) -> list[WrittenBundle]:
             figures = {bundle.path.name: asdict(bundle.report) for bundle in written.values()}
             write_json(folder / "parity.json", figures)
     _warn_of_other_bundles(folder, written, trained)
+    if options.web:
+        quickest = next(written[name] for name in ("int8", "fp32", "fp16") if name in written)
+        write_web(quickest.path, options.web, ort_web)
     if options.builds_engines:
         _build_engines(written, options)
     return list(written.values())

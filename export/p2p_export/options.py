@@ -42,6 +42,8 @@ class ExportOptions:
         tensorrt, tensorrt_rtx: also build engines from every file, of int8 from its ``tensorrt``
             profile. TensorRT builds for the GPU of this machine, TensorRT-RTX for ``gpu_arch``.
         gpu_arch: architectures separated by commas, see :func:`.parse_archs`.
+        web: folder for a page that runs the int8 file, else the fp32 one, in a browser.
+        ort_web: ONNX Runtime Web as npm packs it; None to have npm fetch it.
         licence: terms of the weights, for the bundles; a line of at most 100 characters.
         force: replace files of another export.
 
@@ -62,11 +64,13 @@ class ExportOptions:
     tensorrt: bool = False
     tensorrt_rtx: bool = False
     gpu_arch: str | None = None
+    web: Path | None = None
+    ort_web: Path | None = None
     licence: str | None = None
     force: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("source", "output", "calibration", "frames", "segmenter"):
+        for name in ("source", "output", "calibration", "frames", "segmenter", "web", "ort_web"):
             if isinstance(path := getattr(self, name), str):  # from Python it is often a text
                 object.__setattr__(self, name, Path(path))
         if self.int8_profile not in PROFILES:
@@ -80,6 +84,8 @@ class ExportOptions:
                 "int8 needs real inputs for its ranges; name a folder of them (100 or more) "
                 "with --calibration DIR"
             )
+        if self.ort_web is not None and self.web is None:
+            raise ConfigError("--ort-web belongs to --web DIR")
         self._check_engines()
         if self._file is not None:
             self._check_one_file()

@@ -1,1 +1,1 @@
-"""Files that an export writes: ONNX bundles and TensorRT engines."""
+"""Files that an export writes: ONNX bundles, TensorRT engines, and a page for the web."""

@@ -80,17 +80,16 @@ def write_page(
     return means
 
 
-def fill_page(kind: str, title: str, top: str, main: str, *, reload_s: int | None = None) -> str:
+def fill_page(kind: str, title: str, top: str, main: str, *, head: str = "") -> str:
     """Return a page in the look of all of them.
 
     Args:
         kind: the command that writes it.
         title: plain text of the heading.
         top, main: HTML of the lines below it, and of the rest.
-        reload_s: interval at which a browser loads the page again; None for a page that stays.
+        head: HTML of further lines of the page's head.
     """
-    reload = "" if reload_s is None else f'\n<meta http-equiv="refresh" content="{reload_s}">'
-    words = {"kind": kind, "reload": reload, "title": html(title), "top": top, "main": main}
+    words = {"kind": kind, "head": head, "title": html(title), "top": top, "main": main}
     template = Template(TEMPLATE.read_text(encoding="utf-8"))
     return template.substitute(words, style=STYLE.read_text(encoding="utf-8"))
 

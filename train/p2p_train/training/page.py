@@ -109,7 +109,7 @@ class RunPage:
             f"{self._share:.0%} of {self._run_dir.absolute().name}",
             "\n".join(top),
             f'<div class="run">\n{main}\n</div>\n{self._settings()}',
-            reload_s=None if end else EVERY_S,
+            head="" if end else f'<meta http-equiv="refresh" content="{EVERY_S}">',
         )
 
     def _scores(self) -> str:
