@@ -126,7 +126,7 @@ class RunPage:
         columns, (width, height) = curves_layout(self._log.records, loss_curves(self._config))
         places = (f"object-position: {100 * place / (columns - 1):g}%" for place in range(columns))
         images = "".join(self._image("curves.png", "curves of the run", place) for place in places)
-        shape = f"--columns: {columns}; --shape: {width / columns:g} / {height:g}"
+        shape = f"--shape: {width / columns:g} / {height:g}"
         return f'<h2>Curves</h2>\n<div class="curves" style="{shape}">{images}</div>'
 
     def _image(self, name: str, what: str, style: str = "") -> str:
