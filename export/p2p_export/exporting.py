@@ -7,7 +7,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from p2p_runtime.errors import (
     BundleError,
@@ -18,7 +17,6 @@ from p2p_runtime.errors import (
     count_of,
 )
 from p2p_runtime.files import check_writable_folder, write_json
-from p2p_runtime.memory import check_memory, generator_bytes
 from p2p_runtime.model.bundle import ModelBundle
 from p2p_train.segmentation.segmenter import Segmenter
 
@@ -41,9 +39,6 @@ PARITY_FRAMES = 16
 
 SCORED_FRAMES = 250
 """Maximum number of frames for the segmentation score. Rare classes move the mean IoU a lot."""
-
-PARITY_BYTES = 640
-"""What comparing frames takes a pixel besides the generator, measured at 512 to 2048 px."""
 
 _log = logging.getLogger(__name__)
 
@@ -77,7 +72,6 @@ def export(options: ExportOptions) -> list[WrittenBundle]:
     else:
         trained = load_imported(options.imported, options.size, draw_frames=options.frames is None)
     _log.info("exporting %s (%s)", path, trained.description["mode"])
-    _check_memory(trained)
     given = trained.frames
     if options.frames is not None:
         given = read_inputs(options.frames, trained, limit=PARITY_FRAMES, part="val")
@@ -114,13 +108,6 @@ def export(options: ExportOptions) -> list[WrittenBundle]:
     if options.builds_engines:
         _build_engines(written, options)
     return list(written.values())
-
-
-def _check_memory(trained: TrainedGenerator) -> None:
-    first = next(layer for layer in trained.module.modules() if isinstance(layer, nn.Conv2d))
-    width, height = trained.contract.width, trained.contract.height
-    needed = generator_bytes(first.out_channels, width, height) + PARITY_BYTES * width * height
-    check_memory(needed, f"an export of {width}x{height} px", "choose a smaller --size")
 
 
 def _way_out(precision: str, options: ExportOptions) -> str:

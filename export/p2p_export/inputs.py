@@ -23,6 +23,7 @@ from p2p_runtime.errors import ConfigError, ExportError, count_of
 from p2p_runtime.files import sha256_of_file
 from p2p_runtime.labels.ids import own_ids
 from p2p_runtime.labels.palette import Palette
+from p2p_runtime.memory import check_memory, generator_bytes
 from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import DataConfig
 from p2p_train.data.decode import read_image, read_input
@@ -34,7 +35,7 @@ from p2p_train.training.checkpoint import Checkpoint
 
 __all__ = [
     "MIN_FRAMES", "TrainedGenerator", "check_size", "load_checkpoint", "origin_of",
-    "read_calibration", "read_inputs", "top_up",
+    "read_calibration", "read_inputs", "require_memory", "top_up",
 ]  # fmt: skip
 
 MIN_SIDE_PX = 32
@@ -55,6 +56,9 @@ PAIR_MARGIN = 0.1
 
 SAMPLES = 8
 """Maximum number of images that decide what a folder of loose images holds."""
+
+PARITY_BYTES = 640
+"""What comparing frames takes a pixel besides the generator, measured at 512 to 2048 px."""
 
 _log = logging.getLogger(__name__)
 
@@ -89,7 +93,7 @@ def load_checkpoint(path: Path, size: tuple[int, int] | None = None) -> TrainedG
 
     Raises:
         CheckpointError: it is missing, broken, unsafe, or of another schema.
-        ConfigError: the generator cannot translate frames of ``size``.
+        ConfigError: the generator cannot translate frames of ``size``, or memory is short.
     """
     checkpoint = Checkpoint.load(path)
     config, contract = checkpoint.config, checkpoint.contract
@@ -141,8 +145,16 @@ def check_size(size: tuple[int, int], step: int, network: str) -> None:
     )
 
 
+def require_memory(network: nn.Module, width: int, height: int) -> None:
+    """Raise a ConfigError if an export of a size in pixels takes more memory than is free."""
+    first = next(layer for layer in network.modules() if isinstance(layer, nn.Conv2d))
+    needed = generator_bytes(first.out_channels, width, height) + PARITY_BYTES * width * height
+    check_memory(needed, f"an export of {width}x{height} px", "choose a smaller --size")
+
+
 def _resized(trained: TrainedGenerator, width: int, height: int) -> TrainedGenerator:
     """Return the generator as one of another size in pixels; its frames are stretched."""
+    require_memory(trained.module, width, height)
     contract = replace(trained.contract, width=width, height=height)
     frames = [contract.preprocess(frame) for frame in trained.frames]
     stacked = np.array(frames, np.uint8).reshape(-1, height, width, 3)

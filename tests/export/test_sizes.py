@@ -21,6 +21,7 @@ from p2p_export.parity import compare, run_torch
 from p2p_runtime import memory
 from p2p_runtime.errors import ConfigError
 from p2p_runtime.files import write_bytes
+from p2p_runtime.model.contract import PixelContract
 from p2p_runtime.translate.translator import Translator
 from p2p_train.training.checkpoint import Checkpoint
 from toy_export import CONTRACT, toy_config, toy_frames, write_checkpoint
@@ -80,7 +81,7 @@ def test_a_size_that_no_memory_holds_is_one_line(
 ):
     """Told before the first frame is made, with need and rest."""
     monkeypatch.setattr(memory, "free_bytes", lambda: 1 << 30)
-    monkeypatch.setattr(exporting, "top_up", lambda frames: frames.stop_here)
+    monkeypatch.setattr(PixelContract, "preprocess", lambda self, frame: frame.stop_here)
     done = invoke(run, "--size", "8192x8192", "--output", tmp_path / "out")
     assert done.exit_code == 2
     assert done.stderr.splitlines()[-1] == (

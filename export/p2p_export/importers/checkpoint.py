@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from p2p_export.inputs import MIN_FRAMES, TrainedGenerator, check_size, origin_of
+from p2p_export.inputs import MIN_FRAMES, TrainedGenerator, check_size, origin_of, require_memory
 from p2p_runtime.errors import CheckpointError
 from p2p_runtime.labels.palette import load_palette
 from p2p_runtime.model.contract import PixelContract
@@ -79,6 +79,7 @@ def load_imported(
     check_size(size, options.step_px, options.net)
     state = read_state(options.path, options)
     module = build(options, state)
+    require_memory(module, width, height)
     contract = PixelContract(
         height=height,
         width=width,
