@@ -33,6 +33,7 @@ Examples:
   p2p-run rtsp://camera/labels --view 8080
   segmenter | p2p-run - --size 640x360 --ids own --output city.mp4
   p2p-run --video seg.mp4 --device cuda --report run.json --strict
+  p2p-run 'in/**/*.mp4' --output out/ --workers 2
   p2p-run --doctor
 """
 
@@ -77,16 +78,25 @@ def main(
     with StopRequest(grace_s=ANSWER_S) as stop:
         from .app.run import RunOptions, translate_video
         from .translate.pipeline import check_losses
+        from .video.sources import SourceKind, parse_source
 
+        wanted = RunOptions(inputs=inputs, **options, verbose=verbose, started_s=started_s)
+        spec = parse_source(*inputs)
         try:
-            report = translate_video(
-                RunOptions(inputs=inputs, **options, verbose=verbose, started_s=started_s), stop
-            )
+            if spec.kind is SourceKind.TREE:
+                from .app.fleet import translate_tree
+
+                tree = translate_tree(wanted, spec, stop)
+            else:
+                report = translate_video(wanted, spec, stop)
         except StoppedError:
             context.exit(stop.exit_code)
         if stop.requested:
             context.exit(stop.exit_code)
-        check_losses(report, strict=strict)
+        if spec.kind is SourceKind.TREE:
+            tree.check(strict=strict)
+        else:
+            check_losses(report, strict=strict)
 
 
 def program() -> None:

@@ -27,9 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "atomic_file", "best_effort", "check_writable_folder", "exclusive_lock", "protected", "reason",
-    "refuse_protected", "scratch_folder", "sha256_of_file", "write_bytes", "write_json",
-    "write_picture",
-    "write_text",
+    "refuse_protected", "rename", "scratch_folder", "sha256_of_file", "write_bytes", "write_json",
+    "write_picture", "write_text",
 ]  # fmt: skip
 
 _UNSUPPORTED = {
@@ -124,14 +123,19 @@ def atomic_file(path: Path, check: Callable[[Path], object] | None = None) -> It
         mask = os.umask(0)
         os.umask(mask)
         best_effort(path, "have rights of their own", partial(temporary.chmod, 0o666 & ~mask))
-        temporary.replace(path)
+        rename(temporary, path)
         temporary = None
-        best_effort(path, "be made safe from a power cut", partial(_flush_folder, path.parent))
     except OSError as error:
         raise OutputError(f"cannot write {path}: {reason(error)}") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def rename(temporary: Path, path: Path) -> None:
+    """Give a complete file, which was flushed, its name, for good; an OSError if that fails."""
+    temporary.replace(path)
+    best_effort(path, "be made safe from a power cut", partial(_flush_folder, path.parent))
 
 
 def _flush_folder(folder: Path) -> None:

@@ -25,8 +25,8 @@ run_options = stack(
     click.argument("inputs", metavar="[INPUT]...", nargs=-1),
     _input(
         "--video", metavar="SOURCE",
-        help="Video file, picture, folder or glob of pictures, camera number, URL (rtsp, http, "
-        "udp, ...), or - for raw frames on stdin.",
+        help="Video file, picture, folder or glob of pictures or of videos (by suffix), camera "
+        "number, URL (rtsp, http, udp, ...), or - for raw frames on stdin.",
     ),
     _input(
         "--input-side", type=click.Choice(["left", "right"]),
@@ -117,6 +117,16 @@ run_options = stack(
     _machine(
         "--threads", type=click.IntRange(1, 512), metavar="N",
         help="CPU threads for the model.  [default: all cores]",
+    ),
+    _machine(
+        "--workers", type=click.IntRange(1, 64), metavar="N",
+        help="Of a tree of videos: files at a time, each in a process with a model and its share "
+        "of the threads.  [default: 1, which takes several frames of one file at a time]",
+    ),
+    _machine(
+        "--shard", metavar="[I/]N",
+        help="Of a tree of videos: the I-th of N parts, from 1 to N.  [default: that of the Slurm "
+        "array or Kubernetes job, else all]",
     ),
     _machine("--doctor", is_flag=True, help="List what is installed and what is wrong, and exit."),
     _run("--strict", is_flag=True, help="Exit with code 5 if frames or colours were lost."),

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -43,7 +43,6 @@ from p2p_runtime.video.sources import (
     SourceKind,
     SourceSpec,
     open_source,
-    parse_source,
 )
 
 from .display import Overlay, Window, show_progress
@@ -52,9 +51,12 @@ from .heartbeat import Heartbeat
 if TYPE_CHECKING:
     from p2p_runtime.video.view import LiveView
 
-__all__ = ["RunOptions", "translate_video"]
+__all__ = ["RunOptions", "load_bundle", "open_translator", "translate_source", "translate_video"]
 
 _log = logging.getLogger(__name__)
+
+Progress = Callable[[int | None], contextlib.AbstractContextManager[Callable[[FrameTask], object]]]
+"""What takes the expected number of frames, and yields a function that takes each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,6 +74,8 @@ class RunOptions:
     output: tuple[str, ...]
     device: str
     threads: int | None
+    workers: int | None
+    shard: str | None
     side_by_side: bool
     overlay: bool
     show: bool
@@ -91,31 +95,63 @@ class RunOptions:
     started_s: float
 
 
-def translate_video(options: RunOptions, stop: StopRequest) -> RunReport:
+def translate_video(options: RunOptions, spec: SourceSpec, stop: StopRequest) -> RunReport:
     """Translate a source and print a line about it; what can fail before the first frame does so.
 
     A P2PError, or a request of ``stop``, ends the run early; what was written can be read.
     """
-    spec = parse_source(*options.inputs)
+    if options.workers is not None or options.shard is not None:
+        raise ConfigError(f"--workers and --shard are for a tree of videos, not {spec.kind.value}")
     outputs = [parse_output(text) for text in options.output] or [_default_output(options, spec)]
     window = Window() if options.show else None
+    bundle, device = load_bundle(options)
+    with (
+        _open_view(options, spec) as view,
+        open_translator(options, bundle, device, spec.kind.live, stop) as translator,
+    ):
+        report = translate_source(options, spec, outputs, translator, stop, window, view)
+    if options.report is not None:
+        report.save(options.report)
+    frames_own_stdout = any(output.kind == "stdout" for output in outputs)
+    if options.verbose or options.report is not None:
+        click.echo(report.to_table(), err=frames_own_stdout)
+    click.echo(report.to_line(), err=frames_own_stdout)
+    return report
+
+
+def load_bundle(options: RunOptions) -> tuple[ModelBundle, str]:
+    """Decide the device, and return the model for it, checked against the labels, with its name."""
     use_one_opencv_thread()
     device = resolve_device(options.device, engine_path=engine_named(options.model))
     bundle = ModelBundle.load(find_bundle(options.model, device))
     unmap_libraries()
-    labels = _label_reader(options, bundle.contract)
+    _label_reader(options, bundle.contract)  # what it refuses is known before the model is opened
+    return bundle, device
+
+
+def translate_source(
+    options: RunOptions,
+    spec: SourceSpec,
+    outputs: Sequence[OutputSpec],
+    translator: Translator,
+    stop: StopRequest,
+    window: Window | None = None,
+    view: LiveView | None = None,
+    progress: Progress = show_progress,
+) -> RunReport:
+    """Translate one source with an open model; ``progress`` shows how far it is."""
+    labels = _label_reader(options, translator.contract)
     done = _done(options, outputs)
     with (
         contextlib.ExitStack() as guards,
-        _open_view(options, spec) as view,
-        _open_translator(options, bundle, device, spec.kind.live, stop) as translator,
         contextlib.closing(_open_source(options, spec, translator, labels, done, stop)) as source,
     ):
         stop.working = True
         pictures = source.paths if isinstance(source, PictureSource) else None
         files = pictures or [path for path in (spec.path,) if path is not None]
         guards.enter_context(protected(files, "an input"))
-        guards.enter_context(protected([bundle.path], "the model"))
+        if translator.bundle is not None:
+            guards.enter_context(protected([translator.bundle.path], "the model"))
         _check_places(options.report, outputs, pictures or [])
         if options.status_file is not None:
             RunReport.check_place(options.status_file, holds="uptime_s")
@@ -131,16 +167,10 @@ def translate_video(options: RunOptions, stop: StopRequest) -> RunReport:
         names = [output.name for output in outputs]
         facts: dict[str, object] = {"source": spec.name, "outputs": names, **_versions()}
         if view is not None:
-            view.begin(source, bundle.contract.palette)
-        report = _run(options, stop, window, view, source, translator, sink, facts)
+            view.begin(source, translator.contract.palette)
+        report = _run(options, stop, window, view, source, translator, sink, facts, progress)
     if labels is not None and labels.warning is not None:
         report = replace(report, label_warnings=(labels.warning, *report.label_warnings))
-    if options.report is not None:
-        report.save(options.report)
-    frames_own_stdout = any(output.kind == "stdout" for output in outputs)
-    if options.verbose or options.report is not None:
-        click.echo(report.to_table(), err=frames_own_stdout)
-    click.echo(report.to_line(), err=frames_own_stdout)
     return report
 
 
@@ -169,9 +199,10 @@ def _done(options: RunOptions, outputs: Sequence[OutputSpec]) -> set[str]:
     return set.intersection(*found)
 
 
-def _open_translator(
+def open_translator(
     options: RunOptions, bundle: ModelBundle, device: str, live: bool, stop: StopRequest
 ) -> Translator:
+    """Open the model and replay its golden frame."""
     # For files, the frame rate counts; for live sources, the latency and idle cores.
     return Translator.load(
         bundle,
@@ -228,10 +259,11 @@ def _run(
     translator: Translator,
     sink: FrameSink,
     facts: dict[str, object],
+    progress: Progress,
 ) -> RunReport:
     counts = (source.info.frame_count, options.max_frames)
     with (
-        show_progress(min((n for n in counts if n is not None), default=None)) as advance,
+        progress(min((n for n in counts if n is not None), default=None)) as advance,
         Heartbeat(
             sys.stderr if options.status == "json" else None, options.status_file
         ) as heartbeat,

@@ -27,7 +27,7 @@ from .report import OFF_PALETTE_WARN, Recorder, RunReport
 from .translator import Translator
 from .workers import Workers
 
-__all__ = ["check_losses", "frames_in_a_row", "run_pipeline"]
+__all__ = ["check_losses", "frames_in_a_row", "losses_of", "run_pipeline"]
 
 _AHEAD, _AHEAD_LIVE = 4, 1
 """Maximum number of frames that wait between two stages: enough to even out key frames, and little
@@ -151,6 +151,15 @@ def check_losses(report: RunReport, *, strict: bool) -> None:
     """
     if report.source_lost is not None:
         raise SourceLostError(report.source_lost)
+    complaints = losses_of(report)
+    if complaints and strict:
+        raise LossesError("; ".join(complaints))
+    for complaint in complaints[len(report.label_warnings) :]:  # these were said at once
+        _log.warning("%s", complaint)
+
+
+def losses_of(report: RunReport) -> list[str]:
+    """Return what was lost, or is likely wrong, in words; the report's label warnings first."""
     complaints = [*report.label_warnings]
     if report.frames_blank:
         complaints.append(f"{count_of(report.frames_blank, 'image')} of a single colour")
@@ -169,10 +178,7 @@ def check_losses(report: RunReport, *, strict: bool) -> None:
             f"{report.off_palette_share:.0%} of the pixels are far from every palette colour; "
             "is this a label video in the colours that the model was trained on?"
         )
-    if complaints and strict:
-        raise LossesError("; ".join(complaints))
-    for complaint in complaints[len(report.label_warnings) :]:  # these were said at once
-        _log.warning("%s", complaint)
+    return complaints
 
 
 def frames_in_a_row(video: VideoInfo) -> int:

@@ -23,9 +23,13 @@ from p2p_runtime.video.live import Capture, LivePolicy, LiveSource
 
 from .captures import CameraCapture, NetworkCapture, PipeCapture
 from .images import SUFFIXES, InputSide, PictureSource, in_order, list_folder, list_matches
+from .tree import VIDEO_SUFFIXES, find_videos, root_of
 from .videofile import VideoFileSource
 
-__all__ = ["InputSide", "PictureSource", "SourceKind", "SourceSpec", "open_source", "parse_source"]
+__all__ = [
+    "InputSide", "PictureSource", "SourceKind", "SourceSpec", "open_source", "parse_source",
+    "root_of",
+]  # fmt: skip
 
 LIVE_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "udp", "srt", "tcp")
 
@@ -43,6 +47,7 @@ class SourceKind(Enum):
     PICTURES = "several pictures"
     FOLDER = "a folder of pictures"
     GLOB = "pictures that match a pattern"
+    TREE = "a tree of videos"
     PIPE = "raw frames on stdin"
     CAMERA = "a camera"
     URL = "a network stream"
@@ -63,7 +68,7 @@ class SourceKind(Enum):
 class SourceSpec:
     """A source that may be opened: its kind, and its text as typed, passwords included.
 
-    Several pictures have their ``paths``, too.
+    Several pictures, and the videos of a tree, have their ``paths``, too.
     """
 
     kind: SourceKind
@@ -89,6 +94,8 @@ class SourceSpec:
         if self.path is not None:
             path = self.path.resolve()
             return path.name if self.kind is SourceKind.FOLDER else path.stem
+        if self.kind is SourceKind.TREE:
+            return root_of(self.text).resolve().name
         if self.kind is SourceKind.GLOB:
             return "pictures"
         if self.kind is SourceKind.URL:
@@ -104,8 +111,10 @@ def parse_source(text: str, *more: str) -> SourceSpec:
     if more:
         specs = [parse_source(one) for one in (text, *more)]
         if odd := [spec.name for spec in specs if spec.kind is not SourceKind.PICTURE]:
+            quote = "; quote a pattern of videos, such as 'in/**/*.mp4'"
             raise SourceError(
                 f"several inputs must be pictures ({', '.join(SUFFIXES)}), not {odd[0]}"
+                + (quote if odd[0].lower().endswith(VIDEO_SUFFIXES) else "")
             )
         paths, name = tuple(Path(spec.text) for spec in specs), f"{text} and {len(more)} more"
         return SourceSpec(kind=SourceKind.PICTURES, text=name, paths=paths)
@@ -126,7 +135,10 @@ def parse_source(text: str, *more: str) -> SourceSpec:
         )
     if text.lower().endswith(_PLAYLISTS):
         raise SourceError(f"{text!r} is a playlist, which names other files; name a video file")
-    return SourceSpec(kind=_kind_of_path(text), text=text)
+    kind = _kind_of_path(text)
+    if kind in (SourceKind.FOLDER, SourceKind.GLOB) and (videos := find_videos(text)):
+        return SourceSpec(kind=SourceKind.TREE, text=text, paths=videos)
+    return SourceSpec(kind=kind, text=text)
 
 
 def open_source(
@@ -166,6 +178,8 @@ def open_source(
     spec = parse_source(spec) if isinstance(spec, str) else spec
     policy = policy or LivePolicy()
     _check_settings(spec.kind, policy, size, fps)
+    if spec.kind is SourceKind.TREE:
+        raise ConfigError(f"{spec.name} has {len(spec.paths)} videos, which p2p-run translates")
     if input_side is not None and not spec.kind.pictures:
         raise ConfigError(f"--input-side is for pictures, not for {spec.kind.value}")
     if spec.kind is SourceKind.FILE:

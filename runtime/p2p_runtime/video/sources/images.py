@@ -31,7 +31,9 @@ from p2p_runtime.pictures import (
 )  # fmt: skip
 from p2p_runtime.video.frames import DEFAULT_FPS, FrameTask, VideoInfo
 
-__all__ = ["SUFFIXES", "InputSide", "PictureSource", "in_order", "list_folder", "list_matches"]
+__all__ = [
+    "SUFFIXES", "InputSide", "PictureSource", "in_order", "list_folder", "list_matches", "matches",
+]  # fmt: skip
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
@@ -139,12 +141,16 @@ def list_folder(folder: Path) -> list[Path]:
 
 def list_matches(pattern: str) -> list[Path]:
     """Return the pictures that match a glob, as :func:`list_folder`; ``**`` searches subfolders."""
+    return in_order(matches(pattern), f"no picture matches {pattern} ({', '.join(SUFFIXES)})")
+
+
+def matches(pattern: str) -> list[Path]:
+    """Return what matches a glob; raise a SourceError if it is none."""
     path = Path(pattern)
     try:
-        paths = list(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+        return list(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
     except (OSError, ValueError, NotImplementedError, IndexError) as error:
         raise SourceError(f"{pattern!r} is not a pattern of file names: {error}") from error
-    return in_order(paths, f"no picture matches {pattern} ({', '.join(SUFFIXES)})")
 
 
 def in_order(paths: Iterable[Path], none: str = "") -> list[Path]:

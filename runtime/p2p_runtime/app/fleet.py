@@ -1,0 +1,390 @@
+"""A tree of videos, translated file by file, in one process or several, on one machine or many.
+
+Processes share nothing but the disk: a :class:`Lease` keeps two from the same file, a video appears
+complete under its name, and ``NAME.json`` beside it says what it was made from, so that it is not
+made again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import asdict, replace
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+import click
+
+from p2p_runtime.console import StatusLine, setup_logging, whole_seconds
+from p2p_runtime.cpus import usable_cpus
+from p2p_runtime.errors import ConfigError, P2PError, SinkError, SourceError
+from p2p_runtime.files import check_writable_folder, reason, rename, sha256_of_file, write_json
+from p2p_runtime.interrupts import StopRequest
+from p2p_runtime.model.bundle import ModelBundle
+from p2p_runtime.translate.pipeline import losses_of
+from p2p_runtime.translate.report import RunReport
+from p2p_runtime.translate.translator import Translator
+from p2p_runtime.video.frames import FrameTask
+from p2p_runtime.video.sinks import OutputSpec, parse_output
+from p2p_runtime.video.sources import SourceKind, SourceSpec
+
+from .lease import Lease, take_lease
+from .run import RunOptions, load_bundle, open_translator, translate_source
+from .tree import Row, Tree, TreeReport, find_tree
+
+__all__ = ["translate_tree"]
+
+SCHEMA = 1
+LINE_EVERY_S = 5.0
+ATTEMPTS = 2
+"""How many processes may die over a file before it counts as failed."""
+
+_DECIDING = (
+    "side_by_side", "overlay", "labels", "ids", "repair_labels", "dedupe_threshold", "max_frames",
+)  # fmt: skip
+"""Options that change the pixels of an output."""
+
+_log = logging.getLogger(__name__)
+
+
+def translate_tree(options: RunOptions, spec: SourceSpec, stop: StopRequest) -> TreeReport:
+    """Translate the videos of a tree that are not done, and print a table.
+
+    What is wrong with one video stands in its row, and the others go on.
+
+    Raises:
+        P2PError: no video could be translated: options, output folder, model or device are wrong.
+    """
+    outputs = [parse_output(text) for text in options.output]
+    tree = find_tree(spec, _folder(options, outputs, spec), options.shard)
+    check_writable_folder(tree.folder)
+    bundle, device = load_bundle(options)
+    stop.working = True
+    rows: list[Row] = []
+    workers = min(options.workers or 1, max(len(tree.paths), 1))
+    if workers > 1:
+        threads = max(1, (options.threads or usable_cpus()) // workers)
+        found = _in_processes(replace(options, threads=threads), tree, workers, stop)
+    else:
+        found = _in_this_process(options, tree, bundle, device, stop)
+    with contextlib.closing(found), StatusLine() as line:
+        show = _progress(tree, line)
+        for row in found:
+            rows.append(row)
+            show(row)
+    report = TreeReport(rows=sorted(rows, key=lambda row: row.input), table=tree.table)
+    report.save()
+    click.echo(report.to_table())
+    return report
+
+
+def _folder(options: RunOptions, outputs: list[OutputSpec], spec: SourceSpec) -> Path:
+    if options.show or options.view or options.report:
+        raise ConfigError(
+            "--show, --view and --report are for one source; of a tree, NAME.json beside each "
+            "output has its figures"
+        )
+    if len(outputs) > 1 or any(output.kind != "folder" for output in outputs):
+        raise ConfigError(f"{spec.name} has {len(spec.paths)} videos; name one folder as --output")
+    return Path(outputs[0].text if outputs else f"{spec.stem}-translated")
+
+
+def _in_this_process(
+    options: RunOptions, tree: Tree, bundle: ModelBundle, device: str, stop: StopRequest
+) -> Generator[Row, None, None]:
+    with open_translator(options, bundle, device, False, stop) as translator:
+        for path in tree.paths:
+            if stop.requested:
+                return
+            yield _translate(options, tree, path, translator, stop)
+
+
+def _in_processes(
+    options: RunOptions, tree: Tree, workers: int, stop: StopRequest
+) -> Generator[Row, None, None]:
+    """Give each of several processes a video after the other; one that dies is replaced."""
+    waiting, attempts = deque(tree.paths), Counter[Path]()
+    processes: dict[Connection, tuple[Any, Path | None]] = {}
+    try:
+        while not stop.requested and (waiting or processes):
+            while len(processes) < min(workers, len(waiting) + _busy(processes)):
+                link, process = _start(options, tree)
+                processes[link] = (process, None)
+            ready = wait(list(processes), timeout=0.1)
+            for link in [link for link in processes if link in ready]:
+                process, path = processes.pop(link)
+                try:
+                    message = link.recv()
+                except (EOFError, OSError):
+                    process.join()
+                    attempts[path or tree.root] += 1
+                    yield from _died(tree, path, process.exitcode, attempts, waiting)
+                    continue
+                if isinstance(message, P2PError):
+                    raise message
+                if isinstance(message, Row):
+                    yield message
+                path = waiting.popleft() if waiting else None
+                link.send(path)
+                if path is not None:
+                    processes[link] = (process, path)
+                else:
+                    process.join()
+    finally:
+        for process, _ in processes.values():
+            process.terminate()
+        for process, _ in processes.values():
+            process.join()
+
+
+def _busy(processes: dict[Connection, tuple[Any, Path | None]]) -> int:
+    return sum(path is not None for _, path in processes.values())
+
+
+def _died(
+    tree: Tree, path: Path | None, exit_code: int, attempts: Counter[Path], waiting: deque[Path]
+) -> Iterator[Row]:
+    how = f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
+    _log.warning("a process ended by %s%s", how, f" in {path}" if path else "")
+    if attempts[path or tree.root] < ATTEMPTS:
+        if path is not None:
+            waiting.appendleft(path)
+    elif path is None:
+        raise SourceError(f"no process could open the model: {how}; is there enough memory?")
+    else:
+        why = f"its process ended by {how}, {ATTEMPTS} times; is there enough memory?"
+        yield _row(tree, path, "failed", reason=why)
+
+
+def _start(options: RunOptions, tree: Tree) -> tuple[Connection, Any]:
+    context = multiprocessing.get_context("spawn")  # threads and engines do not survive a fork
+    link, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(options, tree, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    return link, process
+
+
+def _serve(options: RunOptions, tree: Tree, link: Connection) -> None:
+    """Translate the videos that come through ``link``, and answer with rows; a process's work."""
+    setup_logging(options.verbose)
+    if not options.verbose:  # the first process has said it
+        logging.getLogger("p2p_runtime").setLevel(logging.WARNING)
+    with StopRequest() as stop:
+        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+        try:
+            bundle, device = load_bundle(options)
+            with open_translator(options, bundle, device, False, stop) as translator:
+                link.send(None)
+                while not stop.requested and (path := link.recv()) is not None:
+                    link.send(_translate(options, tree, path, translator, stop))
+        except P2PError as error:
+            link.send(error)
+        except (EOFError, BrokenPipeError):
+            return
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _translate(
+    options: RunOptions, tree: Tree, path: Path, translator: Translator, stop: StopRequest
+) -> Row:
+    """Translate one video unless it is done, and return its row.
+
+    A ConfigError is raised, since it is about every video.
+    """
+    output, began_s = tree.output_of(path), time.monotonic()
+    try:
+        made_from = _made_from(options, path, translator)
+        if (row := _done(options, tree, path, made_from)) is not None:
+            return row
+        lease = take_lease(output)
+        if lease is None:
+            return _row(tree, path, "in work elsewhere")
+        with lease, _named(path, options.verbose):
+            if (row := _done(options, tree, path, made_from)) is not None:
+                return row  # by the last owner
+            report = _write(options, path, lease, translator, stop)
+            if report.interrupted:
+                return _row(tree, path, "stopped")
+            if lease.lost:
+                return _row(tree, path, "in work elsewhere")
+            losses = "; ".join(losses_of(report))
+            row = _row(
+                tree, path, "translated", frames=report.frames_out, losses=losses,
+                seconds=round(time.monotonic() - began_s, 3),
+            )  # fmt: skip
+            _reveal(lease.part, output, row, made_from, report)
+        return row
+    except ConfigError:
+        raise
+    except (P2PError, OSError) as error:
+        text = reason(error) if isinstance(error, OSError) else str(error)
+        return _row(tree, path, "failed", reason=_of_output(text, path, output))
+
+
+def _row(tree: Tree, path: Path, status: Any, **more: Any) -> Row:
+    return Row(input=str(path), output=str(tree.output_of(path)), status=status, **more)
+
+
+def _of_output(text: str, path: Path, output: Path) -> str:
+    """Return a message about a part, which nobody named, as one about its output."""
+    text = text.removeprefix(f"{path}: ")  # the row begins with it
+    words = [
+        str(output) if f".{output.name}." in word and ".part" in word else word
+        for word in text.split()
+    ]
+    return " ".join(words)
+
+
+def _write(
+    options: RunOptions, path: Path, lease: Lease, translator: Translator, stop: StopRequest
+) -> RunReport:
+    """Write the translation of a video as the lease's part; nothing of the last video is left."""
+    fresh = Translator(
+        translator.contract, translator.engine, bundle=translator.bundle,
+        repair_labels=options.repair_labels, dedupe_threshold_px=options.dedupe_threshold,
+        workers=translator.workers,
+    )  # fmt: skip
+    spec, part = (
+        SourceSpec(kind=SourceKind.FILE, text=str(path)),
+        OutputSpec("file", str(lease.part)),
+    )
+    one = replace(options, inputs=(str(path),), overwrite=True, resume=False)
+    report = translate_source(one, spec, [part], fresh, stop, progress=_silent)
+    if not report.frames_out and not report.interrupted:
+        raise SourceError(report.to_line())
+    return report
+
+
+def _reveal(
+    part: Path, output: Path, row: Row, made_from: dict[str, Any], report: RunReport
+) -> None:
+    """Let an output appear, described before: one without its description is somebody else's."""
+    output.unlink(missing_ok=True)  # the new description is not for the old output
+    write_json(
+        output.with_suffix(".json"),
+        {
+            "schema": SCHEMA, "made_from": made_from, "output_bytes": part.stat().st_size,
+            **asdict(row), "frames_lost": report.frames_lost,
+            "frames_damaged": report.frames_damaged, "painted": report.painted, "run": report.run,
+        },
+    )  # fmt: skip
+    rename(part, output)
+
+
+def _made_from(options: RunOptions, path: Path, translator: Translator) -> dict[str, Any]:
+    assert translator.bundle is not None, "it was loaded from one"
+    status = path.stat()
+    return {
+        "model_sha256": translator.bundle.sha256,
+        "options": {name: getattr(options, name) for name in _DECIDING},
+        "input": {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns},
+    }
+
+
+def _done(options: RunOptions, tree: Tree, path: Path, made_from: dict[str, Any]) -> Row | None:
+    """Return the row of a video that is done, and None for one that is to be translated.
+
+    The input's SHA-256 is computed where its size or time differ from those noted.
+
+    Raises:
+        SinkError: the output exists, and is somebody else's or made from something else.
+    """
+    output = tree.output_of(path)
+    if not output.exists():
+        made_from["input"].setdefault("sha256", sha256_of_file(path))
+        return None
+    try:
+        noted = json.loads(output.with_suffix(".json").read_bytes())
+        before, size, frames = noted["made_from"], noted["output_bytes"], int(noted["frames"])
+        input_before = dict(before["input"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise SinkError(
+            f"{output} exists, and {output.with_suffix('.json').name} does not say from what it "
+            "was made; move it away"
+        ) from error
+    digest = input_before.pop("sha256", None)
+    if input_before != made_from["input"]:
+        made_from["input"]["sha256"] = sha256_of_file(path)
+        input_before = made_from["input"] if digest == made_from["input"]["sha256"] else {}
+    same = before | {"input": 0} == made_from | {"input": 0} and size == output.stat().st_size
+    if same and input_before:
+        losses = str(noted.get("losses", ""))
+        return _row(tree, path, "done before", frames=frames, losses=losses)
+    if not options.overwrite:
+        raise SinkError(
+            f"{output} was made from another input or model, or with other options; give "
+            "--overwrite to replace it"
+        )
+    made_from["input"].setdefault("sha256", sha256_of_file(path))
+    return None
+
+
+@contextlib.contextmanager
+def _silent(total: int | None) -> Iterator[Callable[[FrameTask], object]]:
+    yield lambda task: None
+
+
+@contextlib.contextmanager
+def _named(path: Path, verbose: bool) -> Iterator[None]:
+    """Let warnings say which video they are about, and what each video is told stay out."""
+
+    def name(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        record.msg, record.args = text if str(path) in text else f"{path}: {text}", ()
+        return verbose or record.levelno > logging.INFO
+
+    handlers = logging.getLogger().handlers
+    for handler in handlers:
+        handler.addFilter(name)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(name)
+
+
+def _progress(tree: Tree, line: StatusLine) -> Callable[[Row], None]:
+    """Return a function that shows how far a run is after each row, by the inputs' bytes."""
+    bytes_of = {str(path): _size(path) for path in tree.paths}
+    total, began_s = max(sum(bytes_of.values()), 1), time.monotonic()
+    said_s, files, frames, done = began_s, 0, 0, 0
+
+    def show(row: Row) -> None:
+        nonlocal said_s, files, frames, done
+        files, done = files + 1, done + bytes_of[row.input]
+        if row.status == "translated":
+            frames += row.frames
+        elif row.status == "failed":
+            _log.warning("%s: %s", row.input, row.reason)
+        now_s = time.monotonic()
+        left = whole_seconds((now_s - began_s) / max(done, 1) * (total - done))
+        first = f"file {files}/{len(tree.paths)}, {left} left"
+        rate = f"{frames / max(now_s - began_s, 1e-9):.1f} frames/s"
+        line.show(first, f"{frames} frames", rate, share=done / total)
+        if not line.live and now_s - said_s >= LINE_EVERY_S:
+            said_s = now_s
+            _log.info("%s, %d frames, %s", first, frames, rate)
+
+    return show
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
