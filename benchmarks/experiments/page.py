@@ -231,7 +231,7 @@ SECTIONS = (
         intro="What did each stage of the demo model gain over the one before, which was a student "
         "of width 16? Read the ImageNet columns first: that student had learned to please a "
         "segmenter, so its mean IoU is above that of photos. Rows without a segmentation score "
-        "were measured before the segmenter of the others was trained.",
+        "were measured with another segmenter, or with none.",
         command="python -m experiments.quality.scores 'demo=runs/demo' 'int8=model-int8.onnx' "
         "--segmenter segmenter.pt --data cityscapes_pairs --clip seg_lossless.mkv --clip-photos "
         "photos",

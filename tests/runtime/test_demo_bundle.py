@@ -10,7 +10,7 @@ import pytest
 
 from p2p_runtime.labels.palette import CITYSCAPES
 from p2p_runtime.model.bundle import ModelBundle
-from p2p_runtime.translate.discover import find_bundle
+from p2p_runtime.translate.discover import DEMO_MODELS, find_bundle, find_bundles
 from p2p_runtime.translate.translator import Translator
 
 
@@ -33,9 +33,20 @@ def test_without_any_export_the_demo_translates_a_frame(demo: Path) -> None:
     assert picture.std() > 5
 
 
-def test_the_demo_says_where_it_comes_from_without_naming_a_machine(demo: Path) -> None:
-    """Provenance and parity are in the file; no path of the exporting machine is."""
+@pytest.mark.parametrize(("precision", "least_db"), [("fp16", 50), ("int8", 40)])
+def test_the_demo_says_where_it_comes_from_without_naming_a_machine(
+    precision: str, least_db: float
+) -> None:
+    """Provenance and parity are in each file; no path of the exporting machine is."""
+    demo = DEMO_MODELS / f"demo-{precision}.onnx"
     info = ModelBundle.load(demo).info
     assert info.provenance["images_seen"] > 0
-    assert info.parity["worst_psnr_db"] > 50
+    assert info.parity["worst_psnr_db"] > least_db
     assert not re.search(rb"/(home|root|tmp|work|usr)/", demo.read_bytes())
+
+
+def test_both_demo_models_are_one_generator() -> None:
+    """A CPU's model and a GPU's are exports of the same checkpoint."""
+    infos = [ModelBundle.load(path).info for path in find_bundles(DEMO_MODELS)]
+    assert [info.precision for info in infos] == ["fp16", "int8"]
+    assert len({info.provenance["checkpoint_sha256"] for info in infos}) == 1

@@ -163,11 +163,11 @@ def _gpu_device(device: str) -> Finding:
 
 def _trial() -> Finding:
     """Load the bundled model and replay its golden frame."""
-    from p2p_runtime.translate.discover import DEMO_MODELS, find_bundles
+    from p2p_runtime.translate.discover import DEMO_MODELS, find_bundle
     from p2p_runtime.translate.translator import Translator
 
     try:
-        demo = find_bundles(DEMO_MODELS)[0]
+        demo = find_bundle(str(DEMO_MODELS), "cpu")
         Translator.load(demo, device="cpu").close()
     except P2PError as error:
         return _bad(f"device cpu: the demo model does not run: {error}")
