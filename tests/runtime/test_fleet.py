@@ -50,13 +50,13 @@ def clips(tmp_path: Path) -> list[Path]:
     return draw_clips(tmp_path / "in", 3)
 
 
-def draw_clips(folder: Path, count: int) -> list[Path]:
-    """Write short videos of several lengths and sizes."""
+def draw_clips(folder: Path, count: int, longer: int = 0) -> list[Path]:
+    """Write short videos of several lengths and sizes, all so many frames longer."""
     paths = [folder / "ab"[index % 2] / f"clip{index}.mp4" for index in range(count)]
     for index, path in enumerate(paths):
         path.parent.mkdir(parents=True, exist_ok=True)
-        shapes = [label_frame(index + k, 48 + 16 * (index % 3)) for k in range(4 + index % 5)]
-        write_video(path, shapes)
+        size_px, frames = 48 + 16 * (index % 3), 4 + longer + index % 5
+        write_video(path, [label_frame(index + k, size_px) for k in range(frames)])
     return paths
 
 
@@ -295,7 +295,7 @@ def test_killed_processes_cost_nothing(p2p_run: Run, tmp_path: Path, bundle: Pat
 
     Nothing is torn, and no video that was complete is written again.
     """
-    clips = draw_clips(tmp_path / "in", 40)
+    clips = draw_clips(tmp_path / "in", 40, longer=60)  # the kills come before the end
     cut(clips[20])
     assert p2p_run("in", "--output", "undisturbed").exit_code == 5
     rng, complete = random.Random(0), {}
@@ -306,7 +306,7 @@ def test_killed_processes_cost_nothing(p2p_run: Run, tmp_path: Path, bundle: Pat
         while len(outputs_of(tmp_path / "out")) < before + 4 and time.monotonic() < until_s:
             time.sleep(0.05)
         for process in running:
-            time.sleep(rng.uniform(0, 0.3))
+            time.sleep(rng.uniform(0, 0.2))
             process.send_signal(signal.SIGKILL)
             process.wait()
         for path in (tmp_path / "out").rglob("[!.]*.mp4"):
