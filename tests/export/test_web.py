@@ -302,6 +302,12 @@ def test_a_file_that_is_no_label_map_is_refused(
     assert np.array_equal(pixels(page, "image"), before)
 
 
+def test_a_camera_that_is_not_there_is_one_line(page: Browser) -> None:
+    """Whoever clicks reads why nothing moves."""
+    page.value("document.getElementById('camera').click()")
+    page.wait("document.getElementById('state').textContent.startsWith('The camera is refused: ')")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["demo.mp4", "Camera"])
 def test_videos_and_cameras_play(site: Path, tab: Browser, root: Path, name: str) -> None:
