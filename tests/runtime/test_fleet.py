@@ -20,10 +20,12 @@ import yaml
 from click.testing import CliRunner, Result
 
 from guides import ROOT
+from p2p_runtime.app import fleet
 from p2p_runtime.app import lease as leases
 from p2p_runtime.app.lease import take_lease
-from p2p_runtime.app.tree import parse_shard
+from p2p_runtime.app.tree import Row, Tree, parse_shard
 from p2p_runtime.cli import main
+from p2p_runtime.console import StatusLine
 from p2p_runtime.errors import ConfigError
 from terminal import surroundings
 from toy_runtime import label_frame, write_video
@@ -183,6 +185,15 @@ def test_what_a_tree_cannot_do_is_told(
     result = p2p_run(*arguments)
     assert result.exit_code == 2
     assert message in result.stderr
+
+
+@pytest.mark.parametrize("source", ["nothing", "nothing/**/*.mp4"])
+def test_an_empty_tree_is_told(p2p_run: Run, tmp_path: Path, source: str) -> None:
+    """A folder or pattern without files is bad input, and videos are named as well as pictures."""
+    (tmp_path / "nothing").mkdir()
+    result = p2p_run(source, "--output", "out")
+    assert result.exit_code == 2
+    assert "picture" in result.stderr and "and no video" in result.stderr
 
 
 def test_outputs_below_the_inputs_are_no_inputs(
@@ -376,3 +387,28 @@ def test_the_manifest_of_kubernetes_counts_as_its_job_does() -> None:
     assert {mount["name"] for mount in pod["containers"][0]["volumeMounts"]} == {
         volume["name"] for volume in pod["volumes"]
     }
+
+
+def test_an_estimate_leaves_out_what_was_done_before(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of 4 equal videos, 2 were done before and one took 10 s: 10 s are left, not 3."""
+    paths = tuple(tmp_path / f"{number}.mp4" for number in range(4))
+    for path in paths:
+        path.write_bytes(b"same")
+    now_s = [0.0]
+    shown: list[tuple[str, ...]] = []
+    monkeypatch.setattr(time, "monotonic", lambda: now_s[0])
+    monkeypatch.setattr(StatusLine, "show", lambda _, *parts, share: shown.append(parts))
+    tree = Tree(root=tmp_path, paths=paths, folder=tmp_path, table=tmp_path / "fleet.csv")
+    show = fleet._progress(tree, StatusLine())
+    for path in paths[:2]:
+        show(Row(input=str(path), output="", status="done before", frames=5))
+    now_s[0] = 10.0
+    show(Row(input=str(paths[2]), output="", status="translated", frames=5))
+    assert shown == [
+        ("file 0/4",),
+        ("file 1/4",),
+        ("file 2/4",),
+        ("file 3/4, 0:00:10 left", "5 frames", "0.5 frames/s"),
+    ]

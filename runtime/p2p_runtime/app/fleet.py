@@ -126,6 +126,8 @@ def _in_processes(
                     message = link.recv()
                 except (EOFError, OSError):
                     process.join()
+                    if stop.requested:  # Ctrl-C reaches those that just start, too
+                        continue
                     attempts[path or tree.root] += 1
                     yield from _died(tree, path, process.exitcode, attempts, waiting)
                     continue
@@ -359,26 +361,33 @@ def _named(path: Path, verbose: bool) -> Iterator[None]:
 
 
 def _progress(tree: Tree, line: StatusLine) -> Callable[[Row], None]:
-    """Return a function that shows how far a run is after each row, by the inputs' bytes."""
+    """Return a function that shows how far a run is after each row, by the inputs' bytes.
+
+    The time left is that for videos to translate, since those done before took none.
+    """
     bytes_of = {str(path): _size(path) for path in tree.paths}
     total, began_s = max(sum(bytes_of.values()), 1), time.monotonic()
-    said_s, files, frames, done = began_s, 0, 0, 0
+    said_s, files, frames, done, worked = began_s, 0, 0, 0, 0
+    line.show(f"file 0/{len(tree.paths)}", share=0.0)
 
     def show(row: Row) -> None:
-        nonlocal said_s, files, frames, done
+        nonlocal said_s, files, frames, done, worked
         files, done = files + 1, done + bytes_of[row.input]
-        if row.status == "translated":
-            frames += row.frames
-        elif row.status == "failed":
-            _log.warning("%s: %s", row.input, row.reason)
         now_s = time.monotonic()
-        left = whole_seconds((now_s - began_s) / max(done, 1) * (total - done))
-        first = f"file {files}/{len(tree.paths)}, {left} left"
-        rate = f"{frames / max(now_s - began_s, 1e-9):.1f} frames/s"
-        line.show(first, f"{frames} frames", rate, share=done / total)
+        first = f"file {files}/{len(tree.paths)}"
+        others: list[str] = []
+        if row.status == "failed":
+            _log.warning("%s: %s", row.input, row.reason)
+        elif row.status == "translated":
+            frames, worked = frames + row.frames, worked + bytes_of[row.input]
+        if frames:
+            left = whole_seconds((now_s - began_s) / max(worked, 1) * (total - done))
+            first = f"{first}, {left} left"
+            others = [f"{frames} frames", f"{frames / max(now_s - began_s, 1e-9):.1f} frames/s"]
+        line.show(first, *others, share=done / total)
         if not line.live and now_s - said_s >= LINE_EVERY_S:
             said_s = now_s
-            _log.info("%s, %d frames, %s", first, frames, rate)
+            _log.info("%s", ", ".join([first, *others]))
 
     return show
 

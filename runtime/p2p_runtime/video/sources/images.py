@@ -136,12 +136,14 @@ def list_folder(folder: Path) -> list[Path]:
         paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
     except OSError as error:
         raise SourceError(f"cannot list {folder}: {reason(error)}") from error
-    return in_order(paths, f"{folder} holds no pictures ({', '.join(SUFFIXES)})")
+    return in_order(paths, f"{folder} holds no pictures ({', '.join(SUFFIXES)}) and no videos")
 
 
 def list_matches(pattern: str) -> list[Path]:
     """Return the pictures that match a glob, as :func:`list_folder`; ``**`` searches subfolders."""
-    return in_order(matches(pattern), f"no picture matches {pattern} ({', '.join(SUFFIXES)})")
+    return in_order(
+        matches(pattern), f"no picture matches {pattern} ({', '.join(SUFFIXES)}), and no video"
+    )
 
 
 def matches(pattern: str) -> list[Path]:
