@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import logging
 import os
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -583,19 +584,24 @@ def test_fault_153_a_viewer_that_vanishes_is_forgotten(
 
 def test_twenty_viewers_see_the_same_run(view: LiveView) -> None:
     """All are served, and each frame is answered to all that ask."""
+    index, one_at_a_time = itertools.count(1), threading.Lock()
+
+    def write() -> None:
+        with one_at_a_time:  # a run writes its frames in order
+            view(shown(next(index)))
+
     with ThreadPoolExecutor(20) as pool:
-        view(shown(1))
-        answers = list(pool.map(lambda _: _follow(view, 5), range(20)))
+        answers = list(pool.map(lambda _: _follow(view, 5, write), range(20)))
     assert all(len(numbers) == 5 for numbers in answers)
     assert all(numbers == sorted(set(numbers)) for numbers in answers)
 
 
-def _follow(view: LiveView, count: int) -> list[int]:
+def _follow(view: LiveView, count: int, write: Callable[[], None]) -> list[int]:
     """Return the numbers of some frames that a viewer gets, by one connection."""
     connection = http.client.HTTPConnection("127.0.0.1", port_of(view), timeout=60)
     numbers = [-1]
     while len(numbers) <= count:
-        view(shown(int(time.monotonic() * 1000)))
+        write()
         connection.request("GET", f"/frame?after={numbers[-1]}")
         answer = connection.getresponse()
         assert answer.status == 200
