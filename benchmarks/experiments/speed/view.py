@@ -161,7 +161,7 @@ def _slices(view: LiveView, written: list[int], rounds: int, slice_s: float) -> 
         began_s, before = time.perf_counter(), written[0]
         if watched:
             print(slice_s, file=viewer.stdin, flush=True)
-            seen += int(viewer.stdout.readline())  # type: ignore[union-attr]
+            seen += int(viewer.stdout.readline())  # type: ignore[union-attr]  # a pipe
         else:
             time.sleep(slice_s)
         fps[watched].append((written[0] - before) / (time.perf_counter() - began_s))

@@ -121,8 +121,7 @@ class TextureMemory(nn.Module):
     def _pattern(self, labels: torch.Tensor) -> torch.Tensor:
         # The mean texture at each place, over pictures with like labels around it
         same = labels[:, None] == self.labels  # (N, M, h, w)
-        around = _box_sums(same.flatten(0, 1).float(), AROUND_CELLS)
-        around /= _box_sums(torch.ones_like(labels[:1]), AROUND_CELLS)
+        around = _box_means(same.flatten(0, 1).float(), AROUND_CELLS)
         weights = around.view(same.shape) ** SHARPNESS * (same & self.surfaces)
         sums = torch.einsum("nmhw,hwmc->nhwc", weights.bfloat16(), self.textures).float()
         return sums / (weights.sum(1) + PRIOR_PICTURES)[..., None]
@@ -141,9 +140,7 @@ class TextureMemory(nn.Module):
 def _texture(image: torch.Tensor) -> torch.Tensor:
     # Brightness less its local mean, (N, H, W)
     brightness = luma(image)[:, 0]
-    return brightness - _box_sums(brightness, WINDOW_PX) / _box_sums(
-        torch.ones_like(brightness[:1]), WINDOW_PX
-    )
+    return brightness - _box_means(brightness, WINDOW_PX)
 
 
 def _edges(label: torch.Tensor) -> torch.Tensor:
@@ -152,6 +149,11 @@ def _edges(label: torch.Tensor) -> torch.Tensor:
     edges[:, 1:] |= label[:, 1:] != label[:, :-1]
     edges[:, :, 1:] |= label[:, :, 1:] != label[:, :, :-1]
     return edges.float()
+
+
+def _box_means(signal: torch.Tensor, side: int) -> torch.Tensor:
+    # Means over the square around each pixel, of those within the picture
+    return _box_sums(signal, side) / _box_sums(torch.ones_like(signal[:1]), side)
 
 
 def _box_sums(signal: torch.Tensor, side: int) -> torch.Tensor:
