@@ -26,7 +26,7 @@ import click
 
 from p2p_runtime.console import StatusLine, setup_logging, whole_seconds
 from p2p_runtime.cpus import usable_cpus
-from p2p_runtime.errors import ConfigError, P2PError, SinkError, SourceError
+from p2p_runtime.errors import ConfigError, P2PError, SinkError, SourceError, count_of
 from p2p_runtime.files import check_writable_folder, reason, rename, sha256_of_file, write_json
 from p2p_runtime.interrupts import StopRequest
 from p2p_runtime.model.bundle import ModelBundle
@@ -383,7 +383,8 @@ def _progress(tree: Tree, line: StatusLine) -> Callable[[Row], None]:
         if frames:
             left = whole_seconds((now_s - began_s) / max(worked, 1) * (total - done))
             first = f"{first}, {left} left"
-            others = [f"{frames} frames", f"{frames / max(now_s - began_s, 1e-9):.1f} frames/s"]
+            speed = frames / max(now_s - began_s, 1e-9)
+            others = [count_of(frames, "frame"), f"{speed:.1f} frames/s"]
         line.show(first, *others, share=done / total)
         if not line.live and now_s - said_s >= LINE_EVERY_S:
             said_s = now_s
