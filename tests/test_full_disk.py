@@ -167,7 +167,7 @@ def test_fault_145_a_segmenter_ends_in_one_line(
     """Its file, and the folder for it."""
     write_data(tmp_path / "data")
     data = DataConfig(folder=str(tmp_path / "data"), palette="cityscapes")
-    config = training.SegmenterConfig(data=data, size_px=32, epochs=1, batch_size=2, width=8)
+    config = training.SegmenterConfig(data=data, size=(32, 32), epochs=1, batch_size=2, width=8)
     trained = training.train_segmenter(config, torch.device("cpu"))
     monkeypatch.setattr(training, "train_segmenter", lambda *words: trained)
     words = ["segmenter", "--data", tmp_path / "data", "--output", tmp_path / "new" / "s.pt"]

@@ -72,7 +72,7 @@ def study_inputs(workplace: Path, tmp_path_factory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("study")
     write_dataset(folder / "data", 20, height=64, width=64)
     plain = DataConfig(folder=str(folder / "data"))
-    config = SegmenterConfig(data=plain, size_px=64, epochs=1, width=4)
+    config = SegmenterConfig(data=plain, size=(64, 64), epochs=1, width=4)
     train_segmenter(config, torch.device("cpu")).save(folder / "segmenter.pt")
     run = workplace / "runs" / "data-1"
     return {

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from p2p_runtime.app import doctor
 from p2p_runtime.cli import main
 from p2p_runtime.errors import BundleError
+from p2p_runtime.files import write_picture
 from p2p_runtime.labels.yuv import YuvFrame
 from p2p_runtime.translate import discover
 from p2p_runtime.translate.preprocess import Preprocessor
@@ -81,6 +82,19 @@ def test_the_input_needs_no_flag(
     assert result.exit_code == 0, result.output
     assert len(result.stdout.splitlines()) == 1
     assert result.stdout.startswith("20 frames in ")
+
+
+def test_another_aspect_than_the_models_is_said(
+    p2p_run: Callable[..., Result], bundle: Path, video: Path, tmp_path: Path
+) -> None:
+    """Wide frames are squeezed into a square model, in words; frames of its aspect are not."""
+    wide = np.zeros((32, 64, 3), np.uint8)
+    write_picture(tmp_path / "wide.png", wide)
+    write_picture(tmp_path / "square.png", wide[:, :32])
+    done = p2p_run("wide.png", "--model", bundle, "--output", "null:")
+    assert "frames of 64x32 px are stretched to the model's 64x64, and back" in done.stderr
+    done = p2p_run("square.png", "--model", bundle, "--output", "null:")
+    assert "stretched" not in done.stderr
 
 
 def test_two_inputs_are_a_usage_error(p2p_run: Callable[..., Result]) -> None:

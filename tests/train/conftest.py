@@ -56,7 +56,7 @@ def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Segmenter:
     write_pairs(data / "val", 3, first=100)
     config = SegmenterConfig(
         data=DataConfig(folder=str(data)),
-        size_px=64,
+        size=(64, 64),
         epochs=40,
         batch_size=5,
         lr=1e-2,

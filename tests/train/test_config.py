@@ -136,6 +136,19 @@ def test_fault_14_image_size_that_does_not_fit() -> None:
             TrainConfig.of(image_size=(side, side))
 
 
+def test_a_crop_gives_the_grid_and_images_fit_it() -> None:
+    """256 px crops of 512x256 images go down to 1 px; what is larger, or off the grid, is told."""
+    assert TrainConfig.of(image_size=(512, 256), crop=256).downsamplings == 8
+    assert TrainConfig.of(image_size=(1024, 512), crop=128).downsamplings == 7
+    assert TrainConfig.of(image_size=(960, 544), crop=256, num_downs=5).downsamplings == 5
+    with pytest.raises(ConfigError, match=r"crop is 512 px; images of 512x256 are less"):
+        TrainConfig.of(image_size=(512, 256), crop=512)
+    with pytest.raises(ConfigError, match=r"image size 960x544 .* or give --num-downs 5$"):
+        TrainConfig.of(image_size=(960, 544), crop=256)
+    with pytest.raises(ConfigError, match=r"image size 200x200 .* nearest size is 256x256$"):
+        TrainConfig.of(image_size=(512, 256), crop=200)
+
+
 def test_settings_that_are_gone_do_not_keep_a_checkpoint_from_being_read() -> None:
     """They are passed over where they had their default, and named where a run used them."""
     document = TrainConfig.of(ngf=24).to_json()

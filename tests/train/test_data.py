@@ -76,6 +76,24 @@ def test_input_and_target_are_flipped_and_cropped_together(tmp_path: Path) -> No
     assert len(seen) > 6
 
 
+def test_crops_are_squares_of_the_whole_image(data: Path) -> None:
+    """Without jitter, each crop is a part of the image as it is validated, its photo likewise."""
+    contract = replace(CONTRACT, width=64)
+    pairs = find_pairs(DataConfig(folder=str(data))).train
+    whole = PairDataset(pairs, contract)
+    crops = PairDataset(pairs, contract, Augmentation(crop_px=16))
+    assert (whole.pixels, crops.pixels, crops.pair_bytes) == (64 * 32, 256, 6 * 256)
+    corners = set()
+    for index in range(len(pairs)):
+        image, crop = whole[0, index], crops[0, index]
+        windows = image.source.unfold(1, 16, 1).unfold(2, 16, 1)  # (1, 17, 49, 3, 16, 16)
+        same = (windows == crop.source.movedim(3, 1)[:, None, None]).flatten(3).all(dim=3)
+        photos = image.target.unfold(1, 16, 1).unfold(2, 16, 1)
+        same &= (photos == crop.target.movedim(3, 1)[:, None, None]).flatten(3).all(dim=3)
+        corners.add(tuple(same.nonzero()[0].tolist()))
+    assert len(corners) > 5
+
+
 def test_augmentation_is_a_function_of_seed_epoch_and_pair(data: Path) -> None:
     """The same key gives the same pixels in another data set object; another epoch does not."""
     one, two = (dataset(data, jitter_px=8, flip=True, seed=5) for _ in range(2))

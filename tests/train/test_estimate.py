@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -168,13 +167,15 @@ def test_auto_takes_what_memory_has_room_for(
     free_gib: float | None,
     shape: tuple[int, int],
 ) -> None:
-    """Pairs a step are fewer first, then the network is narrower; the log says what was free."""
+    """Pairs a step are fewer first, then the network is narrower; the log says what was free.
+
+    Of crops, 256 px count, not the size of the images.
+    """
     caplog.set_level("INFO")
-    data = prepare_data(tiny(palette="none"))
-    contract = replace(data.contract, width=256, height=256)
+    data = prepare_data(tiny(palette="none", image_size=(512, 256), crop=256))
     free = None if free_gib is None else int(free_gib * 2**30)
     monkeypatch.setattr(estimating, "free_memory_bytes", lambda device: free)
-    found = fit_auto(replace(data, contract=contract), torch.device(device))
+    found = fit_auto(data, torch.device(device))
     assert (found["ngf"], found["batch_size"]) == shape
     assert ("GB free" in caplog.text) == (shape not in [(16, 4), (64, 16)])
 

@@ -100,6 +100,21 @@ def test_a_run_leaves_what_people_look_at(tiny: MakeConfig, tmp_path: Path) -> N
     assert (tmp_path / "checkpoints" / "best.pt").exists()
 
 
+def test_crops_train_a_model_of_whole_images(tiny: MakeConfig, tmp_path: Path) -> None:
+    """What is validated at 64x32 after crops of 32x32 is what is exported, bit for bit.
+
+    Taps that crops never train would meet pixels there; resuming and losses hold, too.
+    """
+    config = tiny(image_size=(64, 32), crop=32, checkerboard_free=True, lambda_pattern=30.0)
+    run(config, tmp_path)
+    checkpoint = last(tmp_path)
+    assert (checkpoint.contract.width, checkpoint.contract.height) == (64, 32)
+    assert checkpoint.frames.shape == (2, 32, 64, 3)
+    assert_equal(checkpoint.build_generator().state_dict(), checkpoint.generator)
+    resumed = run(config.replace(epochs=3), tmp_path, checkpoint)
+    assert resumed.step == 6
+
+
 def test_best_weights_are_those_with_frozen_batchnorm_if_there_are_any(
     tiny: MakeConfig, tmp_path: Path
 ) -> None:

@@ -174,14 +174,20 @@ def test_patch_discriminator_sees_70_pixels() -> None:
     [
         ((255, 255), 8, (256, 256)), ((288, 288), 8, (256, 256)), ((300, 256), 8, (256, 256)),
         ((16, 16), 8, (32, 32)), ((0, 0), 8, (32, 32)), ((96, 200), 8, (64, 192)),
-        ((200, 40), 8, (192, 32)), ((48, 39), 3, (48, 40)),
+        ((200, 40), 8, (192, 32)), ((48, 39), 3, (48, 40)), ((960, 544), 8, (1024, 512)),
     ],
 )  # fmt: skip
 def test_fault_14_impossible_sizes_are_refused_with_the_nearest(
     size: tuple[int, int], most: int, nearest: tuple[int, int]
 ) -> None:
-    """A size whose skips would not line up is refused; the nearest that fits is named as WxH."""
-    text = "image size {}x{} .* nearest size is {}x{}$".format(*size, *nearest)
-    with pytest.raises(ConfigError, match=text):
+    """A size whose skips would not line up is refused; the nearest that fits is named as WxH.
+
+    So is the number of downsamplings for which the size itself fits, if there is one.
+    """
+    text = "image size {}x{} .* nearest size is {}x{}(, or give --num-downs .)?$"
+    with pytest.raises(ConfigError, match=text.format(*size, *nearest)) as error:
         downsamplings_for(*reversed(size), most)
     downsamplings_for(*reversed(nearest), most)
+    fewer = str(error.value).partition("--num-downs ")[2]
+    assert fewer == {(288, 288): "5", (960, 544): "5"}.get(size, "")
+    assert not fewer or downsamplings_for(*reversed(size), int(fewer)) == int(fewer)

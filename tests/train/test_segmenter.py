@@ -118,13 +118,13 @@ def test_a_segmenter_of_other_labels_is_refused(segmenter: Segmenter, palette: o
 
 def test_pictures_have_no_classes(data: Path) -> None:
     """Inputs without a palette cannot train a segmenter."""
-    config = SegmenterConfig(data=DataConfig(folder=str(data), palette="none"), size_px=32)
+    config = SegmenterConfig(data=DataConfig(folder=str(data), palette="none"), size=(32, 32))
     with pytest.raises(ConfigError, match="needs label maps"):
         train_segmenter(config, CPU)
 
 
-@pytest.mark.parametrize("size_px", [16, 100])
-def test_impossible_sizes(size_px: int) -> None:
-    """A size that is no multiple of 32 is refused with the rule."""
-    with pytest.raises(ConfigError, match="multiple of 32"):
-        SegmenterConfig(data=DataConfig(), size_px=size_px)
+@pytest.mark.parametrize("size", [(16, 32), (64, 100)])
+def test_impossible_sizes(size: tuple[int, int]) -> None:
+    """A side that is no multiple of 32 is refused with the rule."""
+    with pytest.raises(ConfigError, match="multiples of 32"):
+        SegmenterConfig(data=DataConfig(), size=size)

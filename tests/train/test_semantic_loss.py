@@ -157,7 +157,7 @@ def test_a_run_goes_on_with_its_own_segmenter_only(
 @pytest.mark.parametrize(
     ("contract", "message"),
     [
-        (replace(CONTRACT, height=2 * SIDE_PX, width=2 * SIDE_PX), "segmenter --size 64"),
+        (replace(CONTRACT, width=2 * SIDE_PX), "segmenter --size 64x32"),
         (replace(CONTRACT, palette=CAMVID), "palette cityscapes"),
     ],
 )

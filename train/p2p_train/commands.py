@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from p2p_runtime.console import P2PCommand, option, require_extra, setup_logging
+from p2p_runtime.console import P2PCommand, Size, option, require_extra, setup_logging
 
 from .config import PrecisionChoice, TrainConfig
 from .options import DATA_SETTINGS, device_option, given_settings, setting_options
@@ -37,8 +37,8 @@ _data_option = _data(
     help="Passes over the photos.",
 )  # fmt: skip
 @_data(
-    "--size", "size_px", metavar="PX", type=int, default=256,
-    help="Side in pixels to which photos are resized; a multiple of 32.",
+    "--size", metavar="WxH", type=Size(square=True), default="256x256",
+    help="Size in pixels to which photos are resized: multiples of 32.",
 )  # fmt: skip
 @option(
     "--precision", group="Machine", type=click.Choice(["auto", "fp32", "bf16"]), default="auto",

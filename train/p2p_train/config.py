@@ -14,8 +14,15 @@ from functools import partial
 from typing import Any, ClassVar, Literal
 
 from p2p_runtime.errors import ConfigError
+from p2p_runtime.model.contract import MAX_SIDE_PX
 
-from .networks.geometry import MAX_DOWNSAMPLINGS, NORM_GROUPS, Norm, downsamplings_for
+from .networks.geometry import (
+    MAX_DOWNSAMPLINGS,
+    MIN_DOWNSAMPLINGS,
+    NORM_GROUPS,
+    Norm,
+    downsamplings_for,
+)
 from .settings import Setting, SettingGroup, check_known, setting, settings_of
 
 __all__ = [
@@ -87,6 +94,12 @@ class DataConfig(SettingGroup):
     image_size: tuple[int, int] = setting(
         (256, 256), "Size in pixels: multiples of 256, or of a smaller power of two.", metavar="WxH"
     )
+    crop: int | None = setting(
+        None,
+        "Train on random squares of this side out of the images; models keep --image-size.",
+        metavar="PX",
+        bounds=(32, MAX_SIDE_PX),
+    )
     jitter_px: int = _advanced_number(
         30, "Random crop out of an image enlarged by N pixels; 0 switches it off.", bounds=(0, 256)
     )
@@ -108,6 +121,11 @@ class DataConfig(SettingGroup):
         """Height of the images in pixels."""
         return self.image_size[1]
 
+    @property
+    def trained_size(self) -> tuple[int, int]:
+        """Width and height in pixels of what a step sees: of the images, or of the crops."""
+        return self.image_size if self.crop is None else (self.crop, self.crop)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig(SettingGroup):
@@ -125,7 +143,7 @@ class ModelConfig(SettingGroup):
     num_downs: int | None = _advanced_number(
         None,
         "Downsamplings of the generator, 4 to 8; fewer save weights.  [default: to 1 px]",
-        bounds=(4, MAX_DOWNSAMPLINGS),
+        bounds=(MIN_DOWNSAMPLINGS, MAX_DOWNSAMPLINGS),
     )
     norm: Norm = setting(
         "batch", "Normalisation; batch is free on the device, instance is not.", advanced=True
@@ -250,10 +268,14 @@ class TrainConfig:
         """Number of the generator's encoder blocks.
 
         Raises:
-            ConfigError: the image size does not fit.
+            ConfigError: the image size, or that of the crops, does not fit.
         """
+        (width, height), data = self.data.trained_size, self.data
+        if width > data.width or height > data.height:
+            raise ConfigError(f"crop is {width} px; images of {data.width}x{data.height} are less")
         most = self.model.num_downs or MAX_DOWNSAMPLINGS
-        return downsamplings_for(self.data.height, self.data.width, most)
+        most = downsamplings_for(height, width, most)
+        return downsamplings_for(data.height, data.width, most)
 
     @property
     def precision(self) -> Precision:

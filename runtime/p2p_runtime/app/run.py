@@ -34,7 +34,7 @@ from p2p_runtime.translate.pipeline import run_pipeline
 from p2p_runtime.translate.report import RunReport
 from p2p_runtime.translate.translator import Translator
 from p2p_runtime.translate.workers import default_workers, use_one_opencv_thread
-from p2p_runtime.video.frames import FrameSink, FrameSource, FrameTask
+from p2p_runtime.video.frames import FrameSink, FrameSource, FrameTask, VideoInfo
 from p2p_runtime.video.live import LivePolicy
 from p2p_runtime.video.sinks import OutputSpec, open_sink, parse_output
 from p2p_runtime.video.sources import (
@@ -54,6 +54,9 @@ if TYPE_CHECKING:
 __all__ = ["RunOptions", "load_bundle", "open_translator", "translate_source", "translate_video"]
 
 _log = logging.getLogger(__name__)
+
+SAME_ASPECT = 0.02
+"""Share by which aspects may differ without a word: sizes are multiples of a grid."""
 
 Progress = Callable[[int | None], contextlib.AbstractContextManager[Callable[[FrameTask], object]]]
 """What takes the expected number of frames, and yields a function that takes each."""
@@ -147,6 +150,7 @@ def translate_source(
         contextlib.closing(_open_source(options, spec, translator, labels, done, stop)) as source,
     ):
         stop.working = True
+        _say_stretch(source.info, translator.contract)
         pictures = source.paths if isinstance(source, PictureSource) else None
         files = pictures or [path for path in (spec.path,) if path is not None]
         guards.enter_context(protected(files, "an input"))
@@ -172,6 +176,14 @@ def translate_source(
     if labels is not None and labels.warning is not None:
         report = replace(report, label_warnings=(labels.warning, *report.label_warnings))
     return report
+
+
+def _say_stretch(info: VideoInfo, contract: PixelContract) -> None:
+    """Say if frames have another aspect than the model, so that its pictures are squeezed."""
+    aspect, ours = info.pixel_aspect * info.width / info.height, contract.width / contract.height
+    if abs(aspect / ours - 1) > SAME_ASPECT:
+        sizes = (info.width, info.height, contract.width, contract.height)
+        _log.info("frames of %dx%d px are stretched to the model's %dx%d, and back", *sizes)
 
 
 def _check_places(

@@ -91,11 +91,13 @@ class Augmentation:
     Attributes:
         jitter_px: pixels by which pairs are enlarged before a random crop (the paper, section 6.2:
             286 to 256); 0 for none.
+        crop_px: side of the squares that are cut out of them; None for images of their size.
         flip: mirror half of the pairs.
         seed: random seed.
     """
 
     jitter_px: int = 0
+    crop_px: int | None = None
     flip: bool = False
     seed: int = 0
 
@@ -104,12 +106,13 @@ class Augmentation:
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Crop, and perhaps mirror, the two of a pair alike.
 
-        Both are uint8 BGR, (H + jitter_px, W + jitter_px, 3) before and (H, W, 3) afterwards; a
-        fourth channel is cropped and mirrored like the others.
+        Both are uint8 BGR, (H + jitter_px, W + jitter_px, 3) before and (H, W, 3) or (crop_px,
+        crop_px, 3) afterwards; a fourth channel is cropped and mirrored like the others.
         """
         rng = np.random.default_rng([self.seed, epoch, index])
-        top, left = rng.integers(0, self.jitter_px, size=2, endpoint=True)
-        height, width = (side - self.jitter_px for side in source.shape[:2])
+        height, width = (self.crop_px or side - self.jitter_px for side in source.shape[:2])
+        most = source.shape[0] - height, source.shape[1] - width
+        top, left = rng.integers(0, most, endpoint=True)
         window = np.s_[top : top + height, left : left + width]
         source, target = source[window], target[window]
         if self.flip and rng.random() < 0.5:
@@ -151,6 +154,7 @@ class PairDataset(Dataset[PairBatch]):
     """Reads single pairs, preprocesses them by the contract and, for training, augments them.
 
     Attributes:
+        pixels: number of pixels of an image as it is yielded.
         pair_bytes: size of an input and its photo, in bytes.
     """
 
@@ -161,9 +165,11 @@ class PairDataset(Dataset[PairBatch]):
         augmentation: Augmentation | None = None,
     ) -> None:
         self._pairs = pairs
-        self.pair_bytes = 2 * 3 * contract.height * contract.width
         self._palette = contract.palette
         self._augmentation = augmentation or Augmentation()
+        crop_px = self._augmentation.crop_px
+        self.pixels = crop_px**2 if crop_px else contract.height * contract.width
+        self.pair_bytes = 2 * 3 * self.pixels
         jitter_px = self._augmentation.jitter_px
         enlarged = replace(
             contract, height=contract.height + jitter_px, width=contract.width + jitter_px

@@ -111,7 +111,9 @@ def prepare_data(config: TrainConfig) -> TrainingData:
     if counter is not None:
         shares = counter.shares()
         contract = replace(contract, classes_present=counter.present(), class_shares=shares)
-    augmentation = Augmentation(jitter_px=data.jitter_px, flip=data.flip, seed=data.seed)
+    augmentation = Augmentation(
+        jitter_px=data.jitter_px, crop_px=data.crop, flip=data.flip, seed=data.seed
+    )
     sizes = {"train_pairs": len(pairs.train), "val_pairs": len(pairs.val)}
     val = PairDataset(pairs.val, contract)
     samples, mean_image_l1 = _scan_validation(val, data.samples, mean)

@@ -49,7 +49,7 @@ class PatternLoss(GeneratorLoss):
 
     def __init__(self, setup: LossSetup) -> None:
         super().__init__(setup)
-        width, height = setup.config.data.image_size
+        width, height = setup.config.data.trained_size
         self.memory: TextureMemory = TextureMemory(height, width)
 
     def __call__(self, batch: LossBatch, output: GeneratorOutput) -> torch.Tensor:

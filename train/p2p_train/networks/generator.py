@@ -162,7 +162,8 @@ class UNetGenerator(nn.Module):
             if side == 2 ** len(self.encoder):
                 for block in (self.encoder[-1], self.decoder[0]):
                     kernel = block.get_parameter("0.weight")  # (.., .., 4, 4)
-                    kernel.index_fill_(axis, torch.tensor([0, 3], device=kernel.device), 0.0)
+                    for tap in (0, 3):
+                        kernel.select(axis, tap).zero_()
 
     def skip(self, signal: torch.Tensor) -> torch.Tensor:
         """Return what the skip passes on of an encoder block's output; a subclass may activate."""

@@ -7,10 +7,14 @@ from typing import Literal
 from p2p_runtime.errors import ConfigError
 
 __all__ = [
-    "MAX_DOWNSAMPLINGS", "NORM_GROUPS", "Norm", "downsamplings_for", "unet_macs", "unet_widths",
+    "MAX_DOWNSAMPLINGS", "MIN_DOWNSAMPLINGS", "NORM_GROUPS", "Norm", "downsamplings_for",
+    "unet_macs", "unet_widths",
 ]  # fmt: skip
 
 Norm = Literal["batch", "instance"]
+
+MIN_DOWNSAMPLINGS = 4
+"""Minimum number of downsamplings: with fewer, a pixel sees little of the picture."""
 
 MAX_DOWNSAMPLINGS = 8
 """Number of downsamplings in the paper: 256 px -> 1 px."""
@@ -40,9 +44,11 @@ def downsamplings_for(height: int, width: int, at_most: int = MAX_DOWNSAMPLINGS)
             (_nearest(height, width, power, at_most) for power in powers),
             key=lambda size: abs(size[0] - height) + abs(size[1] - width),
         )
+        fewer = [p for p in range(MIN_DOWNSAMPLINGS, at_most) if not (height | width) % 2**p]
         raise ConfigError(
             f"image size {width}x{height} does not fit the U-Net, which halves both sides until "
             f"the shorter is 1 px, {at_most} times at most; the nearest size is {near[1]}x{near[0]}"
+            + (f", or give --num-downs {fewer[-1]}" if fewer and min(height, width) >= 32 else "")
         )
     return downsamplings
 

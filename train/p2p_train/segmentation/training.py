@@ -62,7 +62,7 @@ class SegmenterConfig:
 
     Attributes:
         data: the pairs and how to read them; also the random seed. The rest of it has no effect.
-        size_px: height and width that photos are resized to; a multiple of 32.
+        size: width and height in pixels that photos are resized to; multiples of 32.
         epochs, batch_size: passes over the training pairs, and pairs a step.
         lr: the highest step size of AdamW in its one cycle.
         width: channels of the network's first layer.
@@ -70,7 +70,7 @@ class SegmenterConfig:
     """
 
     data: DataConfig
-    size_px: int = 256
+    size: tuple[int, int] = (256, 256)
     epochs: int = 10
     batch_size: int = 8
     lr: float = 3e-3
@@ -78,8 +78,9 @@ class SegmenterConfig:
     precision: Precision = "fp32"
 
     def __post_init__(self) -> None:
-        if self.size_px < 32 or self.size_px % 32:
-            raise ConfigError(f"a segmenter's size is a multiple of 32 px, not {self.size_px}")
+        if any(side < 32 or side % 32 for side in self.size):
+            width, height = self.size
+            raise ConfigError(f"a segmenter's sides are multiples of 32 px, not {width}x{height}")
         if self.precision == "fp16":  # its gradients would need scaling
             raise ConfigError("a segmenter is trained in fp32 or bf16")
         if self.epochs < 1 or self.batch_size < 1:
@@ -98,7 +99,7 @@ def train_segmenter(config: SegmenterConfig, device: torch.device) -> Segmenter:
     if config.data.palette != "auto":
         source.check_palette()
     palette = _check_source(source, config)
-    contract = PixelContract(height=config.size_px, width=config.size_px, palette=palette)
+    contract = PixelContract(height=config.size[1], width=config.size[0], palette=palette)
     photos, labels = _decode(source.pairs.train, contract)
     val = _decode(source.pairs.val, contract)
     classes = solid_classes(labels, palette)

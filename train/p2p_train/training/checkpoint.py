@@ -84,7 +84,7 @@ class Checkpoint:
         """
         generator = make_generator(self.config)
         load_weights(generator, self.generator, "generator")
-        generator.zero_untrained_taps(*self.config.data.image_size)
+        generator.zero_untrained_taps(*self.config.data.trained_size)
         return generator.eval()
 
     def build_discriminator(self) -> AnyDiscriminator | None:

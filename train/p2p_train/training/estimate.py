@@ -129,6 +129,7 @@ def time_steps(data: TrainingData, state: TrainState, *, halve: bool = False) ->
         state.generator(to_signal(batch.to(device).source)).sum().item()
     timed = torch.tensor([step_s, time.monotonic() - start_s]) / count
     pair_s, forward_s = state.distributed.gather(timed)[0].tolist()
+    forward_s *= data.val.pixels / data.train.pixels  # validation is not cropped
     a_pair_mib = (peaks_mib[1] - peaks_mib[0]) / max(1, count - first)
     return Estimate(
         step_s=pair_s * share,
@@ -191,7 +192,7 @@ def fit_batch(config: TrainConfig, pairs: int, world_size: int) -> TrainConfig:
 def fit_auto(data: TrainingData, device: torch.device) -> dict[str, Any]:
     """Return the settings in which ``--recipe auto`` depends on pairs and machine, and say why."""
     pairs, labels, on_cpu = len(data.train), data.contract.palette is not None, device.type == "cpu"
-    free, pixels = free_memory_bytes(device), data.contract.width * data.contract.height
+    free, pixels = free_memory_bytes(device), data.train.pixels
     shapes = AUTO_SHAPES["cpu" if on_cpu else "gpu"]
     possible = (shape for shape in shapes if free is None or _auto_bytes(*shape, pixels) <= free)
     ngf, batch_size = next(possible, shapes[-1])

@@ -72,11 +72,11 @@ def _load_segmenter(
         return None
     segmenter = Segmenter.load(Path(path), torch.device("cpu"))
     segmenter.check_labels(contract)
-    theirs, ours = ((c.height, c.width) for c in (segmenter.contract, contract))
+    theirs, ours = (f"{c.width}x{c.height}" for c in (segmenter.contract, contract))
     if theirs != ours:
         raise ConfigError(
-            f"the segmenter {path} was trained on {theirs[1]}x{theirs[0]} px, the generator makes "
-            f"{ours[1]}x{ours[0]}; train one with p2p-train segmenter --size {ours[0]}"
+            f"the segmenter {path} was trained on {theirs} px, the generator makes "
+            f"{ours}; train one with p2p-train segmenter --size {ours}"
         )
     sha256 = digest(segmenter.network.state_dict())
     freeze(segmenter.network, device, config.precision)

@@ -160,6 +160,8 @@ class TrainState:
             self.generator.make_checkerboard_free()
         if self._grey:
             self.generator.make_grey()
+        if self.config.data.crop is not None:  # whole images would meet what crops do not train
+            self.generator.zero_untrained_taps(*self.config.data.trained_size)
 
     def optimizers(self) -> list[ModelOptimizer]:
         """Return the optimiser of the generator and, if there is one, of the discriminator."""
