@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from p2p_runtime.errors import CheckpointError, ConfigError
 from p2p_runtime.files import sha256_of_file
-from p2p_runtime.model.bundle import ModelBundle
-from p2p_runtime.model.trt_manifest import ENGINE_SUFFIX
+from p2p_runtime.model.bundle import ENGINE_SUFFIX, ModelBundle
 from p2p_runtime.translate.discover import find_bundles
 
 from .backends.registry import CHECKPOINT

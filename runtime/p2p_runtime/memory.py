@@ -9,9 +9,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from .cpus import CGROUPS, OWN_CGROUP, control_groups, text_of
 from .errors import ConfigError
 
@@ -21,7 +18,9 @@ __all__ = [
 ]  # fmt: skip
 
 _MADV_DONTNEED = 4
-_PAGE_BITS = np.dtype(np.uint64)
+_PAGE_BYTES = 8
+_TOP = slice(7 if sys.byteorder == "little" else 0, None, _PAGE_BYTES)
+"""Size of a page's entry in the kernel's page map, and in many of them the byte with its state."""
 
 
 def free_bytes(
@@ -109,9 +108,9 @@ def unmap_libraries() -> None:
     madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
     with pages:
         for start, end in _read_only_files(maps.read_text(encoding="utf-8", errors="replace")):
-            pages.seek(start // mmap.PAGESIZE * _PAGE_BITS.itemsize)
-            content = pages.read((end - start) // mmap.PAGESIZE * _PAGE_BITS.itemsize)
-            if _is_unchanged_file(np.frombuffer(content, _PAGE_BITS)):
+            pages.seek(start // mmap.PAGESIZE * _PAGE_BYTES)
+            content = pages.read((end - start) // mmap.PAGESIZE * _PAGE_BYTES)
+            if _is_unchanged_file(content[_TOP]):
                 madvise(start, end - start, _MADV_DONTNEED)
 
 
@@ -124,11 +123,11 @@ def _read_only_files(maps: str) -> Iterator[tuple[int, int]]:
             yield int(start, 16), int(end, 16)
 
 
-def _is_unchanged_file(pages: NDArray[np.uint64]) -> bool:
+def _is_unchanged_file(pages: bytes) -> bool:
     """Return whether there are pages and all are the file's own; see the kernel's pagemap.rst."""
-    here, swapped, of_file = ((pages >> np.uint64(bit)) & np.uint64(1) for bit in (63, 62, 61))
+    states = {page >> 5 for page in {*pages}}  # bit 2: here, 1: swapped, 0: of a file
     # A system that does not report pages says 0 for each.
-    return bool(here.any() and not swapped.any() and not (here > of_file).any())
+    return states <= {0b000, 0b001, 0b101} and 0b101 in states
 
 
 def _status_mib(name: str) -> float | None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import struct
-from typing import Any
+from typing import Any, Literal
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "FULL_16_BIT", "LARGEST_PIXELS", "Levels", "exif_orientation", "header_size",
+    "FULL_16_BIT", "LARGEST_PIXELS", "InputSide", "Levels", "exif_orientation", "header_size",
     "is_damaged_jpeg", "on_white", "to_8_bit", "upright",
 ]  # fmt: skip
+
+InputSide = Literal["left", "right"]
+"""The half of a pair side by side that is the input."""
 
 Levels = tuple[int, int]
 """The 16-bit levels that become 0 and 255; those beyond become the same."""
@@ -75,6 +77,8 @@ def is_damaged_jpeg(content: bytes) -> bool:
     """
     if not content.startswith(b"\xff\xd8"):
         return False
+    import av  # not needed by those who have their pictures in arrays
+
     decoder = av.CodecContext.create("mjpeg", "r")
     decoder.options = {"err_detect": "explode", "max_pixels": str(LARGEST_PIXELS)}
     try:

@@ -137,9 +137,8 @@ def test_a_changed_page_of_a_file_stays(
     A system that says nothing of its pages must not be taken to say that none was changed.
     """
     if not told:
-        monkeypatch.setattr(
-            np, "frombuffer", lambda content, kind: np.zeros(len(content) // 8, kind)
-        )
+        told_of = memory._is_unchanged_file
+        monkeypatch.setattr(memory, "_is_unchanged_file", lambda pages: told_of(bytes(len(pages))))
     path = tmp_path / "library.so"
     path.write_bytes(b"\0" * mmap.PAGESIZE)
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as page:

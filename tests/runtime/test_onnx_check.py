@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from p2p_runtime.errors import BundleError
+from p2p_runtime.model import onnx_check
 from p2p_runtime.model.bundle import ModelBundle
 from p2p_runtime.model.onnx_check import inspect_onnx, payload_sha256
 
@@ -41,6 +43,42 @@ def test_the_payload_digest_ignores_metadata_alone(model: onnx.ModelProto) -> No
     assert payload_sha256(model.SerializeToString()) == hashlib.sha256(bare).hexdigest()
     model.producer_name = "somebody else"
     assert payload_sha256(model.SerializeToString()) != hashlib.sha256(bare).hexdigest()
+
+
+def test_the_weights_are_hashed_once(
+    model: onnx.ModelProto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One pass gives the digest of the payload and of the file, wherever the metadata stand."""
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros(10_000, np.float32), "w"))
+    bare = model.SerializeToString()
+    helper.set_model_props(model, {"note": "anything"})
+    whole = model.SerializeToString()
+    hashed = []
+
+    class Counting:
+        def __init__(self) -> None:
+            self.content = b""
+
+        def update(self, content: bytes) -> None:
+            hashed.append(len(content))
+            self.content += content
+
+        def copy(self) -> Counting:
+            other = Counting()
+            other.content = self.content
+            return other
+
+        def hexdigest(self) -> str:
+            return self.content.hex()
+
+    monkeypatch.setattr(onnx_check, "hashlib", SimpleNamespace(sha256=Counting))
+    for content in (whole, whole[len(bare) :] + bare):
+        (tmp_path / "model.onnx").write_bytes(content)
+        summary = inspect_onnx(tmp_path / "model.onnx")
+        assert summary.payload_sha256 == bare.hex()
+        assert summary.sha256 == content.hex()
+        if content is whole:  # as protobuf writes it
+            assert sum(hashed) == len(whole)
 
 
 @pytest.mark.parametrize(

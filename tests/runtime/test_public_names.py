@@ -38,6 +38,15 @@ def test_importing_the_package_imports_nothing_else() -> None:
     assert not loaded & {"numpy", "cv2", "av", "onnxruntime", "click"}
 
 
+def test_a_translator_loads_nothing_of_videos() -> None:
+    """For frames in arrays, PyAV would be a tenth of a second, and sources and sinks some more."""
+    code = "import sys; from p2p_runtime import Translator; print(*sys.modules)"
+    loaded = set(run(code).split())
+    assert "p2p_runtime.translate.translator" in loaded
+    assert "av" not in loaded
+    assert not {name for name in loaded if ".video.sources" in name or ".video.sinks" in name}
+
+
 def test_an_error_costs_no_heavy_import() -> None:
     """A caller may catch errors without loading numpy."""
     assert run("import sys; from p2p_runtime import P2PError; print('numpy' in sys.modules)") == (

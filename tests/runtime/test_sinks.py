@@ -19,12 +19,8 @@ from numpy.typing import NDArray
 
 from p2p_runtime.errors import SinkError
 from p2p_runtime.video.frames import FrameSink, FrameTask
-from p2p_runtime.video.sinks import (
-    ImageFolderSink,
-    h264,
-    open_sink,
-    parse_output,
-)
+from p2p_runtime.video.sinks import h264, open_sink, parse_output
+from p2p_runtime.video.sinks.images import ImageFolderSink
 from p2p_runtime.video.sources import open_source
 
 Image = NDArray[np.uint8]

@@ -72,6 +72,7 @@ def translate_tree(options: RunOptions, spec: SourceSpec, stop: StopRequest) -> 
     rows: list[Row] = []
     workers = min(options.workers or 1, max(len(tree.paths), 1))
     if workers > 1:
+        del bundle  # it holds the file; each process reads it
         threads = max(1, (options.threads or usable_cpus()) // workers)
         found = _in_processes(replace(options, threads=threads), tree, workers, stop)
     else:

@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 from p2p_runtime.console import Size, option, stack
-from p2p_runtime.tls import allow_insecure
 
 __all__ = ["run_options"]
 
@@ -20,6 +19,13 @@ _labels = partial(option, group="Labels")
 _output = partial(option, group="Output")
 _machine = partial(option, group="Machine")
 _run = partial(option, group="Run")
+
+
+def _trust_any() -> None:
+    from p2p_runtime.tls import allow_insecure
+
+    allow_insecure()
+
 
 run_options = stack(
     click.argument("inputs", metavar="[INPUT]...", nargs=-1),
@@ -84,7 +90,7 @@ run_options = stack(
     ),
     _run(
         "--insecure", advanced=True, is_flag=True, expose_value=False,
-        callback=lambda _context, _option, given: allow_insecure() if given else None,
+        callback=lambda _context, _option, given: _trust_any() if given else None,
         help="Trust servers (https, rtsps, rtmps) without checking their certificates.",
     ),
     _output("--overwrite", is_flag=True, help="Replace an existing output; never an input."),

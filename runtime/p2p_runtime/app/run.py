@@ -29,6 +29,7 @@ from p2p_runtime.labels.reader import LabelReader, Labels
 from p2p_runtime.memory import unmap_libraries
 from p2p_runtime.model.bundle import ModelBundle
 from p2p_runtime.model.contract import PixelContract
+from p2p_runtime.pictures import InputSide
 from p2p_runtime.translate.discover import engine_named, find_bundle
 from p2p_runtime.translate.pipeline import run_pipeline
 from p2p_runtime.translate.report import RunReport
@@ -37,18 +38,13 @@ from p2p_runtime.translate.workers import default_workers, use_one_opencv_thread
 from p2p_runtime.video.frames import FrameSink, FrameSource, FrameTask, VideoInfo
 from p2p_runtime.video.live import LivePolicy
 from p2p_runtime.video.sinks import OutputSpec, open_sink, parse_output
-from p2p_runtime.video.sources import (
-    InputSide,
-    PictureSource,
-    SourceKind,
-    SourceSpec,
-    open_source,
-)
+from p2p_runtime.video.sources import SourceKind, SourceSpec, open_source
 
 from .display import Overlay, Window, show_progress
 from .heartbeat import Heartbeat
 
 if TYPE_CHECKING:
+    from p2p_runtime.video.sources.images import PictureSource
     from p2p_runtime.video.view import LiveView
 
 __all__ = ["RunOptions", "load_bundle", "open_translator", "translate_source", "translate_video"]
@@ -151,7 +147,8 @@ def translate_source(
     ):
         stop.working = True
         _say_stretch(source.info, translator.contract)
-        pictures = source.paths if isinstance(source, PictureSource) else None
+        of_pictures = _of_pictures(source, spec)
+        pictures = None if of_pictures is None else of_pictures.paths
         files = pictures or [path for path in (spec.path,) if path is not None]
         guards.enter_context(protected(files, "an input"))
         if translator.bundle is not None:
@@ -159,8 +156,8 @@ def translate_source(
         _check_places(options.report, outputs, pictures or [])
         if options.status_file is not None:
             RunReport.check_place(options.status_file, holds="uptime_s")
-        if isinstance(source, PictureSource) and any(output.one_size for output in outputs):
-            source.check_sizes(options.max_frames)
+        if of_pictures is not None and any(output.one_size for output in outputs):
+            of_pictures.check_sizes(options.max_frames)
         sink = open_sink(
             outputs, width=source.info.width * (2 if options.side_by_side else 1),
             height=source.info.height, fps=source.info.fps, pixel_aspect=source.info.pixel_aspect,
@@ -184,6 +181,15 @@ def _say_stretch(info: VideoInfo, contract: PixelContract) -> None:
     if abs(aspect / ours - 1) > SAME_ASPECT:
         sizes = (info.width, info.height, contract.width, contract.height)
         _log.info("frames of %dx%d px are stretched to the model's %dx%d, and back", *sizes)
+
+
+def _of_pictures(source: FrameSource, spec: SourceSpec) -> PictureSource | None:
+    if not spec.kind.pictures:
+        return None
+    from p2p_runtime.video.sources.images import PictureSource
+
+    assert isinstance(source, PictureSource), "it is what reads pictures"
+    return source
 
 
 def _check_places(

@@ -5,7 +5,9 @@ The ONNX file's ``metadata_props`` hold one JSON document, see :class:`BundleInf
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -17,11 +19,10 @@ from p2p_runtime.errors import BundleError, ContractError
 from .contract import PixelContract, json_field
 from .golden import GoldenFrame
 from .onnx_check import MAX_FILE_BYTES, inspect_onnx
-from .trt_manifest import ENGINE_SUFFIX, source_of
 
 __all__ = [
-    "INPUT_NAME", "METADATA_KEY", "OUTPUT_NAME", "BundleInfo", "ModelBundle", "is_licence",
-    "sealed",
+    "ENGINE_SUFFIX", "INPUT_NAME", "METADATA_KEY", "OUTPUT_NAME", "BundleInfo", "ModelBundle",
+    "is_licence", "sealed",
 ]  # fmt: skip
 
 METADATA_KEY, SEAL = "p2p_contract", "metadata_sha256"
@@ -30,6 +31,8 @@ MAX_LICENCE = 100
 """Maximum number of characters of a licence."""
 INPUT_NAME, OUTPUT_NAME = "frame", "image"
 """Names of the graph's input and output."""
+ENGINE_SUFFIX = ".engine"
+_SM = re.compile(r"-sm\d+$")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,6 +118,7 @@ class ModelBundle:
     info: BundleInfo
     sha256: str | None = None
     engine_path: Path | None = None
+    _content: list[bytes] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def contract(self) -> PixelContract:
@@ -145,7 +149,7 @@ class ModelBundle:
         """
         path, engine_path = Path(path), None
         if path.suffix == ENGINE_SUFFIX:
-            path, engine_path = source_of(path), path
+            path, engine_path = _source_of(path), path
             if not engine_path.is_file():
                 raise BundleError(f"engine {engine_path} does not exist")
         summary = inspect_onnx(path)
@@ -164,10 +168,18 @@ class ModelBundle:
                 f"(sha256 {summary.payload_sha256[:12]}, expected {info.payload_sha256[:12]}); "
                 "copy or export it again"
             )
-        return cls(path=path, info=info, sha256=summary.sha256, engine_path=engine_path)
+        bundle = cls(path=path, info=info, sha256=summary.sha256, engine_path=engine_path)
+        if engine_path is None:
+            bundle._content.append(summary.content)
+        return bundle
 
     def read(self) -> bytes:
-        """Return the file's bytes, those that were checked; raise a BundleError for others."""
+        """Return the file's bytes, those that were checked; raise a BundleError for others.
+
+        The first call gives away what was kept since the check, later ones read the file.
+        """
+        with contextlib.suppress(IndexError):
+            return self._content.pop()
         try:
             content = read_file(self.path, MAX_FILE_BYTES)
         except ContractError as error:
@@ -175,3 +187,8 @@ class ModelBundle:
         if self.sha256 not in (None, sha256(content).hexdigest()):
             raise BundleError(f"{self.path} was changed while it was opened; start again")
         return content
+
+
+def _source_of(engine: Path) -> Path:
+    """Return the path of the ONNX file: ``model-fp16.onnx`` for ``model-fp16-sm86.engine``."""
+    return engine.with_name(f"{_SM.sub('', engine.stem)}.onnx")

@@ -50,6 +50,7 @@ class OnnxSummary:
         fields_left: as many items as fields may follow.
         payload_sha256: hex SHA-256 of all but the metadata, see :func:`payload_sha256`.
         sha256: hex SHA-256 of the file.
+        content: the bytes of the file.
     """
 
     metadata: dict[str, str]
@@ -57,6 +58,7 @@ class OnnxSummary:
     fields_left: Iterator[int]
     payload_sha256: str = ""
     sha256: str = ""
+    content: bytes = b""
 
 
 def inspect_onnx(path: Path) -> OnnxSummary:
@@ -67,15 +69,16 @@ def inspect_onnx(path: Path) -> OnnxSummary:
             refers to other files, custom operators, or tensors of absurd size.
     """
     content = _read(path)
+    view = memoryview(content)
     try:
         summary = OnnxSummary(metadata={}, op_types={}, fields_left=iter(range(MAX_FIELDS)))
-        _check_message(summary, "model", content, 0)
-        if not any(item.number == _GRAPH for item in _fields(content)):
+        _check_message(summary, "model", view, 0)
+        if not any(item.number == _GRAPH for item in _fields(view)):
             raise BundleError("it holds no graph")
     except BundleError as error:
         raise BundleError(f"{path} is not a usable ONNX model: {error}") from error
-    whole = hashlib.sha256(content).hexdigest()
-    return replace(summary, payload_sha256=payload_sha256(content), sha256=whole)
+    payload, whole = _digests(view)
+    return replace(summary, payload_sha256=payload, sha256=whole, content=content)
 
 
 def payload_sha256(model_bytes: bytes | memoryview) -> str:
@@ -87,11 +90,21 @@ def payload_sha256(model_bytes: bytes | memoryview) -> str:
     Raises:
         BundleError: the bytes are not a protobuf message.
     """
-    view, digest = memoryview(model_bytes), hashlib.sha256()
+    return _digests(memoryview(model_bytes))[0]
+
+
+def _digests(view: memoryview) -> tuple[str, str]:
+    """Return the hex SHA-256 of all but the metadata, and of all; the weights are hashed once."""
+    whole = payload = hashlib.sha256()  # one until metadata come, as a rule behind the weights
     for item in _fields(view):
+        content = view[item.start : item.end]
         if item.number != _METADATA_PROPS:
-            digest.update(view[item.start : item.end])
-    return digest.hexdigest()
+            payload.update(content)
+        elif whole is payload:
+            whole = payload.copy()
+        if whole is not payload:
+            whole.update(content)
+    return payload.hexdigest(), whole.hexdigest()
 
 
 class _Field(NamedTuple):
@@ -188,7 +201,7 @@ def _check_scalars(summary: OnnxSummary, kind: str, own: dict[int, list[int | st
         summary.metadata[key] = _last(own, 2)
 
 
-def _read(path: Path) -> memoryview:
+def _read(path: Path) -> bytes:
     if not path.exists():
         raise BundleError(f"model {path} does not exist")
     try:
@@ -200,7 +213,7 @@ def _read(path: Path) -> memoryview:
     head = content[:512].decode("utf-8", errors="surrogateescape")  # not printable
     if all(character.isprintable() or character in "\t\r\n" for character in head):
         raise BundleError(f"{path} is a text file, not an ONNX model")
-    return memoryview(content)
+    return content
 
 
 def _fields(view: memoryview) -> Iterator[_Field]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -16,14 +15,9 @@ from p2p_runtime.documents import parse_json, read_file
 from p2p_runtime.errors import BundleError, ContractError
 from p2p_runtime.files import sha256_of_file
 
-__all__ = [
-    "ENGINE_SUFFIX", "EngineManifest", "EngineTarget", "check_manifest", "manifest_path",
-    "read_manifest", "source_of",
-]  # fmt: skip
+__all__ = ["EngineManifest", "EngineTarget", "check_manifest", "manifest_path", "read_manifest"]
 
-ENGINE_SUFFIX = ".engine"
 FORMAT, MAX_MANIFEST_BYTES = 1, 1 << 16
-_SM = re.compile(r"-sm\d+$")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,11 +85,6 @@ class EngineManifest:
 def manifest_path(engine: Path) -> Path:
     """Return the path of the manifest: ``model.engine.json`` beside ``model.engine``."""
     return engine.with_name(f"{engine.name}.json")
-
-
-def source_of(engine: Path) -> Path:
-    """Return the path of the ONNX file: ``model-fp16.onnx`` for ``model-fp16-sm86.engine``."""
-    return engine.with_name(f"{_SM.sub('', engine.stem)}.onnx")
 
 
 def read_manifest(engine: Path) -> EngineManifest:

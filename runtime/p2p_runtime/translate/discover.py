@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from p2p_runtime.errors import BundleError
-from p2p_runtime.model.trt_manifest import ENGINE_SUFFIX
+from p2p_runtime.model.bundle import ENGINE_SUFFIX
 
 __all__ = ["DEMO_MODELS", "engine_named", "find_bundle", "find_bundles"]
 

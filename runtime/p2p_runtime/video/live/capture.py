@@ -13,7 +13,10 @@ from p2p_runtime.errors import ConfigError
 from p2p_runtime.interrupts import UNINTERRUPTIBLE
 from p2p_runtime.video.frames import FrameTask
 
-__all__ = ["Attempt", "Capture", "LivePolicy"]
+__all__ = ["RECONNECT_S", "Attempt", "Capture", "LivePolicy"]
+
+RECONNECT_S = 300.0
+"""Seconds after which a source or server that has gone is given up."""
 
 _DROPS = ("none", "latest")
 
@@ -35,7 +38,7 @@ class LivePolicy:
 
     drop: Literal["none", "latest"] | None = None
     stall_timeout_s: float = 10.0
-    reconnect_for_s: float = 300.0
+    reconnect_for_s: float = RECONNECT_S
     first_delay_s: float = 0.5
     longest_delay_s: float = 30.0
 

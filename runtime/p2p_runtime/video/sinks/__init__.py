@@ -18,16 +18,13 @@ from typing import Literal
 from p2p_runtime.errors import SinkError
 from p2p_runtime.redaction import redact
 from p2p_runtime.video.frames import FrameSink, VideoInfo
+from p2p_runtime.video.live import RECONNECT_S
 from p2p_runtime.video.sound import SoundTrack
 
 from .h264 import VIDEO_FORMATS, VideoFileSink
-from .images import ImageFolderSink, PictureSink
 from .plain import NullSink, PipeSink, TeeSink
-from .push import PUSH_FORMATS, RECONNECT_S, StreamSink
 
-__all__ = [
-    "ImageFolderSink", "NullSink", "OutputSpec", "open_sink", "parse_output",
-]  # fmt: skip
+__all__ = ["NullSink", "OutputSpec", "open_sink", "parse_output"]
 
 _log = logging.getLogger(__name__)
 
@@ -67,6 +64,8 @@ def parse_output(text: str) -> OutputSpec:
     if text in ("null:", "-"):
         return OutputSpec("stdout" if text == "-" else "null", text)
     if match := _URL.match(text):
+        from .push import PUSH_FORMATS
+
         if (scheme := match[1].lower()) not in PUSH_FORMATS:
             raise SinkError(
                 f"cannot push to {redact(text)}: {scheme} is not known; "
@@ -142,6 +141,8 @@ def open_sink(
             if spec.kind == "stdout":
                 sinks[spec.text] = PipeSink(video, stopping=stopping)
             elif spec.kind == "url":
+                from .push import StreamSink
+
                 sinks[spec.text] = StreamSink(
                     spec.text,
                     video,
@@ -172,11 +173,15 @@ def _open(
         return NullSink()
     path = Path(spec.text)
     if spec.kind == "folder":
+        from .images import ImageFolderSink
+
         return ImageFolderSink(path, source=source, overwrite=overwrite, resume=resume)
     if resume:
         raise SinkError(f"{path}: --resume goes on in a folder of pictures, not in one file")
     if spec.kind in ("picture", "pictures"):
         if spec.kind == "picture" and len(pictures or ()) != 1:
             raise SinkError(f"{path} takes one picture, and the input is not one; name a folder")
+        from .images import PictureSink
+
         return PictureSink(spec.places(pictures or ()), source=source, overwrite=overwrite)
     return VideoFileSink(path, video, source=source, overwrite=overwrite)

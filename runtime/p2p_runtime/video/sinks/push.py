@@ -33,12 +33,12 @@ from p2p_runtime.prefetch import POLL_S
 from p2p_runtime.redaction import ESCAPES, redact
 from p2p_runtime.tls import TLS_PORTS, check_certificate, verified_tls
 from p2p_runtime.video.frames import FrameSink, FrameTask, VideoInfo
-from p2p_runtime.video.live import LivePolicy
+from p2p_runtime.video.live import RECONNECT_S, LivePolicy
 
 from .h264 import H264Sink, to_i420
 from .output_lock import require_shape
 
-__all__ = ["PUSH_FORMATS", "RECONNECT_S", "StreamSink", "serve"]
+__all__ = ["PUSH_FORMATS", "StreamSink", "serve"]
 
 PUSH_FORMATS = {"rtsp": "rtsp", "rtsps": "rtsp", "rtmp": "flv", "rtmps": "flv"}
 PUSH_FORMATS |= dict.fromkeys(("srt", "udp", "tcp"), "mpegts")
@@ -46,9 +46,6 @@ PUSH_FORMATS |= dict.fromkeys(("srt", "udp", "tcp"), "mpegts")
 
 ANSWER_S = 10.0
 """Longest wait in seconds for a server: for its first byte, and for it to take a frame."""
-
-RECONNECT_S = 300.0
-"""Seconds after which a server that has gone is given up."""
 
 _START_S = 20.0
 """Longest wait in seconds for the process to start on a busy machine."""

@@ -16,20 +16,14 @@ from urllib.parse import urlsplit
 
 from p2p_runtime.errors import ConfigError, SourceError, StoppedError
 from p2p_runtime.labels.reader import LabelReader
-from p2p_runtime.pictures import FULL_16_BIT, Levels
+from p2p_runtime.pictures import FULL_16_BIT, InputSide, Levels
 from p2p_runtime.redaction import ESCAPES, redact
 from p2p_runtime.video.frames import DEFAULT_FPS, FrameSource
 from p2p_runtime.video.live import Capture, LivePolicy, LiveSource
 
-from .captures import CameraCapture, NetworkCapture, PipeCapture
-from .images import SUFFIXES, InputSide, PictureSource, in_order, list_folder, list_matches
-from .tree import VIDEO_SUFFIXES, find_videos, root_of
-from .videofile import VideoFileSource
+from .tree import SUFFIXES, VIDEO_SUFFIXES, find_videos, root_of
 
-__all__ = [
-    "InputSide", "PictureSource", "SourceKind", "SourceSpec", "open_source", "parse_source",
-    "root_of",
-]  # fmt: skip
+__all__ = ["SourceKind", "SourceSpec", "open_source", "parse_source", "root_of"]
 
 LIVE_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "udp", "srt", "tcp")
 
@@ -183,14 +177,20 @@ def open_source(
     if input_side is not None and not spec.kind.pictures:
         raise ConfigError(f"--input-side is for pictures, not for {spec.kind.value}")
     if spec.kind is SourceKind.FILE:
+        from .videofile import VideoFileSource
+
         return VideoFileSource(Path(spec.text), labels=labels, yuv=yuv)
     if spec.kind.pictures:
         paths = [path for path in _pictures(spec) if path.stem not in skip]
         if not paths:
             raise StoppedError("every picture is translated already")
+        from .images import PictureSource
+
         return PictureSource(
             paths, labels=labels, levels=levels, fps=fps or DEFAULT_FPS, input_side=input_side
         )
+
+    from .captures import CameraCapture, NetworkCapture, PipeCapture
 
     def connect() -> Capture:
         if spec.kind is SourceKind.URL:
@@ -204,6 +204,8 @@ def open_source(
 
 
 def _pictures(spec: SourceSpec) -> list[Path]:
+    from .images import in_order, list_folder, list_matches
+
     if spec.kind is SourceKind.PICTURE:
         return [Path(spec.text)]
     if spec.kind is SourceKind.FOLDER:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import av
 import cv2
@@ -21,6 +21,7 @@ from p2p_runtime.labels.ids import CITYSCAPES_KINDS
 from p2p_runtime.labels.reader import LabelReader
 from p2p_runtime.pictures import (
     FULL_16_BIT,
+    InputSide,
     Levels,
     exif_orientation,
     header_size,
@@ -31,13 +32,9 @@ from p2p_runtime.pictures import (
 )  # fmt: skip
 from p2p_runtime.video.frames import DEFAULT_FPS, FrameTask, VideoInfo
 
-__all__ = [
-    "SUFFIXES", "InputSide", "PictureSource", "in_order", "list_folder", "list_matches", "matches",
-]  # fmt: skip
+from .tree import SUFFIXES, matches
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-
-InputSide = Literal["left", "right"]
+__all__ = ["PictureSource", "in_order", "list_folder", "list_matches"]
 
 _log = logging.getLogger(__name__)
 
@@ -144,15 +141,6 @@ def list_matches(pattern: str) -> list[Path]:
     return in_order(
         matches(pattern), f"no picture matches {pattern} ({', '.join(SUFFIXES)}), and no video"
     )
-
-
-def matches(pattern: str) -> list[Path]:
-    """Return what matches a glob; raise a SourceError if it is none."""
-    path = Path(pattern)
-    try:
-        return list(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
-    except (OSError, ValueError, NotImplementedError, IndexError) as error:
-        raise SourceError(f"{pattern!r} is not a pattern of file names: {error}") from error
 
 
 def in_order(paths: Iterable[Path], none: str = "") -> list[Path]:

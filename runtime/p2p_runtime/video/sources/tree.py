@@ -6,10 +6,9 @@ from pathlib import Path
 
 from p2p_runtime.errors import SourceError
 
-from .images import SUFFIXES, matches
+__all__ = ["SUFFIXES", "VIDEO_SUFFIXES", "find_videos", "matches", "root_of"]
 
-__all__ = ["VIDEO_SUFFIXES", "find_videos", "root_of"]
-
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 VIDEO_SUFFIXES = (
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".m2ts", ".mpg", ".mpeg", ".flv",
     ".ogv", ".wmv", ".mxf",
@@ -47,6 +46,15 @@ def _listed(text: str) -> list[Path]:
     if any(path.suffix.lower() in SUFFIXES for path in top):
         return top
     return list(folder.rglob("*"))
+
+
+def matches(pattern: str) -> list[Path]:
+    """Return what matches a glob; raise a SourceError if it is none."""
+    path = Path(pattern)
+    try:
+        return list(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+    except (OSError, ValueError, NotImplementedError, IndexError) as error:
+        raise SourceError(f"{pattern!r} is not a pattern of file names: {error}") from error
 
 
 def root_of(text: str) -> Path:
