@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from p2p_train.data.dataset import PairBatch
-from p2p_train.metrics.clips import Flicker
+from p2p_train.metrics.clips import Flicker, WarpError
 from p2p_train.metrics.evaluator import (
     IGNORED,
     FeatureStatistics,
@@ -159,9 +161,43 @@ def test_flicker_counts_only_where_the_label_stayed() -> None:
 
 def test_flicker_of_a_single_frame_is_not_measured() -> None:
     """One frame has nothing to differ from."""
-    flicker = Flicker()
-    flicker.add(np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1, 3), np.uint8))
-    assert flicker.levels() is None
+    flicker, warp = Flicker(), WarpError()
+    frame = np.zeros((16, 16, 3), np.uint8)
+    flicker.add(frame, frame)
+    warp.add(frame, frame)
+    assert flicker.levels() is None and warp.levels() is None
+
+
+def surface(seed: int, width_px: int = 120) -> NDArray[np.uint8]:
+    """Return a soft random texture, (96, width_px, 3) uint8."""
+    noise = np.random.default_rng(seed).integers(0, 255, (12, width_px // 8, 3))
+    return np.asarray(cv2.resize(noise.astype(np.uint8), (width_px, 96), interpolation=2))
+
+
+def warp_error(photos: list[NDArray[np.uint8]], images: list[NDArray[np.uint8]]) -> float:
+    """Return the warp error of images over photos."""
+    error = WarpError()
+    for photo, image in zip(photos, images, strict=True):
+        error.add(photo, image)
+    found = error.levels()
+    assert found is not None
+    return found
+
+
+def test_warp_error_is_change_along_the_photos_motion() -> None:
+    """Texture that moves with the photos has none; texture that stays on the screen has much."""
+    photos = [surface(1)[:, 3 * n : 3 * n + 96] for n in range(4)]
+    moving = [surface(2)[:, 3 * n : 3 * n + 96] for n in range(4)]
+    assert warp_error(photos, moving) < 2
+    assert warp_error(photos, moving[:1] * 4) > 10
+
+
+def test_warp_error_leaves_out_what_was_hidden_before() -> None:
+    """What a moving square uncovers has no earlier picture to be compared with."""
+    photos = [surface(1, 96) for _ in range(4)]
+    for n, photo in enumerate(photos):
+        photo[32:64, 8 * n + 16 : 8 * n + 48] = surface(2, 96)[:32, :32]
+    assert warp_error(photos, photos) < 2
 
 
 def stamped(pictures: int, mark: int, noise_levels: float = 20.0) -> FixedPattern:

@@ -156,6 +156,9 @@ def test_flicker_beside_that_of_the_real_clip(pairs: list[PairBatch]) -> None:
     assert (scores.flicker, scores.flicker_real) == (8.0, 2.0)
     assert scores.to_json()["flicker_excess"] == 6.0
     assert "flicker above real" in scores.table()
+    assert scores.warp_error == pytest.approx(8.0, abs=0.1)
+    assert scores.warp_error_real == pytest.approx(2.0, abs=0.1)
+    assert "warp error, levels" in scores.table()
 
 
 def test_the_torch_generator_is_scored_as_it_ships(checkpoint: Path) -> None:

@@ -112,9 +112,9 @@ def score(
     """Score a generator on its validation pairs, in eval mode and fp32.
 
     Measures L1, PSNR and SSIM. --segmenter adds the segmentation score and a Frechet distance,
-    beside those of the real photos; --clip adds flicker; --published adds Frechet and kernel
-    distances in the features of EfficientNet-Lite0, which sees no picture in training, beside those
-    of other real photos.
+    beside those of the real photos; --clip adds flicker, and --clip-photos the warp error;
+    --published adds Frechet and kernel distances in the features of EfficientNet-Lite0, which sees
+    no picture in training, beside those of other real photos.
     """
     _prepare()
     from p2p_runtime.files import write_json

@@ -37,6 +37,7 @@ COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("Frechet", "frechet", "{:.2f}"),
     ("fixed pattern", "pattern", "{:.1f}"),
     ("flicker", "flicker", "{:.2f}"),
+    ("warp error", "warp_error", "{:.2f}"),
 )
 """Title, key and format of each score."""
 REAL: dict[str, str] = {
@@ -49,6 +50,7 @@ REAL: dict[str, str] = {
     "Frechet": "frechet_real",
     "fixed pattern": "pattern_real",
     "flicker": "flicker_real",
+    "warp error": "warp_error_real",
 }
 """Key of the real photos' score by title."""
 

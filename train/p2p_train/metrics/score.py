@@ -21,7 +21,7 @@ from p2p_train.data.labels import open_pairs
 from p2p_train.data.layouts.index import PairIndex, evenly_spread
 from p2p_train.networks.pixels import to_pixels, to_signal
 
-from .clips import ClipFrame, Flicker
+from .clips import ClipFrame, Flicker, WarpError
 from .evaluator import Evaluator, FeatureStatistics, SegmentationScore, frechet_distance
 from .images import eval_mode, image_l1, psnr_db, ssim
 from .pattern import FixedPattern
@@ -54,6 +54,7 @@ class Scores:
         imagenet: distances to the photos in ImageNet features; ``imagenet_real`` is of other
             photos.
         flicker: mean change, in levels, where the label stayed the same.
+        warp_error: mean change, in levels, along the motion of the clip's real photos.
     """
 
     images: int
@@ -70,6 +71,8 @@ class Scores:
     imagenet_real: ImageNetScore | None = None
     flicker: float | None = None
     flicker_real: float | None = None
+    warp_error: float | None = None
+    warp_error_real: float | None = None
 
     @property
     def flicker_excess(self) -> float | None:
@@ -95,6 +98,7 @@ class Scores:
             ("fixed pattern, levels", self.pattern, self.pattern_real),
             ("flicker, levels", self.flicker, self.flicker_real),
             ("flicker above real", self.flicker_excess, None),
+            ("warp error, levels", self.warp_error, self.warp_error_real),
         ]
         head = f"{f'{self.images} validation pairs':24}{'generated':>12}{'real photos':>14}"
         lines = (f"{n:24}{_cell(a):>12}{_cell(b):>14}" for n, a, b in rows if a is not None)
@@ -197,17 +201,26 @@ class _Tally:
 
 
 def _with_flicker(scores: Scores, translate: Translate, clip: Iterable[ClipFrame]) -> Scores:
-    generated, real = Flicker(), Flicker()
+    generated, real, warp, warp_real = Flicker(), Flicker(), WarpError(), WarpError()
     for frame in clip:
-        generated.add(frame.label, translate(frame.label[None])[0])
+        image = translate(frame.label[None])[0]
+        generated.add(frame.label, image)
         if frame.photo is not None:
             real.add(frame.label, frame.photo)
+            warp.add(frame.photo, image)
+            warp_real.add(frame.photo, frame.photo)
     if generated.levels() is None:
         raise SourceError(
             "no two consecutive frames of the clip share a label pixel, so there is no flicker "
             "to measure; --clip takes a video, or a folder of label maps in the palette's colours"
         )
-    return replace(scores, flicker=generated.levels(), flicker_real=real.levels())
+    return replace(
+        scores,
+        flicker=generated.levels(),
+        flicker_real=real.levels(),
+        warp_error=warp.levels(),
+        warp_error_real=warp_real.levels(),
+    )
 
 
 @torch.inference_mode()
