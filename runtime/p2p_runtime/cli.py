@@ -6,7 +6,9 @@ from p2p_runtime import starting  # noqa: F401  # isort: skip  # first: Ctrl-C i
 
 import os
 import time
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +17,9 @@ from .app.options import run_options
 from .console import P2PCommand, require_extra, setup_logging
 from .errors import ConfigError, StoppedError
 from .interrupts import StopRequest, leave
+
+if TYPE_CHECKING:
+    from .app.run import RunOptions
 
 __all__ = ["main", "program"]
 
@@ -31,6 +36,7 @@ Examples:
   p2p-run labels/ --ids cityscapes-train --output photos/
   p2p-run rtsp://camera/labels --output city.mp4 --output rtsp://server/city
   p2p-run rtsp://camera/labels --view 8080
+  p2p-run --streams cameras.toml --report run.json
   segmenter | p2p-run - --size 640x360 --ids own --output city.mp4
   p2p-run --video seg.mp4 --device cuda --report run.json --strict
   p2p-run 'in/**/*.mp4' --output out/ --workers 2
@@ -70,33 +76,42 @@ def main(
         inputs = (video,)
     if demo:
         inputs = _fill_in_demo(inputs, options)
-    if not inputs:
+    if not inputs and options["streams"] is None:
         raise ConfigError("give a video, folder, camera or stream, or try --demo")
     require_extra("onnxruntime", "cpu")
     # Matrices are small here, and OpenBLAS sends SIGINT where it cannot have its threads.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with StopRequest(grace_s=ANSWER_S) as stop:
-        from .app.run import RunOptions, translate_video
-        from .translate.pipeline import check_losses
-        from .video.sources import SourceKind, parse_source
+        from .app.run import RunOptions
 
         wanted = RunOptions(inputs=inputs, **options, verbose=verbose, started_s=started_s)
-        spec = parse_source(*inputs)
         try:
-            if spec.kind is SourceKind.TREE:
-                from .app.fleet import translate_tree
-
-                tree = translate_tree(wanted, spec, stop)
-            else:
-                report = translate_video(wanted, spec, stop)
+            check = _translate(wanted, context, stop)
         except StoppedError:
             context.exit(stop.exit_code)
         if stop.requested:
             context.exit(stop.exit_code)
-        if spec.kind is SourceKind.TREE:
-            tree.check(strict=strict)
-        else:
-            check_losses(report, strict=strict)
+        check(strict=strict)
+
+
+def _translate(
+    options: RunOptions, context: click.Context, stop: StopRequest
+) -> Callable[..., None]:
+    """Translate what there is, and return what fails if some of it was lost."""
+    if options.streams is not None:
+        from .app.streams import check_streams, translate_streams
+
+        return partial(check_streams, translate_streams(options.streams, options, context, stop))
+    from .app.run import translate_video
+    from .translate.pipeline import check_losses
+    from .video.sources import SourceKind, parse_source
+
+    spec = parse_source(*options.inputs)
+    if spec.kind is SourceKind.TREE:
+        from .app.fleet import translate_tree
+
+        return translate_tree(options, spec, stop).check
+    return partial(check_losses, translate_video(options, spec, stop))
 
 
 def program() -> None:

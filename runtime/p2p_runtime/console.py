@@ -27,8 +27,9 @@ from .redaction import redact
 from .starting import started
 
 __all__ = [
-    "P2PCommand", "P2PGroup", "Size", "StatusLine", "missing_library", "open_descriptors", "option",
-    "require_extra", "setup_logging", "stack", "whole_seconds", "wrapped",
+    "P2PCommand", "P2PGroup", "Size", "StatusLine", "filtered_logs", "missing_library",
+    "open_descriptors", "option", "require_extra", "setup_logging", "stack", "whole_seconds",
+    "wrapped",
 ]  # fmt: skip
 
 _EXIT_UNEXPECTED, _EXIT_BAD_INPUT, _EXIT_NOT_WRITTEN = 1, 2, 3
@@ -47,7 +48,7 @@ _PACKAGES = ("p2p_runtime", "p2p_train", "p2p_export", "p2p_bench")
 _LAST_SECTION = "Run"
 """Section of ``--help`` for options that name none, such as ``--version``."""
 
-_DRAW_EVERY_S = 0.1
+_DRAW_EVERY_S, _SAY_EVERY_S = 0.1, 5.0
 _USUAL_COLUMNS, _BAR_COLUMNS, _SHORTEST_BAR = 80, 30, 8
 """Width of a terminal that does not tell it, and of the longest and shortest progress bar."""
 
@@ -235,6 +236,19 @@ def setup_logging(verbose: bool = False) -> None:
         logging.getLogger(package).setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
+@contextlib.contextmanager
+def filtered_logs(keep: Callable[[logging.LogRecord], bool]) -> Iterator[None]:
+    """Log what ``keep`` returns True for during the block; it may change the records."""
+    handlers = logging.getLogger().handlers[:]
+    for handler in handlers:
+        handler.addFilter(keep)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(keep)
+
+
 def require_extra(module: str, extra: str) -> None:
     """Raise a MissingExtraError with the pip command if a module of an extra is not installed."""
     if importlib.util.find_spec(module) is None:
@@ -254,6 +268,7 @@ class StatusLine:
     def __init__(self) -> None:
         self.live = sys.stderr.isatty() or _in_notebook()
         self._text, self._drawn, self._due_s = "", 0, 0.0
+        self._said_s = time.monotonic()
         self._lock = threading.RLock()  # others log than those who draw
 
     def __enter__(self) -> StatusLine:
@@ -282,6 +297,12 @@ class StatusLine:
                 self._due_s = time.monotonic() + _DRAW_EVERY_S
                 self._draw(self._text.ljust(self._drawn))
                 self._drawn = len(self._text)
+
+    def say(self, *parts: str) -> None:
+        """Log the parts where nothing is drawn, every five seconds at most."""
+        if not self.live and (now_s := time.monotonic()) - self._said_s >= _SAY_EVERY_S:
+            self._said_s = now_s
+            _log.info("%s", ", ".join(parts))
 
     @contextlib.contextmanager
     def makes_way(self) -> Iterator[None]:

@@ -129,7 +129,7 @@ def test_an_output_of_something_else_is_replaced_on_request_only(
     result = p2p_run("in", "--output", "out", *flags)
     assert result.exit_code == 5
     assert outputs_of(tmp_path / "out") == before
-    assert "give --overwrite to replace it" in result.stdout
+    assert "give --overwrite to replace it" in result.stderr
     assert p2p_run("in", "--output", "out", "--overwrite", *flags).exit_code == 0
     assert outputs_of(tmp_path / "out")["a/clip0.mp4"] != before["a/clip0.mp4"]
 
@@ -144,7 +144,7 @@ def test_somebody_elses_file_is_never_replaced(
     result = p2p_run("in", "--output", "out", "--overwrite")
     assert result.exit_code == 5
     assert other.read_bytes() == b"mine"
-    assert "move it away" in result.stdout
+    assert "move it away" in result.stderr
 
 
 def test_processes_write_what_one_writes(p2p_run: Run, clips: list[Path], tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -206,13 +207,12 @@ def test_fault_113_a_camera_is_kept_over_a_suspension(monkeypatch: pytest.Monkey
     next(frames)
     clock, get = time.monotonic, FrameQueue.get
 
-    def suspended(self: FrameQueue[FrameTask], *words: float) -> FrameTask | None:
-        task = get(self, *words)
+    def suspended(self: FrameQueue[FrameTask], *words: Any, **more: Any) -> FrameTask | None:
         if not leap_s[0]:
             leap_s[0] = 1000.0
-            camera.deliver()
             return None
-        return task
+        camera.deliver()
+        return get(self, *words, **more)
 
     monkeypatch.setattr(time, "monotonic", lambda: clock() + leap_s[0])
     monkeypatch.setattr(FrameQueue, "get", suspended)

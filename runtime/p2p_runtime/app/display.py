@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import sys
 import time
@@ -20,11 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Overlay", "Window", "show_progress"]
 
-_LINE_EVERY_S = 5.0
 _SMOOTHING = 0.9
 """Weight of the past in the running mean of the frame interval, which spans about ten frames."""
-
-_log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -35,22 +31,13 @@ def show_progress(total: int | None) -> Iterator[Callable[[FrameTask], None]]:
         total: expected number of frames; None if unknown.
     """
     count, start_s = 0, time.monotonic()
-    logged_s = start_s
     with StatusLine() as line:
 
         def advance(task: FrameTask) -> None:
-            nonlocal count, logged_s
-            count, now_s = count + 1, time.monotonic()
+            nonlocal count
+            count, elapsed_s = count + 1, max(time.monotonic() - start_s, 1e-9)
             known = total if total is not None and count <= total else None
-            if not line.live:
-                if now_s - logged_s >= _LINE_EVERY_S:
-                    logged_s = now_s
-                    shown = (
-                        count_of(count, "frame") if known is None else f"{count} of {known} frames"
-                    )
-                    _log.info("%s", shown)
-                return
-            elapsed_s = max(now_s - start_s, 1e-9)
+            line.say(count_of(count, "frame") if known is None else f"{count} of {known} frames")
             rate = f"{count / elapsed_s:.1f} frames/s"
             if known is None:
                 line.show(count_of(count, "frame"), rate, whole_seconds(elapsed_s))

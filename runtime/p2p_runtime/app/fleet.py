@@ -24,7 +24,7 @@ from typing import Any
 
 import click
 
-from p2p_runtime.console import StatusLine, setup_logging, whole_seconds
+from p2p_runtime.console import StatusLine, filtered_logs, setup_logging, whole_seconds
 from p2p_runtime.cpus import usable_cpus
 from p2p_runtime.errors import ConfigError, P2PError, SinkError, SourceError, count_of
 from p2p_runtime.files import check_writable_folder, reason, rename, sha256_of_file, write_json
@@ -33,18 +33,16 @@ from p2p_runtime.model.bundle import ModelBundle
 from p2p_runtime.translate.pipeline import losses_of
 from p2p_runtime.translate.report import RunReport
 from p2p_runtime.translate.translator import Translator
-from p2p_runtime.video.frames import FrameTask
 from p2p_runtime.video.sinks import OutputSpec, parse_output
 from p2p_runtime.video.sources import SourceKind, SourceSpec
 
 from .lease import Lease, take_lease
-from .run import RunOptions, load_bundle, open_translator, translate_source
+from .run import RunOptions, Watchers, load_bundle, open_translator, translate_source
 from .tree import Row, Tree, TreeReport, find_tree
 
 __all__ = ["translate_tree"]
 
 SCHEMA = 1
-LINE_EVERY_S = 5.0
 ATTEMPTS = 2
 """How many processes may die over a file before it counts as failed."""
 
@@ -52,6 +50,8 @@ _DECIDING = (
     "side_by_side", "overlay", "labels", "ids", "repair_labels", "dedupe_threshold", "max_frames",
 )  # fmt: skip
 """Options that change the pixels of an output."""
+
+_SILENT = Watchers(progress=lambda total: contextlib.nullcontext(lambda task: None))
 
 _log = logging.getLogger(__name__)
 
@@ -267,7 +267,7 @@ def _write(
         OutputSpec("file", str(lease.part)),
     )
     one = replace(options, inputs=(str(path),), overwrite=True, resume=False)
-    report = translate_source(one, spec, [part], fresh, stop, progress=_silent)
+    report = translate_source(one, spec, [part], fresh, stop, _SILENT)
     if not report.frames_out and not report.interrupted:
         raise SourceError(report.to_line())
     return report
@@ -338,11 +338,6 @@ def _done(options: RunOptions, tree: Tree, path: Path, made_from: dict[str, Any]
 
 
 @contextlib.contextmanager
-def _silent(total: int | None) -> Iterator[Callable[[FrameTask], object]]:
-    yield lambda task: None
-
-
-@contextlib.contextmanager
 def _named(path: Path, verbose: bool) -> Iterator[None]:
     """Let warnings say which video they are about, and what each video is told stay out."""
 
@@ -351,14 +346,8 @@ def _named(path: Path, verbose: bool) -> Iterator[None]:
         record.msg, record.args = text if str(path) in text else f"{path}: {text}", ()
         return verbose or record.levelno > logging.INFO
 
-    handlers = logging.getLogger().handlers
-    for handler in handlers:
-        handler.addFilter(name)
-    try:
+    with filtered_logs(name):
         yield
-    finally:
-        for handler in handlers:
-            handler.removeFilter(name)
 
 
 def _progress(tree: Tree, line: StatusLine) -> Callable[[Row], None]:
@@ -368,11 +357,11 @@ def _progress(tree: Tree, line: StatusLine) -> Callable[[Row], None]:
     """
     bytes_of = {str(path): _size(path) for path in tree.paths}
     total, began_s = max(sum(bytes_of.values()), 1), time.monotonic()
-    said_s, files, frames, done, worked = began_s, 0, 0, 0, 0
+    files, frames, done, worked = 0, 0, 0, 0
     line.show(f"file 0/{len(tree.paths)}", share=0.0)
 
     def show(row: Row) -> None:
-        nonlocal said_s, files, frames, done, worked
+        nonlocal files, frames, done, worked
         files, done = files + 1, done + bytes_of[row.input]
         now_s = time.monotonic()
         first = f"file {files}/{len(tree.paths)}"
@@ -387,9 +376,7 @@ def _progress(tree: Tree, line: StatusLine) -> Callable[[Row], None]:
             speed = frames / max(now_s - began_s, 1e-9)
             others = [count_of(frames, "frame"), f"{speed:.1f} frames/s"]
         line.show(first, *others, share=done / total)
-        if not line.live and now_s - said_s >= LINE_EVERY_S:
-            said_s = now_s
-            _log.info("%s", ", ".join([first, *others]))
+        line.say(first, *others)
 
     return show
 

@@ -13,16 +13,18 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TextIO
 
 from p2p_runtime.video.frames import FrameTask
 
-__all__ = ["Heartbeat", "notify_systemd", "resources"]
+__all__ = ["Facts", "Heartbeat", "notify_systemd", "resources"]
 
 STATUS_EVERY_S = 5.0
 """Interval of the JSON lines in seconds."""
+
+Facts = Mapping[str, object]
 
 _log = logging.getLogger(__name__)
 
@@ -30,19 +32,20 @@ _log = logging.getLogger(__name__)
 class Heartbeat:
     """Counts frames, and reports that the run goes on, every five seconds as JSON.
 
-    A line is added to ``stream`` and replaces ``file``; either may be None. The block begins once
-    model, source and sink are open, and ends with the last figures.
+    A line is added to ``stream`` and replaces ``file``; either may be None. ``more`` returns what
+    else it is to hold. The block begins once model, source and sink are open, and ends with the
+    last figures.
     """
 
     def __init__(
         self, stream: TextIO | None = None, file: Path | None = None, *,
-        clock: Callable[[], float] = time.monotonic,
+        more: Callable[[], Facts] = dict, clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
-        self._stream, self._file, self._clock = stream, file, clock
+        self._stream, self._file, self._more, self._clock = stream, file, more, clock
         self._silent = stream is None and file is None
         self._began_s = self._reported_s = self._notified_s = clock()
         self._frames = self._frames_reported = 0
-        self._video_s = 0.0
+        self._video_s, self._lock = 0.0, threading.Lock()
         self._watchdog_s = _watchdog_s()
         self._owner = threading.get_ident()
 
@@ -56,9 +59,10 @@ class Heartbeat:
             self._report(self._clock())
 
     def frame(self, task: FrameTask) -> None:
-        """Count a frame that was written."""
-        self._frames += 1
-        self._video_s = task.timestamp_s
+        """Count a frame that was written; from any thread."""
+        with self._lock:
+            self._frames += 1
+            self._video_s = task.timestamp_s
 
     def beat(self) -> None:
         """Report what is due; cheap when nothing is. Only the thread that created this counts."""
@@ -81,6 +85,7 @@ class Heartbeat:
             "fps": round(fps, 2),
             "video_s": round(self._video_s, 3),
             **resources(),
+            **self._more(),
         }
         line = json.dumps(status) + "\n"
         with contextlib.suppress(OSError):  # stderr may be closed or full; the run matters more

@@ -39,6 +39,11 @@ run_options = stack(
         help="Pictures are pairs side by side: translate this half.",
     ),
     _input("--demo", is_flag=True, help="Translate the bundled clip, side by side."),
+    _input(
+        "--streams", type=_FILE, metavar="FILE.toml",
+        help="Translate several cameras and streams, with one model, to the outputs that the file "
+        "gives them.",
+    ),
     _input("--max-frames", type=click.IntRange(min=1), metavar="N", help="Stop after N frames."),
     _input("--size", type=Size(), metavar="WxH", help="Size in pixels of raw frames on stdin."),
     _input(

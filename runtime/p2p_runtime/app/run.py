@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -33,6 +34,7 @@ from p2p_runtime.pictures import InputSide
 from p2p_runtime.translate.discover import engine_named, find_bundle
 from p2p_runtime.translate.pipeline import run_pipeline
 from p2p_runtime.translate.report import RunReport
+from p2p_runtime.translate.slots import Slot
 from p2p_runtime.translate.translator import Translator
 from p2p_runtime.translate.workers import default_workers, use_one_opencv_thread
 from p2p_runtime.video.frames import FrameSink, FrameSource, FrameTask, VideoInfo
@@ -41,13 +43,16 @@ from p2p_runtime.video.sinks import OutputSpec, open_sink, parse_output
 from p2p_runtime.video.sources import SourceKind, SourceSpec, open_source
 
 from .display import Overlay, Window, show_progress
-from .heartbeat import Heartbeat
+from .heartbeat import Facts, Heartbeat
 
 if TYPE_CHECKING:
     from p2p_runtime.video.sources.images import PictureSource
     from p2p_runtime.video.view import LiveView
 
-__all__ = ["RunOptions", "load_bundle", "open_translator", "translate_source", "translate_video"]
+__all__ = [
+    "RunOptions", "Watchers", "label_reader", "load_bundle", "open_heartbeat", "open_translator",
+    "translate_source", "translate_video",
+]  # fmt: skip
 
 _log = logging.getLogger(__name__)
 
@@ -63,6 +68,7 @@ class RunOptions:
     """`p2p-run`'s flags, and ``time.perf_counter()`` when the command began."""
 
     inputs: tuple[str, ...]
+    streams: Path | None
     input_side: InputSide | None
     size: tuple[int, int] | None
     fps: float | None
@@ -94,6 +100,20 @@ class RunOptions:
     started_s: float
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Watchers:
+    """Who learns of a run's frames: the heartbeat is that of several runs, if there are several.
+
+    ``on_failure`` gets the report of a run that fails.
+    """
+
+    window: Window | None = None
+    view: LiveView | None = None
+    progress: Progress = show_progress
+    heartbeat: Heartbeat | None = None
+    on_failure: Callable[[RunReport], None] | None = None
+
+
 def translate_video(options: RunOptions, spec: SourceSpec, stop: StopRequest) -> RunReport:
     """Translate a source and print a line about it; what can fail before the first frame does so.
 
@@ -108,9 +128,11 @@ def translate_video(options: RunOptions, spec: SourceSpec, stop: StopRequest) ->
         _open_view(options, spec) as view,
         open_translator(options, bundle, device, spec.kind.live, stop) as translator,
     ):
-        report = translate_source(options, spec, outputs, translator, stop, window, view)
-    if options.report is not None:
-        report.save(options.report)
+        save = None if options.report is None else partial(RunReport.save, path=options.report)
+        watchers = Watchers(window=window, view=view, on_failure=save)
+        report = translate_source(options, spec, outputs, translator, stop, watchers)
+    if save is not None:
+        save(report)
     frames_own_stdout = any(output.kind == "stdout" for output in outputs)
     if options.verbose or options.report is not None:
         click.echo(report.to_table(), err=frames_own_stdout)
@@ -124,7 +146,7 @@ def load_bundle(options: RunOptions) -> tuple[ModelBundle, str]:
     device = resolve_device(options.device, engine_path=engine_named(options.model))
     bundle = ModelBundle.load(find_bundle(options.model, device))
     unmap_libraries()
-    _label_reader(options, bundle.contract)  # what it refuses is known before the model is opened
+    label_reader(options, bundle.contract)  # what it refuses is known before the model is opened
     return bundle, device
 
 
@@ -134,12 +156,11 @@ def translate_source(
     outputs: Sequence[OutputSpec],
     translator: Translator,
     stop: StopRequest,
-    window: Window | None = None,
-    view: LiveView | None = None,
-    progress: Progress = show_progress,
+    watchers: Watchers,
+    slot: Slot | None = None,
 ) -> RunReport:
-    """Translate one source with an open model; ``progress`` shows how far it is."""
-    labels = _label_reader(options, translator.contract)
+    """Translate one source with an open model; ``slot`` shares it with other live sources."""
+    labels = label_reader(options, translator.contract)
     done = _done(options, outputs)
     with (
         contextlib.ExitStack() as guards,
@@ -167,9 +188,9 @@ def translate_source(
         )  # fmt: skip
         names = [output.name for output in outputs]
         facts: dict[str, object] = {"source": spec.name, "outputs": names, **_versions()}
-        if view is not None:
-            view.begin(source, translator.contract.palette)
-        report = _run(options, stop, window, view, source, translator, sink, facts, progress)
+        if watchers.view is not None:
+            watchers.view.begin(source, translator.contract.palette)
+        report = _run(options, stop, watchers, source, translator, sink, facts, slot)
     if labels is not None and labels.warning is not None:
         report = replace(report, label_warnings=(labels.warning, *report.label_warnings))
     return report
@@ -218,9 +239,10 @@ def _done(options: RunOptions, outputs: Sequence[OutputSpec]) -> set[str]:
 
 
 def open_translator(
-    options: RunOptions, bundle: ModelBundle, device: str, live: bool, stop: StopRequest
-) -> Translator:
-    """Open the model and replay its golden frame."""
+    options: RunOptions, bundle: ModelBundle, device: str, live: bool, stop: StopRequest,
+    sources: int = 1,
+) -> Translator:  # fmt: skip
+    """Open the model for so many sources, and replay its golden frame."""
     # For files, the frame rate counts; for live sources, the latency and idle cores.
     return Translator.load(
         bundle,
@@ -229,12 +251,13 @@ def open_translator(
         allow_spinning=not live,
         repair_labels=options.repair_labels,
         dedupe_threshold_px=options.dedupe_threshold,
-        workers=1 if live else default_workers(device, options.threads),
+        workers=1 if live and sources == 1 else default_workers(device, options.threads),
         on_hang=lambda: _exit_now(stop.exit_code or EngineError.exit_code),
     )
 
 
-def _label_reader(options: RunOptions, contract: PixelContract) -> LabelReader | None:
+def label_reader(options: RunOptions, contract: PixelContract) -> LabelReader | None:
+    """Return what tells class ids from colours; a ConfigError is raised if a model has none."""
     if contract.palette is None:
         if options.labels == "ids" or options.ids is not None:
             raise ConfigError("class ids need a model with a palette, and this one has none")
@@ -271,24 +294,24 @@ def _open_source(
 def _run(
     options: RunOptions,
     stop: StopRequest,
-    window: Window | None,
-    view: LiveView | None,
+    watchers: Watchers,
     source: FrameSource,
     translator: Translator,
     sink: FrameSink,
     facts: dict[str, object],
-    progress: Progress,
+    slot: Slot | None,
 ) -> RunReport:
+    window, view = watchers.window, watchers.view
     counts = (source.info.frame_count, options.max_frames)
     with (
-        progress(min((n for n in counts if n is not None), default=None)) as advance,
-        Heartbeat(
-            sys.stderr if options.status == "json" else None, options.status_file
-        ) as heartbeat,
+        watchers.progress(min((n for n in counts if n is not None), default=None)) as advance,
+        contextlib.nullcontext(h)
+        if (h := watchers.heartbeat)
+        else open_heartbeat(options) as beats,
     ):
 
         def on_frame(task: FrameTask) -> None:
-            heartbeat.frame(task)
+            beats.frame(task)
             advance(task)
             if window is not None:
                 window(task)
@@ -296,17 +319,23 @@ def _run(
                 view(task)
 
         def stopping() -> bool:  # asked many times a second, whatever happens
-            heartbeat.beat()
+            beats.beat()
             return stop.requested or (window is not None and window.closed)
 
         return run_pipeline(
-            source, translator, sink, max_frames=options.max_frames,
+            source, translator, sink, max_frames=options.max_frames, slot=slot,
             side_by_side=options.side_by_side, keep_inputs=options.view is not None,
             draw=Overlay() if options.overlay else None,
             on_frame=on_frame, stopping=stopping,
-            on_failure=lambda report: report.save(options.report) if options.report else None,
+            on_failure=watchers.on_failure,
             started_s=options.started_s, run=facts,
         )  # fmt: skip
+
+
+def open_heartbeat(options: RunOptions, more: Callable[[], Facts] = dict) -> Heartbeat:
+    """Return what reports to where the options say."""
+    stream = sys.stderr if options.status == "json" else None
+    return Heartbeat(stream, options.status_file, more=more)
 
 
 @contextlib.contextmanager

@@ -18,9 +18,6 @@ from p2p_runtime.video.sources import SourceSpec, root_of
 
 __all__ = ["Row", "Tree", "TreeReport", "find_tree", "parse_shard"]
 
-TOLD_ROWS = 20
-"""Maximum number of failed videos that the table names; the CSV file names all."""
-
 _log = logging.getLogger(__name__)
 
 Status = Literal["translated", "done before", "in work elsewhere", "stopped", "failed"]
@@ -85,20 +82,12 @@ class TreeReport:
         write_text(self.table, text.getvalue())
 
     def to_table(self) -> str:
-        """Return files and frames by status, and the failed ones with their reasons."""
+        """Return files and frames by status; the log has the reasons of those that failed."""
         lines = [f"{'':<18}{'files':>8}{'frames':>10}"]
         for status in ("translated", "done before", "in work elsewhere", "stopped", "failed"):
             if rows := [row for row in self.rows if row.status == status]:
                 lines.append(f"{status:<18}{len(rows):>8}{sum(row.frames for row in rows):>10}")
-        failed = self.failed
-        lines += [f"{row.input}: {row.reason}" for row in failed[:TOLD_ROWS]]
-        lines += [f"and {len(failed) - TOLD_ROWS} more"] * (len(failed) > TOLD_ROWS)
         return "\n".join([*lines, f"each in {self.table}"])
-
-    @property
-    def failed(self) -> list[Row]:
-        """The videos without a translation."""
-        return [row for row in self.rows if row.status == "failed"]
 
     def check(self, *, strict: bool) -> None:
         """Fail if videos did.
@@ -106,7 +95,7 @@ class TreeReport:
         Raises:
             LossesError: some failed; or ``strict``, and frames or colours of some were lost.
         """
-        if failed := self.failed:
+        if failed := [row for row in self.rows if row.status == "failed"]:
             raise LossesError(f"{len(failed)} of {len(self.rows)} videos failed; see {self.table}")
         lossy = [row for row in self.rows if row.losses]
         if lossy and strict:

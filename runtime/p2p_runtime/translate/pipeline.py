@@ -24,6 +24,7 @@ from p2p_runtime.video.live import LiveSource
 
 from .painted import PaintedShares
 from .report import OFF_PALETTE_WARN, Recorder, RunReport
+from .slots import Slot, Slots
 from .translator import Translator
 from .workers import Workers
 
@@ -50,6 +51,7 @@ def run_pipeline(
     sink: FrameSink,
     *,
     max_frames: int | None = None,
+    slot: Slot | None = None,
     side_by_side: bool = False,
     keep_inputs: bool = False,
     draw: Callable[[FrameTask], None] | None = None,
@@ -70,6 +72,7 @@ def run_pipeline(
         source, translator: where frames come from, and what turns them into images.
         sink: where images go; twice as wide as the source for ``side_by_side``.
         max_frames: maximum number of frames; None for all.
+        slot: lets a live source share the engine with others; None for an engine of its own.
         side_by_side: write the input, in the colours that the generator gets, left of the output.
         keep_inputs: leave input and class ids in the tasks, for ``on_frame``.
         draw: changes the output of each frame before it is written.
@@ -90,7 +93,8 @@ def run_pipeline(
     recorder = Recorder(started_s, None if palette is None else PaintedShares(palette, shares))
     stop = stopping or (lambda: False)
     live = source if isinstance(source, LiveSource) else None
-    steps = _Steps(translator, recorder, side_by_side=side_by_side, keep_inputs=keep_inputs)
+    slot = slot or Slot(Slots(1))
+    steps = _Steps(translator, recorder, slot, side_by_side=side_by_side, keep_inputs=keep_inputs)
     ahead, in_a_row = (_AHEAD_LIVE, 1) if live else (_AHEAD, frames_in_a_row(source.info))
     source_lost: str | None = None
 
@@ -108,7 +112,9 @@ def run_pipeline(
 
     try:
         with contextlib.ExitStack() as stack:
-            tasks = steps.decode(itertools.islice(source, max_frames))
+            stack.callback(slot.give_back)  # last of all: one that failed may still hold it
+            frames = iter(source) if live is None else live.frames(slot.take)
+            tasks = steps.decode(itertools.islice(frames, max_frames))
             if not live and translator.workers == 1:
                 size = max(ahead, in_a_row)
                 tasks = stack.enter_context(prefetched(tasks, size=size, stopping=stop))
@@ -193,9 +199,10 @@ class _Steps:
     """The steps of a frame before it is written, in their order."""
 
     def __init__(
-        self, translator: Translator, recorder: Recorder, *, side_by_side: bool, keep_inputs: bool
-    ) -> None:
-        self._translator, self._recorder = translator, recorder
+        self, translator: Translator, recorder: Recorder, slot: Slot, *,
+        side_by_side: bool, keep_inputs: bool,
+    ) -> None:  # fmt: skip
+        self._translator, self._recorder, self._slot = translator, recorder, slot
         self._side_by_side, self._keep_inputs = side_by_side, keep_inputs
         self._prepared = 0
 
@@ -229,7 +236,10 @@ class _Steps:
 
     def finish(self, task: FrameTask) -> None:
         """Translate a frame, and put its input beside it if both are wanted."""
-        self._translator.finish(task)
+        try:
+            self._translator.finish(task)
+        finally:
+            self._slot.give_back()
         if self._side_by_side:
             left = self._translator.preprocessor.repaired(task)
             task.output = np.concatenate([left, task.image], axis=1)  # (H, 2 W, 3)

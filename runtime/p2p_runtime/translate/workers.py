@@ -91,9 +91,11 @@ class Workers:
         self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> Iterator[FrameTask]:
+        owner = threading.current_thread().name
         try:
             for number in range(self._workers):
-                thread = threading.Thread(target=self._run, name=f"worker-{number}", daemon=True)
+                name = f"{owner}/worker-{number}"
+                thread = threading.Thread(target=self._run, name=name, daemon=True)
                 thread.start()
                 self._threads.append(thread)
         except BaseException:  # the system has no more threads
