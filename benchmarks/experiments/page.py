@@ -139,7 +139,8 @@ SECTIONS = (
         title="Scaling",
         name="scaling",
         intro="How does the time of a frame grow with size, width, batch and threads? The rest "
-        "stays at width 32, 256x256, batch 1, two threads.",
+        "stays at width 32, 256x256, batch 1, two threads; of pixels, at the generator "
+        "of the recipe edge.",
         command="python -m experiments.speed.scaling",
         table=scaling.table,
     ),

@@ -60,7 +60,13 @@ FORMS = ("fp32", "int8", FLOAT_ENDS, DEPTH_TO_SPACE)
 
 
 def write_random_run(
-    folder: Path, *, ngf: int, height: int, width: int, forms: Sequence[str] = FORMS
+    folder: Path,
+    *,
+    ngf: int,
+    height: int,
+    width: int,
+    num_downs: int | None = None,
+    forms: Sequence[str] = FORMS,
 ) -> Files:
     """Write a checkpoint with random weights and its graphs.
 
@@ -68,9 +74,10 @@ def write_random_run(
         folder: an existing folder.
         ngf: width of the generator.
         height, width: of its frames in pixels.
+        num_downs: its downsamplings; None for as many as bring the shorter side to 1 px.
         forms: names of the graphs, of :data:`FORMS`.
     """
-    config = TrainConfig.of(ngf=ngf, image_size=(width, height))
+    config = TrainConfig.of(ngf=ngf, image_size=(width, height), num_downs=num_downs)
     contract, scenes, generator = _random_generator(config)
     checkpoint = folder / CHECKPOINT_NAME
     Checkpoint(

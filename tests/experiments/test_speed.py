@@ -42,11 +42,12 @@ def test_each_form_of_a_random_generator_is_timed(tmp_path: Path):
 def test_one_thing_grows_along_an_axis():
     """Along an axis, points differ in what it is named after; all share one base."""
     for axis, points in AXES.items():
-        fields = {"size": ("height", "width")}.get(axis, (axis,))
+        fields = {"size": ("height", "width"), "pixels": ("height", "width")}.get(axis, (axis,))
+        base = Point(ngf=16, num_downs=5) if axis == "pixels" else Point()
         for point in points:
             same = {name for name in Point.__slots__ if name not in fields}
-            assert all(getattr(point, name) == getattr(Point(), name) for name in same)
-        assert Point() in points
+            assert all(getattr(point, name) == getattr(base, name) for name in same)
+        assert base in points
 
 
 def test_fewer_downsamplings_save_weights():
