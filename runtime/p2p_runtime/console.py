@@ -306,11 +306,12 @@ class StatusLine:
 
     @contextlib.contextmanager
     def makes_way(self) -> Iterator[None]:
-        """Wipe the line; it comes back behind the block."""
+        """Wipe the line; it comes back behind the block, also where no frame comes for long."""
         with self._lock:
             self._draw(f"{' ' * self._drawn}\r")
-            self._drawn, self._due_s = 0, 0.0
             yield
+            self._draw(self._text)
+            self._drawn, self._due_s = len(self._text), 0.0
 
     def _draw(self, text: str) -> None:
         with contextlib.suppress(OSError):  # the terminal may be gone; the work matters more

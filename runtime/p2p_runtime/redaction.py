@@ -1,13 +1,17 @@
-"""Redaction: logs, errors and reports hide the secrets in URLs and settings, whatever they hold."""
+"""URLs and their secrets: logs, errors and reports hide them, whatever they hold."""
 
 from __future__ import annotations
 
 import re
+from urllib.parse import SplitResult, urlsplit
 
-__all__ = ["ESCAPES", "redact"]
+__all__ = ["redact", "split_url"]
 
-ESCAPES = "in a password, write / # ? @ as %2F %23 %3F %40"
+_ESCAPES = "a port is below 65536, and in a password, / # ? @ are written %2F %23 %3F %40"
 """What to do about a URL that cannot be taken apart; Python's own message quotes the password."""
+
+_NO_USUAL_PORT = ("udp", "tcp", "srt")
+"""Schemes whose URLs need a port. FFmpeg waits at none, or sends to none, without a word."""
 
 _END = r"(?=['\"]?[:;,)]*(?:\s|$))"
 """Where a word of a sentence ends, without the sentence's own marks."""
@@ -40,3 +44,15 @@ def redact(text: str) -> str:
     text = _STREAM_KEY.sub(r"\1***", _CREDENTIALS.sub(r"\1***@", text))
     text = _QUERY.sub(lambda found: found[1] + _VALUE.sub("***", found[2]), text)
     return _NAMED.sub(r"\1***", text)
+
+
+def split_url(text: str, fault: type[Exception]) -> SplitResult:
+    """Take a URL apart; a ``fault`` says, without secrets, why that cannot be done."""
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise fault(f"{redact(text)!r} is not a URL; {_ESCAPES}") from error
+    if port is None and parts.scheme in _NO_USUAL_PORT:
+        raise fault(f"{redact(text)!r} has no port; write {parts.scheme}://host:port")
+    return parts

@@ -38,6 +38,14 @@ def open_video(path: Path, **settings: object) -> FrameSink:
     return open_sink(path, **values)  # type: ignore[arg-type]  # tests pick what to change
 
 
+@pytest.mark.parametrize("url", ["udp://127.0.0.1", "tcp://cam/x", "udp://me:secret@cam:70000"])
+def test_a_server_without_a_port_is_refused(url: str) -> None:
+    """FFmpeg would send to nobody, without an error."""
+    with pytest.raises(SinkError, match=r"no port; write|a port is below") as caught:
+        parse_output(url)
+    assert "secret" not in str(caught.value)
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
 def test_a_video_holds_the_frames_that_were_written(
     tmp_path: Path, frames: list[Image], read_frames: Callable[[Path], list[Image]], suffix: str

@@ -204,6 +204,8 @@ def test_fault_60_impossible_speeds_become_the_default(
         ("https://host/live.m3u8", "playlist"),
         ("http:///secret.mp4", "not a URL"),
         ("rtsp://[::1", "not a URL"),
+        ("udp://127.0.0.1", "no port; write udp://host:port"),
+        ("udp://127.0.0.1:70000", "a port is below 65536"),
         ("rtsp://cam/a b", "not a URL"),
         ("no*match.png", "no picture matches"),
         ("concat:a.mp4|b.mp4", "protocol"),

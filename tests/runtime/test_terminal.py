@@ -98,6 +98,19 @@ def test_fault_106_a_warning_of_another_thread_has_a_line_of_its_own(
     assert shown(terminal.getvalue())[:2] == ["1 frames", "warning: late"]
 
 
+def test_fault_106_the_counter_stays_while_no_frame_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stands below what is told of a source that is lost."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with monkeypatch.context() as patch:
+        patch.setattr(logging.getLogger(), "handlers", [])
+        setup_logging()
+        with StatusLine() as line:
+            line.show("1 frames")
+            logging.getLogger("p2p_runtime").info("lost")
+            assert shown(terminal.getvalue()) == ["1 frames", "lost", "1 frames"]
+
+
 def last_progress(drawn: str) -> str:
     """Return the last line of progress; there must not be a traceback."""
     assert "Traceback" not in drawn, drawn

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from p2p_runtime.errors import SinkError
-from p2p_runtime.redaction import redact
+from p2p_runtime.redaction import redact, split_url
 from p2p_runtime.video.frames import FrameSink, VideoInfo
 from p2p_runtime.video.live import RECONNECT_S
 from p2p_runtime.video.sound import SoundTrack
@@ -71,6 +71,7 @@ def parse_output(text: str) -> OutputSpec:
                 f"cannot push to {redact(text)}: {scheme} is not known; "
                 f"use {', '.join(PUSH_FORMATS)}"
             )
+        split_url(text, SinkError)
         return OutputSpec("url", text)
     path = Path(text)
     if path.suffix.lower() in VIDEO_FORMATS:

@@ -21,7 +21,6 @@ import sys
 import time
 from collections.abc import Callable
 from fractions import Fraction
-from urllib.parse import urlsplit
 
 import av
 import numpy as np
@@ -30,7 +29,7 @@ from av.codec.context import Flags
 from p2p_runtime.errors import SinkError
 from p2p_runtime.files import reason
 from p2p_runtime.prefetch import POLL_S
-from p2p_runtime.redaction import ESCAPES, redact
+from p2p_runtime.redaction import redact, split_url
 from p2p_runtime.tls import TLS_PORTS, check_certificate, verified_tls
 from p2p_runtime.video.frames import FrameSink, FrameTask, VideoInfo
 from p2p_runtime.video.live import RECONNECT_S, LivePolicy
@@ -294,11 +293,8 @@ def _in_tee(url: str, container_format: str, options: dict[str, str]) -> str:
 
 def _check_answer(url: str, scheme: str, answer_s: float) -> None:
     """Make sure that the server answers; raise an OSError that says so otherwise."""
-    try:
-        parts = urlsplit(url)
-        address = (parts.hostname or "", parts.port or _PORTS[scheme])
-    except ValueError as error:
-        raise ValueError(f"this is not a URL; {ESCAPES}") from error
+    parts = split_url(url, SinkError)
+    address = (parts.hostname or "", parts.port or _PORTS[scheme])
     try:
         with socket.create_connection(address, answer_s) as probe:
             if hello := _HELLOS.get(scheme):

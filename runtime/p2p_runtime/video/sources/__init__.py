@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from p2p_runtime.errors import ConfigError, SourceError, StoppedError
 from p2p_runtime.labels.reader import LabelReader
 from p2p_runtime.pictures import FULL_16_BIT, InputSide, Levels
-from p2p_runtime.redaction import ESCAPES, redact
+from p2p_runtime.redaction import redact, split_url
 from p2p_runtime.video.frames import DEFAULT_FPS, FrameSource
 from p2p_runtime.video.live import Capture, LivePolicy, LiveSource
 
@@ -230,12 +230,8 @@ def _check_settings(
 
 
 def _check_url(text: str) -> None:
-    try:
-        parts = urlsplit(text)
-        addressed = bool(parts.hostname) or (parts.scheme == "udp" and parts.port is not None)
-    except ValueError as error:
-        raise SourceError(f"{redact(text)!r} is not a URL; {ESCAPES}") from error
-    if not addressed or not _PRINTABLE.fullmatch(text):
+    parts = split_url(text, SourceError)
+    if not (parts.hostname or parts.scheme == "udp") or not _PRINTABLE.fullmatch(text):
         raise SourceError(f"{redact(text)!r} is not a URL; write scheme://host:port/path")
     if parts.path.lower().endswith(_PLAYLISTS):
         raise SourceError(
