@@ -6,7 +6,6 @@ from p2p_runtime import starting  # noqa: F401  # isort: skip  # first: Ctrl-C i
 
 import os
 import time
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -94,9 +93,7 @@ def main(
         check(strict=strict)
 
 
-def _translate(
-    options: RunOptions, context: click.Context, stop: StopRequest
-) -> Callable[..., None]:
+def _translate(options: RunOptions, context: click.Context, stop: StopRequest) -> partial[None]:
     """Translate what there is, and return what fails if some of it was lost."""
     if options.streams is not None:
         from .app.streams import check_streams, translate_streams
@@ -110,7 +107,7 @@ def _translate(
     if spec.kind is SourceKind.TREE:
         from .app.fleet import translate_tree
 
-        return translate_tree(options, spec, stop).check
+        return partial(translate_tree(options, spec, stop).check)
     return partial(check_losses, translate_video(options, spec, stop))
 
 

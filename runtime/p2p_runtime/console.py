@@ -262,7 +262,7 @@ class StatusLine:
     """One line at the end of a terminal that is drawn again and again, and makes way for logs.
 
     Use it as a context manager. Where stderr is neither a terminal nor that of a notebook,
-    :attr:`live` is False and nothing is drawn.
+    :attr:`live` is False, and the line is logged now and then.
     """
 
     def __init__(self) -> None:
@@ -282,7 +282,7 @@ class StatusLine:
                 self._draw(f"{self._text.ljust(self._drawn)}\n")
 
     def show(self, first: str, *others: str, share: float | None = None) -> None:
-        """Draw the line, ten times a second at most; the last one stays.
+        """Draw the line, ten times a second at most; the last one stays. Or log it, every 5 s.
 
         Args:
             first: never cut off.
@@ -290,6 +290,9 @@ class StatusLine:
             share: part (0-1) of the work that is done, for a bar if there is room left.
         """
         if not self.live:
+            if (now_s := time.monotonic()) - self._said_s >= _SAY_EVERY_S:
+                self._said_s = now_s
+                _log.info("%s", ", ".join([first, *others]))
             return
         with self._lock:
             self._text = compose_line(_columns() - 1, first, others, share)
@@ -297,12 +300,6 @@ class StatusLine:
                 self._due_s = time.monotonic() + _DRAW_EVERY_S
                 self._draw(self._text.ljust(self._drawn))
                 self._drawn = len(self._text)
-
-    def say(self, *parts: str) -> None:
-        """Log the parts where nothing is drawn, every five seconds at most."""
-        if not self.live and (now_s := time.monotonic()) - self._said_s >= _SAY_EVERY_S:
-            self._said_s = now_s
-            _log.info("%s", ", ".join(parts))
 
     @contextlib.contextmanager
     def makes_way(self) -> Iterator[None]:

@@ -330,6 +330,36 @@ def test_killed_processes_cost_nothing(p2p_run: Run, tmp_path: Path, bundle: Pat
     assert sum(row["status"] == "done before" for row in rows) == len(complete)
 
 
+def test_no_video_begins_with_what_was_learnt_of_another(p2p_run: Run, tmp_path: Path) -> None:
+    """A video that resembles the last one gets images of its own, as in a run of its own."""
+    for index, name in enumerate(("in/1/a.mp4", "in/2/b.mp4")):
+        (tmp_path / name).parent.mkdir(parents=True)
+        write_video(tmp_path / name, [label_frame(3 * index)] * 4)
+    for source, output in (("in", "both"), ("in/2", "alone")):
+        assert p2p_run(source, "--output", output, "--dedupe-threshold", "4000").exit_code == 0
+    both, alone = outputs_of(tmp_path / "both"), outputs_of(tmp_path / "alone")
+    assert both["2/b.mp4"] == alone["b.mp4"]
+
+
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
+def test_a_signal_leaves_rows_and_no_torn_video(
+    p2p_run: Run, tmp_path: Path, bundle: Path, workers: str
+) -> None:
+    """Ctrl-C within the first videos: nothing has appeared, each has a row, and 130 is left."""
+    (clip,) = draw_clips(tmp_path / "in", 1, longer=1000)
+    for name in ("second.mp4", "third.mp4"):
+        shutil.copy(clip, tmp_path / "in" / name)
+    run = start(tmp_path, bundle, "--workers", workers)
+    until_s = time.monotonic() + 60
+    while not list(tmp_path.rglob(".*.part.mp4")) and time.monotonic() < until_s:
+        time.sleep(0.02)
+    run.send_signal(signal.SIGINT)
+    assert run.wait(timeout=60) == 130
+    rows = rows_of(tmp_path / "out/fleet.csv").values()
+    assert [row["status"] for row in rows] == ["stopped"] * 3
+    assert [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()] == ["fleet.csv"]
+
+
 @pytest.mark.slow
 def test_a_process_that_dies_is_replaced(p2p_run: Run, tmp_path: Path, bundle: Path) -> None:
     """Kill one of two processes of a run: its video is translated by another."""
@@ -392,7 +422,10 @@ def test_the_manifest_of_kubernetes_counts_as_its_job_does() -> None:
 def test_an_estimate_leaves_out_what_was_done_before(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Of 4 equal videos, 2 were done before and one took 10 s: 10 s are left, not 3."""
+    """Of 4 equal videos, 2 were done before and one took 10 s: 10 s are left, not 3.
+
+    Half of the last one takes half of that.
+    """
     paths = tuple(tmp_path / f"{number}.mp4" for number in range(4))
     for path in paths:
         path.write_bytes(b"same")
@@ -406,9 +439,12 @@ def test_an_estimate_leaves_out_what_was_done_before(
         show(Row(input=str(path), output="", status="done before", frames=5))
     now_s[0] = 10.0
     show(Row(input=str(paths[2]), output="", status="translated", frames=5))
+    now_s[0] = 15.0
+    show((str(paths[3]), 4, 0.5))
     assert shown == [
         ("file 0/4",),
         ("file 1/4",),
         ("file 2/4",),
         ("file 3/4, 0:00:10 left", "5 frames", "0.5 frames/s"),
+        ("file 3/4, 0:00:05 left", "9 frames", "0.6 frames/s"),
     ]

@@ -37,7 +37,6 @@ def show_progress(total: int | None) -> Iterator[Callable[[FrameTask], None]]:
             nonlocal count
             count, elapsed_s = count + 1, max(time.monotonic() - start_s, 1e-9)
             known = total if total is not None and count <= total else None
-            line.say(count_of(count, "frame") if known is None else f"{count} of {known} frames")
             rate = f"{count / elapsed_s:.1f} frames/s"
             if known is None:
                 line.show(count_of(count, "frame"), rate, whole_seconds(elapsed_s))

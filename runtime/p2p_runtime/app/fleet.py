@@ -8,7 +8,6 @@ made again.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import multiprocessing
 import os
@@ -18,6 +17,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,22 @@ import click
 
 from p2p_runtime.console import StatusLine, filtered_logs, setup_logging, whole_seconds
 from p2p_runtime.cpus import usable_cpus
-from p2p_runtime.errors import ConfigError, P2PError, SinkError, SourceError, count_of
+from p2p_runtime.documents import read_json
+from p2p_runtime.errors import (
+    ConfigError,
+    ContractError,
+    P2PError,
+    SinkError,
+    SourceError,
+    count_of,
+)
 from p2p_runtime.files import check_writable_folder, reason, rename, sha256_of_file, write_json
 from p2p_runtime.interrupts import StopRequest
 from p2p_runtime.model.bundle import ModelBundle
 from p2p_runtime.translate.pipeline import losses_of
 from p2p_runtime.translate.report import RunReport
 from p2p_runtime.translate.translator import Translator
+from p2p_runtime.video.frames import FrameTask
 from p2p_runtime.video.sinks import OutputSpec, parse_output
 from p2p_runtime.video.sources import SourceKind, SourceSpec
 
@@ -51,7 +60,9 @@ _DECIDING = (
 )  # fmt: skip
 """Options that change the pixels of an output."""
 
-_SILENT = Watchers(progress=lambda total: contextlib.nullcontext(lambda task: None))
+Part = tuple[str, int, float]
+Tell = Callable[[Part], object]
+"""Takes a video in work, how many of its frames are done, and which share (0-1) that is."""
 
 _log = logging.getLogger(__name__)
 
@@ -71,17 +82,20 @@ def translate_tree(options: RunOptions, spec: SourceSpec, stop: StopRequest) -> 
     stop.working = True
     rows: list[Row] = []
     workers = min(options.workers or 1, max(len(tree.paths), 1))
-    if workers > 1:
-        del bundle  # it holds the file; each process reads it
-        threads = max(1, (options.threads or usable_cpus()) // workers)
-        found = _in_processes(replace(options, threads=threads), tree, workers, stop)
-    else:
-        found = _in_this_process(options, tree, bundle, device, stop)
-    with contextlib.closing(found), StatusLine() as line:
-        show = _progress(tree, line)
+    with contextlib.ExitStack() as stack:
+        show = _progress(tree, stack.enter_context(StatusLine()))
+        if workers > 1:
+            del bundle  # it holds the file; each process reads it
+            threads = max(1, (options.threads or usable_cpus()) // workers)
+            found = _in_processes(replace(options, threads=threads), tree, workers, stop, show)
+        else:
+            found = _in_this_process(options, tree, bundle, device, stop, show)
+        stack.enter_context(contextlib.closing(found))
         for row in found:
             rows.append(row)
             show(row)
+    told = {row.input for row in rows}
+    rows += [_row(tree, path, "stopped") for path in tree.paths if str(path) not in told]
     report = TreeReport(rows=sorted(rows, key=lambda row: row.input), table=tree.table)
     report.save()
     click.echo(report.to_table())
@@ -100,24 +114,25 @@ def _folder(options: RunOptions, outputs: list[OutputSpec], spec: SourceSpec) ->
 
 
 def _in_this_process(
-    options: RunOptions, tree: Tree, bundle: ModelBundle, device: str, stop: StopRequest
+    options: RunOptions, tree: Tree, bundle: ModelBundle, device: str, stop: StopRequest, tell: Tell
 ) -> Generator[Row, None, None]:
     with open_translator(options, bundle, device, False, stop) as translator:
         for path in tree.paths:
             if stop.requested:
                 return
-            yield _translate(options, tree, path, translator, stop)
+            yield _translate(options, tree, path, translator, stop, tell)
 
 
 def _in_processes(
-    options: RunOptions, tree: Tree, workers: int, stop: StopRequest
+    options: RunOptions, tree: Tree, workers: int, stop: StopRequest, tell: Tell
 ) -> Generator[Row, None, None]:
     """Give each of several processes a video after the other; one that dies is replaced."""
     waiting, attempts = deque(tree.paths), Counter[Path]()
     processes: dict[Connection, tuple[Any, Path | None]] = {}
     try:
         while not stop.requested and (waiting or processes):
-            while len(processes) < min(workers, len(waiting) + _busy(processes)):
+            busy = sum(path is not None for _, path in processes.values())
+            while len(processes) < min(workers, len(waiting) + busy):
                 link, process = _start(options, tree)
                 processes[link] = (process, None)
             ready = wait(list(processes), timeout=0.1)
@@ -131,6 +146,10 @@ def _in_processes(
                         continue
                     attempts[path or tree.root] += 1
                     yield from _died(tree, path, process.exitcode, attempts, waiting)
+                    continue
+                if isinstance(message, tuple):
+                    tell(message)
+                    processes[link] = (process, path)
                     continue
                 if isinstance(message, P2PError):
                     raise message
@@ -147,10 +166,6 @@ def _in_processes(
             process.terminate()
         for process, _ in processes.values():
             process.join()
-
-
-def _busy(processes: dict[Connection, tuple[Any, Path | None]]) -> int:
-    return sum(path is not None for _, path in processes.values())
 
 
 def _died(
@@ -189,7 +204,7 @@ def _serve(options: RunOptions, tree: Tree, link: Connection) -> None:
             with open_translator(options, bundle, device, False, stop) as translator:
                 link.send(None)
                 while not stop.requested and (path := link.recv()) is not None:
-                    link.send(_translate(options, tree, path, translator, stop))
+                    link.send(_translate(options, tree, path, translator, stop, link.send))
         except P2PError as error:
             link.send(error)
         except (EOFError, BrokenPipeError):
@@ -203,8 +218,9 @@ def _end_with(parent: int) -> None:
 
 
 def _translate(
-    options: RunOptions, tree: Tree, path: Path, translator: Translator, stop: StopRequest
-) -> Row:
+    options: RunOptions, tree: Tree, path: Path, translator: Translator, stop: StopRequest,
+    tell: Tell,
+) -> Row:  # fmt: skip
     """Translate one video unless it is done, and return its row.
 
     A ConfigError is raised, since it is about every video.
@@ -217,10 +233,10 @@ def _translate(
         lease = take_lease(output)
         if lease is None:
             return _row(tree, path, "in work elsewhere")
-        with lease, _named(path, options.verbose):
+        with lease, filtered_logs(partial(_name, str(path), options.verbose)):
             if (row := _done(options, tree, path, made_from)) is not None:
                 return row  # by the last owner
-            report = _write(options, path, lease, translator, stop)
+            report = _write(options, path, lease, translator, stop, tell)
             if report.interrupted:
                 return _row(tree, path, "stopped")
             if lease.lost:
@@ -254,20 +270,17 @@ def _of_output(text: str, path: Path, output: Path) -> str:
 
 
 def _write(
-    options: RunOptions, path: Path, lease: Lease, translator: Translator, stop: StopRequest
-) -> RunReport:
+    options: RunOptions, path: Path, lease: Lease, translator: Translator, stop: StopRequest,
+    tell: Tell,
+) -> RunReport:  # fmt: skip
     """Write the translation of a video as the lease's part; nothing of the last video is left."""
-    fresh = Translator(
-        translator.contract, translator.engine, bundle=translator.bundle,
-        repair_labels=options.repair_labels, dedupe_threshold_px=options.dedupe_threshold,
-        workers=translator.workers,
-    )  # fmt: skip
-    spec, part = (
-        SourceSpec(kind=SourceKind.FILE, text=str(path)),
-        OutputSpec("file", str(lease.part)),
-    )
+    translator.reset()
+    spec = SourceSpec(kind=SourceKind.FILE, text=str(path))
+    part = OutputSpec("file", str(lease.part))
     one = replace(options, inputs=(str(path),), overwrite=True, resume=False)
-    report = translate_source(one, spec, [part], fresh, stop, _SILENT)
+    advance = partial(_tell_part, str(path), tell)
+    watchers = Watchers(progress=lambda total: contextlib.nullcontext(partial(advance, total)))
+    report = translate_source(one, spec, [part], translator, stop, watchers)
     if not report.frames_out and not report.interrupted:
         raise SourceError(report.to_line())
     return report
@@ -295,7 +308,7 @@ def _made_from(options: RunOptions, path: Path, translator: Translator) -> dict[
     return {
         "model_sha256": translator.bundle.sha256,
         "options": {name: getattr(options, name) for name in _DECIDING},
-        "input": {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns},
+        "input": {"bytes": status.st_size, "mtime_s": status.st_mtime},
     }
 
 
@@ -312,10 +325,10 @@ def _done(options: RunOptions, tree: Tree, path: Path, made_from: dict[str, Any]
         made_from["input"].setdefault("sha256", sha256_of_file(path))
         return None
     try:
-        noted = json.loads(output.with_suffix(".json").read_bytes())
+        noted = read_json(output.with_suffix(".json"))
         before, size, frames = noted["made_from"], noted["output_bytes"], int(noted["frames"])
         input_before = dict(before["input"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ContractError, ValueError, KeyError, TypeError) as error:
         raise SinkError(
             f"{output} exists, and {output.with_suffix('.json').name} does not say from what it "
             "was made; move it away"
@@ -337,52 +350,48 @@ def _done(options: RunOptions, tree: Tree, path: Path, made_from: dict[str, Any]
     return None
 
 
-@contextlib.contextmanager
-def _named(path: Path, verbose: bool) -> Iterator[None]:
+def _tell_part(path: str, tell: Tell, total: int | None, task: FrameTask) -> None:
+    if task.index % 16 == 0:  # each goes through a pipe
+        count = task.index + 1
+        tell((path, count, min(count / total, 1.0) if total else 0.0))
+
+
+def _name(path: str, verbose: bool, record: logging.LogRecord) -> bool:
     """Let warnings say which video they are about, and what each video is told stay out."""
-
-    def name(record: logging.LogRecord) -> bool:
-        text = record.getMessage()
-        record.msg, record.args = text if str(path) in text else f"{path}: {text}", ()
-        return verbose or record.levelno > logging.INFO
-
-    with filtered_logs(name):
-        yield
+    text = record.getMessage()
+    record.msg, record.args = text if path in text else f"{path}: {text}", ()
+    return verbose or record.levelno > logging.INFO
 
 
-def _progress(tree: Tree, line: StatusLine) -> Callable[[Row], None]:
-    """Return a function that shows how far a run is after each row, by the inputs' bytes.
+def _progress(tree: Tree, line: StatusLine) -> Callable[[Row | Part], None]:
+    """Return a function that shows how far a run is, by the inputs' bytes.
 
     The time left is that for videos to translate, since those done before took none.
     """
-    bytes_of = {str(path): _size(path) for path in tree.paths}
+    bytes_of = {str(path): path.stat().st_size if path.exists() else 0 for path in tree.paths}
     total, began_s = max(sum(bytes_of.values()), 1), time.monotonic()
     files, frames, done, worked = 0, 0, 0, 0
+    parts: dict[str, tuple[int, float]] = {}
     line.show(f"file 0/{len(tree.paths)}", share=0.0)
 
-    def show(row: Row) -> None:
+    def show(news: Row | Part) -> None:
         nonlocal files, frames, done, worked
-        files, done = files + 1, done + bytes_of[row.input]
-        now_s = time.monotonic()
-        first = f"file {files}/{len(tree.paths)}"
-        others: list[str] = []
-        if row.status == "failed":
-            _log.warning("%s: %s", row.input, row.reason)
-        elif row.status == "translated":
-            frames, worked = frames + row.frames, worked + bytes_of[row.input]
-        if frames:
-            left = whole_seconds((now_s - began_s) / max(worked, 1) * (total - done))
-            first = f"{first}, {left} left"
-            speed = frames / max(now_s - began_s, 1e-9)
-            others = [count_of(frames, "frame"), f"{speed:.1f} frames/s"]
-        line.show(first, *others, share=done / total)
-        line.say(first, *others)
+        if isinstance(news, Row):
+            parts.pop(news.input, None)
+            files, done = files + 1, done + bytes_of[news.input]
+            if news.status == "failed":
+                _log.warning("%s: %s", news.input, news.reason)
+            elif news.status == "translated":
+                frames, worked = frames + news.frames, worked + bytes_of[news.input]
+        else:
+            parts[news[0]] = news[1:]
+        count = frames + sum(frames for frames, _ in parts.values())
+        partly = sum(bytes_of[path] * share for path, (_, share) in parts.items())
+        took_s, text = time.monotonic() - began_s, [f"file {files}/{len(tree.paths)}"]
+        if count:
+            left_s = took_s / max(worked + partly, 1) * (total - done - partly)
+            speed = f"{count / max(took_s, 1e-9):.1f} frames/s"
+            text = [f"{text[0]}, {whole_seconds(left_s)} left", count_of(count, "frame"), speed]
+        line.show(*text, share=(done + partly) / total)
 
     return show
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0

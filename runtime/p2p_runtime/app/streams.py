@@ -33,7 +33,7 @@ from p2p_runtime.translate.translator import Translator
 from p2p_runtime.video.frames import FrameTask
 from p2p_runtime.video.live import LivePolicy
 from p2p_runtime.video.sinks import parse_output
-from p2p_runtime.video.sources import SourceKind, SourceSpec, parse_source
+from p2p_runtime.video.sources import SourceKind, parse_source
 
 from .run import (
     RunOptions,
@@ -79,7 +79,6 @@ class Outcome:
     """
 
     name: str
-    video: str
     status: Literal["ended", "stopped", "failed"]
     reason: str
     losses: str
@@ -255,9 +254,7 @@ def _follow_all(
             heartbeat.beat()
             total = sum(frames.values())
             speed = f"{total / max(time.monotonic() - began_s, 1e-9):.1f} frames/s"
-            parts = f"{len(running)} of {len(threads)} streams", f"{total} frames", speed
-            line.show(*parts)
-            line.say(*parts)
+            line.show(f"{len(running)} of {len(threads)} streams", f"{total} frames", speed)
     return [outcomes[name] for name in streams]
 
 
@@ -269,9 +266,9 @@ def _follow(
     failures: list[RunReport] = []
     watchers, report = replace(watchers, on_failure=failures.append), None
     status: Literal["ended", "stopped", "failed"] = "failed"
-    reason, spec = "", parse_source(*options.inputs)
+    reason = ""
     try:
-        report = _translate(spec, options, shared, slot, stop, watchers)
+        report = _translate(options, shared, slot, stop, watchers)
         reason = report.source_lost or ""
         if not reason:
             status = "stopped" if report.interrupted else "ended"
@@ -286,16 +283,15 @@ def _follow(
         _log.error("%s", reason)
     report = report or next(iter(failures), None)
     return Outcome(
-        name=name, video=spec.name, status=status, reason=redact(reason),
+        name=name, status=status, reason=redact(reason),
         losses="; ".join(losses_of(report)) if report else "", report=report,
     )  # fmt: skip
 
 
 def _translate(
-    spec: SourceSpec, options: RunOptions, shared: Translator, slot: Slot, stop: StopRequest,
-    watchers: Watchers,
-) -> RunReport:  # fmt: skip
-    outputs = [parse_output(text) for text in options.output]
+    options: RunOptions, shared: Translator, slot: Slot, stop: StopRequest, watchers: Watchers
+) -> RunReport:
+    spec, outputs = parse_source(*options.inputs), [parse_output(text) for text in options.output]
     own = Translator(
         shared.contract, shared.engine, bundle=shared.bundle, repair_labels=options.repair_labels,
         dedupe_threshold_px=options.dedupe_threshold,

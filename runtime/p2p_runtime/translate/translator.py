@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -66,11 +67,11 @@ class Translator:
         self.engine = engine
         self.bundle = bundle
         self.workers = workers
-        self.preprocessor = Preprocessor(
-            contract,
-            repair_labels=repair_labels,
-            dedupe_threshold_px=dedupe_threshold_px,
-        )
+        self._new_preprocessor = partial(
+            Preprocessor, contract,
+            repair_labels=repair_labels, dedupe_threshold_px=dedupe_threshold_px,
+        )  # fmt: skip
+        self.reset()
 
     @classmethod
     def load(
@@ -179,6 +180,10 @@ class Translator:
         task.times_ms["wait"] = (input_s - task.decoded_s) * 1e3 - work_ms
         task.times_ms["infer"] = (inferred_s - input_s) * 1e3
         task.times_ms["postprocess"] = (task.finished_s - inferred_s) * 1e3
+
+    def reset(self) -> None:
+        """Forget the frames so far, because another video begins."""
+        self.preprocessor = self._new_preprocessor()
 
     def stop(self) -> None:
         """End inferences that take longer than a moment, since the run is over."""

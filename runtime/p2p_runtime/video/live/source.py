@@ -106,11 +106,14 @@ class LiveSource:
         returns True; a newer frame may replace that frame meanwhile. It returns whether to take it.
         """
         assert self._frames is not None, "__init__ waited for the first frame"
+        frames = self._frames
         while not self._interrupted.is_set():
             # Asked first: the last frame may come between the two lines.
             ended = self._attempt is not None and self._attempt.ended.is_set()
             asked_s = time.monotonic()
-            task = self._take(self._frames, take_slot)
+            frames.get(POLL_S, unless=lambda: frames.waiting > 0)
+            ready = frames.waiting and take_slot(lambda: not self._interrupted.is_set())
+            task = frames.get(0) if ready else None
             late_s = time.monotonic() - asked_s - POLL_S
             if late_s > _SUSPENDED_S:  # then this process was silent, and not the source
                 self._last_frame_s += late_s
@@ -119,15 +122,6 @@ class LiveSource:
                 yield task
             elif not self._check_connection(ended):
                 return
-
-    def _take(
-        self, frames: FrameQueue[FrameTask], take_slot: Callable[[Callable[[], bool]], bool]
-    ) -> FrameTask | None:
-        """Return the frame that waits, once it has a slot; None if none comes within a moment."""
-        frames.get(POLL_S, unless=lambda: frames.waiting > 0)
-        if frames.waiting and take_slot(lambda: not self._interrupted.is_set()):
-            return frames.get(0)
-        return None
 
     def interrupt(self) -> None:
         """End the iteration soon, wherever it waits; may be called from any thread."""
