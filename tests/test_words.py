@@ -73,7 +73,7 @@ RULES = (
     Rule(r"claim(s|ed|ing)?", "output lock", outside=r"experiments"),  # figures
     Rule(r"guarded[_ ]?engine|stuck", "SupervisedEngine, on_hang"),
     Rule(r"(?<!allow_)spinning", "allow_spinning", names=True),
-    Rule(r"plans?", "engine file, TensorRT engine"),
+    Rule(r"plans?", "engine file, TensorRT engine", but=r"model\.plan"),
     Rule(r"wish(es|ed)?", "options"),
     Rule(r"team(s|mates?)?", "distributed, world_size"),
     Rule(r"players?", "ModelOptimizer", outside=r"^runtime/"),  # there, they play videos

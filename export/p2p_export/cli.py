@@ -27,6 +27,7 @@ Examples:
   p2p-export last.pt --output model.onnx
   p2p-export runs/streets-1 --int8 --calibration data/streets --web site
   p2p-export model-int8.onnx --web site   a page that runs this model in a browser
+  p2p-export model-fp16.onnx --triton models/street   for the model servers Triton and KServe
   p2p-export --inspect runs/streets-1/export/model-fp32.onnx
   p2p-export --from-pytorch-cyclegan-and-pix2pix latest_net_G.pth --palette none --frames photos
 
@@ -40,6 +41,7 @@ _checkpoint = partial(option, group="Checkpoint")
 _precision = partial(option, group="Precision")
 _tensorrt = partial(option, group="TensorRT")
 _web = partial(option, group="Web")
+_server = partial(option, group="Server")
 _run = partial(option, group="Run")
 
 _flags = stack(
@@ -92,6 +94,11 @@ _flags = stack(
         "--ort-web", metavar="FILE.tgz", type=_PATH,
         help="ONNX Runtime Web for that page, as npm packs it.  [default: npm fetches it]",
     ),
+    _server(
+        "--triton", metavar="DIR/NAME", type=_PATH,
+        help="Also write the fp16 file, else the int8 or fp32 one, as model NAME in the model "
+        "repository DIR of a Triton server. Of a bundle MODEL.onnx or an engine, write that alone.",
+    ),
     import_flags,
     _run(
         "--output", metavar="DIR|FILE.onnx", type=_PATH,
@@ -125,11 +132,15 @@ def main(inspect: Path | None, verbose: bool, **flags: Any) -> None:
         return
     for module, extra in (("torch", "export"), ("onnxscript", "export"), ("onnxruntime", "cpu")):
         require_extra(module, extra)
-    source, web = flags["source"], flags["web"]
-    if web is not None and source is not None and source.suffix == ".onnx":
+    source, web, triton = (flags[name] for name in ("source", "web", "triton"))
+    if source is not None and source.suffix in (".onnx", ".engine") and (web or triton):
+        from .targets.triton import write_triton
         from .targets.web import read_ort_web, write_web
 
-        click.echo(_how_to_see(write_web(source, web, read_ort_web(flags["ort_web"]))))
+        if web is not None:
+            click.echo(_how_to_see(write_web(source, web, read_ort_web(flags["ort_web"]))))
+        if triton is not None:
+            click.echo(f"{write_triton(source, triton)}: see README.md beside it")
         return
     from p2p_train.devices import peak_memory_mib
 
@@ -142,6 +153,8 @@ def main(inspect: Path | None, verbose: bool, **flags: Any) -> None:
     click.echo(table(bundles))
     if web is not None:
         click.echo(_how_to_see(web / "index.html"))
+    if triton is not None:
+        click.echo(f"{triton / 'config.pbtxt'}: see README.md beside it")
     click.echo(f"{time.monotonic() - started_s:.0f} s, peak memory {peak_memory_mib():.0f} MiB")
 
 

@@ -30,6 +30,7 @@ from .options import INT8_FOR_TENSORRT, ExportOptions, checkpoint_of
 from .parity import Reference, SegmentationCheck, run_torch
 from .targets.onnx import WrittenBundle, write_bundle
 from .targets.tensorrt import EngineBuilder, parse_archs
+from .targets.triton import check_folder, write_triton
 from .targets.web import read_ort_web, write_web
 
 __all__ = ["export"]
@@ -67,6 +68,8 @@ def export(options: ExportOptions) -> list[WrittenBundle]:
     path = options.imported.path if options.imported else checkpoint_of(options.source)
     outputs = options.output_paths(path)
     ort_web = read_ort_web(options.ort_web) if options.web else {}
+    if options.triton:
+        check_folder(options.triton)
     if options.imported is None:
         trained = load_checkpoint(path, options.size)
     else:
@@ -105,6 +108,9 @@ def export(options: ExportOptions) -> list[WrittenBundle]:
     if options.web:
         quickest = next(written[name] for name in ("int8", "fp32", "fp16") if name in written)
         write_web(quickest.path, options.web, ort_web)
+    if options.triton:
+        served = next(written[name] for name in ("fp16", "int8", "fp32") if name in written)
+        write_triton(served.path, options.triton)
     if options.builds_engines:
         _build_engines(written, options)
     return list(written.values())

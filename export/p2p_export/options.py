@@ -44,6 +44,7 @@ class ExportOptions:
         gpu_arch: architectures separated by commas, see :func:`.parse_archs`.
         web: folder for a page that runs the int8 file, else the fp32 one, in a browser.
         ort_web: ONNX Runtime Web as npm packs it; None to have npm fetch it.
+        triton: ``repository/name``, where Triton finds the fp16 file, else the int8 or fp32 one.
         licence: terms of the weights, for the bundles; a line of at most 100 characters.
         force: replace files of another export.
 
@@ -66,11 +67,13 @@ class ExportOptions:
     gpu_arch: str | None = None
     web: Path | None = None
     ort_web: Path | None = None
+    triton: Path | None = None
     licence: str | None = None
     force: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("source", "output", "calibration", "frames", "segmenter", "web", "ort_web"):
+        paths = ("source", "output", "calibration", "frames", "segmenter", "web", "ort_web")
+        for name in (*paths, "triton"):
             if isinstance(path := getattr(self, name), str):  # from Python it is often a text
                 object.__setattr__(self, name, Path(path))
         if self.int8_profile not in PROFILES:

@@ -11,6 +11,7 @@
     ├── MissingExtraError         2    a package of an extra is not installed
     ├── DeviceUnavailableError    4    the requested device is missing
     ├── EngineError               1    a loaded model fails on a frame
+    │   └── ServerError           4    a model server does not answer
     ├── OutputError               3    a result cannot be written
     ├── TrainingError             1    training cannot continue, for example after a NaN loss
     ├── ExportError               2    a generator cannot be exported
@@ -76,6 +77,12 @@ class EngineError(P2PError):
     """Raised when a loaded model fails on a frame."""
 
     exit_code = 1
+
+
+class ServerError(EngineError):
+    """Raised when a model server does not answer, or not in time."""
+
+    exit_code = 4
 
 
 class OutputError(P2PError):

@@ -10,11 +10,14 @@ import ssl
 from urllib.parse import urlsplit
 
 __all__ = [
-    "TLS_PORTS", "allow_insecure", "certificate_fault", "check_certificate", "verified_tls",
+    "DISTRUST", "TLS_PORTS", "allow_insecure", "certificate_fault", "check_certificate",
+    "tls_context", "verified_tls",
 ]  # fmt: skip
 
 INSECURE = "P2P_INSECURE"
 """Variable that ``--insecure`` sets; the processes that push inherit it."""
+
+DISTRUST = "its certificate is refused, {}; --insecure trusts any server"
 
 TLS_PORTS = {"https": 443, "rtsps": 322, "rtmps": 443}
 """Default port by scheme."""
@@ -47,8 +50,16 @@ def check_certificate(connection: socket.socket, host: str) -> None:
     try:
         ssl.create_default_context().wrap_socket(connection, server_hostname=host).close()
     except ssl.SSLCertVerificationError as error:
-        why = f"its certificate is refused, {error.verify_message}; --insecure trusts any server"
-        raise UntrustedError(why) from error
+        raise UntrustedError(DISTRUST.format(error.verify_message)) from error
+
+
+def tls_context() -> ssl.SSLContext:
+    """Return Python's settings by which certificates are checked."""
+    context = ssl.create_default_context()
+    if os.environ.get(INSECURE) == "1":
+        _tell_insecure()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 def certificate_fault(url: str, timeout_s: float) -> str | None:

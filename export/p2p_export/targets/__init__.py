@@ -1,1 +1,1 @@
-"""Files that an export writes: ONNX bundles, TensorRT engines, and a page for the web."""
+"""Files that an export writes: ONNX bundles, TensorRT engines, Triton models, web pages."""

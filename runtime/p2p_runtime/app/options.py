@@ -59,7 +59,8 @@ run_options = stack(
     _input(
         "--stall-timeout", advanced=True, type=click.FloatRange(min=0, min_open=True),
         metavar="SECONDS", default=10,
-        help="Reconnect a camera or stream that delivers no frame for this long.",
+        help="Reconnect a camera or stream that delivers no frame for this long. A model server "
+        "has so long for an answer.",
     ),
     _input(
         "--reconnect-for", advanced=True, type=click.FloatRange(min=0), metavar="SECONDS",
@@ -122,8 +123,9 @@ run_options = stack(
         help="Write the run's figures to a file, and print the times of its stages.",
     ),
     _machine(
-        "--device", type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]), default="auto",
-        help="Where the model runs; a device that is missing or cannot run all of it is an error.",
+        "--device", metavar="[auto|cpu|cuda|tensorrt|oip://HOST/MODEL]", default="auto",
+        help="Where the model runs; a device that is missing or cannot run all of it is an error. "
+        "oip://HOST:8000/MODEL[/VERSION] is a model server such as Triton; oips:// uses TLS.",
     ),
     _machine(
         "--threads", type=click.IntRange(1, 512), metavar="N",

@@ -22,7 +22,7 @@ import cv2
 import onnxruntime as ort
 
 from p2p_runtime import __version__
-from p2p_runtime.engines import resolve_device
+from p2p_runtime.engines import ServerOptions, resolve_device
 from p2p_runtime.errors import ConfigError, EngineError, OutputError
 from p2p_runtime.files import protected, refuse_protected
 from p2p_runtime.interrupts import StopRequest
@@ -243,6 +243,8 @@ def open_translator(
     sources: int = 1,
 ) -> Translator:  # fmt: skip
     """Open the model for so many sources, and replay its golden frame."""
+    token, timeout_s = os.environ.get("P2P_DEVICE_TOKEN"), options.stall_timeout
+    server = ServerOptions(deadline_s=timeout_s, reconnect_for_s=options.reconnect_for, token=token)
     # For files, the frame rate counts; for live sources, the latency and idle cores.
     return Translator.load(
         bundle,
@@ -251,7 +253,8 @@ def open_translator(
         allow_spinning=not live,
         repair_labels=options.repair_labels,
         dedupe_threshold_px=options.dedupe_threshold,
-        workers=1 if live and sources == 1 else default_workers(device, options.threads),
+        workers=default_workers(device, options.threads, live=live and sources == 1),
+        server=server,
         on_hang=lambda: _exit_now(stop.exit_code or EngineError.exit_code),
     )
 

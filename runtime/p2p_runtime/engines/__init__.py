@@ -8,26 +8,35 @@ from pathlib import Path
 from p2p_runtime.errors import DeviceUnavailableError, MissingExtraError
 from p2p_runtime.model.bundle import ModelBundle
 
-from .base import Engine, UninterruptibleEngine
+from .base import Engine, ServerOptions, UninterruptibleEngine, is_server
 
-__all__ = ["Engine", "UninterruptibleEngine", "open_engine", "resolve_device"]
+__all__ = ["Engine", "ServerOptions", "UninterruptibleEngine", "open_engine", "resolve_device"]
 
 _log = logging.getLogger(__name__)
 
 
 def open_engine(
-    bundle: ModelBundle, device: str, threads: int | None = None, allow_spinning: bool = True
+    bundle: ModelBundle,
+    device: str,
+    threads: int | None = None,
+    allow_spinning: bool = True,
+    server: ServerOptions | None = None,
 ) -> Engine:
     """Open a checked model file on a device.
 
     Args:
-        bundle, device: what to open, and ``cpu``, ``cuda`` or ``tensorrt``.
+        bundle, device: what to open, and ``cpu``, ``cuda``, ``tensorrt`` or a server's address.
         threads, allow_spinning: see :class:`p2p_runtime.engines.ort.OrtEngine`.
+        server: see :class:`p2p_runtime.engines.oip.OipEngine`; None for the defaults.
 
     Raises:
         DeviceUnavailableError: the device is not there, or cannot run all of the model.
         BundleError: the file cannot be loaded or breaks its contract.
     """
+    if is_server(device):
+        from .oip import OipEngine
+
+        return OipEngine(bundle, device, server or ServerOptions())
     if bundle.engine_path is not None:
         from .tensorrt import TensorRTEngine
 
@@ -45,14 +54,16 @@ def resolve_device(device: str, *, engine_path: Path | None = None) -> str:
     """Return the device to run on: ``auto`` becomes the best one that is there.
 
     Args:
-        device: ``auto``, ``cpu``, ``cuda`` or ``tensorrt``. ``auto`` is cuda where onnxruntime
-            offers it, else cpu; TensorRT, which may take minutes to start, has to be named.
+        device: ``auto``, ``cpu``, ``cuda``, ``tensorrt`` or a server's address. ``auto`` is cuda
+            where onnxruntime offers it, else cpu; TensorRT takes minutes, so it has to be named.
         engine_path: a TensorRT engine that is to run; it needs no onnxruntime.
 
     Raises:
         DeviceUnavailableError: another device is not there; the message lists what is.
         MissingExtraError: onnxruntime is not installed.
     """
+    if is_server(device):
+        return device
     if engine_path is not None:
         if device not in ("auto", "tensorrt"):
             raise DeviceUnavailableError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import random
 import threading
 import time
 from collections import deque
@@ -13,12 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from p2p_runtime.errors import BundleError, EngineError, P2PError
+from p2p_runtime.errors import EngineError, P2PError, ServerError
 from p2p_runtime.model.bundle import ModelBundle
-from p2p_runtime.model.golden import GoldenFrame
 
 from . import open_engine
-from .base import Engine
+from .base import Engine, ServerOptions, is_server, replay_golden
 
 __all__ = ["RESTARTS", "SupervisedEngine", "open_supervised"]
 
@@ -33,6 +33,9 @@ RESTARTS, WITHIN_S = 5, 60.0
 
 HANGS = 3
 """Number of inferences that hang, with none between that ends well, after which a run is ended."""
+
+FIRST_DELAY_S, LONGEST_DELAY_S = 0.25, 5.0
+"""Bounds of the waits between two attempts to reach a server that was lost."""
 
 STOP_S = 1.0
 """Seconds that running inferences have once a run was told to stop, and once interrupted."""
@@ -51,6 +54,7 @@ def open_supervised(
     threads: int | None = None,
     allow_spinning: bool = True,
     verify: bool = True,
+    server: ServerOptions | None = None,
     on_hang: Callable[[], None] | None = None,
 ) -> SupervisedEngine:
     """Open a bundle on a device, and supervise it.
@@ -58,20 +62,27 @@ def open_supervised(
     Args:
         bundle, device, threads, allow_spinning: see :func:`p2p_runtime.engines.open_engine`.
         verify: replay the golden frame, now and after each restart. This is the warm-up, too.
+            A server is always verified.
+        server: how to deal with a model server; None for the defaults.
         on_hang: see :class:`SupervisedEngine`.
 
     Raises:
         DeviceUnavailableError, BundleError: as :func:`p2p_runtime.engines.open_engine`; also a
             device that does not compute what the exporting machine did.
     """
+    server, served = server or ServerOptions(), is_server(device)
 
     def opened() -> Engine:
-        return open_engine(bundle, device, threads, allow_spinning)
+        return open_engine(bundle, device, threads, allow_spinning, server)
 
     def check(engine: Engine) -> None:
-        _replay_golden(bundle, engine)
+        replay_golden(bundle, engine.device, engine.infer)
 
-    return SupervisedEngine(opened(), opened, check=check if verify else None, on_hang=on_hang)
+    return SupervisedEngine(
+        opened(), opened, check=check if verify or served else None, on_hang=on_hang,
+        hang_s=HANG_S + (2 * server.deadline_s if served else 0),
+        reopen_for_s=server.reconnect_for_s if served else 0,
+    )  # fmt: skip
 
 
 class SupervisedEngine:
@@ -81,6 +92,7 @@ class SupervisedEngine:
         engine, reopen: an open engine, and what opens a replacement.
         check: raises an error if an open engine computes something else.
         hang_s: seconds after which an inference counts as hanging.
+        reopen_for_s: seconds for which a server that is not there is tried again.
         on_hang: called, in the watchdog's thread, when an inference hangs for as long again after
             it was interrupted: nothing in this process can end it.
         clock: returns the time in seconds.
@@ -93,15 +105,15 @@ class SupervisedEngine:
         *,
         check: Callable[[Engine], None] | None = None,
         hang_s: float = HANG_S,
+        reopen_for_s: float = 0,
         on_hang: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._reopen, self._check, self._clock = reopen, check, clock
-        self._on_hang = on_hang or (lambda: None)
-        self._lock = threading.Lock()
+        self._on_hang, self._reopen_for_s = on_hang or (lambda: None), reopen_for_s
+        self._lock, self._stopped = threading.Lock(), threading.Event()
         self._restarts_s: deque[float] = deque(maxlen=RESTARTS)
         self._watchdog = _Watchdog(self._on_hang, hang_s)
-        self._closed = False
         self.restarts = 0
         try:
             self._engine = self._checked(engine)
@@ -135,7 +147,7 @@ class SupervisedEngine:
 
         If that does not end them either, ``on_hang`` is called.
         """
-        self._closed = True
+        self._stopped.set()
         if not self._watchdog.wait_idle(within_s):
             self._watchdog.interrupt_all()
             if not self._watchdog.wait_idle(within_s / 2):
@@ -143,8 +155,8 @@ class SupervisedEngine:
 
     def close(self) -> None:
         """Free the engine and end the watchdog."""
+        self._stopped.set()
         with self._lock:
-            self._closed = True
             self._watchdog.close()
             self._engine.close()
 
@@ -166,7 +178,7 @@ class SupervisedEngine:
             if self._engine is not failed:
                 return
             now_s = self._clock()
-            if self._closed:
+            if self._stopped.is_set():
                 raise error
             if len(self._restarts_s) == RESTARTS and now_s - self._restarts_s[0] < WITHIN_S:
                 raise EngineError(
@@ -179,9 +191,22 @@ class SupervisedEngine:
             _log.warning("%s; opening the model again", error)
             failed.close()
             try:
-                self._engine = self._checked(self._reopen())
+                self._engine = self._opened_again()
             except P2PError as reason:
-                raise EngineError(f"{error}; and it cannot be opened again: {reason}") from reason
+                kind = ServerError if self._reopen_for_s else EngineError
+                raise kind(f"{error}; and it cannot be opened again: {reason}") from reason
+
+    def _opened_again(self) -> Engine:
+        """Open an engine; a server that is not there is tried again, ever less often."""
+        end_s, delay_s = self._clock() + self._reopen_for_s, FIRST_DELAY_S
+        while True:
+            try:
+                return self._checked(self._reopen())
+            except ServerError:
+                wait_s = delay_s * random.uniform(0.5, 1.0)
+                if self._clock() + wait_s > end_s or self._stopped.wait(wait_s):
+                    raise
+                delay_s = min(2 * delay_s, LONGEST_DELAY_S)
 
 
 @dataclass(slots=True)
@@ -259,16 +284,3 @@ class _Watchdog:
                 self.interrupt_all()
             elif any(age > 2 * one.limit for age, one in ages):
                 self._on_hang()
-
-
-def _replay_golden(bundle: ModelBundle, engine: Engine) -> None:
-    """Compare what this device makes of the golden frame with what the exporter's made of it."""
-    golden = bundle.info.golden
-    frame = GoldenFrame.draw(bundle.contract, golden.seed)
-    psnr_db = golden.psnr_db(engine.infer(frame[np.newaxis])[0])
-    # Written so that a NaN floor or result fails, too.
-    if not psnr_db >= golden.min_psnr_db:
-        raise BundleError(
-            f"{bundle.path} does not compute on {engine.device} what was exported: its golden "
-            f"frame came out at {psnr_db:.1f} dB, at least {golden.min_psnr_db:.1f} are needed"
-        )

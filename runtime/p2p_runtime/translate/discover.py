@@ -6,6 +6,7 @@ import logging
 import re
 from pathlib import Path
 
+from p2p_runtime.engines.base import is_server
 from p2p_runtime.errors import BundleError
 from p2p_runtime.model.bundle import ENGINE_SUFFIX
 
@@ -38,6 +39,12 @@ def find_bundle(model: str | None, device: str, *, runs: Path = Path("runs")) ->
     if path is not None and not path.is_dir():
         return path
     bundles = find_bundles(path, runs=runs)
+    if is_server(device):
+        if len(bundles) > 1:
+            raise BundleError(
+                f"name the bundle that {device} serves with --model: {', '.join(map(str, bundles))}"
+            )
+        return bundles[0]
     for precision in _PREFERRED[device]:
         if matching := [path for path in bundles if path.stem.endswith(f"-{precision}")]:
             chosen = max(matching, key=_age)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from p2p_runtime.engines import Engine, resolve_device
+from p2p_runtime.engines import Engine, ServerOptions, resolve_device
 from p2p_runtime.engines.supervised import SupervisedEngine, open_supervised
 from p2p_runtime.labels.yuv import Picture
 from p2p_runtime.model.bundle import ModelBundle
@@ -85,6 +85,7 @@ class Translator:
         verify: bool = True,
         dedupe_threshold_px: int | None = 0,
         workers: int = 1,
+        server: ServerOptions | None = None,
         on_hang: Callable[[], None] | None = None,
     ) -> Translator:
         """Check a model file, open it on a device, and replay its golden frame there.
@@ -92,7 +93,8 @@ class Translator:
         Args:
             path: a bundle, ``model-<precision>.onnx``, a TensorRT engine beside one, or a folder
                 of bundles; None for the newest export under ``runs``, else the bundled model.
-            device: ``auto``, ``cpu``, ``cuda`` or ``tensorrt``.
+            device: ``auto``, ``cpu``, ``cuda``, ``tensorrt``, or ``oip://host:8000/model`` for a
+                model server; ``path`` is then the bundle that it serves.
             threads: CPU threads; None for all cores.
             allow_spinning: let idle threads spin; switch it off for paced streams.
             repair_labels: repair label maps, see :mod:`p2p_runtime.labels.repair`.
@@ -101,12 +103,14 @@ class Translator:
                 most so many pixels gets that one's image; 0 is lossless, None translates all.
             workers: number of frames that may be in work at the same time, on a CPU. They share
                 the threads: more frames a second, and each takes longer. For files.
+            server: time limits and token for a model server; None for the defaults.
             on_hang: called when an inference hangs that nothing in this process can end.
 
         Raises:
             BundleError: the file is missing, damaged or unsafe, or this device does not compute
                 from it what the exporting machine did.
             DeviceUnavailableError: the device is not there.
+            ServerError: the model server does not answer.
             ConfigError: there are no workers or threads, or less memory than a frame takes.
         """
         named = None if path is None or isinstance(path, ModelBundle) else str(path)
@@ -125,6 +129,7 @@ class Translator:
             threads=threads_per_worker(workers, threads),
             allow_spinning=allow_spinning,
             verify=verify,
+            server=server,
             on_hang=on_hang,
         )
         return cls(

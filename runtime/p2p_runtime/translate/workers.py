@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 import cv2
 
 from p2p_runtime.cpus import usable_cpus
+from p2p_runtime.engines.base import is_server
 from p2p_runtime.errors import ConfigError
 from p2p_runtime.prefetch import FrameQueue, close_iterator
 from p2p_runtime.video.frames import FrameTask
@@ -25,6 +26,9 @@ __all__ = ["Workers", "default_workers", "threads_per_worker", "use_one_opencv_t
 MAX_WORKERS = 4
 """Maximum number of workers. Each holds a frame's activations; more cores are better used as more
 threads for each."""
+
+IN_FLIGHT, IN_FLIGHT_LIVE = 4, 2
+"""Number of requests to a server at the same time; live frames grow old while they wait."""
 
 
 def use_one_opencv_thread() -> None:
@@ -36,12 +40,15 @@ def use_one_opencv_thread() -> None:
     cv2.setNumThreads(1)
 
 
-def default_workers(device: str, threads: int | None) -> int:
-    """Return the number of workers for a file; a GPU works on one frame at a time.
+def default_workers(device: str, threads: int | None, *, live: bool = False) -> int:
+    """Return the number of workers; a GPU, and a CPU with a live source, have one.
 
     ``threads`` is the number of CPU threads in all; None for all that this process may use.
     """
-    return min(threads or usable_cpus(), MAX_WORKERS) if device == "cpu" else 1
+    if is_server(device):
+        return IN_FLIGHT_LIVE if live else IN_FLIGHT
+    parallel = device == "cpu" and not live
+    return min(threads or usable_cpus(), MAX_WORKERS) if parallel else 1
 
 
 def threads_per_worker(workers: int, threads: int | None) -> int | None:
