@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from PIL import Image
 from p2p_runtime.errors import ConfigError, DatasetError, SourceError
 from p2p_runtime.labels.palette import CAMVID, CITYSCAPES
 from p2p_runtime.model.contract import PixelContract
+from p2p_train import scoring
 from p2p_train.cli import main
 from p2p_train.config import TrainConfig
 from p2p_train.data.dataset import PairBatch
@@ -31,6 +33,7 @@ from p2p_train.metrics.score import (
 from p2p_train.scenes import write_dataset
 from p2p_train.scoring import score
 from p2p_train.segmentation.segmenter import Segmenter
+from p2p_train.segmentation.training import SegmenterConfig
 from p2p_train.training.checkpoint import Checkpoint, make_generator
 from toy_pairs import draw_pair
 
@@ -229,6 +232,38 @@ def test_score_prints_a_table_and_writes_json(
     for word in ("L1", "PSNR", "SSIM", "pixel accuracy", "mean IoU", "Frechet", "flicker"):
         assert word in result.stdout
     assert f"{scores['psnr_db']:.4g}" in result.stdout
+
+
+def test_pictures_are_as_useful_as_the_segmenter_that_learned_from_them(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trained on photos, it finds classes in real ones; on grey pictures or on colours, it fails.
+
+    Generated pictures are made of inputs as the generator gets them.
+    """
+    loaded = Checkpoint.load(checkpoint)
+    road = CITYSCAPES.classes.index("road")
+    loaded = replace(loaded, contract=replace(CONTRACT, classes_present=(road,)))
+    seen: list[NDArray[np.uint8]] = []
+
+    def grey(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        seen.append(frames)
+        return np.full_like(frames, 90)
+
+    monkeypatch.setattr(scoring, "torch_translate", lambda *_: grey)
+    settings = partial(SegmenterConfig, epochs=40, batch_size=5, lr=1e-2, width=8)
+    monkeypatch.setattr(scoring, "SegmenterConfig", settings)
+    scores = score(loaded, usefulness=True, device="cpu")
+    photos, generated = scores.usefulness_real, scores.usefulness
+    colours = scores.usefulness_colours
+    assert photos is not None and generated is not None and colours is not None
+    assert photos.pixel_accuracy > 0.7
+    assert generated.mean_iou < 0.5 * photos.mean_iou
+    assert colours.mean_iou < 0.5 * photos.mean_iou
+    assert len(seen[-1]) == 10
+    assert (seen[-1] == CITYSCAPES.colours_bgr()[road]).all()
+    table = scores.table()
+    assert "trained on it, mean IoU" in table and "on colours, mean IoU" in table
 
 
 def test_score_refuses_a_segmenter_of_other_labels(

@@ -95,6 +95,11 @@ def segmenter(
     "--published", group="Scores", is_flag=True,
     help="Distances in the features of a published ImageNet network, too.",
 )  # fmt: skip
+@option(
+    "--usefulness", group="Scores", is_flag=True,
+    help="Train segmenters on photos, on generated pictures and on label colours, and test each on "
+    "real validation photos.",
+)  # fmt: skip
 @device_option
 @_file(
     "--json", "json_file", group="Run", metavar="FILE", help="Write the scores to this file too."
@@ -106,6 +111,7 @@ def score(
     clip: str | None,
     clip_photos: str | None,
     published: bool,
+    usefulness: bool,
     json_file: Path | None,
     device: str,
 ) -> None:
@@ -128,7 +134,7 @@ def score(
     logger.info("scoring %s, step %s", *facts.values())
     scores = score_run(
         checkpoint, data=data, segmenter=segmenter_file, clip=clip, clip_photos=clip_photos,
-        published=published, device=device,
+        published=published, usefulness=usefulness, device=device,
     )  # fmt: skip
     if json_file is not None:
         write_json(json_file, {**facts, **scores.to_json()})

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from p2p_runtime.console import StatusLine
 from p2p_runtime.errors import ConfigError
 
 from .data.dataset import PairBatch
-from .devices import find_device
+from .devices import choose_precision, find_device
 from .metrics.clips import clip_frames
+from .metrics.evaluator import SegmentationScore
 from .metrics.score import (
     Scores,
+    Translate,
     other_photos,
     pairs_of,
     score_generator,
@@ -21,6 +28,7 @@ from .metrics.score import (
     validation_pairs,
 )
 from .segmentation.segmenter import Segmenter
+from .segmentation.training import Make, SegmenterConfig, train_segmenter
 from .tensorfile import digest
 from .training.checkpoint import Checkpoint, find_checkpoint
 
@@ -37,6 +45,7 @@ def score(
     clip: str | None = None,
     clip_photos: str | None = None,
     published: bool = False,
+    usefulness: bool = False,
     device: str = "auto",
 ) -> Scores:
     """Score a generator on its validation pairs, in eval mode and fp32.
@@ -48,11 +57,13 @@ def score(
         clip: consecutive label maps in the palette's colours, a folder or a video, for the flicker.
         clip_photos: real pictures of the same moments.
         published: measure distances in the features of a published ImageNet network, too.
+        usefulness: train three segmenters, too: on photos, on generated pictures, on colours.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
         CheckpointError: the checkpoint or the segmenter is missing or broken.
-        ConfigError: the segmenter was trained on other labels, or ``clip`` is missing.
+        ConfigError: the segmenter was trained on other labels, ``clip`` is missing, or there are no
+            label maps to train segmenters with.
         DatasetError: the pairs are missing or broken.
         DeviceUnavailableError: the device is not there.
         MissingExtraError: ``published`` needs a package that is not installed.
@@ -79,12 +90,44 @@ def score(
         from .metrics.published import PublishedMetrics  # of an extra
 
         metrics = PublishedMetrics(where, other_photos(config, contract, folder))
-    return score_generator(
-        torch_translate(checkpoint.build_generator(), where),
+    translate = torch_translate(checkpoint.build_generator(), where)
+    scores = score_generator(
+        translate,
         _shown(validation_pairs(config, contract, folder), len(pairs_of(config, folder).val)),
         segmenter=evaluator,
         published=metrics,
         clip=clip_frames(clip, contract, clip_photos) if clip else None,
+    )
+    return _with_usefulness(scores, checkpoint, translate, folder, where) if usefulness else scores
+
+
+def _with_usefulness(
+    scores: Scores,
+    checkpoint: Checkpoint,
+    translate: Translate,
+    folder: Path | None,
+    device: torch.device,
+) -> Scores:
+    """Train segmenters that differ in nothing but their pictures, and add their scores."""
+    contract, config = checkpoint.contract, checkpoint.config
+    settings = SegmenterConfig(
+        data=(config if folder is None else config.replace(data=str(folder))).data,
+        size=(contract.width, contract.height),
+        precision=choose_precision("auto", device),
+    )
+
+    def trained_on(pictures: str, made_of: Make | None) -> SegmentationScore:
+        logger.info("usefulness: a segmenter that learns from %s", pictures)
+        return train_segmenter(settings, device, made_of).photo_score
+
+    def generated(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return translate(np.stack([contract.preprocess(label) for label in labels]))
+
+    return replace(
+        scores,
+        usefulness_real=trained_on("photos", None),
+        usefulness=trained_on("generated pictures", generated),
+        usefulness_colours=trained_on("label colours", lambda labels: labels),
     )
 
 

@@ -55,6 +55,8 @@ class Scores:
             photos.
         flicker: mean change, in levels, where the label stayed the same.
         warp_error: mean change, in levels, along the motion of the clip's real photos.
+        usefulness: on the real validation photos, of a segmenter trained on generated pictures;
+            ``usefulness_colours`` is of one trained on the label colours.
     """
 
     images: int
@@ -73,6 +75,9 @@ class Scores:
     flicker_real: float | None = None
     warp_error: float | None = None
     warp_error_real: float | None = None
+    usefulness: SegmentationScore | None = None
+    usefulness_real: SegmentationScore | None = None
+    usefulness_colours: SegmentationScore | None = None
 
     @property
     def flicker_excess(self) -> float | None:
@@ -99,6 +104,8 @@ class Scores:
             ("flicker, levels", self.flicker, self.flicker_real),
             ("flicker above real", self.flicker_excess, None),
             ("warp error, levels", self.warp_error, self.warp_error_real),
+            *_rows(self.usefulness, self.usefulness_real, "trained on it, "),
+            *_rows(self.usefulness_colours, self.usefulness_real, "on colours, "),
         ]
         head = f"{f'{self.images} validation pairs':24}{'generated':>12}{'real photos':>14}"
         lines = (f"{n:24}{_cell(a):>12}{_cell(b):>14}" for n, a, b in rows if a is not None)
@@ -309,6 +316,7 @@ def other_photos(
 def _rows(
     generated: SegmentationScore | ImageNetScore | None,
     real: SegmentationScore | ImageNetScore | None,
+    before: str = "",
 ) -> list[tuple[str, float | None, float | None]]:
     if generated is None or real is None:
         return []
@@ -317,7 +325,8 @@ def _rows(
     names |= {"mean_iou": "mean IoU", "kid": "kernel distance"}
     names |= {f"frechet_{scale}": f"ImageNet Frechet, 1/{scale}" for scale in (4, 8, 16)}
     names |= {"frechet_pooled": "ImageNet Frechet, pooled"}
-    return [(names[name], value, of_photos[name]) for name, value in asdict(generated).items()]
+    values = asdict(generated).items()
+    return [(f"{before}{names[name]}", value, of_photos[name]) for name, value in values]
 
 
 def _cell(value: float | None) -> str:

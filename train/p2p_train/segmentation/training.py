@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -33,7 +33,7 @@ from p2p_train.networks.pixels import to_signal
 from .network import SegmentationNet
 from .segmenter import Segmenter, label_ids, void_classes
 
-__all__ = ["SegmenterConfig", "solid_classes", "train_segmenter"]
+__all__ = ["Make", "SegmenterConfig", "solid_classes", "train_segmenter"]
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +54,9 @@ LINE_EVERY_S = 15.0
 
 Photos = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 """Decoded photos and their exact label maps, (N, H, W, 3) uint8 BGR each."""
+
+Make = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+"""From exact label maps, (N, H, W, 3) uint8 BGR, to pictures of the same shape."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,8 +90,15 @@ class SegmenterConfig:
             raise ConfigError("epochs and batch-size of a segmenter must be at least 1")
 
 
-def train_segmenter(config: SegmenterConfig, device: torch.device) -> Segmenter:
+def train_segmenter(
+    config: SegmenterConfig, device: torch.device, made_of: Make | None = None
+) -> Segmenter:
     """Train a segmenter on the training photos and score it on the validation photos.
+
+    Args:
+        config: its settings.
+        device: where it is trained.
+        made_of: makes what takes the place of the training photos, of their label maps.
 
     Raises:
         DatasetError: the pairs are missing, broken or too few.
@@ -101,6 +111,7 @@ def train_segmenter(config: SegmenterConfig, device: torch.device) -> Segmenter:
     palette = _check_source(source, config)
     contract = PixelContract(height=config.size[1], width=config.size[0], palette=palette)
     photos, labels = _decode(source.pairs.train, contract)
+    photos = photos if made_of is None else made_of(labels)
     val = _decode(source.pairs.val, contract)
     classes = solid_classes(labels, palette)
     ids = label_ids(labels, contract, classes)  # (N, H / 2, W / 2)
