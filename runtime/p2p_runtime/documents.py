@@ -36,7 +36,7 @@ def read_file(path: Path, max_bytes: int) -> bytes:
                 raise ContractError("it is not a regular file")
             if status.st_size > max_bytes:
                 raise ContractError(f"it is over {max_bytes} bytes")
-            return file.read(status.st_size)  # more would reserve as much address space
+            return file.read(max_bytes)  # reserves as much, so too little is told here
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
         raise ContractError(reason(error)) from error
 
