@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -29,6 +30,7 @@ from p2p_runtime.console import StatusLine
 from p2p_runtime.errors import ConfigError
 from terminal import surroundings
 from toy_runtime import label_frame, write_video
+from toy_slurm import missing, slurm
 
 COMMAND = [sys.executable, "-m", "p2p_runtime.cli"]
 SCRIPTS = ROOT / "docs" / "fleet"
@@ -402,6 +404,36 @@ def test_gnu_parallel_translates_a_tree(p2p_run: Run, tmp_path: Path, bundle: Pa
     )  # fmt: skip
     assert outputs_of(tmp_path / "out") == outputs_of(tmp_path / "undisturbed"), done.stderr
     assert done.returncode == 1, "one of the eight shards has failed"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(missing()), reason=missing())
+def test_a_slurm_array_survives_kills(p2p_run: Run, tmp_path: Path, bundle: Path) -> None:
+    """40 videos, an array of four tasks, each killed; one more pass gives what one run gives."""
+    draw_clips(tmp_path / "in", 40, longer=60)
+    assert p2p_run("in", "--output", "undisturbed").exit_code == 0
+    environment = commands_on_path(tmp_path, bundle, tmp_path / "bin")
+    words = ["sbatch", "--wait", "--array=1-4", str(SCRIPTS / "slurm.sh"), "in", "out"]
+    with slurm(tmp_path / "slurm") as more:
+        first = subprocess.Popen(words, cwd=tmp_path, env=environment | more)
+        rng, killed, until_s = random.Random(0), set[str](), time.monotonic() + 300
+        while len(killed) < 4 and first.poll() is None and time.monotonic() < until_s:
+            time.sleep(rng.uniform(0.1, 0.5))
+            for lease in (tmp_path / "out").rglob(".*.lease"):  # its owner is within a video
+                with contextlib.suppress(OSError, ValueError):
+                    owner = str(json.loads(lease.read_text(encoding="utf-8"))["pid"])
+                    if owner not in killed:
+                        os.kill(int(owner), signal.SIGKILL)
+                        killed.add(owner)
+        assert first.wait(timeout=300) != 0, "killed tasks are no success"
+        complete = {path: path.stat().st_ino for path in (tmp_path / "out").rglob("[!.]*.mp4")}
+        assert len(killed) == 4 and len(complete) < 40
+        assert (
+            subprocess.run(words, cwd=tmp_path, env=environment | more, check=False).returncode == 0
+        )
+    assert outputs_of(tmp_path / "out") == outputs_of(tmp_path / "undisturbed")
+    assert {path: path.stat().st_ino for path in complete} == complete
+    assert len(list((tmp_path / "out").glob("fleet-*-of-4.csv"))) == 4
 
 
 def test_the_manifest_of_kubernetes_counts_as_its_job_does() -> None:

@@ -107,7 +107,7 @@ def wanted() -> bool:
 
 def test_slots_are_given_in_the_order_in_which_they_are_asked_for() -> None:
     """Who has had a slot asks anew behind all that wait: nobody has two before another has one."""
-    slots, order = Slots(1), []
+    slots, order, until_s = Slots(1), [], time.monotonic() + 10
     first = Slot(slots)
     assert first.take(wanted)
 
@@ -116,8 +116,8 @@ def test_slots_are_given_in_the_order_in_which_they_are_asked_for() -> None:
         for _ in range(3):
             slot.take(wanted)
             order.append(name)
-            while len(slots.waiting) < 2 and len(order) < 7:  # until the others have asked
-                time.sleep(0.001)
+            while len(slots.waiting) < 2 and len(order) < 7 and time.monotonic() < until_s:
+                time.sleep(0.001)  # until the others have asked
             slot.give_back()
 
     threads = [threading.Thread(target=use, args=(name,)) for name in "abc"]
