@@ -159,6 +159,26 @@ def test_the_average_follows_the_generator_and_is_exported(tiny: MakeConfig) -> 
     torch.testing.assert_close(exported, first * decay + newest * (1 - decay))
 
 
+def test_the_average_measures_its_own_statistics(tiny: MakeConfig) -> None:
+    """Running statistics are those of the averaged weights, until training freezes its own."""
+    state = TrainState(tiny(ema=0.9, freeze_batchnorm=0.5), CPU)
+    assert state.average is not None
+    norm = batch_norms(state.average)[0]
+    seen: list[torch.Tensor] = []
+    norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    state.begin_step(100)
+    state.count(train_step(state, batch()))
+    torch.testing.assert_close(norm.running_mean, seen[0].mean((0, 2, 3)))
+    theirs = batch_norms(state.generator)[0].running_mean
+    assert not torch.allclose(norm.running_mean, theirs)
+    assert not norm.training
+    state.step = 60
+    state.begin_step(100)
+    train_step(state, batch())
+    torch.testing.assert_close(norm.running_mean, theirs)
+    assert len(seen) == 1
+
+
 def test_rates_fall_to_zero_over_the_second_half(tiny: MakeConfig) -> None:
     """Linear decay: full rate until half time, half of it at three quarters, zero at the end."""
     state = TrainState(tiny(lr_decay=True, lr_discriminator=4e-4), CPU)

@@ -13,6 +13,7 @@ from torch import nn
 from p2p_runtime.errors import CheckpointError, TrainingError
 from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import TrainConfig
+from p2p_train.devices import autocast
 from p2p_train.distillation import Teacher
 from p2p_train.losses import discriminator_losses, generator_losses
 from p2p_train.losses.base import Loss, LossSetup
@@ -31,6 +32,12 @@ logger = logging.getLogger(__name__)
 Losses = dict[str, torch.Tensor]
 """Scalars by the name of their loss, unweighted; they stay on the device until they are read."""
 
+
+AVERAGE_LOOKS_EVERY = 4
+"""Steps from one batch that the average of the generator sees to the next."""
+
+AVERAGE_MOMENTUM = 0.05
+"""Share of the newest batch in the statistics of the average's BatchNorm."""
 
 BEST_WITHIN = 1.1
 """Validation L1 of the best weights, as a multiple of the least: they are the newest within it."""
@@ -207,9 +214,31 @@ class TrainState:
             averages: list[torch.Tensor] = list(self.average.parameters())
             weights: list[torch.Tensor] = list(self.generator.parameters())
             torch._foreach_lerp_(averages, weights, 1 - decay)
-            buffers = zip(self.average.buffers(), self.generator.buffers(), strict=True)
-            for average, buffer in buffers:
-                average.copy_(buffer)
+
+    @torch.no_grad()
+    def show_average(self, source: torch.Tensor) -> None:
+        """Let the average's BatchNorm see inputs of every few steps: its statistics are its own.
+
+        Weights that were trained with frozen BatchNorm keep the statistics that they know.
+
+        Args:
+            source: (N, 3, H, W) float RGB in [-1, 1].
+        """
+        if self.average is None or self.step % AVERAGE_LOOKS_EVERY:
+            return
+        ours, theirs = batch_norms(self.average), batch_norms(self.generator)
+        if self.batchnorm_frozen:
+            for own, trained in zip(ours, theirs, strict=True):
+                own.load_state_dict({**own.state_dict(), **dict(trained.named_buffers())})
+            return
+        looks = self.step // AVERAGE_LOOKS_EVERY + 1
+        for own in ours:
+            own.momentum = max(AVERAGE_MOMENTUM, 1 / looks)  # a young run takes the mean of all
+            own.train()
+        with autocast(self.config.precision, self.device):
+            self.average(source[: self.micro_batch])
+        for own in ours:
+            own.eval()
 
     def mean_losses(self) -> dict[str, float]:
         """Return the mean of each loss since :meth:`reset_losses`; this waits for the device.

@@ -59,6 +59,7 @@ def train_step(
             state.micro_batch = (min(state.micro_batch, count) + 1) // 2
             logger.warning("out of memory: going on with micro-batches of %d", state.micro_batch)
             continue
+        state.show_average(pairs.source)
         return {**of_generator, **of_discriminator}
 
 
