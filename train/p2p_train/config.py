@@ -14,7 +14,6 @@ from functools import partial
 from typing import Any, ClassVar, Literal
 
 from p2p_runtime.errors import ConfigError
-from p2p_runtime.model.contract import MAX_SIDE_PX
 
 from .networks.geometry import (
     MAX_DOWNSAMPLINGS,
@@ -98,7 +97,7 @@ class DataConfig(SettingGroup):
         None,
         "Train on random squares of this side out of the images; models keep --image-size.",
         metavar="PX",
-        bounds=(32, MAX_SIDE_PX),
+        bounds=(32, 8192),
     )
     jitter_px: int = _advanced_number(
         30, "Random crop out of an image enlarged by N pixels; 0 switches it off.", bounds=(0, 256)

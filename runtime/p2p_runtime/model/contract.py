@@ -21,7 +21,7 @@ from p2p_runtime.labels.resampling import resize
 from p2p_runtime.labels.yuv import Picture, YuvFrame, to_bgr
 from p2p_runtime.pictures import FULL_16_BIT, Levels
 
-__all__ = ["MAX_SIDE_PX", "PixelContract", "check_frame", "json_field"]
+__all__ = ["PixelContract", "check_frame", "json_field"]
 
 CONTRACT_SCHEMA = 2
 """Version of the JSON document; documents of other versions are refused."""
