@@ -27,6 +27,7 @@ from experiments.speed import (
     scaling,
     shapes,
     soak,
+    streams,
     training_step,
     view,
     widths,
@@ -166,6 +167,16 @@ SECTIONS = (
         "is from a frame's arrival until it is written.",
         command="python -m experiments.speed.live --video seg.mp4 --model model-int8.onnx",
         table=live.table,
+    ),
+    Section(
+        title="Many cameras",
+        name="streams",
+        intro="Twelve cameras in one process of `p2p-run --streams`, or in a process each: what "
+        "they cost, and how late they are. They send 512x256 pixels by TCP, and one of them is "
+        "away for a fifth of the time. Latency is from the decoded frame to the output, of the "
+        "slowest camera; the frames of a camera are those of the others.",
+        command="python -m experiments.speed.streams --video demo.mp4 --model model-int8.onnx",
+        table=streams.table,
     ),
     Section(
         title="Live page",

@@ -54,6 +54,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "speed.scaling": [],
     "speed.shapes": [],
     "speed.soak": [],
+    "speed.streams": ["--video", "{video}", "--model", "{model}"],
     "speed.training_step": ["--data", "{data}"],
     "speed.view": ["--video", "{video}", "--model", "{model}"],
     "speed.widths": [],
