@@ -171,7 +171,7 @@ def test_examples_of_help_can_be_typed(name: str):
         ("```\n$ p2p-train --dta x\n```", "no flag --dta"),
         ("```console\n$ cd x && p2p-run \\\n    --video a.mp4 --fast\n```", "no flag --fast"),
         ("```\np2p-train --epochs many\n```", "many"),
-        ("```\np2p-run --device tpu --video a\n```", "tpu"),
+        ("```\np2p-run --labels names --video a\n```", "names"),
         ("Try `p2p-export --fp8`.", "no flag --fp8"),
         ("Try `p2p-train score --clips x`.", "no flag --clips"),
         ("Try `p2p-shine`.", "no command p2p-shine"),
