@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2p_runtime.errors import ContractError
@@ -23,6 +23,7 @@ def noise(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
 
 
+@settings(deadline=None)  # a busy machine is slow
 @given(height=st.integers(1, 90), width=st.integers(1, 90))
 def test_labels_of_any_size_become_palette_colours_of_the_contracts_size(
     height: int, width: int
