@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import resource
 import stat
 from pathlib import Path
 from typing import Any, NoReturn
@@ -36,7 +37,9 @@ def read_file(path: Path, max_bytes: int) -> bytes:
                 raise ContractError("it is not a regular file")
             if status.st_size > max_bytes:
                 raise ContractError(f"it is over {max_bytes} bytes")
-            return file.read(max_bytes)  # reserves as much, so too little is told here
+            # Under a limit of address space, reserving the most tells here that it is too little.
+            limited = resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+            return file.read(max_bytes if limited else status.st_size)
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
         raise ContractError(reason(error)) from error
 
