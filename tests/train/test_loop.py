@@ -327,7 +327,7 @@ def test_two_folders_of_ids_train_and_resume_exactly(tiny: MakeConfig, tmp_path:
         ids = torch.randint(0, 12, (32, 32), dtype=torch.uint8).numpy()
         Image.fromarray(ids).save(folders / "labels" / f"{index}.png")
         Image.fromarray(20 * ids).convert("RGB").save(folders / "photos" / f"{index}.png")
-    settings = {"data": str(folders), "palette": "camvid", "epochs": 2}
+    settings = {"data": str(folders), "palette": "camvid", "ids": "camvid", "epochs": 2}
     run(tiny(**settings), tmp_path / "whole")
     run(tiny(**settings, max_steps=3), tmp_path / "broken")
     run(tiny(**settings), tmp_path / "broken", resume_from=last(tmp_path / "broken"))
