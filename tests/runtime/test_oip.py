@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -434,19 +432,13 @@ def test_a_token_is_not_sent_for_all_to_read(bundle: Path) -> None:
 
 
 def test_certificates_are_checked(
-    server: FakeOIP, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: FakeOIP,
+    bundle: Path,
+    tls_identity: tuple[ssl.SSLContext, Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One that is not trusted is refused before anything is sent; --insecure trusts it."""
-    if shutil.which("openssl") is None:
-        pytest.skip("needs openssl to make a certificate")
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-         "-nodes", "-keyout", key, "-out", certificate, "-days", "2", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=DNS:localhost"], check=True, capture_output=True,
-    )  # fmt: skip
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
+    context, certificate = tls_identity
     server.wrap(context)
     with pytest.raises(ConfigError, match="its certificate is refused, self-signed"):
         ask(server, bundle)

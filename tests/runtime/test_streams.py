@@ -205,6 +205,23 @@ def test_a_stream_in_trouble_keeps_no_slot(contract: PixelContract, trouble: str
     assert done == [12]
 
 
+def test_a_stream_alone_has_as_many_frames_in_work_as_workers(contract: PixelContract) -> None:
+    """Without others there are no slots, so a model server gets the next frame meanwhile."""
+    both = threading.Barrier(2)
+
+    class InPairs(Inverter):
+        def infer(self, frames: Any) -> Any:
+            both.wait(30)  # for the other frame
+            return super().infer(frames)
+
+    source = live(*(label_frame(index) for index in range(6)))
+    try:
+        translator = Translator(contract, InPairs(), workers=2)
+        assert run_pipeline(source, translator, NullSink()).frames_out == 6
+    finally:
+        source.close()
+
+
 def test_streams_share_a_model_and_nothing_else(
     p2p_run: Run, stream: bytes, tmp_path: Path, read_frames: Callable[[Path], list[Any]]
 ) -> None:

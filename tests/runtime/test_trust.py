@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import ssl
 import struct
@@ -207,19 +206,11 @@ def test_fault_137_operators_that_blow_up_are_refused(
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[tuple[int, Path, list[bytes]]]:
+def server(
+    tls_identity: tuple[ssl.SSLContext, Path],
+) -> Iterator[tuple[int, Path, list[bytes]]]:
     """A TLS server with a certificate of its own: its port, its certificate, what it was sent."""
-    if shutil.which("openssl") is None:
-        pytest.skip("needs openssl to make a certificate")
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-         "-nodes", "-keyout", key, "-out", certificate, "-days", "2", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=DNS:localhost"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
+    context, certificate = tls_identity
     heard: list[bytes] = []
     listener = socket.create_server(("localhost", 0))
 

@@ -24,7 +24,7 @@ from p2p_runtime.video.live import LiveSource
 
 from .painted import PaintedShares
 from .report import OFF_PALETTE_WARN, Recorder, RunReport
-from .slots import Slot, Slots
+from .slots import Slot
 from .translator import Translator
 from .workers import Workers
 
@@ -93,7 +93,6 @@ def run_pipeline(
     recorder = Recorder(started_s, None if palette is None else PaintedShares(palette, shares))
     stop = stopping or (lambda: False)
     live = source if isinstance(source, LiveSource) else None
-    slot = slot or Slot(Slots(1))
     steps = _Steps(translator, recorder, slot, side_by_side=side_by_side, keep_inputs=keep_inputs)
     ahead, in_a_row = (_AHEAD_LIVE, 1) if live else (_AHEAD, frames_in_a_row(source.info))
     source_lost: str | None = None
@@ -112,8 +111,10 @@ def run_pipeline(
 
     try:
         with contextlib.ExitStack() as stack:
-            stack.callback(slot.give_back)  # last of all: one that failed may still hold it
-            frames = iter(source) if live is None else live.frames(slot.take)
+            frames = iter(source)
+            if live is not None and slot is not None:
+                stack.callback(slot.give_back)  # last of all: one that failed may still hold it
+                frames = live.frames(slot.take)
             tasks = steps.decode(itertools.islice(frames, max_frames))
             if not live and translator.workers == 1:
                 size = max(ahead, in_a_row)
@@ -199,7 +200,7 @@ class _Steps:
     """The steps of a frame before it is written, in their order."""
 
     def __init__(
-        self, translator: Translator, recorder: Recorder, slot: Slot, *,
+        self, translator: Translator, recorder: Recorder, slot: Slot | None, *,
         side_by_side: bool, keep_inputs: bool,
     ) -> None:  # fmt: skip
         self._translator, self._recorder, self._slot = translator, recorder, slot
@@ -239,7 +240,8 @@ class _Steps:
         try:
             self._translator.finish(task)
         finally:
-            self._slot.give_back()
+            if self._slot is not None:
+                self._slot.give_back()
         if self._side_by_side:
             left = self._translator.preprocessor.repaired(task)
             task.output = np.concatenate([left, task.image], axis=1)  # (H, 2 W, 3)

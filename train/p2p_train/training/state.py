@@ -224,21 +224,19 @@ class TrainState:
         Args:
             source: (N, 3, H, W) float RGB in [-1, 1].
         """
-        if self.average is None or self.step % AVERAGE_LOOKS_EVERY:
+        if self.average is None:
             return
-        ours, theirs = batch_norms(self.average), batch_norms(self.generator)
         if self.batchnorm_frozen:
-            for own, trained in zip(ours, theirs, strict=True):
-                own.load_state_dict({**own.state_dict(), **dict(trained.named_buffers())})
-            return
-        looks = self.step // AVERAGE_LOOKS_EVERY + 1
-        for own in ours:
-            own.momentum = max(AVERAGE_MOMENTUM, 1 / looks)  # a young run takes the mean of all
-            own.train()
-        with autocast(self.config.precision, self.device):
-            self.average(source[: self.micro_batch])
-        for own in ours:
-            own.eval()
+            torch._foreach_copy_([*self.average.buffers()], [*self.generator.buffers()])
+        elif self.step % AVERAGE_LOOKS_EVERY == 0:
+            looks, norms = self.step // AVERAGE_LOOKS_EVERY + 1, batch_norms(self.average)
+            for norm in norms:
+                norm.momentum = max(AVERAGE_MOMENTUM, 1 / looks)  # a young run: the mean of all
+                norm.train()
+            with autocast(self.config.precision, self.device):
+                self.average(source[: self.micro_batch])
+            for norm in norms:
+                norm.eval()
 
     def mean_losses(self) -> dict[str, float]:
         """Return the mean of each loss since :meth:`reset_losses`; this waits for the device.
