@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -14,13 +15,36 @@ from p2p_runtime.labels.palette import CITYSCAPES
 
 from .geometry import Array, Camera
 
-__all__ = ["HAZE", "SUN", "Canvas", "Colour", "Shader", "flat", "hazed", "noise", "rgb", "shaded"]
+__all__ = [
+    "HAZE", "SUN", "Canvas", "Colour", "Shader", "flat", "hazed", "noise", "noise_table", "rgb",
+    "shaded",
+]  # fmt: skip
 
 Colour = tuple[float, float, float]
 """Blue, green, red, each 0-1."""
 
-Shader = Callable[[Array, Array], Array]
+Paint = Callable[[Array, Array], Array]
 """From points (n, 3) m and their distances (n,) m to colours (n, 3) BGR 0-1."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shader:
+    """How a surface looks in the photo, and what it is for other ways of lighting it.
+
+    Attributes:
+        paint: its colours in the photo.
+        colour: its own colour.
+        material: what it is made of, such as ``brick`` or ``glass``.
+        size_m: height of a house front, or radius of a ball of leaves; 0 for all others.
+        middle_m: (x, y) of a ball of leaves.
+    """
+
+    paint: Paint
+    colour: Colour
+    material: str = "plain"
+    size_m: float = 0.0
+    middle_m: tuple[float, float] = (0.0, 0.0)
+
 
 SUN = np.array([-0.42, 0.84, -0.34]) / np.linalg.norm([-0.42, 0.84, -0.34])
 """Unit vector to the sun: left, high and behind the camera, in every scene."""
@@ -43,10 +67,12 @@ class Canvas:
         camera: the view.
         ids: (H, W) uint8, Cityscapes class indices.
         photo: (H, W, 3) float32 BGR, 0-1.
+        origin_m: (x, z) of the thing whose polygons follow; textures of things move with it.
     """
 
     def __init__(self, camera: Camera) -> None:
         self.camera = camera
+        self.origin_m = (0.0, 0.0)
         self.ids = np.zeros((camera.height_px, camera.width_px), np.uint8)
         self.photo = np.zeros((camera.height_px, camera.width_px, 3), np.float32)
 
@@ -58,7 +84,7 @@ class Canvas:
             return
         points, distance_m = self._hit(corners, rows, columns)
         self.ids[rows, columns] = CITYSCAPES.classes.index(label)
-        self.photo[rows, columns] = hazed(shader(points, distance_m), distance_m)
+        self.photo[rows, columns] = hazed(shader.paint(points, distance_m), distance_m)
 
     def shade(self, polygons_m: Iterable[Any]) -> None:
         """Darken the photo, not the label map, under polygons (n, 3) m; overlaps count once."""
@@ -66,6 +92,10 @@ class Canvas:
         for corners in polygons_m:
             dark[self._covered(np.asarray(corners, np.float64))] = True
         self.photo[dark] *= SHADE
+
+    def varied(self, colour: Colour, variant: float) -> Colour:
+        """Return the colour of one car, house or shirt of many; here, all are alike."""
+        return colour
 
     def _covered(self, corners: Array) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Return rows and columns of the pixels under a polygon."""
@@ -110,24 +140,33 @@ def rgb(red: int, green: int, blue: int) -> Colour:
     return blue / 255, green / 255, red / 255
 
 
-def flat(colour: Colour) -> Shader:
+def flat(colour: Colour, material: str = "plain") -> Shader:
     """Return a shader of one colour everywhere."""
-    return lambda points, _: np.broadcast_to(np.array(colour), points.shape)
+
+    def paint(points: Array, _: Array) -> Array:
+        return np.broadcast_to(np.array(colour), points.shape)
+
+    return Shader(paint=paint, colour=colour, material=material)
 
 
-def shaded(colour: Colour, normal: tuple[float, float, float], rough: float = 0.0) -> Shader:
+def shaded(
+    colour: Colour,
+    normal: tuple[float, float, float],
+    rough: float = 0.0,
+    material: str = "plain",
+) -> Shader:
     """Return a shader of one colour, lit by sun and sky by the direction of the surface.
 
     ``normal`` is a unit vector away from the surface, ``rough`` the amount of noise, 0-1.
     """
     light = 0.62 + 0.48 * max(float(np.dot(normal, SUN)), 0.0) + 0.06 * normal[1]
 
-    def shader(points: Array, distance_m: Array) -> Array:
+    def paint(points: Array, distance_m: Array) -> Array:
         grain = noise(points[:, 0] + points[:, 2], points[:, 1] + points[:, 2], 6.0)
         amount = light * (1 + rough * grain * np.minimum(1, 10 / distance_m))
         return np.array(colour) * amount[:, None]
 
-    return shader
+    return Shader(paint=paint, colour=colour, material=material)
 
 
 def noise(across: Array, along: Array, cells_per_m: float, *, smooth: bool = False) -> Array:
@@ -135,7 +174,7 @@ def noise(across: Array, along: Array, cells_per_m: float, *, smooth: bool = Fal
 
     ``smooth`` interpolates between cells, for cells larger than a pixel.
     """
-    table = _noise_table()
+    table = noise_table()
     across, along = across * cells_per_m, along * cells_per_m
     left, top = np.floor(across).astype(np.int64), np.floor(along).astype(np.int64)
     row, column = top % NOISE_CELLS, left % NOISE_CELLS
@@ -151,7 +190,7 @@ def noise(across: Array, along: Array, cells_per_m: float, *, smooth: bool = Fal
 
 
 @lru_cache(maxsize=1)
-def _noise_table() -> Array:
+def noise_table() -> Array:
     """Return white noise filtered with 1/f: clouds on every scale, continuous across the edges."""
     white = np.random.default_rng(7).standard_normal((NOISE_CELLS, NOISE_CELLS))
     frequency = np.fft.fftfreq(NOISE_CELLS)

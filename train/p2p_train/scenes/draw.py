@@ -16,9 +16,11 @@ from p2p_runtime.labels.palette import CITYSCAPES
 from . import surfaces, things
 from .canvas import Canvas
 from .geometry import Camera
-from .street import Street
+from .street import Street, Thing
 
-__all__ = ["FRAME_RATE", "draw_scene", "write_clip", "write_dataset"]
+__all__ = [
+    "FRAME_RATE", "camera_at", "draw_scene", "paint_objects", "write_clip", "write_dataset",
+]  # fmt: skip
 
 SUPERSAMPLING = 2
 """Factor by which frames are painted larger, so that the photo's edges are soft."""
@@ -44,13 +46,14 @@ def draw_scene(
         The label map in the Cityscapes palette and the photo, (height, width, 3) uint8 BGR each.
     """
     street = Street.from_seed(seed)
-    canvas = Canvas(_camera(street, height * SUPERSAMPLING, width * SUPERSAMPLING, time_s))
+    canvas = Canvas(camera_at(street, height * SUPERSAMPLING, width * SUPERSAMPLING, time_s))
     _paint(canvas, street, time_s)
     label = CITYSCAPES.to_colours(canvas.ids[::SUPERSAMPLING, ::SUPERSAMPLING])
     return label, _develop(canvas, seed, time_s)
 
 
-def _camera(street: Street, height: int, width: int, time_s: float) -> Camera:
+def camera_at(street: Street, height: int, width: int, time_s: float) -> Camera:
+    """Return the view of a street at a moment; height and width are in pixels."""
     rng = np.random.default_rng((street.seed, 99))
     x_m = street.lane_m + rng.uniform(-0.4, 0.2)
     y_m = rng.uniform(1.35, 1.9) + 0.015 * np.sin(5 * time_s)
@@ -67,20 +70,26 @@ def _camera(street: Street, height: int, width: int, time_s: float) -> Camera:
 
 def _paint(canvas: Canvas, street: Street, time_s: float) -> None:
     camera_m = canvas.camera.position_m[2]
-    blocks = list(reversed(street.blocks(camera_m)))  # far to near
-    houses = [house for block in blocks for house in street.buildings(block)]
     found = street.things(camera_m, time_s)
     surfaces.paint_sky(canvas, time_s)
     surfaces.paint_ground(canvas, street)
+    houses = [house for block in street.blocks(camera_m) for house in street.buildings(block)]
     shadows = [surfaces.house_shadow(street, house) for house in houses if house.side < 0]
     canvas.shade(shadows + [things.thing_shadow(thing) for thing in found])
+    paint_objects(canvas, street, found)
+
+
+def paint_objects(canvas: Canvas, street: Street, found: list[Thing]) -> None:
+    """Paint all that stands on the ground, far to near; ``found`` are the street's things."""
+    blocks = list(reversed(street.blocks(canvas.camera.position_m[2])))
     surfaces.paint_backdrop(canvas, street)
     for block in blocks:
         for side in (-1, 1):
             if street.is_green(block, side):
                 surfaces.paint_park(canvas, street, block, side)
-    for house in houses:
-        surfaces.paint_house(canvas, street, house)
+    for block in blocks:
+        for house in street.buildings(block):
+            surfaces.paint_house(canvas, street, house)
     for thing in found:
         things.paint_thing(canvas, thing)
 

@@ -12,7 +12,8 @@ from .geometry import Array, upright, wall_along
 from .street import BLOCK_M, CROSSING_M, Building, Street
 
 __all__ = [
-    "house_shadow", "paint_backdrop", "paint_ground", "paint_house", "paint_park", "paint_sky",
+    "BAY_M", "STOREY_M", "house_shadow", "markings", "paint_backdrop", "paint_ground",
+    "paint_house", "paint_park", "paint_sky",
 ]  # fmt: skip
 
 STOREY_M, BAY_M = 3.1, 2.6
@@ -24,6 +25,7 @@ GLASS, FRAME = rgb(52, 64, 78), rgb(226, 222, 214)
 PLASTER, BRICK = rgb(214, 186, 142), rgb(166, 92, 70)
 STONE, CONCRETE = rgb(196, 190, 178), rgb(142, 152, 164)
 STYLES = {2: PLASTER, 3: PLASTER, 4: BRICK, 5: BRICK, 6: STONE, 7: CONCRETE}
+MATERIALS = {PLASTER: "plaster", BRICK: "brick", STONE: "stone", CONCRETE: "concrete"}
 """Colour by number of storeys, so that a generator can infer it from the front's outline."""
 
 
@@ -64,11 +66,11 @@ def paint_ground(canvas: Canvas, street: Street) -> None:
     slabs = ((points[:, 0] % 0.8 < 0.06) | (along % 0.8 < 0.06)) & paved
     colours[slabs] *= 1 - 0.25 * near[slabs][:, None]
     colours[paved & (away < street.kerb_m + 0.18)] = KERB
-    colours[road & _markings(street, away, along)] = MARKING
+    colours[road & markings(street, away, along)] = MARKING
     canvas.photo[rows, columns] = hazed(colours, distance_m)
 
 
-def _markings(street: Street, away: Array, along: Array) -> NDArray[np.bool_]:
+def markings(street: Street, away: Array, along: Array) -> NDArray[np.bool_]:
     """Return where the road has lines or a zebra crossing; all (n,), m from its middle, m along."""
     block, inside = np.divmod(along, BLOCK_M)
     index = block.astype(np.int64)
@@ -84,9 +86,9 @@ def paint_backdrop(canvas: Canvas, street: Street) -> None:
     end = canvas.camera.position_m[2] + 145
     for side in (-1, 1):
         x_m = side * (street.front_m + 26)
-        canvas.polygon(wall_along(x_m, end - 170, end, 6.0), "vegetation", _foliage)
-    canvas.polygon(upright(0.0, end, -60, 60, 0.0, 7.0), "vegetation", _foliage)
-    house = _front(9.0, STONE, light=0.95)
+        canvas.polygon(wall_along(x_m, end - 170, end, 6.0), "vegetation", FOLIAGE)
+    canvas.polygon(upright(0.0, end, -60, 60, 0.0, 7.0), "vegetation", FOLIAGE)
+    house = _front(9.0, STONE, "stone", light=0.95)
     canvas.polygon(upright(0.0, end - 4, -34, -street.front_m + 3, 0.0, 13.0), "building", house)
     canvas.polygon(upright(0.0, end - 2, street.front_m - 3, 30, 0.0, 16.0), "building", house)
 
@@ -95,10 +97,10 @@ def paint_park(canvas: Canvas, street: Street, block: int, side: int) -> None:
     """Paint a fence or a wall between the pavement and a park, and a hedge behind it."""
     start, end = street.start_of(block), (block + 1) * BLOCK_M
     x_m = side * street.front_m
-    canvas.polygon(wall_along(x_m + side * 11, start, end, 3.2), "vegetation", _foliage)
+    canvas.polygon(wall_along(x_m + side * 11, start, end, 3.2), "vegetation", FOLIAGE)
     facing = (-float(side), 0.0, 0.0)
     if block % 2:
-        wall = shaded(rgb(172, 140, 120), facing, rough=0.25)
+        wall = shaded(rgb(172, 140, 120), facing, rough=0.25, material="brick")
         canvas.polygon(wall_along(x_m, start, end, 1.1), "wall", wall)
     else:
         canvas.polygon(wall_along(x_m, start, end, 1.2), "fence", _palings(facing))
@@ -109,18 +111,19 @@ def paint_house(canvas: Canvas, street: Street, house: Building) -> None:
     inner = house.side * street.front_m
     outer = inner + house.side * 12
     height = house.storeys * STOREY_M + 0.9
-    colour = STYLES[house.storeys]
-    gable = _front(height, colour, light=0.78 if house.side < 0 else 0.86)
+    style = STYLES[house.storeys]
+    colour, material = canvas.varied(style, house.start_m), MATERIALS[style]
+    gable = _front(height, colour, material, light=0.78 if house.side < 0 else 0.86)
     ridge, top = inner + house.side * 4, height + (2.4 if house.storeys <= 3 else 0.0)
     profile = [(inner, 0.0), (inner, height), (ridge, top), (outer, top), (outer, 0.0)]
     canvas.polygon([(x, y, house.start_m) for x, y in profile], "building", gable)
     # The sun stands on the left, so left fronts are dim.
-    front = _front(height, colour, light=0.72 if house.side < 0 else 1.08)
+    front = _front(height, colour, material, light=0.72 if house.side < 0 else 1.08)
     canvas.polygon(wall_along(inner, house.start_m, house.end_m, height), "building", front)
     if top > height:
         slope = [(inner, height), (ridge, top)]
         near, far = ([(x, y, z) for x, y in slope] for z in (house.start_m, house.end_m))
-        tiles = shaded(rgb(150, 74, 58), (0.0, 1.0, 0.0), rough=0.3)
+        tiles = shaded(rgb(150, 74, 58), (0.0, 1.0, 0.0), rough=0.3, material="tiles")
         canvas.polygon([*near, *reversed(far)], "building", tiles)
 
 
@@ -136,10 +139,10 @@ def house_shadow(street: Street, house: Building) -> list[tuple[float, float, fl
     return [(inner, 0, start), (outer, 0, start + slant), (outer, 0, end + slant), (inner, 0, end)]
 
 
-def _front(height: float, colour: Colour, *, light: float) -> Shader:
+def _front(height: float, colour: Colour, material: str, *, light: float) -> Shader:
     """Return a shader of house fronts: rows of windows, a shop window below, a cornice above."""
 
-    def shader(points: Array, distance_m: Array) -> Array:
+    def paint(points: Array, distance_m: Array) -> Array:
         across, up = points[:, 0] + points[:, 2], points[:, 1]
         bay, storey = across % BAY_M / BAY_M, up % STOREY_M / STOREY_M
         grain = 1 + 0.10 * noise(across, up, 5.0) * np.minimum(1, 15 / distance_m)
@@ -157,7 +160,7 @@ def _front(height: float, colour: Colour, *, light: float) -> Shader:
         colours[(up > STOREY_M * 0.9) & (up < STOREY_M)] *= 0.72
         return colours * np.clip(0.75 + up / 4, 0, 1)[:, None]  # less sky reaches the ground
 
-    return shader
+    return Shader(paint=paint, colour=colour, material=material, size_m=height)
 
 
 def _foliage(points: Array, distance_m: Array) -> Array:
@@ -166,13 +169,16 @@ def _foliage(points: Array, distance_m: Array) -> Array:
     return np.array(LEAVES) * np.clip(light, 0.3, 1.5)[:, None]
 
 
+FOLIAGE = Shader(paint=_foliage, colour=LEAVES, material="leaves")
+
+
 def _palings(facing: tuple[float, float, float]) -> Shader:
     wood, gap = shaded(rgb(150, 128, 104), facing, rough=0.2), rgb(70, 78, 48)
 
-    def shader(points: Array, distance_m: Array) -> Array:
-        colours = np.array(wood(points, distance_m))
+    def paint(points: Array, distance_m: Array) -> Array:
+        colours = np.array(wood.paint(points, distance_m))
         along, up = points[:, 2] % 0.5, points[:, 1]
         colours[(along > 0.34) & (abs(up - 0.35) > 0.08) & (abs(up - 0.95) > 0.08)] = gap
         return colours
 
-    return shader
+    return Shader(paint=paint, colour=wood.colour, material="palings")

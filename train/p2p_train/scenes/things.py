@@ -29,6 +29,7 @@ Paint = Callable[[Canvas, Thing], None]
 def paint_thing(canvas: Canvas, thing: Thing) -> None:
     """Paint one thing; call it far to near."""
     paint, _, visible_m = _KINDS[thing.kind]
+    canvas.origin_m = (thing.x_m, thing.z_m)
     if -12 < thing.z_m - canvas.camera.position_m[2] < visible_m:
         paint(canvas, thing)
 
@@ -58,11 +59,11 @@ def _paint_body(
 ) -> None:
     """Paint a walking or pedalling body from legs to hair; red shirts face the camera."""
     scale = 0.92 + 0.16 * thing.variant
-    shirt = RED if thing.heading < 0 else BLUE
+    shirt = canvas.varied(RED if thing.heading < 0 else BLUE, thing.variant)
 
     def part(outline: Iterable[tuple[float, float]], colour: Colour) -> None:
         corners = [(thing.x_m + scale * x, scale * y + lift_m, thing.z_m) for x, y in outline]
-        canvas.polygon(corners, label, shaded(colour, TO_CAMERA, rough=0.2))
+        canvas.polygon(corners, label, shaded(colour, TO_CAMERA, rough=0.2, material="cloth"))
 
     swing = 0.16 * np.sin(2 * np.pi * thing.phase)
     for side, step in ((-1, swing), (1, -swing)):
@@ -78,7 +79,7 @@ def _paint_body(
 def _paint_tree(canvas: Canvas, thing: Thing) -> None:
     height = 4.2 + 3.2 * thing.variant
     trunk = upright(thing.x_m, thing.z_m, -0.13, 0.13, 0.0, height * 0.6)
-    canvas.polygon(trunk, "vegetation", shaded(BARK, TO_CAMERA, rough=0.3))
+    canvas.polygon(trunk, "vegetation", shaded(BARK, TO_CAMERA, rough=0.3, material="bark"))
     random = np.random.default_rng(int(thing.variant * 2**31))
     angles, reaches = random.uniform(0, 2 * np.pi, BALLS), random.uniform(0.1, 1, BALLS) ** 0.5
     outlines = circle() * random.uniform(0.8, 1.15, (BALLS, CORNERS, 1))
@@ -95,20 +96,20 @@ def _paint_tree(canvas: Canvas, thing: Thing) -> None:
 def _leaves(x_m: float, y_m: float, radius: float) -> Shader:
     """Return a shader of a ball of leaves, light on the sunny side, dark on the other."""
 
-    def shader(points: Array, distance_m: Array) -> Array:
+    def paint(points: Array, distance_m: Array) -> Array:
         across, up = (points[:, 0] - x_m) / radius, (points[:, 1] - y_m) / radius
         sunny = 0.5 * (across * SUN[0] + up * SUN[1])
         light = 0.9 + 0.5 * sunny + 0.3 * noise(points[:, 0], points[:, 1], 9.0)
         return np.asarray(np.array(LEAVES) * np.clip(light, 0.3, 1.6)[:, None])
 
-    return shader
+    return Shader(paint=paint, colour=LEAVES, material="leaves", size_m=radius, middle_m=(x_m, y_m))
 
 
 def _paint_lamp(canvas: Canvas, thing: Thing) -> None:
     _paint_post(canvas, thing, half=0.08, height=6.6)
     left, right = sorted((0.0, thing.heading * 1.7))
     arm = upright(thing.x_m, thing.z_m, left, right, 6.45, 6.6)
-    canvas.polygon(arm, "pole", shaded(METAL, TO_CAMERA))
+    canvas.polygon(arm, "pole", shaded(METAL, TO_CAMERA, material="metal"))
     left, right = sorted((thing.heading * 1.2, thing.heading * 1.9))
     canvas.polygon(upright(thing.x_m, thing.z_m, left, right, 6.34, 6.5), "pole", flat(WHITE))
 
@@ -119,7 +120,7 @@ def _paint_traffic_light(canvas: Canvas, thing: Thing) -> None:
     canvas.polygon(case, "traffic light", flat(DARK))
     for up, colour in ((3.13, rgb(228, 48, 40)), (2.82, rgb(84, 62, 20)), (2.51, rgb(24, 66, 40))):
         lamp = circle() * 0.13 + (thing.x_m, up)
-        canvas.polygon(at_depth(lamp, thing.z_m), "traffic light", flat(colour))
+        canvas.polygon(at_depth(lamp, thing.z_m), "traffic light", flat(colour, "lamp"))
 
 
 def _paint_sign(canvas: Canvas, thing: Thing) -> None:
@@ -134,7 +135,7 @@ def _paint_sign(canvas: Canvas, thing: Thing) -> None:
 
 def _paint_post(canvas: Canvas, thing: Thing, *, half: float, height: float) -> None:
     post = upright(thing.x_m, thing.z_m, -half, half, 0.0, height)
-    canvas.polygon(post, "pole", shaded(METAL, TO_CAMERA))
+    canvas.polygon(post, "pole", shaded(METAL, TO_CAMERA, material="metal"))
 
 
 _KINDS: dict[Kind, tuple[Paint, tuple[float, float, float, float], float]] = {

@@ -78,7 +78,8 @@ VEHICLES = {
 def paint_vehicle(canvas: Canvas, thing: Thing) -> None:
     """Paint one vehicle, its far parts first."""
     vehicle = VEHICLES[thing.kind]
-    colour = _tinted(vehicle.colours[0 if thing.heading > 0 else 1], thing.variant)
+    colour = vehicle.colours[0 if thing.heading > 0 else 1]
+    colour = _tinted(canvas.varied(colour, thing.variant), thing.variant)
     _paint_underside(canvas, thing, vehicle)
     _paint_hull(canvas, thing, vehicle, colour)
     _paint_flank(canvas, thing, vehicle, colour)
@@ -111,8 +112,9 @@ def _paint_hull(canvas: Canvas, thing: Thing, vehicle: Vehicle, colour: Colour) 
         if (canvas.camera.position_m - np.array([left, y0, start])) @ normal <= 0:
             continue  # it faces away from the camera
         corners = [(left, y0, start), (right, y0, start), (right, y1, end), (left, y1, end)]
-        paint = GLASS if index in vehicle.glass else colour
-        canvas.polygon(corners, thing.kind, shaded(paint, (0.0, normal[1], normal[2])))
+        facing = (0.0, normal[1], normal[2])
+        window = index in vehicle.glass
+        canvas.polygon(corners, thing.kind, _glass(facing) if window else _body(colour, facing))
 
 
 def _paint_flank(canvas: Canvas, thing: Thing, vehicle: Vehicle, colour: Colour) -> None:
@@ -124,13 +126,13 @@ def _paint_flank(canvas: Canvas, thing: Thing, vehicle: Vehicle, colour: Colour)
         corners = [(x_m, up, _along(thing, vehicle, z)) for z, up in outline]
         canvas.polygon(corners, thing.kind, shader)
 
-    paint(vehicle.outline, shaded(colour, facing))
+    paint(vehicle.outline, _body(colour, facing))
     for pane in vehicle.panes:
-        paint(pane, shaded(GLASS, facing))
+        paint(pane, _glass(facing))
     radius = vehicle.outline[0][1] + 0.04
     for axle in (0.2 * vehicle.length_m, 0.8 * vehicle.length_m):
         paint(circle() * radius + (axle, radius), flat(RUBBER))
-        paint(circle() * radius * 0.55 + (axle, radius), flat(METAL))
+        paint(circle() * radius * 0.55 + (axle, radius), flat(METAL, "metal"))
 
 
 def _paint_end(canvas: Canvas, thing: Thing, vehicle: Vehicle) -> None:
@@ -138,13 +140,21 @@ def _paint_end(canvas: Canvas, thing: Thing, vehicle: Vehicle) -> None:
     z_m = thing.z_m - 0.01
     if z_m < canvas.camera.position_m[2]:
         return
-    lamp = flat(REAR_LAMP if thing.heading > 0 else HEADLAMP)
+    lamp = flat(REAR_LAMP if thing.heading > 0 else HEADLAMP, "lamp")
     half, low = vehicle.width_m / 2, vehicle.outline[0][1] + 0.28
     for left in (-half + 0.08, half - 0.42):
         corners = upright(thing.x_m, z_m, left, left + 0.34, low, low + 0.2)
         canvas.polygon(corners, thing.kind, lamp)
     plate = upright(thing.x_m, z_m, -0.26, 0.26, low - 0.14, low - 0.02)
     canvas.polygon(plate, thing.kind, flat(PLATE))
+
+
+def _body(colour: Colour, facing: tuple[float, float, float]) -> Shader:
+    return shaded(colour, facing, material="enamel")
+
+
+def _glass(facing: tuple[float, float, float]) -> Shader:
+    return shaded(GLASS, facing, material="glass")
 
 
 def _tinted(colour: Colour, variant: float) -> Colour:

@@ -1,0 +1,1 @@
+"""Drives through drawn streets, rendered plainly and richly: pairs for picture enhancement."""
