@@ -19,7 +19,7 @@ SEARCHED = (
     *("docs/**/*.md", "docs/*.py", "tests/**/*.py", "benchmarks/**/*.py"),
     *("runtime/**/*.py", "runtime/**/*.md", "train/**/*.py", "export/**/*.py"),
 )
-SCENES = r"/scenes/|test_scenes"
+SCENES = r"/(scenes|drives)/|test_scenes"
 """Drawn streets have lanes, and are drawn in planes."""
 
 

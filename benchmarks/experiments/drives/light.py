@@ -358,7 +358,7 @@ def _sunshine(scene: Scene, street: Street, coarse: Floats) -> Floats:
 def _openness(scene: Scene, street: Street) -> Floats:
     """Return the share of the sky's light that corners and gaps leave over, 0-1, (H, W)."""
     view = scene.view
-    # Inverse depth is linear on planes: what is above its mean lies in front of something
+    # Inverse depth is linear on flat surfaces: what is above its mean lies in front of something
     # (Luft et al. 2006, "Image enhancement by unsharp masking the depth buffer").
     nearness = 1 / view.distance_m
     side = view.surface.shape[0] // 24 * 2 + 1
