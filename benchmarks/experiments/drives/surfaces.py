@@ -226,9 +226,11 @@ def _rays(camera: Camera) -> Floats:
     right = (np.arange(camera.width_px) + 0.5 - camera.width_px / 2) / camera.focal_px
     rows = np.arange(camera.height_px)
     up = (camera.height_px * camera.horizon - rows - 0.5) / camera.focal_px
-    turn = camera.rotation.astype(np.float32)
+    rotation = camera.rotation.astype(np.float32)
     across, down = right.astype(np.float32)[None], up.astype(np.float32)[:, None]
-    return np.stack([across * turn[0, k] + (down * turn[1, k] + turn[2, k]) for k in range(3)])
+    return np.stack(
+        [across * rotation[0, k] + (down * rotation[1, k] + rotation[2, k]) for k in range(3)]
+    )
 
 
 @lru_cache(maxsize=4096)
