@@ -135,9 +135,9 @@ def data_option() -> Option:
     return input_option("--data", "Data set of pairs.")
 
 
-def segmenter_option() -> Option:
+def segmenter_option(*, required: bool = True) -> Option:
     """Return ``--segmenter FILE``."""
-    return input_option("--segmenter", "Segmenter of p2p-train segmenter.")
+    return input_option("--segmenter", "Segmenter of p2p-train segmenter.", required=required)
 
 
 def input_option(flag: str, text: str, *, required: bool = True) -> Option:

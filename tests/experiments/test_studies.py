@@ -51,7 +51,7 @@ ARGUMENTS: dict[str, list[str]] = {
         *("--data", "{data}", "--teacher", "{checkpoint}", "--segmenter", "{segmenter}"),
     ],
     "speed.pipeline": ["--video", "{video}", "--model", "{model}"],
-    "speed.scaling": [],
+    "speed.scaling": ["--video", "{video}"],
     "speed.shapes": [],
     "speed.soak": [],
     "speed.streams": ["--video", "{video}", "--model", "{model}"],

@@ -80,12 +80,12 @@ class Recoded:
     Attributes:
         bgr: (N, H, W, 3) uint8, as FFmpeg converts it.
         pictures: the same frames as ``p2p-run`` decodes them: :class:`YuvFrame` for 4:2:0 codecs.
-        kib: the file's size.
+        file: the video file.
     """
 
     bgr: NDArray[np.uint8]
     pictures: list[Picture]
-    kib: int
+    file: bytes
 
 
 def recode(frames: NDArray[np.uint8], coding: Coding) -> Recoded:
@@ -125,8 +125,7 @@ def read_back(file: io.BytesIO) -> Recoded:
         for frame in container.decode(video=0):
             bgr.append(np.asarray(to_bgr(frame), np.uint8))
             pictures.append(to_pictures(frame))
-    kib = round(file.getbuffer().nbytes / 1024)
-    return Recoded(bgr=np.stack(bgr), pictures=pictures, kib=kib)
+    return Recoded(bgr=np.stack(bgr), pictures=pictures, file=file.getvalue())
 
 
 def _video_frame(frame: NDArray[np.uint8], coding: Coding) -> av.VideoFrame:

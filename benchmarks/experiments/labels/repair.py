@@ -33,6 +33,8 @@ __all__ = [
     "main",
     "measure_coding",
     "measure_frames",
+    "median_ms",
+    "one_core",
     "table",
 ]
 
@@ -113,7 +115,7 @@ def measure_frames(
     errors, left = float((nearest != ids).mean()), float((repaired != ids).mean())
     return Row(
         name=name,
-        kib=decoded.kib,
+        kib=round(len(decoded.file) / 1024),
         exact=float((decoded.bgr == truth).all(axis=-1).mean()),
         nearest=1 - errors,
         repaired=1 - left,
@@ -121,14 +123,14 @@ def measure_frames(
         left=left / errors if errors else None,
         thin_nearest=_thin_iou(nearest, ids, palette.classes),
         thin_repaired=_thin_iou(repaired, ids, palette.classes),
-        nearest_ms=_median_ms(
+        nearest_ms=median_ms(
             lambda frame: palette.nearest_colours(small.preprocess(frame, repair_labels=False)),
             list(decoded.bgr),
         ),
-        repaired_ms=_median_ms(
+        repaired_ms=median_ms(
             lambda frame: small.paint(small.classify(frame, mismatch=mismatch)), decoded.pictures
         ),
-        native_ms=_median_ms(
+        native_ms=median_ms(
             lambda frame: contract.classify(frame, mismatch=mismatch), decoded.pictures
         ),
         mismatch=mismatch.name,
@@ -174,7 +176,7 @@ def _thin_iou(ids: NDArray[np.uint8], truth: NDArray[np.uint8], classes: tuple[s
     return statistics.fmean(scores) if scores else 1.0
 
 
-def _median_ms(work: Callable[[Any], object], frames: Sequence[Picture]) -> float:
+def median_ms(work: Callable[[Any], object], frames: Sequence[Picture]) -> float:
     """Return the median time of ``work`` on a frame in milliseconds, after an untimed pass."""
     for frame in frames:
         work(frame)
@@ -196,7 +198,7 @@ def drawn_scenes(count: int) -> NDArray[np.uint8]:
 
 
 @contextlib.contextmanager
-def _one_core() -> Iterator[None]:
+def one_core() -> Iterator[None]:
     """Keep this process on one core while times are taken."""
     if not hasattr(os, "sched_setaffinity"):
         yield
@@ -229,7 +231,7 @@ def main(*, video: Path | None, lossy: Path | None, smoke: bool) -> Document:
     truth = np.stack(read_frames(video)) if video else drawn_scenes(scenes)
     height, width = truth.shape[1:3]
     contract = PixelContract(height=height, width=width, palette=CITYSCAPES)
-    with _one_core():
+    with one_core():
         codings = CODINGS[2:4] if smoke else CODINGS
         rows = [measure_coding(truth, coding, contract) for coding in codings]
         if lossy:

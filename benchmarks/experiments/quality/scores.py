@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from experiments.harness import Document, data_option, input_option, segmenter_option, study
+from p2p_runtime.console import Size, option
 from p2p_runtime.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -104,19 +106,21 @@ def named_run(argument: str) -> tuple[str, Path]:
 @study(
     "scores",
     click.argument("runs", metavar="TITLE=RUN|FILE.onnx...", nargs=-1, required=True),
-    segmenter_option(),
+    segmenter_option(required=False),
     data_option(),
     input_option("--clip", "Label maps of a clip, for flicker.", required=False),
     input_option("--clip-photos", "Photos of the clip.", required=False),
+    option("--size", group="Study", type=Size(), metavar="WxH", help="Stretch pictures to it."),
     table=table,
 )
 def main(
     *,
     runs: tuple[str, ...],
-    segmenter: Path,
+    segmenter: Path | None,
     data: Path,
     clip: Path | None,
     clip_photos: Path | None,
+    size: tuple[int, int] | None,
     smoke: bool,
 ) -> Document:
     """Score each run or bundle with one segmenter; use another one than the runs trained with."""
@@ -129,11 +133,15 @@ def main(
     from p2p_train.segmentation.segmenter import Segmenter
 
     device = torch.device("cpu")
-    evaluator = Segmenter.load(segmenter, device)
+    evaluator = None if segmenter is None else Segmenter.load(segmenter, device)
     photos = None if clip_photos is None else str(clip_photos)
     scores: dict[str, dict[str, Any]] = {}
     for title, path in map(named_run, runs):
-        with _opened(path) as (translate, contract, facts):
+        with _opened(path) as (translate, own, facts):
+            width, height = size or (own.width, own.height)
+            contract = replace(own, width=width, height=height)
+            if contract != own:
+                translate = _stretched(translate, own, contract)
             config = TrainConfig.of(data=str(data), image_size=(contract.width, contract.height))
             found = score_generator(
                 translate,
@@ -142,9 +150,20 @@ def main(
                 published=PublishedMetrics(device, other_photos(config, contract)),
                 clip=clip_frames(str(clip), contract, photos) if clip else None,
             )
-        size = f"{contract.width}x{contract.height}"
-        scores[title] = {**facts, "size": size, **found.to_json()}
+        scores[title] = {**facts, "size": f"{own.width}x{own.height}", **found.to_json()}
     return {"scores": scores}
+
+
+def _stretched(translate: Translate, own: PixelContract, contract: PixelContract) -> Translate:
+    """Return what translates frames of another size, as ``p2p-run`` does."""
+    import numpy as np
+
+    def stretched(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        images = translate(np.stack([own.preprocess(one) for one in frames]))
+        size = contract.height, contract.width
+        return np.stack([own.postprocess(image, *size) for image in images])
+
+    return stretched
 
 
 @contextlib.contextmanager

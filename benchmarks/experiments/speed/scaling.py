@@ -1,25 +1,33 @@
 """``python -m experiments.speed.scaling``: time a generator as size, width, batch or threads grow.
 
 Along each axis one thing grows; the rest stays at width 32, 256x256, batch 1, two threads. Of
-pixels, the generator is that of ``--recipe edge``, whose sizes are multiples of 32 px. The weights
-are random.
+pixels, the generator is that of ``--recipe edge``, whose sizes are multiples of 32 px, and its int8
+bundle runs in ``p2p-run``, too. The weights are random.
 """
 
 from __future__ import annotations
 
+import json
+import statistics
+import subprocess
+import sys
 import tempfile
+import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.harness import Document, frames_option, study
+from experiments.harness import Document, frames_option, input_option, study
 
 if TYPE_CHECKING:
     from p2p_bench.files import Files
 
-__all__ = ["AXES", "Point", "main", "table", "time_point"]
+__all__ = ["AXES", "Point", "int8_ceiling", "main", "run_point", "table", "time_point"]
 
 BACKENDS_COMPARED = ("eager", "fp32", "int8")
+CEILING_CHANNELS, CEILING_SIDE_PX = 256, 64
+LOOPS = 3
+"""How often the label video is repeated, so that starting counts little."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,47 +83,148 @@ def time_point(point: Point, files: Files, frames: int) -> dict[str, Any]:
     }
 
 
+def run_point(point: Point, files: Files, video: Path, folder: Path) -> dict[str, float]:
+    """Return what ``p2p-run`` makes of a label video of the point's size, with its int8 bundle.
+
+    Args:
+        point: for its size and threads.
+        files: its bundles.
+        video: a label video of any size; it is scaled, and encoded in H.264.
+        folder: for temporary files.
+
+    Returns:
+        ``run_fps``, frames a second from decoder to H.264 file; ``run_mib``, peak memory of the
+        process; ``repair_ms``, median time of label repair at the video's own size on one core.
+    """
+    import cv2
+    import numpy as np
+
+    from experiments.labels.recoding import CODINGS, recode
+    from experiments.labels.repair import median_ms, one_core
+    from p2p_bench.inputs import read_frames
+    from p2p_runtime.labels.palette import CITYSCAPES
+    from p2p_runtime.model.contract import PixelContract
+
+    size = (point.width, point.height)
+    frames = [cv2.resize(one, size, interpolation=cv2.INTER_NEAREST) for one in read_frames(video)]
+    coded = recode(np.stack(frames * LOOPS), CODINGS[3])  # crf 23
+    contract = PixelContract(height=point.height, width=point.width, palette=CITYSCAPES)
+    with one_core():
+        repair_ms = median_ms(contract.classify, coded.pictures[: len(frames)])
+    clip, report = folder / "clip.mkv", folder / "report.json"
+    clip.write_bytes(coded.file)
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "p2p_runtime.cli", "--video", clip, "--report", report),
+            *("--model", files.bundles["int8"], "--threads", str(point.threads)),
+            *("--output", folder / "out.mp4", "--overwrite"),
+        ],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    told = json.loads(report.read_text(encoding="utf-8"))
+    return {"run_fps": told["fps"], "run_mib": told["peak_rss_mib"], "repair_ms": repair_ms}
+
+
+def int8_ceiling(threads: int, calls: int) -> float:
+    """Return GMAC/s of ONNX Runtime's int8 convolution where it is at its best.
+
+    It has 3x3 kernels, 256 channels in and out, 64x64 px, and scales of whole tensors.
+    """
+    import numpy as np
+    import onnxruntime as ort
+    from onnx import TensorProto, helper, numpy_helper
+
+    shape = [1, CEILING_CHANNELS, CEILING_SIDE_PX, CEILING_SIDE_PX]
+    rng = np.random.default_rng(0)
+    weights = rng.integers(-64, 64, (CEILING_CHANNELS, CEILING_CHANNELS, 3, 3), np.int8)
+    constants = {
+        **{"scale": np.float32(1), "zero": np.uint8(128)},
+        **{"weights": weights, "fine": np.float32(1e-3), "middle": np.int8(0)},
+    }
+    operands = ["frame", "scale", "zero", "weights", "fine", "middle", "scale", "zero"]
+    graph = helper.make_graph(
+        [helper.make_node("QLinearConv", operands, ["image"], pads=[1, 1, 1, 1])],
+        "ceiling",
+        [helper.make_tensor_value_info("frame", TensorProto.UINT8, shape)],
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, shape)],
+        [numpy_helper.from_array(np.asarray(one), name) for name, one in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = ort.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    frame = rng.integers(0, 256, shape, np.uint8)
+    times_s = []
+    for _ in range(calls + 2):  # the first two warm up
+        start_s = time.perf_counter()
+        session.run(None, {"frame": frame})
+        times_s.append(time.perf_counter() - start_s)
+    gmac = weights.size * CEILING_SIDE_PX**2 / 1e9
+    return gmac / statistics.median(times_s[2:])
+
+
 def table(document: Document) -> str:
     """Return a table per axis: milliseconds per frame and speed-up over the first backend.
 
-    Of pixels, also int8's time per megapixel and the memory of its process.
+    Of pixels, int8 alone, and ``p2p-run`` with it.
     """
     from p2p_bench.report import markdown_table
 
     parts = []
     for axis, points in document["axes"].items():
-        names = list(points[0]["median_ms"])
-        rows = [_cells(axis, point, names) for point in points]
-        more = ["int8 per megapixel", "int8 process"] if axis == "pixels" else []
-        parts.append(markdown_table([axis, "GMAC per frame", *names, *more], rows))
+        if axis == "pixels":
+            titles = [axis, "int8", "per megapixel", "of the ceiling"]
+            titles += ["p2p-run", "its memory", "label repair, one core"]
+            rows = [_cells_of_pixels(point, document["ceiling_gmac_s"]) for point in points]
+        else:
+            names = list(points[0]["median_ms"])
+            titles = [axis, "GMAC per frame", *names]
+            rows = [_cells(axis, point, names) for point in points]
+        parts.append(markdown_table(titles, rows))
     return "\n\n".join(parts)
+
+
+def _cells_of_pixels(point: dict[str, Any], ceiling_gmac_s: float) -> list[str]:
+    int8_ms = point["median_ms"]["int8"]
+    return [
+        f"{point['width']}x{point['height']}",
+        f"{int8_ms:.1f} ms",
+        f"{int8_ms / (point['width'] * point['height'] / 1e6):.1f} ms",
+        f"{point['gmac'] / (int8_ms / 1e3) / ceiling_gmac_s:.0%}",
+        f"{point['run_fps']:.1f} frames/s",
+        f"{point['run_mib']:.0f} MiB",
+        f"{point['repair_ms']:.1f} ms",
+    ]
 
 
 def _cells(axis: str, point: dict[str, Any], names: list[str]) -> list[str]:
     size = f"{point['width']}x{point['height']}"
     medians = point["median_ms"]
-    cells = [
-        size if axis in ("size", "pixels") else str(point[axis]),
+    return [
+        size if axis == "size" else str(point[axis]),
         f"{point['gmac']:.2f}",
         *(f"{medians[name]:.1f} ms, {medians[names[0]] / medians[name]:.1f}x" for name in names),
     ]
-    if axis != "pixels":
-        return cells
-    megapixels = point["width"] * point["height"] / 1e6
-    memory = f"{point['peak_rss_mib']['int8']:.0f} MiB"
-    return [*cells, f"{medians['int8'] / megapixels:.1f} ms", memory]
 
 
-@study("scaling", frames_option(20), table=table)
-def main(*, frames: int, smoke: bool) -> Document:
+@study("scaling", frames_option(20), input_option("--video", "Label video."), table=table)
+def main(*, frames: int, video: Path, smoke: bool) -> Document:
     """Time torch and our exports while one thing grows; milliseconds are per frame."""
     axes = SMOKE_AXES if smoke else AXES
     timed: dict[Point, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         for point in {point: None for points in axes.values() for point in points}:
-            timed[point] = time_point(point, _model(point, Path(scratch)), frames)
+            files = _model(point, Path(scratch))
+            timed[point] = time_point(point, files, frames)
+            if point in axes["pixels"]:
+                timed[point] |= run_point(point, files, video, Path(scratch))
     points = {axis: [timed[point] for point in points] for axis, points in axes.items()}
-    return {"frames": frames, "axes": points}
+    ceiling_gmac_s = int8_ceiling(_BASE.threads, frames)
+    return {"frames": frames, "ceiling_gmac_s": ceiling_gmac_s, "axes": points}
 
 
 def _model(point: Point, folder: Path) -> Files:
