@@ -22,10 +22,10 @@ from experiments.harness import Document, frames_option, input_option, study
 if TYPE_CHECKING:
     from p2p_bench.files import Files
 
-__all__ = ["AXES", "Point", "int8_ceiling", "main", "run_point", "table", "time_point"]
+__all__ = ["AXES", "Point", "int8_roofline", "main", "run_point", "table", "time_point"]
 
 BACKENDS_COMPARED = ("eager", "fp32", "int8")
-CEILING_CHANNELS, CEILING_SIDE_PX = 256, 64
+ROOFLINE_CHANNELS, ROOFLINE_SIDE_PX = 256, 64
 LOOPS = 3
 """How often the label video is repeated, so that starting counts little."""
 
@@ -127,7 +127,7 @@ def run_point(point: Point, files: Files, video: Path, folder: Path) -> dict[str
     return {"run_fps": told["fps"], "run_mib": told["peak_rss_mib"], "repair_ms": repair_ms}
 
 
-def int8_ceiling(threads: int, calls: int) -> float:
+def int8_roofline(threads: int, calls: int) -> float:
     """Return GMAC/s of ONNX Runtime's int8 convolution where it is at its best.
 
     It has 3x3 kernels, 256 channels in and out, 64x64 px, and scales of whole tensors.
@@ -136,9 +136,9 @@ def int8_ceiling(threads: int, calls: int) -> float:
     import onnxruntime as ort
     from onnx import TensorProto, helper, numpy_helper
 
-    shape = [1, CEILING_CHANNELS, CEILING_SIDE_PX, CEILING_SIDE_PX]
+    shape = [1, ROOFLINE_CHANNELS, ROOFLINE_SIDE_PX, ROOFLINE_SIDE_PX]
     rng = np.random.default_rng(0)
-    weights = rng.integers(-64, 64, (CEILING_CHANNELS, CEILING_CHANNELS, 3, 3), np.int8)
+    weights = rng.integers(-64, 64, (ROOFLINE_CHANNELS, ROOFLINE_CHANNELS, 3, 3), np.int8)
     constants = {
         **{"scale": np.float32(1), "zero": np.uint8(128)},
         **{"weights": weights, "fine": np.float32(1e-3), "middle": np.int8(0)},
@@ -146,7 +146,7 @@ def int8_ceiling(threads: int, calls: int) -> float:
     operands = ["frame", "scale", "zero", "weights", "fine", "middle", "scale", "zero"]
     graph = helper.make_graph(
         [helper.make_node("QLinearConv", operands, ["image"], pads=[1, 1, 1, 1])],
-        "ceiling",
+        "roofline",
         [helper.make_tensor_value_info("frame", TensorProto.UINT8, shape)],
         [helper.make_tensor_value_info("image", TensorProto.UINT8, shape)],
         [numpy_helper.from_array(np.asarray(one), name) for name, one in constants.items()],
@@ -163,7 +163,7 @@ def int8_ceiling(threads: int, calls: int) -> float:
         start_s = time.perf_counter()
         session.run(None, {"frame": frame})
         times_s.append(time.perf_counter() - start_s)
-    gmac = weights.size * CEILING_SIDE_PX**2 / 1e9
+    gmac = weights.size * ROOFLINE_SIDE_PX**2 / 1e9
     return gmac / statistics.median(times_s[2:])
 
 
@@ -177,9 +177,9 @@ def table(document: Document) -> str:
     parts = []
     for axis, points in document["axes"].items():
         if axis == "pixels":
-            titles = [axis, "int8", "per megapixel", "of the ceiling"]
+            titles = [axis, "int8", "per megapixel", "of the roofline"]
             titles += ["p2p-run", "its memory", "label repair, one core"]
-            rows = [_cells_of_pixels(point, document["ceiling_gmac_s"]) for point in points]
+            rows = [_cells_of_pixels(point, document["roofline_gmac_s"]) for point in points]
         else:
             names = list(points[0]["median_ms"])
             titles = [axis, "GMAC per frame", *names]
@@ -188,13 +188,13 @@ def table(document: Document) -> str:
     return "\n\n".join(parts)
 
 
-def _cells_of_pixels(point: dict[str, Any], ceiling_gmac_s: float) -> list[str]:
+def _cells_of_pixels(point: dict[str, Any], roofline_gmac_s: float) -> list[str]:
     int8_ms = point["median_ms"]["int8"]
     return [
         f"{point['width']}x{point['height']}",
         f"{int8_ms:.1f} ms",
         f"{int8_ms / (point['width'] * point['height'] / 1e6):.1f} ms",
-        f"{point['gmac'] / (int8_ms / 1e3) / ceiling_gmac_s:.0%}",
+        f"{point['gmac'] / (int8_ms / 1e3) / roofline_gmac_s:.0%}",
         f"{point['run_fps']:.1f} frames/s",
         f"{point['run_mib']:.0f} MiB",
         f"{point['repair_ms']:.1f} ms",
@@ -223,8 +223,8 @@ def main(*, frames: int, video: Path, smoke: bool) -> Document:
             if point in axes["pixels"]:
                 timed[point] |= run_point(point, files, video, Path(scratch))
     points = {axis: [timed[point] for point in points] for axis, points in axes.items()}
-    ceiling_gmac_s = int8_ceiling(_BASE.threads, frames)
-    return {"frames": frames, "ceiling_gmac_s": ceiling_gmac_s, "axes": points}
+    roofline_gmac_s = int8_roofline(_BASE.threads, frames)
+    return {"frames": frames, "roofline_gmac_s": roofline_gmac_s, "axes": points}
 
 
 def _model(point: Point, folder: Path) -> Files:
