@@ -18,7 +18,7 @@ from p2p_runtime.files import write_picture
 from p2p_train.scenes import draw_scene
 
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
-MODULE = re.compile(r"python -m ((?:p2p_|experiments)[a-z_.]*)(?![A-Z])")
+MODULE = re.compile(r"python -m ((?:p2p_|experiments)[a-z0-9_.]*)(?![A-Z])")
 SHORTER = ("epochs=40", "max_steps=1, image_size=(64, 64)")
 """What a snippet trains, and how little of it the test trains."""
 NO_FLAGS_OF_OURS = {"--group", "--nproc-per-node", "--eval"}

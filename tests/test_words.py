@@ -17,7 +17,7 @@ from guides import ROOT
 SEARCHED = (
     *("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "Makefile", "pyproject.toml"),
     *("docs/**/*.md", "docs/*.py", "tests/**/*.py", "benchmarks/**/*.py"),
-    *("runtime/**/*.py", "runtime/**/*.md", "train/**/*.py", "export/**/*.py"),
+    *("runtime/**/*.py", "runtime/**/*.md", "train/**/*.py", "export/**/*.py", "ros2/**/*.py"),
 )
 SCENES = r"/(scenes|drives)/|test_scenes"
 """Drawn streets have lanes, and are drawn in planes."""
@@ -78,7 +78,12 @@ RULES = (
     Rule(r"team(s|mates?)?", "distributed, world_size"),
     Rule(r"players?", "ModelOptimizer", outside=r"^runtime/"),  # there, they play videos
     Rule(r"--reader|amiss|readers?_(?:net|loss|file)", "--segmenter, semantic loss"),
-    Rule(r"readers?", "semantic loss", names=True, outside=r"(^|/)(export|runtime)/|recoding"),
+    Rule(
+        r"readers?",
+        "semantic loss",
+        names=True,
+        outside=r"(^|/)(export|runtime|ros2)/|recoding|dds_images",
+    ),
     Rule(r"eyes", "feature network"),
     Rule(r"judg(e|es|ed|ing)", "segmenter, segmentation score"),
     Rule(r"even[_ -]ups?|even_out", "checkerboard-free"),
@@ -97,7 +102,7 @@ RULES = (
     Rule(r"--consistency|--distil-", "--lambda-consistency, --lambda-distil-..."),
     Rule(r"recipe[ =]seed|seed recipe", "classic"),
     Rule(r"foreign|publish_?bundle|artefact\.publish", "importers, write_bundle"),
-    Rule(r"publish", "write_bundle", names=True),
+    Rule(r"publish", "write_bundle", names=True, outside=r"ros2/|rclpy"),
     Rule(r"pixel_cells|pixel_rows|shuffle_layers?", "space-to-depth, rows, depth-to-space"),
     Rule(r"contenders?|births?", "backend process, start-up times"),
     Rule(r"turns?", "round", names=True, but=r"turn_pairs"),
