@@ -26,6 +26,7 @@ from p2p_train.metrics.clips import ClipFrame, clip_frames
 from p2p_train.metrics.evaluator import FeatureStatistics
 from p2p_train.metrics.published import PublishedMetrics, _Features, kernel_distance
 from p2p_train.metrics.score import (
+    pairs_of,
     score_generator,
     torch_translate,
     validation_pairs,
@@ -179,7 +180,7 @@ def test_validation_pairs_can_lie_elsewhere_now(checkpoint: Path, data: Path) ->
     """A checkpoint from another machine is scored with --data."""
     loaded = Checkpoint.load(checkpoint)
     moved = loaded.config.replace(data="gone")
-    pairs = validation_pairs(moved, loaded.contract, data)
+    pairs = validation_pairs(pairs_of(moved, data), loaded.contract)
     assert sum(len(batch.source) for batch in pairs) == 3
 
 

@@ -28,7 +28,7 @@ from .metrics.score import (
     validation_pairs,
 )
 from .segmentation.segmenter import Segmenter
-from .segmentation.training import Make, SegmenterConfig, train_segmenter
+from .segmentation.training import SegmenterConfig, read_data, train_segmenter
 from .tensorfile import digest
 from .training.checkpoint import Checkpoint, find_checkpoint
 
@@ -83,17 +83,16 @@ def score(
                 "good; score with a segmenter of another --seed",
                 segmenter,
             )
-    config, contract = checkpoint.config, checkpoint.contract
-    folder = None if data is None else Path(data)
-    metrics = None
+    contract, folder = checkpoint.contract, None if data is None else Path(data)
+    pairs, metrics = pairs_of(checkpoint.config, folder), None
     if published:
         from .metrics.published import PublishedMetrics  # of an extra
 
-        metrics = PublishedMetrics(where, other_photos(config, contract, folder))
+        metrics = PublishedMetrics(where, other_photos(pairs, contract))
     translate = torch_translate(checkpoint.build_generator(), where)
     scores = score_generator(
         translate,
-        _shown(validation_pairs(config, contract, folder), len(pairs_of(config, folder).val)),
+        _shown(validation_pairs(pairs, contract), len(pairs.val)),
         segmenter=evaluator,
         published=metrics,
         clip=clip_frames(clip, contract, clip_photos) if clip else None,
@@ -116,18 +115,21 @@ def _with_usefulness(
         precision=choose_precision("auto", device),
     )
 
-    def trained_on(pictures: str, made_of: Make | None) -> SegmentationScore:
-        logger.info("usefulness: a segmenter that learns from %s", pictures)
-        return train_segmenter(settings, device, made_of).photo_score
+    real = read_data(settings)
+    photos, labels = real.train
 
-    def generated(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return translate(np.stack([contract.preprocess(label) for label in labels]))
+    def trained_on(what: str, pictures: NDArray[np.uint8]) -> SegmentationScore:
+        logger.info("usefulness: a segmenter that learns from %s", what)
+        return train_segmenter(
+            settings, device, real._replace(train=(pictures, labels))
+        ).photo_score
 
+    generated = translate(np.stack([contract.preprocess(label) for label in labels]))
     return replace(
         scores,
-        usefulness_real=trained_on("photos", None),
+        usefulness_real=trained_on("photos", photos),
         usefulness=trained_on("generated pictures", generated),
-        usefulness_colours=trained_on("label colours", lambda labels: labels),
+        usefulness_colours=trained_on("label colours", labels),
     )
 
 

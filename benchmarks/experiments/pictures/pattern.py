@@ -62,7 +62,7 @@ def main(*, runs: tuple[str, ...], data: Path) -> NDArray[np.uint8]:
 
     from experiments.quality.scores import named_run
     from p2p_train.metrics.pattern import FixedPattern
-    from p2p_train.metrics.score import torch_translate, validation_pairs
+    from p2p_train.metrics.score import pairs_of, torch_translate, validation_pairs
     from p2p_train.training.checkpoint import Checkpoint
 
     patterns = {"real photos": FixedPattern()}
@@ -70,7 +70,7 @@ def main(*, runs: tuple[str, ...], data: Path) -> NDArray[np.uint8]:
         checkpoint = Checkpoint.load(path)
         translate = torch_translate(checkpoint.build_generator(), torch.device("cpu"))
         patterns[title] = FixedPattern()
-        for batch in validation_pairs(checkpoint.config, checkpoint.contract, data):
+        for batch in validation_pairs(pairs_of(checkpoint.config, data), checkpoint.contract):
             labels, photos = batch.source.numpy(), batch.target.numpy()
             for label, photo, image in zip(labels, photos, translate(labels), strict=True):
                 patterns[title].add(label, image)

@@ -37,13 +37,13 @@ def main(*, runs: tuple[str, ...], data: Path, frames: int, photos: bool) -> NDA
 
     from experiments.quality.scores import named_run
     from p2p_train.data.layouts.index import evenly_spread
-    from p2p_train.metrics.score import torch_translate, validation_pairs
+    from p2p_train.metrics.score import pairs_of, torch_translate, validation_pairs
     from p2p_train.training.checkpoint import Checkpoint
     from p2p_train.training.curves import sample_grid
 
     loaded = {title: Checkpoint.load(path) for title, path in map(named_run, runs)}
     first = next(iter(loaded.values()))
-    batches = list(validation_pairs(first.config, first.contract, data))
+    batches = list(validation_pairs(pairs_of(first.config, data), first.contract))
     labels, targets = (
         np.concatenate([getattr(batch, side).numpy() for batch in batches])
         for side in ("source", "target")

@@ -42,6 +42,7 @@ def main(*, runs: tuple[str, ...], data: Path, smoke: bool) -> Document:
     from p2p_train.metrics.score import (
         Translate,
         other_photos,
+        pairs_of,
         score_generator,
         torch_translate,
         validation_pairs,
@@ -54,7 +55,8 @@ def main(*, runs: tuple[str, ...], data: Path, smoke: bool) -> Document:
         checkpoint = Checkpoint.load(path)
         contract = checkpoint.contract
         config = TrainConfig.of(data=str(data), image_size=(contract.width, contract.height))
-        photos = list(other_photos(config, contract))
+        pairs = pairs_of(config)
+        photos = list(other_photos(pairs, contract))
         mean = np.concatenate(photos).mean(axis=0).round().astype(np.uint8)  # (H, W, 3) BGR
 
         def mean_photo(frames: NDArray[np.uint8], mean: NDArray[np.uint8] = mean) -> Any:
@@ -68,9 +70,9 @@ def main(*, runs: tuple[str, ...], data: Path, smoke: bool) -> Document:
         }
         for name, translate in answers.items():
             if name not in scores:
-                pairs = validation_pairs(config, contract)
+                batches = validation_pairs(pairs, contract)
                 published = PublishedMetrics(device, photos)
-                scores[name] = score_generator(translate, pairs, published=published).to_json()
+                scores[name] = score_generator(translate, batches, published=published).to_json()
     return {"scores": scores}
 
 

@@ -129,7 +129,7 @@ def main(
     from p2p_train.config import TrainConfig
     from p2p_train.metrics.clips import clip_frames
     from p2p_train.metrics.published import PublishedMetrics
-    from p2p_train.metrics.score import other_photos, score_generator, validation_pairs
+    from p2p_train.metrics.score import other_photos, pairs_of, score_generator, validation_pairs
     from p2p_train.segmentation.segmenter import Segmenter
 
     device = torch.device("cpu")
@@ -143,11 +143,12 @@ def main(
             if contract != own:
                 translate = _stretched(translate, own, contract)
             config = TrainConfig.of(data=str(data), image_size=(contract.width, contract.height))
+            pairs = pairs_of(config)
             found = score_generator(
                 translate,
-                validation_pairs(config, contract),
+                validation_pairs(pairs, contract),
                 segmenter=evaluator,
-                published=PublishedMetrics(device, other_photos(config, contract)),
+                published=PublishedMetrics(device, other_photos(pairs, contract)),
                 clip=clip_frames(str(clip), contract, photos) if clip else None,
             )
         scores[title] = {**facts, "size": f"{own.width}x{own.height}", **found.to_json()}

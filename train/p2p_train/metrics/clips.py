@@ -54,33 +54,40 @@ def clip_frames(
         yield ClipFrame(label=contract.preprocess(frame.image), photo=photo)
 
 
-class Flicker:
+class _Change:
+    """The mean absolute change of some pixels from one frame to the next."""
+
+    def __init__(self) -> None:
+        self._previous: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None = None
+        self._sum, self._pixels = 0.0, 0
+
+    def levels(self) -> float | None:
+        """Return the mean change in levels, 0-255; None if there was nothing to compare."""
+        return self._sum / self._pixels if self._pixels else None
+
+    def _count(
+        self, image: NDArray[np.uint8], before: NDArray[np.uint8], where: NDArray[np.bool_]
+    ) -> None:
+        self._sum += float(np.abs(image[where].astype(np.int16) - before[where]).sum()) / 3
+        self._pixels += int(where.sum())
+
+
+class Flicker(_Change):
     """The mean absolute change from frame to frame of pixels that keep their label.
 
     Camera motion along a wall changes the wall's pixels, too. So the number means something only
     beside that of the real clip.
     """
 
-    def __init__(self) -> None:
-        self._previous: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None = None
-        self._sum = 0.0
-        self._pixels = 0
-
     def add(self, label: NDArray[np.uint8], image: NDArray[np.uint8]) -> None:
         """Add the next frame: label and image, (H, W, 3) uint8 BGR, the label without noise."""
         if self._previous is not None:
-            same = (label == self._previous[0]).all(axis=-1)  # (H, W)
-            change = image[same].astype(np.int16) - self._previous[1][same]
-            self._sum += float(np.abs(change).sum()) / 3
-            self._pixels += int(same.sum())
+            before, last = self._previous
+            self._count(image, last, (label == before).all(axis=-1))  # (H, W)
         self._previous = label, image
 
-    def levels(self) -> float | None:
-        """Return the mean change in levels, 0-255; None if no pixel kept its label."""
-        return self._sum / self._pixels if self._pixels else None
 
-
-class WarpError:
+class WarpError(_Change):
     """The mean absolute change along the motion of the real photos, occlusions left out.
 
     What sticks to the screen while the scene moves counts here, and not as flicker. The motion is
@@ -90,9 +97,8 @@ class WarpError:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        self._previous: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None = None
-        self._sum, self._pixels = 0.0, 0
 
     def add(self, photo: NDArray[np.uint8], image: NDArray[np.uint8]) -> None:
         """Add the next frame: real photo and image, (H, W, 3) uint8 BGR."""
@@ -103,14 +109,8 @@ class WarpError:
             forth = _moved(forth, back)
             gap, least = ((back + forth) ** 2).sum(axis=-1), (back**2 + forth**2).sum(axis=-1)
             seen = gap < 0.01 * least + 0.5
-            change = image[seen].astype(np.int16) - _moved(last, back)[seen]
-            self._sum += float(np.abs(change).sum()) / 3
-            self._pixels += int(seen.sum())
+            self._count(image, _moved(last, back), seen)
         self._previous = grey, image
-
-    def levels(self) -> float | None:
-        """Return the mean change in levels, 0-255; None if there was nothing to compare."""
-        return self._sum / self._pixels if self._pixels else None
 
     def _motion(self, one: NDArray[np.uint8], two: NDArray[np.uint8]) -> NDArray[np.float32]:
         return np.asarray(self._flow.calc(one, two, None))  # type: ignore[call-overload]  # stubs know no flow without a first guess

@@ -70,7 +70,7 @@ def write_page(
             shown = batch.source.numpy(), images, batch.target.numpy()
             for column, image in zip(COLUMNS, shown, strict=True):
                 write_picture(folder / column / name, image[0])
-            scores.append(distances_of(counted(images, batch), batch))
+            scores.append(distances_of(counted(torch.from_numpy(images), batch), batch))
             sections.append(_section(name, _words(scores[-1]), contract))
         means = _words(torch.cat(scores))
         top = f'<p>{html(facts)}</p>\n<p class="means">Mean: {means}</p>'

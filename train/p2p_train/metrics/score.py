@@ -137,21 +137,18 @@ def score_generator(
     generated, real = _Tally(segmenter), _Tally(segmenter)
     for batch in pairs:
         labels, photos = batch.source.numpy(), batch.target.numpy()
-        images = counted(translate(labels), batch)
-        distances.append(distances_of(images, batch))
+        made = counted(torch.from_numpy(np.ascontiguousarray(translate(labels))), batch)
+        distances.append(distances_of(made, batch))
+        images = made.numpy()
         generated.add(labels, images)
         real.add(labels, photos)
         if published is not None:
             published.add(images, photos)
-    count = sum(map(len, distances))
-    if segmenter is not None and count < 2:
+    scores = _mean(distances)
+    if segmenter is not None and scores.images < 2:
         raise DatasetError("a Frechet distance needs two validation pairs or more; there is one")
-    l1, psnr, similarity = torch.cat(distances).mean(dim=0).tolist()
-    scores = Scores(
-        images=count,
-        l1=l1,
-        psnr_db=psnr,
-        ssim=similarity,
+    scores = replace(
+        scores,
         segmentation=generated.segmentation(),
         segmentation_real=real.segmentation(),
         frechet=generated.frechet(),
@@ -164,20 +161,25 @@ def score_generator(
     return scores if clip is None else _with_flicker(scores, translate, clip)
 
 
-def counted(images: NDArray[np.uint8], batch: PairBatch) -> NDArray[np.uint8]:
+def counted(images: torch.Tensor, batch: PairBatch) -> torch.Tensor:
     """Return generated images, (N, H, W, 3), with the photo where pixels of a pair do not count."""
     if batch.ignored is None:
         return images
-    return np.where(batch.ignored.numpy()[..., None], batch.target.numpy(), images)
+    return torch.where(batch.ignored[..., None], batch.target, images)
 
 
-def distances_of(images: NDArray[np.uint8], batch: PairBatch) -> torch.Tensor:
+def distances_of(images: torch.Tensor, batch: PairBatch) -> torch.Tensor:
     """Return L1, PSNR and SSIM of images, (N, H, W, 3) uint8 BGR, to the photos of a batch: (N, 3).
 
     The units are those of :class:`Scores`.
     """
-    both = torch.from_numpy(np.ascontiguousarray(images)), batch.target
+    both = images, batch.target
     return torch.stack([image_l1(*both), psnr_db(*both), ssim(*both)], dim=1)
+
+
+def _mean(distances: list[torch.Tensor]) -> Scores:
+    l1, psnr, similarity = torch.cat(distances).mean(dim=0).tolist()
+    return Scores(images=sum(map(len, distances)), l1=l1, psnr_db=psnr, ssim=similarity)
 
 
 class _Tally:
@@ -242,25 +244,19 @@ def evaluate(
     It lies on ``device`` and takes (N, 3, H, W) in [-1, 1] to the same. The segmenter, if given,
     computes the segmentation score.
     """
-    l1, psnr, similarity, images, confusion = 0.0, 0.0, 0.0, 0, torch.zeros(())
+    distances: list[torch.Tensor] = []
+    confusion = torch.zeros(())
     with eval_mode(generator):
         for cpu_batch in batches:
             batch = cpu_batch.to(device)
             source = to_signal(batch.source).contiguous(memory_format=torch.channels_last)
-            signal = generator(source)
-            if batch.ignored is not None:
-                signal = torch.where(batch.ignored[:, None], to_signal(batch.target), signal)
-            pixels = to_pixels(signal)
-            l1 += float((signal - to_signal(batch.target)).abs().mean(dim=(1, 2, 3)).sum())
-            psnr += float(psnr_db(pixels, batch.target).sum())
-            similarity += float(ssim(pixels, batch.target).sum())
-            images += len(pixels)
+            images = counted(to_pixels(generator(source)), batch)
+            distances.append(distances_of(images, batch))
             if segmenter is not None:
                 labels = cpu_batch.source.numpy()
-                confusion = confusion + segmenter.confusion(pixels.cpu().numpy(), labels)
+                confusion = confusion + segmenter.confusion(images.cpu().numpy(), labels)
     score = None if segmenter is None else SegmentationScore.of(confusion)
-    l1, psnr, similarity = l1 / images, psnr / images, similarity / images
-    return Scores(images=images, l1=l1, psnr_db=psnr, ssim=similarity, segmentation=score)
+    return replace(_mean(distances), segmentation=score)
 
 
 def torch_translate(generator: nn.Module, device: torch.device) -> Translate:
@@ -282,32 +278,21 @@ def torch_translate(generator: nn.Module, device: torch.device) -> Translate:
 
 
 def pairs_of(config: TrainConfig, data: Path | None = None) -> PairIndex:
-    """Return the pairs of a run's data set; arguments and errors as :func:`validation_pairs`."""
+    """Return the pairs of a run's data set; ``data`` is where it lies now, if not as in training.
+
+    Raises:
+        DatasetError: the pairs are missing or broken, also while they are read.
+    """
     return open_pairs((config if data is None else config.replace(data=str(data))).data).pairs
 
 
-def validation_pairs(
-    config: TrainConfig, contract: PixelContract, data: Path | None = None
-) -> Iterator[PairBatch]:
-    """Yield the validation pairs of a run's data set, 8 at a time.
-
-    ``data`` is where the data set lies now; None for where it lay in training.
-
-    Raises:
-        DatasetError: the pairs are missing or broken.
-    """
-    return validation_batches(PairDataset(pairs_of(config, data).val, contract), BATCH)
+def validation_pairs(pairs: PairIndex, contract: PixelContract) -> Iterator[PairBatch]:
+    """Yield the validation pairs, 8 at a time."""
+    return validation_batches(PairDataset(pairs.val, contract), BATCH)
 
 
-def other_photos(
-    config: TrainConfig, contract: PixelContract, data: Path | None = None
-) -> Iterator[NDArray[np.uint8]]:
-    """Yield training photos, as many as there are validation pairs if possible, evenly spread.
-
-    They are (N, H, W, 3) uint8 BGR; the arguments and errors are those of
-    :func:`validation_pairs`.
-    """
-    pairs = pairs_of(config, data)
+def other_photos(pairs: PairIndex, contract: PixelContract) -> Iterator[NDArray[np.uint8]]:
+    """Yield training photos, (N, H, W, 3) uint8 BGR: as many as validation pairs, evenly spread."""
     chosen = tuple(pairs.train[i] for i in evenly_spread(len(pairs.train), len(pairs.val)))
     for batch in validation_batches(PairDataset(chosen, contract), BATCH):
         yield batch.target.numpy()

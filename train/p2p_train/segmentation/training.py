@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ from p2p_train.networks.pixels import to_signal
 from .network import SegmentationNet
 from .segmenter import Segmenter, label_ids, void_classes
 
-__all__ = ["Make", "SegmenterConfig", "solid_classes", "train_segmenter"]
+__all__ = ["SegmenterConfig", "SegmenterData", "read_data", "solid_classes", "train_segmenter"]
 
 logger = logging.getLogger(__name__)
 
@@ -54,9 +55,6 @@ LINE_EVERY_S = 15.0
 
 Photos = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 """Decoded photos and their exact label maps, (N, H, W, 3) uint8 BGR each."""
-
-Make = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
-"""From exact label maps, (N, H, W, 3) uint8 BGR, to pictures of the same shape."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,32 +88,47 @@ class SegmenterConfig:
             raise ConfigError("epochs and batch-size of a segmenter must be at least 1")
 
 
+class SegmenterData(NamedTuple):
+    """The pairs of a segmenter's training, decoded, and a sentence on them."""
+
+    contract: PixelContract
+    train: Photos
+    val: Photos
+    note: str
+
+
+def read_data(config: SegmenterConfig) -> SegmenterData:
+    """Decode the pairs that ``config`` describes.
+
+    Raises:
+        DatasetError: the pairs are missing, broken or too few.
+        ConfigError: the inputs have no palette, so there are no classes.
+    """
+    source = open_pairs(config.data)
+    if config.data.palette != "auto":
+        source.check_palette()
+    palette = _check_source(source, config)
+    contract = PixelContract(height=config.size[1], width=config.size[0], palette=palette)
+    train, val = (_decode(pairs, contract) for pairs in (source.pairs.train, source.pairs.val))
+    return SegmenterData(contract, train, val, source.note)
+
+
 def train_segmenter(
-    config: SegmenterConfig, device: torch.device, made_of: Make | None = None
+    config: SegmenterConfig, device: torch.device, data: SegmenterData | None = None
 ) -> Segmenter:
     """Train a segmenter on the training photos and score it on the validation photos.
 
     Args:
         config: its settings.
         device: where it is trained.
-        made_of: makes what takes the place of the training photos, of their label maps.
-
-    Raises:
-        DatasetError: the pairs are missing, broken or too few.
-        ConfigError: the inputs have no palette, so there are no classes.
+        data: the pairs; None for those of ``config``, see :func:`read_data` and its errors.
     """
     # The photos and their classes
-    source = open_pairs(config.data)
-    if config.data.palette != "auto":
-        source.check_palette()
-    palette = _check_source(source, config)
-    contract = PixelContract(height=config.size[1], width=config.size[0], palette=palette)
-    photos, labels = _decode(source.pairs.train, contract)
-    photos = photos if made_of is None else made_of(labels)
-    val = _decode(source.pairs.val, contract)
-    classes = solid_classes(labels, palette)
+    contract, (photos, labels), val, note = data or read_data(config)
+    assert contract.palette is not None, "read_data refuses others"
+    classes = solid_classes(labels, contract.palette)
     ids = label_ids(labels, contract, classes)  # (N, H / 2, W / 2)
-    logger.info("%s; %d classes to find in %d photos", source.note, len(classes), len(ids))
+    logger.info("%s; %d classes to find in %d photos", note, len(classes), len(ids))
 
     # The network and its optimiser
     torch.manual_seed(config.data.seed)
