@@ -300,7 +300,7 @@ def test_fault_145_a_benchmark_ends_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Figures and chart."""
-    monkeypatch.setattr(bench_run, "bench", lambda options: report)
+    monkeypatch.setattr(bench_run, "bench", lambda **options: report)
     words = ["--json", tmp_path / "new" / "bench.json", "--plot", tmp_path / "new" / "bench.png"]
     check_command(
         disk, tmp_path, lambda: invoke(bench_cli.main, *words), {"bench.json", "bench.png"}

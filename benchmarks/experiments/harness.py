@@ -13,7 +13,7 @@ of it, which prints a table and writes ``results/NAME.json``::
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,7 @@ __all__ = [
     "float_option",
     "frames_option",
     "input_option",
+    "markdown_table",
     "picture_study",
     "rounds_option",
     "segmenter_option",
@@ -171,6 +172,12 @@ def time_interleaved(
             if number >= warm_up:
                 seconds[name].append(time.perf_counter() - start_s)
     return seconds
+
+
+def markdown_table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a Markdown table."""
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
 def _smoke_values(values: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from experiments.harness import RESULTS, Document
+from experiments.harness import RESULTS, Document, markdown_table
 from experiments.labels import repair
 from experiments.quality import calibration, few_pairs, options, scores
 from experiments.speed import (
@@ -33,7 +33,6 @@ from experiments.speed import (
     widths,
 )
 from p2p_bench.backends.registry import BACKENDS
-from p2p_bench.report import markdown_table
 from p2p_runtime.console import P2PCommand, setup_logging
 from p2p_runtime.errors import ConfigError
 

@@ -71,10 +71,10 @@ def main(
     setup_logging(verbose)
     require_extra("onnxruntime", "cpu")
     from .report import write_result
-    from .run import BenchOptions, bench
+    from .run import bench
 
     names = None if backends is None else tuple(name.strip() for name in backends.split(","))
-    report = bench(BenchOptions(names=names, **options))
+    report = bench(names=names, **options)
     click.echo(report.to_table())
     write_result(json_file, report.to_json())
     if importlib.util.find_spec("matplotlib") is None:

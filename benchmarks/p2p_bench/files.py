@@ -12,7 +12,7 @@ from p2p_runtime.files import sha256_of_file
 from p2p_runtime.model.bundle import ENGINE_SUFFIX, ModelBundle
 from p2p_runtime.translate.discover import find_bundles
 
-from .backends.registry import CHECKPOINT
+from .backends.registry import CHECKPOINT, ENGINE
 
 if TYPE_CHECKING:
     from p2p_runtime.model.contract import PixelContract
@@ -72,22 +72,19 @@ def find_files(model: Path | None, checkpoint: Path | None) -> Files:
 def _engines(bundles: list[ModelBundle]) -> dict[str, Path]:
     """Return the TensorRT engines beside the bundles, by the precision of their ONNX file."""
     folders = {bundle.path.parent for bundle in bundles}
-    engines = {}
-    for path in sorted(path for folder in folders for path in folder.glob(f"*{ENGINE_SUFFIX}")):
-        stem = path.stem.rpartition("-")[0]  # without the GPU's architecture
-        engines[f"{stem.partition('-')[2]} TensorRT engine"] = path
-    return engines
+    paths = sorted(path for folder in folders for path in folder.glob(f"*{ENGINE_SUFFIX}"))
+    # model-<precision>-<architecture>
+    return {path.stem.partition("-")[2].rpartition("-")[0] + ENGINE: path for path in paths}
 
 
 def _find_checkpoint(named: Path | None, run: Path) -> Path | None:
     """Return the named checkpoint or the run's; None if none was named and the run has none."""
-    places = ("checkpoints/best.pt", "checkpoints/last.pt", "best.pt", "last.pt")
-    if named is not None and not named.is_dir():
-        if not named.exists():
-            raise CheckpointError(f"{named} does not exist")
-        return named
-    folder = run if named is None else named
-    found = next((folder / place for place in places if (folder / place).is_file()), None)
+    if named is not None and not named.exists():
+        raise CheckpointError(f"{named} does not exist")
+    folder = named or run
+    names = ("checkpoints/best.pt", "checkpoints/last.pt", "best.pt", "last.pt")
+    places = (folder, *(folder / name for name in names))
+    found = next((path for path in places if path.is_file()), None)
     if found is None and named is not None:
         raise CheckpointError(f"{named} holds no checkpoints/best.pt or last.pt")
     return found

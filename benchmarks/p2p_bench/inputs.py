@@ -29,17 +29,11 @@ DRAWN = 16
 def bench_frames(
     files: Files, spec: str | None, count: int, batch: int
 ) -> tuple[NDArray[np.uint8], str]:
-    """Return the batches of a benchmark, and a few words on where they come from.
+    """Return (count, batch, H, W, 3) uint8 BGR, and a few words on where they come from.
 
-    Args:
-        files: give the contract and perhaps a checkpoint.
-        spec: a label video or a folder of label maps; None for the validation inputs in the
-            checkpoint or, if there is no checkpoint or no torch to read it, drawn label maps.
-        count: number of batches.
-        batch: frames in each.
-
-    Returns:
-        (count, batch, H, W, 3) uint8 BGR. Frames are repeated until there are enough.
+    ``spec`` is a label video or a folder of label maps; None stands for the validation inputs in
+    the checkpoint or, without a checkpoint or torch to read it, for drawn label maps. Frames are
+    repeated until there are enough.
 
     Raises:
         SourceError: the frames cannot be read, or there are none.

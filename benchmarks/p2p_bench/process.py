@@ -34,20 +34,13 @@ if TYPE_CHECKING:
 
     from .backends.registry import Backend
 
-__all__ = ["BackendProcess", "Round", "StartupTimes", "Unavailable"]
+__all__ = ["BackendProcess", "Round", "StartupTimes"]
 
 PR_SET_PDEATHSIG = 1
 EXIT_TIMEOUT_S = 10.0
 """Time that a process has to exit by itself before it is killed."""
 REPLY_TIMEOUT_S = 900.0
 """Time after which a process that sends no reply counts as dead."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Unavailable:
-    """The reason why a backend is not measured."""
-
-    reason: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,16 +109,17 @@ class BackendProcess:
         assert self._process.pid is not None, "start() comes first"
         return self._process.pid
 
-    def start(self) -> StartupTimes | Unavailable:
+    def start(self) -> StartupTimes | str:
         """Start the process, load the model, translate two frames, and stop the process.
 
-        This and the other methods raise the P2PError that the backend raised.
+        A text says why this machine cannot run the backend. This and the other methods raise the
+        P2PError that the backend raised.
         """
         started_s = time.monotonic()
         self._process.start()
         self._child_pipe.close()
         loaded = self._reply()
-        if isinstance(loaded, Unavailable):
+        if isinstance(loaded, str):
             return loaded
         start_ms = (loaded - started_s) * 1e3
         self._pipe.send(("store", self._frames))
@@ -212,7 +206,7 @@ def _serve(pipe: Connection, backend: Backend, path: Path, threads: int, parent:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
         try:
             if reason := backend.unavailable():
-                pipe.send(Unavailable(reason=reason))
+                pipe.send(reason)
                 return
             server = _Server(backend.open(path, threads))
             pipe.send(time.monotonic())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from p2p_runtime.files import write_text
 
 from .measure import Latency
 
-__all__ = ["BenchReport", "Row", "markdown_table", "write_result"]
+__all__ = ["BenchReport", "Row", "write_result"]
 
 BENCH_SCHEMA = 3
 DIGITS = 4
@@ -118,12 +117,6 @@ def write_result(path: Path, document: Any) -> None:
         OutputError: it cannot be written.
     """
     write_text(path, json.dumps(_rounded(document), indent=2, allow_nan=False) + "\n")
-
-
-def markdown_table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return a Markdown table."""
-    lines = [titles, ["---"] * len(titles), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
 def _rounded(value: Any) -> Any:

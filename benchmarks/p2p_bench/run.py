@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,14 +17,14 @@ from .files import Files, find_files
 from .inputs import bench_frames
 from .machine import describe_machine
 from .measure import agreement_db, measure
-from .process import BackendProcess, Unavailable
+from .process import BackendProcess
 from .report import BenchReport, Row
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["BenchOptions", "bench", "compare", "gmac_of"]
+__all__ = ["bench", "compare", "gmac_of"]
 
 COMPARED = 8
 """Number of batches whose images are compared with the reference's."""
@@ -35,31 +35,17 @@ TOO_SLOW_MS = 2000.0
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BenchOptions:
-    """The options of ``p2p-bench``.
-
-    Attributes:
-        model: a bundle, a folder of bundles, or None to search as ``p2p-run`` does.
-        checkpoint: for torch; None for the one in the bundles' run.
-        names: the backends, see :func:`.backends.registry.choose`; None for all.
-        inputs: a label video or a folder of label maps; None for the checkpoint's own.
-        frames: timed calls per backend.
-        batch: frames per call.
-        threads: CPU threads of each backend; None for all cores.
-    """
-
-    model: Path | None = None
-    checkpoint: Path | None = None
-    names: tuple[str, ...] | None = None
-    inputs: str | None = None
-    frames: int = 50
-    batch: int = 1
-    threads: int | None = None
-
-
-def bench(options: BenchOptions) -> BenchReport:
-    """Measure every requested backend that is available.
+def bench(
+    *,
+    model: Path | None,
+    checkpoint: Path | None,
+    names: Sequence[str] | None,
+    inputs: str | None,
+    frames: int,
+    batch: int,
+    threads: int | None,
+) -> BenchReport:
+    """Measure every requested backend that is available; the arguments are those of the command.
 
     Raises:
         BundleError, CheckpointError: a model is missing or broken.
@@ -67,17 +53,16 @@ def bench(options: BenchOptions) -> BenchReport:
         DeviceUnavailableError: a backend fell back to another device or precision.
         SourceError: the inputs cannot be read.
     """
-    machine = describe_machine(options.threads)
-    backends = choose(options.names)
-    files = find_files(options.model, options.checkpoint)
-    frames, inputs = bench_frames(files, options.inputs, options.frames, options.batch)
-    required = options.names or ()
+    machine = describe_machine(threads)
+    backends = choose(names)
+    files = find_files(model, checkpoint)
+    batches, words = bench_frames(files, inputs, frames, batch)
     return BenchReport(
-        rows=compare(backends, files, frames, machine["threads"], required=required),
+        rows=compare(backends, files, batches, machine["threads"], required=names or ()),
         height=files.contract.height,
         width=files.contract.width,
-        batch=options.batch,
-        inputs=inputs,
+        batch=batch,
+        inputs=words,
         generator=files.generator,
         gmac=gmac_of(files),
         machine=machine,
@@ -92,17 +77,13 @@ def compare(
     *,
     required: Sequence[str] = (),
 ) -> tuple[Row, ...]:
-    """Time backends on the same frames, each in a process of its own.
+    """Time backends on the same frames, each in a process of its own; return a row for each.
 
     Args:
-        backends: the first available one is the reference.
-        files: the generator's files.
+        backends, files: the first available one is the reference; the generator's files.
         frames: (M, N, H, W, 3) uint8 BGR, M batches.
         threads: CPU threads of each backend.
         required: names of the backends that must be available.
-
-    Returns:
-        A row per backend.
 
     Raises:
         ConfigError: a required backend is unavailable, or all are.
@@ -156,8 +137,8 @@ def _start(
         return _unavailable(backend, f"there is no {backend.needs} of this generator here")
     process = stack.enter_context(BackendProcess(backend, path, frames, threads))
     startup = process.start()
-    if isinstance(startup, Unavailable):
-        return _unavailable(backend, startup.reason)
+    if isinstance(startup, str):
+        return _unavailable(backend, startup)
     start_s, first_ms = startup.start_ms / 1e3, startup.first_ms
     _log.info("%s: loaded after %.1f s, first frame %.0f ms", backend.name, start_s, first_ms)
     if startup.second_ms > TOO_SLOW_MS:

@@ -145,7 +145,7 @@ def table(document: Document) -> str:
 
 
 def _codec_table(rows: Sequence[dict[str, Any]]) -> str:
-    from p2p_bench.report import markdown_table
+    from experiments.harness import markdown_table
 
     titles = ["codec", "KiB", "exact", "nearest colour", "repaired", "repaired from BGR"]
     titles += ["errors left", "thin classes, IoU", "nearest, ms", "repaired, ms"]

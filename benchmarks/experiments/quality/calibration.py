@@ -98,7 +98,7 @@ def measure_calibrations(
 
 def table(document: Document) -> str:
     """Return a row per calibration."""
-    from p2p_bench.report import markdown_table
+    from experiments.harness import markdown_table
 
     rows = [
         [

@@ -69,7 +69,7 @@ def scores_table(scores: dict[str, dict[str, Any]]) -> str:
         scores: documents of ``p2p-train score --json`` by name. A missing score is left empty, and
             so is a column without any.
     """
-    from p2p_bench.report import markdown_table
+    from experiments.harness import markdown_table
 
     reference = next(iter(scores.values()))
     rows = [

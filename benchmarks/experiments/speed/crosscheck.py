@@ -88,7 +88,7 @@ def _wall_s(backend: str, files: Files, frames: int, threads: int) -> float:
 
 def table(document: Document) -> str:
     """Return the two times of each backend."""
-    from p2p_bench.report import markdown_table
+    from experiments.harness import markdown_table
 
     rows = [
         [

@@ -113,7 +113,7 @@ def _psnr_db(frames: Sequence[NDArray[np.uint8]], file: io.BytesIO) -> float:
 
 def table(document: Document) -> str:
     """Return a row per preset and quality."""
-    from p2p_bench.report import markdown_table
+    from experiments.harness import markdown_table
 
     rows = [
         [

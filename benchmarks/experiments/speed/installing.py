@@ -61,7 +61,7 @@ def install(name: str, requirements: list[str], folder: Path) -> Installation:
 
 def table(document: Document) -> str:
     """Return a row per environment, as Markdown."""
-    from p2p_bench.report import markdown_table
+    from experiments.harness import markdown_table
 
     rows = [
         [row["name"], f"{row['disk_mb']:,.0f} MB", f"{row['cpu_s']:.0f} s"]

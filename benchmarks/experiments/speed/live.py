@@ -21,9 +21,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from experiments.harness import Document, files_option, float_option, study, threads_option
+from experiments.harness import (
+    Document,
+    files_option,
+    float_option,
+    markdown_table,
+    study,
+    threads_option,
+)
 from p2p_bench.inputs import read_frames
-from p2p_bench.report import markdown_table
 from p2p_runtime.errors import P2PError
 from p2p_runtime.translate.translator import Translator
 

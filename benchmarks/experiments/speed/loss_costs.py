@@ -73,7 +73,7 @@ def training_step(
 
 def table(document: Document) -> str:
     """Return the time of a step of each variant; those that are gone are left out."""
-    from p2p_bench.report import markdown_table
+    from experiments.harness import markdown_table
 
     known, medians = variants("", ""), document["median_ms"]
     rows = [[name, f"{median:.0f} ms"] for name, median in medians.items() if name in known]

@@ -25,12 +25,12 @@ from experiments.harness import (
     Document,
     files_option,
     input_option,
+    markdown_table,
     rounds_option,
     study,
     threads_option,
 )
 from p2p_bench.measure import rotate
-from p2p_bench.report import markdown_table
 from p2p_runtime.engines import Engine, UninterruptibleEngine
 from p2p_runtime.translate.pipeline import run_pipeline
 from p2p_runtime.translate.report import RunReport

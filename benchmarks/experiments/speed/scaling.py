@@ -172,7 +172,7 @@ def table(document: Document) -> str:
 
     Of pixels, int8 alone, and ``p2p-run`` with it.
     """
-    from p2p_bench.report import markdown_table
+    from experiments.harness import markdown_table
 
     parts = []
     for axis, points in document["axes"].items():

@@ -51,7 +51,7 @@ def measure_shape(ngf: int, side_px: int, shape: dict[str, Any]) -> dict[str, fl
 
 def table(document: Document) -> str:
     """Return a row per shape."""
-    from p2p_bench.report import markdown_table
+    from experiments.harness import markdown_table
 
     rows = [
         [name, f"{row['parameters_m']:.2f} M", f"{row['gmac']:.2f}", f"{row['file_mb']:.1f} MB"]

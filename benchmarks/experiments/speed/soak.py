@@ -140,7 +140,7 @@ def summarise(frames: int, fps: float, samples: list[list[float]]) -> SoakReport
 
 def table(document: Document) -> str:
     """Return memory, descriptors and threads, at the beginning and at the end."""
-    from p2p_bench.report import markdown_table
+    from experiments.harness import markdown_table
 
     first, last, largest = document["rss_mib"]
     growth = f"{document['slope_mib']:+.2f} MiB per 10,000 frames"

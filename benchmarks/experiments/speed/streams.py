@@ -23,9 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 import av
 
-from experiments.harness import Document, float_option, input_option, study
+from experiments.harness import Document, float_option, input_option, markdown_table, study
 from p2p_bench.inputs import read_frames
-from p2p_bench.report import markdown_table
 from p2p_runtime.errors import P2PError
 
 if TYPE_CHECKING:

@@ -108,7 +108,7 @@ def bare_step(config: TrainConfig, *, channels_last: bool) -> Step:
 
 def table(document: Document) -> str:
     """Return the time of a step, and its ratio to the trainer's."""
-    from p2p_bench.report import markdown_table
+    from experiments.harness import markdown_table
 
     medians = document["median_ms"]
     own = next(iter(medians.values()))

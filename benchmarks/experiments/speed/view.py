@@ -23,9 +23,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.harness import Document, files_option, float_option, rounds_option, study
+from experiments.harness import (
+    Document,
+    files_option,
+    float_option,
+    markdown_table,
+    rounds_option,
+    study,
+)
 from p2p_bench.inputs import read_frames
-from p2p_bench.report import markdown_table
 from p2p_runtime.translate.pipeline import run_pipeline
 from p2p_runtime.translate.translator import Translator
 from p2p_runtime.translate.workers import default_workers, use_one_opencv_thread

@@ -35,9 +35,9 @@ def time_width(files: Files, *, frames: int, threads: int) -> list[Latency]:
         threads: CPU threads.
     """
     from experiments.random_models import DEPTH_TO_SPACE, FLOAT_ENDS
-    from p2p_bench.backends.registry import BACKENDS, EAGER, RuntimeBackend
+    from p2p_bench.backends.registry import BACKENDS, EAGER, runtime_backend
 
-    others = [RuntimeBackend(name=one, what=one, needs=one) for one in (FLOAT_ENDS, DEPTH_TO_SPACE)]
+    others = [runtime_backend(one, one, one) for one in (FLOAT_ENDS, DEPTH_TO_SPACE)]
     backends = [*(BACKENDS[name] for name in (EAGER, "fp32", "int8")), *others]
     return _latencies(backends, files, frames, threads)
 
@@ -53,9 +53,9 @@ def time_bundles(
         frames: timed frames of each.
         threads: CPU threads.
     """
-    from p2p_bench.backends.registry import BACKENDS, EAGER, RuntimeBackend
+    from p2p_bench.backends.registry import BACKENDS, EAGER, runtime_backend
 
-    others = [RuntimeBackend(name=name, what=name, needs=name) for name in bundles]
+    others = [runtime_backend(name, name, name) for name in bundles]
     return _latencies([BACKENDS[EAGER], *others], replace(files, bundles=bundles), frames, threads)
 
 
@@ -72,7 +72,7 @@ def _latencies(
 
 def table(document: Document) -> str:
     """Return a table of precisions by width, and one of the narrow int8 bundles."""
-    from p2p_bench.report import markdown_table
+    from experiments.harness import markdown_table
 
     widths = document["median_ms"]
     names = list(next(iter(widths.values())))

@@ -8,8 +8,9 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any
 
 from p2p_runtime.errors import ConfigError, DeviceUnavailableError
 
@@ -18,158 +19,102 @@ if TYPE_CHECKING:
 
     from .torch_engine import DType
 
-__all__ = ["BACKENDS", "CHECKPOINT", "EAGER", "Backend", "RuntimeBackend", "choose"]
+__all__ = ["BACKENDS", "CHECKPOINT", "EAGER", "ENGINE", "Backend", "choose", "runtime_backend"]
 
 CHECKPOINT = "checkpoint"
 """Kind of file that torch runs; the other backends run a bundle, named by its precision."""
 
+ENGINE = " TensorRT engine"
+"""End of the kinds that are TensorRT engines, behind the precision of their ONNX file."""
 
-class Backend(Protocol):
+
+@dataclass(frozen=True, slots=True)
+class Backend:
     """A library, a precision and a device.
 
     Attributes:
         name: the name that a user types after ``--backends``.
         what: a description for tables and charts, ``library, precision``.
         needs: the kind of file that it runs: :data:`CHECKPOINT` or a bundle's precision.
-    """
-
-    @property
-    def name(self) -> str: ...  # noqa: D102
-
-    @property
-    def what(self) -> str: ...  # noqa: D102
-
-    @property
-    def needs(self) -> str: ...  # noqa: D102
-
-    def unavailable(self) -> str | None:
-        """Return why this machine cannot run it, with the remedy; None if it can."""
-        ...
-
-    def open(self, path: Path, threads: int) -> Engine:
-        """Load a file on ``threads`` CPU threads.
-
-        Raises:
-            P2PError: the file is broken, or the library fell back to another device or precision.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class TorchBackend:
-    """A checkpoint in torch; see :class:`Backend`.
-
-    Attributes:
-        dtype: type that the generator computes in.
-        compiled: through ``torch.compile``, the whole graph from pixels to pixels.
-        device: ``cpu`` or ``cuda``.
-    """
-
-    name: str
-    what: str
-    dtype: DType = "float32"
-    compiled: bool = False
-    device: str = "cpu"
-    needs: str = CHECKPOINT
-
-    def unavailable(self) -> str | None:
-        """Return the pip command if torch is not installed, or why there is no GPU."""
-        reason = _not_installed("torch", "export") or _not_installed("onnx", "export")
-        if reason or self.device == "cpu":
-            return reason
-        if reason := _no_gpu():  # without a driver there is no need to load torch
-            return reason
-        import torch
-
-        return None if torch.cuda.is_available() else "torch finds no CUDA device"
-
-    def open(self, path: Path, threads: int) -> Engine:
-        """Load a checkpoint's generator in eval mode."""
-        from .torch_engine import TorchEngine
-
-        return TorchEngine(
-            path, threads, dtype=self.dtype, compiled=self.compiled, device=self.device
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class RuntimeBackend:
-    """A bundle in the engine that ``p2p-run`` opens; see :class:`Backend`.
-
-    Attributes:
-        device: a value of ``p2p-run --device``.
-        graph: on a GPU, capture the whole network as one CUDA graph, or fail.
+        open: loads a file on so many CPU threads. A P2PError is raised if the file is broken, or
+            the library fell back to another device or precision.
+        unavailable: returns why this machine cannot run it, with the remedy; None if it can.
     """
 
     name: str
     what: str
     needs: str
-    device: str = "cpu"
-    graph: bool = True
-
-    def unavailable(self) -> str | None:
-        """Return the pip command if onnxruntime is not installed, or the available devices."""
-        if reason := _not_installed("onnxruntime", "cpu", ", or [gpu]"):
-            return reason
-        from p2p_runtime.engines import resolve_device
-
-        return _refusal(lambda: resolve_device(self.device))
-
-    def open(self, path: Path, threads: int) -> Engine:
-        """Open a bundle; a fall-back to another device is an error."""
-        from p2p_runtime.engines import open_engine
-        from p2p_runtime.model.bundle import ModelBundle
-
-        bundle = ModelBundle.load(path)
-        if self.device == "cpu":
-            return open_engine(bundle, self.device, threads)
-        from p2p_runtime.engines.ort_gpu import OrtGpuEngine
-
-        return OrtGpuEngine(bundle, device=self.device, graph=self.graph)
+    open: Callable[[Path, int], Engine]
+    unavailable: Callable[[], str | None]
 
 
-@dataclass(frozen=True, slots=True)
-class TensorRTBackend:
-    """A TensorRT engine that ``p2p-export`` built; see :class:`Backend`."""
-
-    name: str
-    what: str
-    needs: str
-
-    def unavailable(self) -> str | None:
-        """Return why there is no GPU. A missing TensorRT is an error, since an engine was built."""
-        return _no_gpu()
-
-    def open(self, path: Path, threads: int) -> Engine:
-        """Load an engine, whose manifest must match this GPU and this TensorRT."""
-        from p2p_runtime.engines import open_engine
-        from p2p_runtime.model.bundle import ModelBundle
-
-        return open_engine(ModelBundle.load(path), "tensorrt")
+def torch_backend(
+    name: str, what: str, dtype: DType = "float32", *, compiled: bool = False, device: str = "cpu"
+) -> Backend:
+    """Return a checkpoint in torch, see :class:`.torch_engine.TorchEngine`."""
+    opened = partial(_open_torch, dtype=dtype, compiled=compiled, device=device)
+    return Backend(name, what, CHECKPOINT, opened, partial(_lacks_torch, device))
 
 
-@dataclass(frozen=True, slots=True)
-class OpenVinoBackend:
-    """A bundle in OpenVINO's CPU plugin; see :class:`Backend`.
+def runtime_backend(
+    name: str, what: str, needs: str, device: str = "cpu", *, graph: bool = True
+) -> Backend:
+    """Return a bundle or TensorRT engine in what ``p2p-run --device`` opens.
 
-    Attributes:
-        computes: type of the layers that are not integer, ``f32`` or ``bf16``.
+    On a GPU, ``graph`` captures the whole network of a bundle as one CUDA graph, or fails.
     """
+    opened = partial(_open_bundle, device=device, graph=graph)
+    # A missing TensorRT is an error later, since an engine was built.
+    lacks = _no_gpu if needs.endswith(ENGINE) else partial(_lacks_runtime, device)
+    return Backend(name, what, needs, opened, lacks)
 
-    name: str
-    what: str
-    needs: str
-    computes: str = "f32"
 
-    def unavailable(self) -> str | None:
-        """Return the pip command if openvino is not installed."""
-        return _not_installed("openvino", "peers")
+def _openvino_backend(name: str, what: str, needs: str, computes: str = "f32") -> Backend:
+    opened = partial(_open_openvino, computes=computes)
+    return Backend(name, what, needs, opened, partial(_not_installed, "openvino", "peers"))
 
-    def open(self, path: Path, threads: int) -> Engine:
-        """Compile a bundle for the CPU."""
-        from .openvino_engine import OpenVinoEngine
 
-        return OpenVinoEngine(path, threads, self.computes)
+def _open_torch(path: Path, threads: int, **settings: Any) -> Engine:
+    from .torch_engine import TorchEngine
+
+    return TorchEngine(path, threads, **settings)
+
+
+def _open_bundle(path: Path, threads: int, *, device: str, graph: bool) -> Engine:
+    from p2p_runtime.engines import open_engine
+    from p2p_runtime.model.bundle import ModelBundle
+
+    bundle = ModelBundle.load(path)
+    if device == "cpu" or bundle.engine_path is not None:
+        return open_engine(bundle, device, threads)
+    from p2p_runtime.engines.ort_gpu import OrtGpuEngine
+
+    return OrtGpuEngine(bundle, device=device, graph=graph)
+
+
+def _open_openvino(path: Path, threads: int, *, computes: str) -> Engine:
+    from .openvino_engine import OpenVinoEngine
+
+    return OpenVinoEngine(path, threads, computes)
+
+
+def _lacks_torch(device: str) -> str | None:
+    reason = _not_installed("torch", "export") or _not_installed("onnx", "export")
+    if reason or device == "cpu":
+        return reason
+    if reason := _no_gpu():  # without a driver there is no need to load torch
+        return reason
+    import torch
+
+    return None if torch.cuda.is_available() else "torch finds no CUDA device"
+
+
+def _lacks_runtime(device: str) -> str | None:
+    if reason := _not_installed("onnxruntime", "cpu", ", or [gpu]"):
+        return reason
+    from p2p_runtime.engines import resolve_device
+
+    return _refusal(lambda: resolve_device(device))
 
 
 def _not_installed(module: str, extra: str, more: str = "") -> str | None:
@@ -198,31 +143,32 @@ EAGER = "eager"
 
 # fmt: off
 _CATALOGUE: tuple[Backend, ...] = (
-    TorchBackend(EAGER, "torch eager, fp32"),
-    TorchBackend("torch-bf16", "torch eager, bf16, channels last", "bfloat16"),
-    TorchBackend("torch-fp16", "torch eager, fp16, channels last", "float16"),
-    TorchBackend("compile", "torch.compile, fp32", compiled=True),
-    TorchBackend("compile-bf16", "torch.compile, bf16, channels last", "bfloat16", compiled=True),
-    RuntimeBackend("fp32", "ONNX Runtime, fp32", "fp32"),
-    RuntimeBackend("fp16", "ONNX Runtime, fp16", "fp16"),
-    RuntimeBackend("int8", "ONNX Runtime, int8", "int8"),
-    OpenVinoBackend("openvino-fp32", "OpenVINO, fp32", "fp32"),
-    OpenVinoBackend("openvino-bf16", "OpenVINO, bf16", "fp32", computes="bf16"),
-    OpenVinoBackend("openvino-int8", "OpenVINO, int8", "int8"),
-    TorchBackend("cuda-eager", "torch eager on CUDA, fp32", device="cuda"),
-    TorchBackend("cuda-torch-fp16", "torch eager on CUDA, fp16, channels last", "float16",
-                 device="cuda"),
-    TorchBackend("cuda-compile-fp16", "torch.compile on CUDA, fp16, channels last", "float16",
-                 compiled=True, device="cuda"),
-    RuntimeBackend("cuda-fp32", "ONNX Runtime on CUDA, fp32, CUDA graph", "fp32", "cuda"),
-    RuntimeBackend("cuda-fp16", "ONNX Runtime on CUDA, fp16, CUDA graph", "fp16", "cuda"),
-    RuntimeBackend("cuda-fp16-no-graph", "ONNX Runtime on CUDA, fp16, no CUDA graph", "fp16",
-                   "cuda", graph=False),
-    RuntimeBackend("tensorrt-fp16", "ONNX Runtime with TensorRT, fp16, CUDA graph", "fp16",
-                   "tensorrt"),
-    TensorRTBackend("tensorrt-engine-fp16", "TensorRT engine, fp16", "fp16 TensorRT engine"),
-    TensorRTBackend("tensorrt-engine-int8", "TensorRT engine, int8",
-                    "int8-tensorrt TensorRT engine"),
+    torch_backend(EAGER, "torch eager, fp32"),
+    torch_backend("torch-bf16", "torch eager, bf16, channels last", "bfloat16"),
+    torch_backend("torch-fp16", "torch eager, fp16, channels last", "float16"),
+    torch_backend("compile", "torch.compile, fp32", compiled=True),
+    torch_backend("compile-bf16", "torch.compile, bf16, channels last", "bfloat16", compiled=True),
+    runtime_backend("fp32", "ONNX Runtime, fp32", "fp32"),
+    runtime_backend("fp16", "ONNX Runtime, fp16", "fp16"),
+    runtime_backend("int8", "ONNX Runtime, int8", "int8"),
+    _openvino_backend("openvino-fp32", "OpenVINO, fp32", "fp32"),
+    _openvino_backend("openvino-bf16", "OpenVINO, bf16", "fp32", computes="bf16"),
+    _openvino_backend("openvino-int8", "OpenVINO, int8", "int8"),
+    torch_backend("cuda-eager", "torch eager on CUDA, fp32", device="cuda"),
+    torch_backend("cuda-torch-fp16", "torch eager on CUDA, fp16, channels last", "float16",
+                  device="cuda"),
+    torch_backend("cuda-compile-fp16", "torch.compile on CUDA, fp16, channels last", "float16",
+                  compiled=True, device="cuda"),
+    runtime_backend("cuda-fp32", "ONNX Runtime on CUDA, fp32, CUDA graph", "fp32", "cuda"),
+    runtime_backend("cuda-fp16", "ONNX Runtime on CUDA, fp16, CUDA graph", "fp16", "cuda"),
+    runtime_backend("cuda-fp16-no-graph", "ONNX Runtime on CUDA, fp16, no CUDA graph", "fp16",
+                    "cuda", graph=False),
+    runtime_backend("tensorrt-fp16", "ONNX Runtime with TensorRT, fp16, CUDA graph", "fp16",
+                    "tensorrt"),
+    runtime_backend("tensorrt-engine-fp16", "TensorRT engine, fp16", "fp16 TensorRT engine",
+                    "tensorrt"),
+    runtime_backend("tensorrt-engine-int8", "TensorRT engine, int8",
+                    "int8-tensorrt TensorRT engine", "tensorrt"),
 )
 # fmt: on
 BACKENDS: dict[str, Backend] = {backend.name: backend for backend in _CATALOGUE}
