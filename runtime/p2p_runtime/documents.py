@@ -14,7 +14,10 @@ from typing import Any, NoReturn
 from .errors import ContractError
 from .files import reason
 
-__all__ = ["parse_json", "read_file", "read_json"]
+__all__ = ["ASSETS", "parse_json", "read_file", "read_json"]
+
+ASSETS = Path(__file__).with_name("assets")
+"""Folder of what the package ships besides code."""
 
 MAX_JSON_BYTES, MAX_DEPTH, MAX_DIGITS = 64 << 20, 64, 18
 """Maximum size and nesting of a JSON document, and maximum digits of a whole number."""

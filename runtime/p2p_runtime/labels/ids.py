@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from p2p_runtime.documents import read_json
+from p2p_runtime.documents import ASSETS, read_json
 from p2p_runtime.errors import ConfigError, ContractError
 
 from .palette import CITYSCAPES, Palette
@@ -71,21 +71,8 @@ _INSTEAD = {
     "caravan": "car", "trailer": "car", "motorcycle": "rider", "bicycle": "rider",
 }  # fmt: skip
 
-# Shares of the classes of Cityscapes in the thirds of every fifth of the 2,975 training maps; rarer
-# classes are left out.
-_STREET: dict[str, tuple[float, float, float]] = {
-    "unlabelled": (0.042, 0.021, 0.181), "dynamic": (0.003, 0.009, 0.001),
-    "ground": (0.0, 0.020, 0.025), "road": (0.001, 0.301, 0.683), "sidewalk": (0.0, 0.096, 0.057),
-    "parking": (0.0, 0.010, 0.011), "rail track": (0.001, 0.004, 0.001),
-    "building": (0.442, 0.150, 0.005), "wall": (0.003, 0.018, 0.001),
-    "fence": (0.004, 0.021, 0.001), "bridge": (0.008, 0.005, 0.0), "tunnel": (0.003, 0.004, 0.0),
-    "pole": (0.009, 0.009, 0.001), "traffic light": (0.004, 0.001, 0.0),
-    "traffic sign": (0.010, 0.002, 0.0), "vegetation": (0.340, 0.084, 0.002),
-    "terrain": (0.001, 0.019, 0.008), "sky": (0.116, 0.001, 0.0), "person": (0.002, 0.027, 0.001),
-    "rider": (0.0, 0.002, 0.0), "car": (0.005, 0.166, 0.018), "truck": (0.003, 0.004, 0.003),
-    "bus": (0.002, 0.005, 0.0), "trailer": (0.0, 0.004, 0.001), "train": (0.002, 0.003, 0.0),
-    "motorcycle": (0.0, 0.001, 0.0), "bicycle": (0.0, 0.011, 0.001),
-}  # fmt: skip
+_STREET = read_json(ASSETS / "street.json")["shares"]
+"""Shares of Cityscapes' classes in the thirds of its maps; rarer classes are left out."""
 
 _RARE = 5e-4
 """Least share by which a class counts as expected."""
@@ -356,50 +343,9 @@ def _all(palette: Palette) -> Iterable[ClassIds]:
     return (*NUMBERINGS.values(), own_ids(palette))
 
 
-def _numbered(name: str, *classes: str) -> ClassIds:
-    return ClassIds(name=name, classes=tuple(enumerate(classes)))
-
-
-# cityscapesScripts, helpers/labels.py. Its licence plates (-1) are 255 in files of 8 bits.
-_LABEL_IDS = (
-    "unlabelled", "ego vehicle", "rectification border", "out of roi", "static", "dynamic",
-    "ground", "road", "sidewalk", "parking", "rail track", "building", "wall", "fence",
-    "guard rail", "bridge", "tunnel", "pole", "pole group", "traffic light", "traffic sign",
-    "vegetation", "terrain", "sky", "person", "rider", "car", "truck", "bus", "caravan", "trailer",
-    "train", "motorcycle", "bicycle",
-)  # fmt: skip
-_TRAIN_IDS = (
-    "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign",
-    "vegetation", "terrain", "sky", "person", "rider", "car", "truck", "bus", "train",
-    "motorcycle", "bicycle",
-)  # fmt: skip
-# CityObjectLabel of the carla wheel, 0.9.14 to 0.9.16.
-_CARLA = (
-    "unlabelled", "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light",
-    "traffic sign", "vegetation", "terrain", "sky", "person", "rider", "car", "truck", "bus",
-    "train", "motorcycle", "bicycle", "static", "dynamic", "other", "water", "road lines",
-    "ground", "bridge", "rail track", "guard rail",
-)  # fmt: skip
-# CARLA's documentation of its semantic camera, 0.9.10 to 0.9.13.
-_CARLA_OLD = (
-    "unlabelled", "building", "fence", "other", "person", "pole", "road lines", "road",
-    "sidewalk", "vegetation", "car", "wall", "traffic sign", "sky", "ground", "bridge",
-    "rail track", "guard rail", "traffic light", "static", "dynamic", "water", "terrain",
-)  # fmt: skip
-_CAMVID = (
-    "sky", "building", "pole", "road", "pavement", "tree", "sign symbol", "fence", "car",
-    "pedestrian", "bicyclist", "unlabelled",
-)  # fmt: skip
-
 NUMBERINGS = {
-    one.name: one
-    for one in (
-        _numbered("cityscapes-label", *_LABEL_IDS),
-        _numbered("cityscapes-train", *_TRAIN_IDS),
-        _numbered("carla", *_CARLA),
-        _numbered("carla-0.9.13", *_CARLA_OLD),
-        _numbered("camvid", *_CAMVID),
-    )
+    document["name"]: ClassIds.from_json(document)
+    for document in read_json(ASSETS / "numberings.json", list)
 }
 """The numberings that have names; ``own`` depends on the palette."""
 

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from p2p_runtime.documents import parse_json, read_file
+from p2p_runtime.documents import ASSETS, parse_json, read_file, read_json
 from p2p_runtime.errors import ConfigError, ContractError
 
 from .color_lut import CLASS_BITS, NEAR, NEAR_LEVELS, ColorLut, paint, paint_lut
@@ -191,28 +191,8 @@ def _read_strip(name: str, content: bytes) -> Palette:
     return Palette(name=name, classes=classes, colours_rgb=tuple(line))
 
 
-def _palette(name: str, table: dict[str, tuple[int, int, int]]) -> Palette:
-    return Palette(name=name, classes=tuple(table), colours_rgb=tuple(table.values()))
-
-
-# Colours of cityscapesScripts, helpers/labels.py; classes of one colour are one class here.
-CITYSCAPES = _palette("cityscapes", {
-    "unlabelled": (0, 0, 0), "dynamic": (111, 74, 0), "ground": (81, 0, 81), "road": (128, 64, 128),
-    "sidewalk": (244, 35, 232), "parking": (250, 170, 160), "rail track": (230, 150, 140),
-    "building": (70, 70, 70), "wall": (102, 102, 156), "fence": (190, 153, 153),
-    "guard rail": (180, 165, 180), "bridge": (150, 100, 100), "tunnel": (150, 120, 90),
-    "pole": (153, 153, 153), "traffic light": (250, 170, 30), "traffic sign": (220, 220, 0),
-    "vegetation": (107, 142, 35), "terrain": (152, 251, 152), "sky": (70, 130, 180),
-    "person": (220, 20, 60), "rider": (255, 0, 0), "car": (0, 0, 142), "truck": (0, 0, 70),
-    "bus": (0, 60, 100), "caravan": (0, 0, 90), "trailer": (0, 0, 110), "train": (0, 80, 100),
-    "motorcycle": (0, 0, 230), "bicycle": (119, 11, 32),
-})  # fmt: skip
-
-CAMVID = _palette("camvid", {
-    "sky": (128, 128, 128), "building": (128, 0, 0), "pole": (192, 192, 128),
-    "road": (128, 64, 128), "pavement": (60, 40, 222), "tree": (128, 128, 0),
-    "sign symbol": (192, 128, 128), "fence": (64, 64, 128), "car": (64, 0, 128),
-    "pedestrian": (64, 64, 0), "bicyclist": (0, 128, 192), "unlabelled": (0, 0, 0),
-})  # fmt: skip
-
-PRESETS = {palette.name: palette for palette in (CITYSCAPES, CAMVID)}
+PRESETS = {
+    document["name"]: Palette.from_json(document)
+    for document in read_json(ASSETS / "palettes.json", list)
+}
+CITYSCAPES, CAMVID = PRESETS["cityscapes"], PRESETS["camvid"]

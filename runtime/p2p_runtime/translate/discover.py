@@ -6,13 +6,14 @@ import logging
 import re
 from pathlib import Path
 
+from p2p_runtime.documents import ASSETS
 from p2p_runtime.engines.base import is_server
 from p2p_runtime.errors import BundleError
 from p2p_runtime.model.bundle import ENGINE_SUFFIX
 
 __all__ = ["DEMO_MODELS", "engine_named", "find_bundle", "find_bundles"]
 
-DEMO_MODELS = Path(__file__).parents[1] / "assets"
+DEMO_MODELS = ASSETS
 """Folder of the bundled model and ``demo.mp4``, a label video; see its ``README.md``."""
 
 _NAME = re.compile(r".*-(fp32|fp16|int8)\.onnx")

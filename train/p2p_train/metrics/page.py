@@ -11,13 +11,13 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 from string import Template
 from urllib.parse import quote
 
 import torch
 
+from p2p_runtime.documents import ASSETS
 from p2p_runtime.errors import OutputError, count_of
 from p2p_runtime.files import check_writable_folder, protected, write_picture, write_text
 from p2p_runtime.model.contract import PixelContract
@@ -32,7 +32,7 @@ __all__ = ["fill_page", "html", "is_free", "write_page"]
 logger = logging.getLogger(__name__)
 
 TEMPLATE = Path(__file__).with_suffix(".html")
-STYLE = files("p2p_runtime") / "assets" / "page.css"
+STYLE = ASSETS / "page.css"
 RESULTS = "p2p-train test"
 COLUMNS = ("input", "generated", "target")
 

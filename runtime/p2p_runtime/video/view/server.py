@@ -20,11 +20,11 @@ from dataclasses import replace
 from functools import cache
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
+from p2p_runtime.documents import ASSETS
 from p2p_runtime.errors import SinkError
 from p2p_runtime.files import reason
 
@@ -294,7 +294,7 @@ _ANSWERS: dict[str, Callable[[_Handler], None]] = {
 @cache
 def _page() -> tuple[bytes, str]:
     """Return the page, and the policy under which a browser runs nothing else than that."""
-    style = files("p2p_runtime").joinpath("assets", "page.css").read_text(encoding="utf-8")
+    style = (ASSETS / "page.css").read_text(encoding="utf-8")
     page = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
     page = page.replace("$style", style)
     hashes = {
