@@ -1,15 +1,16 @@
-"""A bounded queue between threads, and a thread that works ahead of its consumer."""
+"""A bounded queue between threads, a thread that works ahead of its consumer, and how to wait."""
 
 from __future__ import annotations
 
 import contextlib
+import random
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, Literal, TypeVar
 
-__all__ = ["POLL_S", "FrameQueue", "close_iterator", "prefetched"]
+__all__ = ["POLL_S", "FrameQueue", "close_iterator", "growing_delays_s", "prefetched"]
 
 T = TypeVar("T")
 
@@ -185,6 +186,16 @@ def _fill(queue: FrameQueue[T], iterator: Iterator[T]) -> None:
         error = raised
     close_iterator(iterator)
     queue.end(error)
+
+
+def growing_delays_s(first_s: float, longest_s: float) -> Iterator[float]:
+    """Yield the waits in seconds between attempts, each bounded by twice the one before.
+
+    The upper half is random, so that those who lost the same thing do not come back together.
+    """
+    while True:
+        yield first_s * random.uniform(0.5, 1.0)
+        first_s = min(2 * first_s, longest_s)
 
 
 def close_iterator(iterator: Iterator[object]) -> None:

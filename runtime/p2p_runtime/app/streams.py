@@ -296,13 +296,13 @@ def _translate(
         shared.contract, shared.engine, bundle=shared.bundle, repair_labels=options.repair_labels,
         dedupe_threshold_px=options.dedupe_threshold,
     )  # fmt: skip
-    until_s, failures = time.monotonic() + options.reconnect_for, 0
+    until_s, delays_s = time.monotonic() + options.reconnect_for, LivePolicy().delays_s()
     while True:
         try:
             return translate_source(options, spec, outputs, own, stop, watchers, slot)
         except SourceLostError as error:  # before its first frame; later, it reconnects by itself
-            delay_s = LivePolicy().delay_s(failures)
-            retry_at_s, failures = time.monotonic() + delay_s, failures + 1
+            delay_s = next(delays_s)
+            retry_at_s = time.monotonic() + delay_s
             if retry_at_s > until_s:
                 raise
             _log.warning("%s; next attempt in %.1f s", error, delay_s)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import http.client
 import json
 import logging
-import random
 import ssl
 import threading
 import time
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from p2p_runtime.errors import BundleError, ConfigError, ContractError, EngineError, ServerError
 from p2p_runtime.files import reason
 from p2p_runtime.model.bundle import INPUT_NAME, OUTPUT_NAME, ModelBundle
+from p2p_runtime.prefetch import growing_delays_s
 from p2p_runtime.tls import DISTRUST, tls_context
 
 from .base import ServerOptions, replay_golden
@@ -65,15 +65,15 @@ class OipEngine:
             EngineError: there is no answer in time, or one that is none; often a ServerError.
             BundleError, ConfigError: it has another model, refuses the token, is not trusted.
         """
-        end_s, delay_s = time.monotonic() + self._options.deadline_s, FIRST_DELAY_S
+        end_s = time.monotonic() + self._options.deadline_s
+        delays_s = growing_delays_s(FIRST_DELAY_S, LONGEST_DELAY_S)
         while True:
             try:
                 return self._infer(frames, end_s)
             except BusyError as busy:
-                if time.monotonic() + delay_s > end_s:
+                if time.monotonic() + (delay_s := next(delays_s)) > end_s:
                     raise ServerError(str(busy)) from busy
-                self._interrupted.wait(delay_s * random.uniform(0.5, 1.0))
-                delay_s = min(2 * delay_s, LONGEST_DELAY_S)
+                self._interrupted.wait(delay_s)
 
     def interrupt(self) -> None:
         """Let every :meth:`infer`, now and later, end with an error."""

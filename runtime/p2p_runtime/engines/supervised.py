@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import random
 import threading
 import time
 from collections import deque
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from p2p_runtime.errors import EngineError, P2PError, ServerError
 from p2p_runtime.model.bundle import ModelBundle
+from p2p_runtime.prefetch import growing_delays_s
 
 from . import open_engine
 from .base import Engine, ServerOptions, is_server, replay_golden
@@ -198,15 +198,15 @@ class SupervisedEngine:
 
     def _opened_again(self) -> Engine:
         """Open an engine; a server that is not there is tried again, ever less often."""
-        end_s, delay_s = self._clock() + self._reopen_for_s, FIRST_DELAY_S
+        end_s = self._clock() + self._reopen_for_s
+        delays_s = growing_delays_s(FIRST_DELAY_S, LONGEST_DELAY_S)
         while True:
             try:
                 return self._checked(self._reopen())
             except ServerError:
-                wait_s = delay_s * random.uniform(0.5, 1.0)
-                if self._clock() + wait_s > end_s or self._stopped.wait(wait_s):
+                delay_s = next(delays_s)
+                if self._clock() + delay_s > end_s or self._stopped.wait(delay_s):
                     raise
-                delay_s = min(2 * delay_s, LONGEST_DELAY_S)
 
 
 @dataclass(slots=True)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from p2p_runtime.errors import ConfigError
 from p2p_runtime.interrupts import UNINTERRUPTIBLE
+from p2p_runtime.prefetch import growing_delays_s
 from p2p_runtime.video.frames import FrameTask
 
 __all__ = ["RECONNECT_S", "Attempt", "Capture", "LivePolicy"]
@@ -50,14 +50,9 @@ class LivePolicy:
         if not self.reconnect_for_s >= 0:
             raise ConfigError(f"reconnect for {self.reconnect_for_s:g} s; use 0 or more")
 
-    def delay_s(self, attempt: int) -> float:
-        """Return how long to wait before an attempt to reconnect; the first after a frame is 0.
-
-        The bound doubles with each attempt. Its upper half is random, so that devices that lost
-        the same source do not come back at the same time.
-        """
-        delay_s = min(self.first_delay_s * 2.0 ** min(attempt, 60), self.longest_delay_s)
-        return delay_s * random.uniform(0.5, 1.0)
+    def delays_s(self) -> Iterator[float]:
+        """Return the waits before attempts to reconnect, from the first one after a frame on."""
+        return growing_delays_s(self.first_delay_s, self.longest_delay_s)
 
 
 class Capture(Protocol):

@@ -68,7 +68,7 @@ class LiveSource:
         self._opened, self._interrupted = threading.Event(), threading.Event()
         self._attempt: Attempt | None = Attempt(connect, self._deliver)
         self._last_frame_s = self._attempt.began_s
-        self._gap, self._failures, self._retry_at_s = False, 0, 0.0
+        self._gap, self._delays_s, self._retry_at_s = False, policy.delays_s(), 0.0
         try:
             self._wait_until_open(self._attempt, stopping or (lambda: False))
         except BaseException:
@@ -177,8 +177,9 @@ class LiveSource:
         now_s = time.monotonic()
         if self._gap:
             self.reconnects += 1
+            self._delays_s = self._policy.delays_s()
             _log.warning("%s: back after %.1f s", self._name, now_s - self._last_frame_s)
-        self._last_frame_s, self._gap, self._failures = now_s, False, 0
+        self._last_frame_s, self._gap = now_s, False
 
     def _check_connection(self, ended: bool) -> bool:
         """Do what is due while no frame comes; return whether more may come."""
@@ -209,8 +210,7 @@ class LiveSource:
             raise error
         attempt.abandon()
         self._attempt, self._gap = None, True
-        delay_s = self._policy.delay_s(self._failures)
-        self._failures += 1
+        delay_s = next(self._delays_s)
         gone_s = time.monotonic() - self._last_frame_s
         if self._capture.finite or gone_s + delay_s > self._policy.reconnect_for_s:
             raise SourceLostError(

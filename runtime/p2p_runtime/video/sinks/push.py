@@ -103,7 +103,8 @@ class StreamSink(FrameSink):
         self._waits, self._stopping = waits, stopping
         self._policy = LivePolicy(reconnect_for_s=reconnect_for_s)
         self._shape, self.missed = (video.height, video.width, 3), 0
-        self._failures, self._taken_s, self._retry_at_s = 0, time.monotonic(), 0.0
+        self._delays_s, self._taken_s = self._policy.delays_s(), time.monotonic()
+        self._retry_at_s = 0.0
         self._process: subprocess.Popen[bytes] | None = None
         self._connected, self._began_s = False, 0.0
         self._start()
@@ -140,9 +141,7 @@ class StreamSink(FrameSink):
         settings = {
             "url": self._url,
             "answer_s": ANSWER_S,
-            "width": video.width,
-            "height": video.height,
-            "fps": float(video.fps),
+            "video": {"width": video.width, "height": video.height, "fps": float(video.fps)},
             "pixel_aspect": str(video.pixel_aspect),
         }
         pipe = subprocess.PIPE
@@ -203,14 +202,13 @@ class StreamSink(FrameSink):
             elif time.monotonic() - since_s > (_STOP_S if self._stopping() else ANSWER_S):
                 self._lose(f"it took nothing for {time.monotonic() - since_s:.0f} s")
                 return False
-        self._taken_s, self._failures = time.monotonic(), 0
+        self._taken_s, self._delays_s = time.monotonic(), self._policy.delays_s()
         return True
 
     def _lose(self, why: str) -> None:
         """End the process, and schedule the next attempt unless it is too late for one."""
         self._end(0)
-        gone_s, delay_s = time.monotonic() - self._taken_s, self._policy.delay_s(self._failures)
-        self._failures += 1
+        gone_s, delay_s = time.monotonic() - self._taken_s, next(self._delays_s)
         if gone_s + delay_s > self._policy.reconnect_for_s:
             raise SinkError(f"{self._name} was lost {gone_s:.1f} s ago: {why}")
         self._retry_at_s = time.monotonic() + delay_s
@@ -240,13 +238,8 @@ def serve() -> None:
     with open(0, "rb", closefd=False) as stdin:  # a descriptor
         settings = json.loads(stdin.readline())
         limit_s = round(settings["answer_s"] + _STOP_S)
-        video = VideoInfo(
-            width=settings["width"],
-            height=settings["height"],
-            fps=settings["fps"],
-            frame_count=None,
-            pixel_aspect=Fraction(settings["pixel_aspect"]),
-        )
+        aspect = Fraction(settings["pixel_aspect"])
+        video = VideoInfo(**settings["video"], pixel_aspect=aspect)
         width, height = video.width + video.width % 2, video.height + video.height % 2
         frame = width * height * 3 // 2
         try:
