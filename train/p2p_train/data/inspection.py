@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2p_runtime.files import check_writable_folder, write_picture
-from p2p_runtime.labels.palette import PRESETS
 from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import DataConfig
 
@@ -30,10 +29,6 @@ MAX_PAIRS = 400
 """Maximum number of pairs that are read, spread evenly over the data set."""
 
 REPORT_WIDTH = 110
-SWAP_MARGIN = 0.1
-"""Margin by which targets must be nearer to a palette than inputs, to be taken for label maps.
-Photos are near a palette more often than one expects."""
-
 RARE_SHARE = 1e-4
 """Share of the pixels below which a class counts as not seen."""
 
@@ -58,8 +53,6 @@ class Inspection:
         sizes: number of pairs by (width, height) of input and target, in pixels.
         exact, near: shares (0-1) of input pixels on a palette colour, and within 31 levels of
             one; None without a palette.
-        target_near: share of target pixels within 31 levels of that palette; without one, of the
-            preset that fits best.
         class_shares: share (0-1) of the preprocessed input pixels of each class, in palette order.
         doubts: what :func:`.suspicions_of` says.
         rows: (input, repaired input, target) of some pairs, (height, width, 3) uint8 BGR each.
@@ -70,7 +63,6 @@ class Inspection:
     sizes: Counter[tuple[tuple[int, ...], tuple[int, ...]]]
     exact: float | None
     near: float | None
-    target_near: float
     class_shares: tuple[float, ...]
     doubts: tuple[str, ...]
     rows: tuple[tuple[Image, Image, Image], ...]
@@ -78,18 +70,11 @@ class Inspection:
     @property
     def suspicions(self) -> list[str]:
         """Sentences on what may be wrong, and the flag that would correct it."""
-        found = list(self.doubts)
-        near, target, palette = self.near, self.target_near, self.source.palette
-        if not found and (target >= PALETTE_SHARE if near is None else target > near + SWAP_MARGIN):
+        found, palette = list(self.doubts), self.source.palette
+        if self.near is not None and self.near < PALETTE_SHARE:
             found.append(
-                f"the targets look like label maps ({target:.0%} near palette colours) and the "
-                f"inputs do not{'' if near is None else f' ({near:.0%})'}: swapped? "
-                f"{_swap_flags(self.source)}"
-            )
-        elif near is not None and near < PALETTE_SHARE:
-            found.append(
-                f"only {near:.0%} of the input pixels lie near the palette's colours: the right "
-                "--palette?"
+                f"only {self.near:.0%} of the input pixels lie near the palette's colours: the "
+                "right --palette?"
             )
         names = zip(palette.classes if palette else (), self.class_shares, strict=True)
         if never := [name for name, share in names if share < RARE_SHARE]:
@@ -136,39 +121,28 @@ def inspect_data(config: DataConfig) -> Inspection:
     pairs = [every[index] for index in evenly_spread(len(every), MAX_PAIRS)]
     shown = evenly_spread(len(pairs), SHEET_ROWS)
     counts = np.zeros(len(palette.classes) if palette else 0, np.int64)
-    input_shares, target_shares, sizes, rows = [], [], [], []
+    shares, sizes, rows = [], [], []
     for number, pair in enumerate(pairs):
         image, target, _ = read_pair(pair, palette)
         sizes.append((image.shape[1::-1], target.shape[1::-1]))  # (width, height) each
         resized = contract.preprocess(image, repair_labels=False)
-        row = resized, contract.preprocess(image), plain.preprocess(target)
+        repaired = contract.preprocess(image)
         if number in shown:
-            rows.append(row)
-        nearest = [palette] if palette else PRESETS.values()
-        target_shares.append([one.coverage(row[2]) for one in nearest])
+            rows.append((resized, repaired, plain.preprocess(target)))
         if palette:
-            input_shares.append((palette.coverage(resized, levels=0), palette.coverage(resized)))
-            counts += np.bincount(palette.to_ids(row[1]).ravel(), minlength=len(counts))
-    exact, near = np.mean(input_shares, axis=0).tolist() if palette else (None, None)
+            shares.append((palette.coverage(resized, levels=0), palette.coverage(resized)))
+            counts += np.bincount(palette.to_ids(repaired).ravel(), minlength=len(counts))
+    exact, near = np.mean(shares, axis=0).tolist() if palette else (None, None)
     return Inspection(
         source=source,
         pairs_read=len(pairs),
         sizes=Counter(sizes),
         exact=exact,
         near=near,
-        target_near=float(np.mean(target_shares, axis=0).max()),
         class_shares=tuple((counts / max(counts.sum(), 1)).tolist()),
         doubts=tuple(suspicions_of(source.pairs)),
         rows=tuple(rows),
     )
-
-
-def _swap_flags(source: PairSource) -> str:
-    first = source.pairs.train[0]
-    if source.pairs.side_by_side:
-        return f"try --input-side {first.target.part}"
-    names = first.target.path.parent.name, first.input.path.parent.name
-    return f"try --input-dir {names[0]} --target-dir {names[1]}"
 
 
 def _report(found: Inspection) -> str:
