@@ -48,7 +48,7 @@ _PACKAGES = ("p2p_runtime", "p2p_train", "p2p_export", "p2p_bench")
 _LAST_SECTION = "Run"
 """Section of ``--help`` for options that name none, such as ``--version``."""
 
-_DRAW_EVERY_S, _SAY_EVERY_S = 0.1, 5.0
+_DRAW_EVERY_S = 0.1
 _USUAL_COLUMNS, _BAR_COLUMNS, _SHORTEST_BAR = 80, 30, 8
 """Width of a terminal that does not tell it, and of the longest and shortest progress bar."""
 
@@ -262,13 +262,13 @@ class StatusLine:
     """One line at the end of a terminal that is drawn again and again, and makes way for logs.
 
     Use it as a context manager. Where stderr is neither a terminal nor that of a notebook,
-    :attr:`live` is False, and the line is logged now and then.
+    :attr:`live` is False, and the line is logged every ``say_every_s`` seconds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, say_every_s: float = 5.0) -> None:
         self.live = sys.stderr.isatty() or _in_notebook()
         self._text, self._drawn, self._due_s = "", 0, 0.0
-        self._said_s = time.monotonic()
+        self._said_s, self._say_every_s = time.monotonic(), say_every_s
         self._lock = threading.RLock()  # others log than those who draw
 
     def __enter__(self) -> StatusLine:
@@ -282,7 +282,7 @@ class StatusLine:
                 self._draw(f"{self._text.ljust(self._drawn)}\n")
 
     def show(self, first: str, *others: str, share: float | None = None) -> None:
-        """Draw the line, ten times a second at most; the last one stays. Or log it, every 5 s.
+        """Draw the line, ten times a second at most; the last one stays. Or log it now and then.
 
         Args:
             first: never cut off.
@@ -290,7 +290,7 @@ class StatusLine:
             share: part (0-1) of the work that is done, for a bar if there is room left.
         """
         if not self.live:
-            if (now_s := time.monotonic()) - self._said_s >= _SAY_EVERY_S:
+            if (now_s := time.monotonic()) - self._said_s >= self._say_every_s:
                 self._said_s = now_s
                 _log.info("%s", ", ".join([first, *others]))
             return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
 from collections.abc import Iterator
 
@@ -11,7 +10,6 @@ from p2p_runtime.console import StatusLine, whole_seconds
 
 __all__ = ["TrainProgress"]
 
-logger = logging.getLogger(__name__)
 LINE_EVERY_S = 15.0
 
 
@@ -30,8 +28,8 @@ class TrainProgress:
         self._silent, self._batch_size = silent, batch_size
         self._total_steps, self._first_step = total_steps, first_step
         self._images = 0
-        self._start_s = self._line_s = time.monotonic()
-        self._line = StatusLine()
+        self._start_s = time.monotonic()
+        self._line = StatusLine(LINE_EVERY_S)
 
     def __enter__(self) -> TrainProgress:
         self._line.__enter__()
@@ -55,14 +53,11 @@ class TrainProgress:
     def show(self, step: int, epoch: float, losses: str) -> list[str]:
         """Redraw the line, or log one if the last one is old enough; return its parts."""
         self._images = (step - self._first_step) * self._batch_size
-        speed, now_s = self.speed(), time.monotonic()
+        speed = self.speed()
         left_s = (self._total_steps - step) * self._batch_size / max(speed, 1e-9)
         first = f"step {step}/{self._total_steps}"
         left = f"{whole_seconds(left_s)} left"
         others = [f"{speed:.1f} images/s", f"epoch {epoch:.2f}", *losses.split(", ")]
-        if self._line.live and not self._silent:
+        if not self._silent:
             self._line.show(f"{first}, {left}", *others, share=step / self._total_steps)
-        elif now_s - self._line_s >= LINE_EVERY_S and not self._silent:
-            self._line_s = now_s
-            logger.info("%s", ", ".join([first, left, *others]))
         return [first, left, *others]
