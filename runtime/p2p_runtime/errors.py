@@ -129,10 +129,8 @@ class StoppedError(SourceError):
     exit_code = 130
 
 
-class SinkError(VideoError):
+class SinkError(VideoError, OutputError):
     """Raised when a video or a folder of images cannot be written."""
-
-    exit_code = 3
 
 
 class LossesError(P2PError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +24,7 @@ from p2p_runtime.translate.pipeline import check_losses, run_pipeline
 from p2p_runtime.translate.report import Recorder, RunReport
 from p2p_runtime.translate.translator import Translator
 from p2p_runtime.video.clock import Clock
-from p2p_runtime.video.frames import FrameTask
+from p2p_runtime.video.frames import FrameTask, VideoInfo
 from p2p_runtime.video.sinks import open_sink
 from p2p_runtime.video.sources import open_source, videofile
 from p2p_runtime.video.sources.orientation import Orientation
@@ -68,7 +69,7 @@ def translate(path: Path, **options: object) -> RunReport:
     """Run a file through an engine that inverts colours."""
     contract = PixelContract(height=48, width=64, palette=CITYSCAPES)
     source = open_source(str(path), yuv=True)
-    sink = open_sink("null:", width=64, height=48, fps=10)
+    sink = open_sink("null:", VideoInfo(width=64, height=48, fps=10))
     report = run_pipeline(source, Translator(contract, Inverter()), sink, **options)  # type: ignore[arg-type]  # tests pick what to change
     source.close()
     return report
@@ -289,7 +290,7 @@ def test_fault_105_time_begins_with_the_first_frame(tmp_path: Path, name: str, s
     assert tasks[-1].timestamp_s == pytest.approx(2.9)
     assert not any(task.clock_jumped for task in tasks)
     output = tmp_path / "out.mkv"
-    sink = open_sink(output, width=64, height=48, fps=10)
+    sink = open_sink(output, VideoInfo(width=64, height=48, fps=10))
     for task in tasks:
         sink.write(task)
     sink.close()
@@ -408,9 +409,7 @@ def test_fault_94_the_shape_of_pixels_is_passed_on(
     info, expected = source.info, 1 / aspect if turned else aspect
     assert info.pixel_aspect == expected
     output = tmp_path / f"out{suffix}"
-    sink = open_sink(
-        output, width=info.width, height=info.height, fps=10, pixel_aspect=info.pixel_aspect
-    )
+    sink = open_sink(output, replace(info, fps=10))
     for task in source:
         sink.write(task)
     sink.close()

@@ -254,7 +254,8 @@ def test_fault_115_a_server_that_comes_back_is_pushed_to_again(
     """A restart of the server costs the frames between, and is told."""
     with FakeRTSP() as server:
         sink = open_sink(
-            [parse_output(server.url), parse_output("null:")], width=64, height=48, fps=10
+            [parse_output(server.url), parse_output("null:")],
+            VideoInfo(width=64, height=48, fps=10),
         )
         sink.write(FrameTask(picture=frames[0], index=0, timestamp_s=0))
     index = 0

@@ -325,7 +325,7 @@ def test_a_folder_of_pictures_survives_the_whole_way(
     from p2p_runtime.video.sources import open_source
 
     source = open_source(str(pictures))
-    sink = open_sink(tmp_path / "photos", width=64, height=48, fps=source.info.fps)
+    sink = open_sink(tmp_path / "photos", VideoInfo(width=64, height=48, fps=source.info.fps))
     with Translator.load(bundle, device="cpu") as translate:
         run_pipeline(source, translate, sink)
         for path in sorted(pictures.iterdir()):

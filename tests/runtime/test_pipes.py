@@ -215,7 +215,7 @@ def push(url: str, frames: list[Image]) -> None:
     """Push frames, trying again until somebody listens."""
     for attempt in range(200):
         try:
-            sink = open_sink(url, width=64, height=48, fps=10)
+            sink = open_sink(url, VideoInfo(width=64, height=48, fps=10))
             break
         except SinkError:
             assert attempt < 199

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from p2p_runtime.console import setup_logging
 from p2p_runtime.errors import SinkError, SourceError
 from p2p_runtime.redaction import redact
+from p2p_runtime.video.frames import VideoInfo
 from p2p_runtime.video.sinks import OutputSpec, open_sink
 from p2p_runtime.video.sources import SourceKind, SourceSpec, open_source
 
@@ -103,6 +104,6 @@ def test_fault_116_a_url_that_cannot_be_taken_apart_shows_no_password(
         if what == "source":
             open_source(url)
         else:
-            open_sink(url, width=64, height=48, fps=10)
+            open_sink(url, VideoInfo(width=64, height=48, fps=10))
     assert "hidden" not in str(caught.value)
     assert "word" not in str(caught.value).replace("password", "")

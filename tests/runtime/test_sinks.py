@@ -18,12 +18,13 @@ import pytest
 from numpy.typing import NDArray
 
 from p2p_runtime.errors import SinkError
-from p2p_runtime.video.frames import FrameSink, FrameTask
+from p2p_runtime.video.frames import FrameSink, FrameTask, VideoInfo
 from p2p_runtime.video.sinks import h264, open_sink, parse_output
 from p2p_runtime.video.sinks.images import ImageFolderSink
 from p2p_runtime.video.sources import open_source
 
 Image = NDArray[np.uint8]
+VIDEO = VideoInfo(width=64, height=48, fps=10)
 
 
 def as_frames(images: list[Image], fps: float = 10) -> Iterator[FrameTask]:
@@ -34,8 +35,10 @@ def as_frames(images: list[Image], fps: float = 10) -> Iterator[FrameTask]:
 
 def open_video(path: Path, **settings: object) -> FrameSink:
     """Open a sink for the frames of the fixtures."""
-    values: dict[str, object] = {"width": 64, "height": 48, "fps": 10.0, **settings}
-    return open_sink(path, **values)  # type: ignore[arg-type]  # tests pick what to change
+    sizes = {"width": 64, "height": 48, "fps": 10.0}
+    sizes |= {name: settings.pop(name) for name in ("width", "height", "fps") if name in settings}
+    video = VideoInfo(**sizes)  # type: ignore[arg-type]  # tests pick what to change
+    return open_sink(path, video, **settings)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("url", ["udp://127.0.0.1", "tcp://cam/x", "udp://me:secret@cam:70000"])
@@ -104,7 +107,7 @@ def test_fault_73_the_place_is_checked_before_the_first_frame(
     with pytest.raises(SinkError, match="give --overwrite"):
         open_video(video)
     with pytest.raises(SinkError, match=r"\.gif is not known"):
-        open_sink(tmp_path / "out.gif", width=64, height=48, fps=10)
+        open_sink(tmp_path / "out.gif", VIDEO)
     with pytest.raises(SinkError, match="is the input"):
         ImageFolderSink(pictures, source=pictures, overwrite=True)
     with pytest.raises(SinkError, match="is not empty; give --resume"):
@@ -203,9 +206,9 @@ def test_fault_77_after_kill_9_nearly_all_frames_are_readable(
     path = tmp_path / "out.mp4"
     code = (
         "import sys, time, numpy as np\n"
-        "from p2p_runtime.video.frames import FrameTask\n"
+        "from p2p_runtime.video.frames import FrameTask, VideoInfo\n"
         "from p2p_runtime.video.sinks import open_sink\n"
-        "sink = open_sink(sys.argv[1], width=64, height=48, fps=25)\n"
+        "sink = open_sink(sys.argv[1], VideoInfo(width=64, height=48, fps=25))\n"
         "for i in range(200):\n"
         "    image = np.full((48, 64, 3), i, np.uint8)\n"
         "    sink.write(FrameTask(picture=image, index=i, timestamp_s=i / 25))\n"
@@ -224,8 +227,10 @@ def test_fault_83_a_second_writer_is_refused(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "from pathlib import Path\n"
+        "from p2p_runtime.video.frames import VideoInfo\n"
         "from p2p_runtime.video.sinks import open_sink\n"
-        "sinks = [open_sink(Path(p), width=64, height=48, fps=9) for p in sys.argv[1:]]\n"
+        "video = VideoInfo(width=64, height=48, fps=9)\n"
+        "sinks = [open_sink(Path(p), video) for p in sys.argv[1:]]\n"
         "print('open', flush=True)\n"
         "sys.stdin.read()\n"
     )
@@ -237,10 +242,10 @@ def test_fault_83_a_second_writer_is_refused(tmp_path: Path) -> None:
         assert process.stdout.readline() == b"open\n"
         for output in outputs:
             with pytest.raises(SinkError, match="is being written by another process"):
-                open_sink(output, width=64, height=48, fps=9, overwrite=True)
+                open_sink(output, VideoInfo(width=64, height=48, fps=9), overwrite=True)
         process.kill()
     for output in outputs:
-        open_sink(output, width=64, height=48, fps=9, overwrite=True).abort()
+        open_sink(output, VideoInfo(width=64, height=48, fps=9), overwrite=True).abort()
 
 
 def test_a_folder_keeps_names_and_pixels(tmp_path: Path, frames: list[Image]) -> None:
@@ -268,7 +273,7 @@ def test_a_folder_misses_nothing(tmp_path: Path, frames: list[Image]) -> None:
 
 def test_nowhere_takes_everything(frames: list[Image], tmp_path: Path) -> None:
     """null: takes frames of any size and leaves no file."""
-    sink = open_sink("null:", width=64, height=48, fps=10)
+    sink = open_sink("null:", VIDEO)
     for frame in as_frames(frames):
         sink.write(frame)
     sink.write(FrameTask(picture=frames[0][:9], index=0, timestamp_s=0))
@@ -281,7 +286,7 @@ def test_several_outputs_get_the_same_frames(
 ) -> None:
     """Every output holds every frame."""
     outputs = [str(tmp_path / name) for name in ("a.mp4", "b.mkv", "pngs")]
-    sink = open_sink([parse_output(text) for text in outputs], width=64, height=48, fps=10)
+    sink = open_sink([parse_output(text) for text in outputs], VIDEO)
     for frame in as_frames(frames):
         sink.write(frame)
     sink.close()
@@ -293,9 +298,9 @@ def test_one_wrong_output_opens_none(tmp_path: Path) -> None:
     """When one of several outputs is wrong or named twice, no file is left of the others."""
     good, bad = str(tmp_path / "good.mp4"), str(tmp_path / "bad.gif")
     with pytest.raises(SinkError, match=r"\.gif is not known"):
-        open_sink([parse_output(text) for text in (good, bad)], width=64, height=48, fps=10)
+        open_sink([parse_output(text) for text in (good, bad)], VIDEO)
     with pytest.raises(SinkError, match=r"good\.mp4 is named twice"):
-        open_sink([parse_output(good)] * 2, width=64, height=48, fps=10)
+        open_sink([parse_output(good)] * 2, VIDEO)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -304,7 +309,7 @@ def test_a_failing_output_leaves_the_others_finished(
 ) -> None:
     """One file that lost frames is told by name; the others are closed, and can be read."""
     outputs = [str(tmp_path / name) for name in ("a.mp4", "b.mp4")]
-    sink = open_sink([parse_output(text) for text in outputs], width=64, height=48, fps=10)
+    sink = open_sink([parse_output(text) for text in outputs], VIDEO)
     for frame in as_frames(frames):
         sink.write(frame)
     real = h264.count_frames
@@ -314,5 +319,7 @@ def test_a_failing_output_leaves_the_others_finished(
     with pytest.raises(SinkError, match=r"a\.mp4 holds 19 frames, not the 20"):
         sink.close()
     open_sink(
-        [parse_output(text) for text in outputs], width=64, height=48, fps=10, overwrite=True
+        [parse_output(text) for text in outputs],
+        VIDEO,
+        overwrite=True,
     ).abort()  # locks are free

@@ -62,7 +62,7 @@ def test_fault_124_sound_is_copied_where_the_output_takes_it(
     """It lasts as long as the frames and can be decoded; else a line says that it is left out."""
     source = open_source(str(write_with_sound(tmp_path / name, codec)))
     output = tmp_path / f"out{suffix}"
-    sink = open_sink(output, width=64, height=48, fps=25, sound=source.info.sound)
+    sink = open_sink(output, source.info)
     for task in source:
         sink.write(task)
     sink.close()
@@ -90,7 +90,7 @@ def test_fault_124_sound_ends_with_the_frames(
     assert begin_s < 0.03
     assert 0.9 < end_s <= 1.03
     source = open_source("a.mp4")
-    sink = open_sink("out.mov", width=64, height=48, fps=25, sound=source.info.sound)
+    sink = open_sink("out.mov", source.info)
     for task in list(source)[:25]:  # all of the sound was read
         sink.write(task)
     sink.close()
@@ -107,7 +107,7 @@ def test_fault_124_sound_keeps_beside_the_frames(
     path.write_bytes(path.read_bytes() * 2)
     source = open_source(str(path))
     output = tmp_path / "out.mp4"
-    sink = open_sink(output, width=64, height=48, fps=25, sound=source.info.sound)
+    sink = open_sink(output, source.info)
     tasks = list(source)
     for task in tasks:
         sink.write(task)
@@ -142,7 +142,7 @@ def test_fault_124_after_kill_9_nearly_all_frames_are_readable(tmp_path: Path) -
         "from p2p_runtime.video.sinks import open_sink\n"
         "from p2p_runtime.video.sources import open_source\n"
         "source = open_source(sys.argv[1])\n"
-        "sink = open_sink(sys.argv[2], width=64, height=48, fps=25, sound=source.info.sound)\n"
+        "sink = open_sink(sys.argv[2], source.info)\n"
         "picture = [sink.write(task) or task for task in source][-1].picture\n"
         "for i in range(25, 200):\n"
         "    sink.write(FrameTask(picture=picture, index=i, timestamp_s=i / 25))\n"

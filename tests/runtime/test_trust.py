@@ -29,6 +29,7 @@ from p2p_runtime.errors import BundleError, SinkError, SourceError, SourceLostEr
 from p2p_runtime.model import onnx_check
 from p2p_runtime.model.bundle import METADATA_KEY, ModelBundle, sealed
 from p2p_runtime.pictures import LARGEST_PIXELS
+from p2p_runtime.video.frames import VideoInfo
 from p2p_runtime.video.sinks import open_sink, push
 from p2p_runtime.video.sources import open_source
 from p2p_runtime.video.sources.captures import NetworkCapture
@@ -280,10 +281,12 @@ def test_fault_147_a_server_that_is_pushed_to_must_prove_who_it_is(
     if not told:
         monkeypatch.setattr(push, "_CODE", UNTOLD)
 
+    video = VideoInfo(width=64, height=48, fps=10)
+
     def reason() -> str:
         heard.clear()
         with pytest.raises(SinkError, match=rf"{scheme}://\*\*\*@localhost:{port}/") as caught:
-            open_sink(f"{scheme}://user:secret@localhost:{port}/a|b/c", width=64, height=48, fps=10)
+            open_sink(f"{scheme}://user:secret@localhost:{port}/a|b/c", video)
         return str(caught.value).rsplit(": ", 1)[-1]
 
     refused = "its certificate is refused, self-signed certificate; --insecure trusts any server"

@@ -164,7 +164,7 @@ def _run(translator: Translator, video: Path, sink: str, folder: Path) -> RunRep
         if sink == "null":
             return run_pipeline(source, translator, NullSink())
         info, path = source.info, folder / "out.mp4"
-        mp4 = open_sink(path, width=info.width, height=info.height, fps=info.fps, overwrite=True)
+        mp4 = open_sink(path, info, overwrite=True)
         return run_pipeline(source, translator, mp4)
 
 

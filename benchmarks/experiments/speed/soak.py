@@ -112,9 +112,7 @@ def soak(
             samples.append([task.index, found["rss_mib"], found["descriptors"], found["threads"]])
 
     source = _Scenes(frames, *size_px)
-    sink = open_sink(
-        folder / "soak.mp4", width=size_px[1], height=size_px[0], fps=25, overwrite=True
-    )
+    sink = open_sink(folder / "soak.mp4", source.info, overwrite=True)
     with Translator.load(model, device="cpu", workers=default_workers("cpu", None)) as translator:
         report = run_pipeline(source, translator, sink, on_frame=sample)
     return summarise(report.frames_out, report.fps, samples)

@@ -180,11 +180,10 @@ def translate_source(
         if of_pictures is not None and any(output.one_size for output in outputs):
             of_pictures.check_sizes(options.max_frames)
         sink = open_sink(
-            outputs, width=source.info.width * (2 if options.side_by_side else 1),
-            height=source.info.height, fps=source.info.fps, pixel_aspect=source.info.pixel_aspect,
-            sound=source.info.sound, source=spec.path, overwrite=options.overwrite,
-            resume=options.resume, pictures=pictures, waits=not spec.kind.live,
-            reconnect_for_s=options.reconnect_for, stopping=lambda: stop.requested,
+            outputs, replace(source.info, width=source.info.width * (1 + options.side_by_side)),
+            source=spec.path, overwrite=options.overwrite, resume=options.resume,
+            pictures=pictures, waits=not spec.kind.live, reconnect_for_s=options.reconnect_for,
+            stopping=lambda: stop.requested,
         )  # fmt: skip
         names = [output.name for output in outputs]
         facts: dict[str, object] = {"source": spec.name, "outputs": names, **_versions()}

@@ -123,7 +123,7 @@ class VideoInfo:
     width: int
     height: int
     fps: float
-    frame_count: int | None
+    frame_count: int | None = None
     pixel_aspect: Fraction = Fraction(1)
     sound: SoundTrack | None = None
 
@@ -158,7 +158,7 @@ class FrameSink(Protocol):
         """Write the image of one frame.
 
         Raises:
-            SinkError: its size or type is wrong, or it cannot be written.
+            OutputError: its size or type is wrong, or it cannot be written; often a SinkError.
         """
 
     def close(self) -> None:

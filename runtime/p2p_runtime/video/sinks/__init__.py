@@ -11,15 +11,13 @@ import logging
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
-from p2p_runtime.errors import SinkError
+from p2p_runtime.errors import OutputError, SinkError
 from p2p_runtime.redaction import redact, split_url
 from p2p_runtime.video.frames import FrameSink, VideoInfo
 from p2p_runtime.video.live import RECONNECT_S
-from p2p_runtime.video.sound import SoundTrack
 
 from .h264 import VIDEO_FORMATS, VideoFileSink
 from .plain import NullSink, PipeSink, TeeSink
@@ -89,12 +87,8 @@ def parse_output(text: str) -> OutputSpec:
 
 def open_sink(
     outputs: str | Path | Sequence[OutputSpec],
+    video: VideoInfo,
     *,
-    width: int,
-    height: int,
-    fps: float,
-    pixel_aspect: Fraction = Fraction(1),
-    sound: SoundTrack | None = None,
     source: Path | None = None,
     overwrite: bool = False,
     resume: bool = False,
@@ -107,9 +101,7 @@ def open_sink(
 
     Args:
         outputs: where to write.
-        width, height, fps: size of the frames in pixels (folders take any), and frames a second.
-        pixel_aspect: width of a pixel over its height, which video files and streams state.
-        sound: a sound track to copy into video files.
+        video: size of the frames (folders take any), their rate, and sound for video files.
         source: the input; never written over.
         overwrite: replace existing outputs.
         resume: keep the pictures that a folder holds.
@@ -119,25 +111,17 @@ def open_sink(
         stopping: asked during every wait for a reader or server; once it returns True, it ends.
 
     Raises:
-        SinkError: a name, place or permission is wrong, or given twice; nothing was changed.
+        OutputError: a name, place or permission is wrong, or given twice; nothing was changed.
     """
     if isinstance(outputs, (str, Path)):
         outputs = [parse_output(str(outputs))]
     for spec in outputs:
         if outputs.count(spec) > 1:
             raise SinkError(f"output {spec.name} is named twice")
-    video = VideoInfo(
-        width=width,
-        height=height,
-        fps=fps,
-        frame_count=None,
-        pixel_aspect=pixel_aspect,
-        sound=sound,
-    )
     sinks: dict[str, FrameSink] = {}
     try:
         for spec in outputs:
-            if sound is not None and spec.kind not in ("file", "null"):
+            if video.sound is not None and spec.kind not in ("file", "null"):
                 _log.info("%s gets no sound: only video files do", spec.name)
             if spec.kind == "stdout":
                 sinks[spec.text] = PipeSink(video, stopping=stopping)
@@ -153,7 +137,7 @@ def open_sink(
                 )
             else:
                 sinks[spec.text] = _open(spec, video, source, overwrite, resume, pictures)
-    except SinkError:
+    except OutputError:
         for sink in sinks.values():
             sink.abort()
         raise

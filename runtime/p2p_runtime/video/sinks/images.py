@@ -7,10 +7,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import cv2
-
 from p2p_runtime.errors import OutputError, SinkError, count_of
-from p2p_runtime.files import check_writable_folder, reason, write_bytes, write_picture
+from p2p_runtime.files import check_writable_folder, reason, write_picture
 from p2p_runtime.video.frames import FrameSink, FrameTask
 
 from .output_lock import lock, refuse_source, require_shape
@@ -37,7 +35,7 @@ class ImageFolderSink(FrameSink):
         """Lock the folder.
 
         Raises:
-            SinkError: it is the input, is not empty, cannot be written, or is being written.
+            OutputError: it is the input, is not empty, cannot be written, or is being written.
         """
         self._resume = resume
         self._folder = folder
@@ -53,8 +51,6 @@ class ImageFolderSink(FrameSink):
                 raise SinkError(
                     f"{folder} is not empty; give --resume to go on there, or --overwrite"
                 )
-        except OutputError as error:
-            raise SinkError(str(error)) from error
         except OSError as error:
             raise SinkError(f"cannot write in {folder}: {reason(error)}") from error
 
@@ -63,11 +59,8 @@ class ImageFolderSink(FrameSink):
         image = task.image
         require_shape(image, (*image.shape[:2], 3), str(self._folder))
         name = f"{task.name or f'{task.index:06d}'}.png"
-        done, content = cv2.imencode(".png", image)
-        if not done:
-            raise SinkError(f"OpenCV cannot encode {name}")
         try:
-            write_bytes(self._folder / name, content.tobytes())
+            write_picture(self._folder / name, image)
         except OutputError as error:
             raise SinkError(f"{error}; {len(self._names)} pictures were written") from error
         self._names.add(name)
@@ -96,23 +89,17 @@ class PictureSink(FrameSink):
     def __init__(
         self, places: Mapping[str, Path], *, source: Path | None = None, overwrite: bool = False
     ) -> None:
-        """Check the places; SinkError if one is the input, exists, or cannot be written."""
+        """Check the places; an OutputError if one is the input, exists, or cannot be written."""
         self._places = places
         for path in places.values():
             refuse_source(path, source)
             if path.exists() and not overwrite:
                 raise SinkError(f"{path} exists; give --overwrite to replace it")
-        try:
-            for folder in {path.parent for path in places.values()}:
-                check_writable_folder(folder)
-        except OutputError as error:
-            raise SinkError(str(error)) from error
+        for folder in {path.parent for path in places.values()}:
+            check_writable_folder(folder)
 
     def write(self, task: FrameTask) -> None:
         """Write a picture."""
         path = self._places[task.name]
         require_shape(task.image, (*task.image.shape[:2], 3), str(path))
-        try:
-            write_picture(path, task.image)
-        except OutputError as error:
-            raise SinkError(str(error)) from error
+        write_picture(path, task.image)

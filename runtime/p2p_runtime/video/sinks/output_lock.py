@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from p2p_runtime.errors import OutputError, SinkError
+from p2p_runtime.errors import SinkError
 from p2p_runtime.files import best_effort, reason, refuse_protected
 
 __all__ = ["lock", "open_locked", "refuse_source", "require_shape"]
@@ -20,7 +20,7 @@ def open_locked(path: Path, source: Path | None, overwrite: bool) -> int:
     """Open and lock an output file; return the descriptor, which holds the lock.
 
     Raises:
-        SinkError: it is the input, cannot be written, is locked, or exists.
+        OutputError: it is the input, cannot be written, is locked, or exists.
     """
     refuse_source(path, source)
     if (existed := path.exists()) and not path.is_file():
@@ -52,11 +52,8 @@ def lock(descriptor: int, path: Path) -> int:
 
 
 def refuse_source(output: Path, source: Path | None) -> None:
-    """Raise a SinkError if the output is the input, or a file that is protected, by any name."""
-    try:
-        refuse_protected(output)
-    except OutputError as error:
-        raise SinkError(str(error)) from error
+    """Raise an OutputError if the output is the input, or a file that is protected, by any name."""
+    refuse_protected(output)
     if source is not None and output.exists() and source.exists() and output.samefile(source):
         raise SinkError(f"{output} is the input; name another output")
 

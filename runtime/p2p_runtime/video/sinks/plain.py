@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from p2p_runtime.errors import SinkError, count_of
+from p2p_runtime.errors import OutputError, SinkError, count_of
 from p2p_runtime.files import reason
 from p2p_runtime.prefetch import POLL_S
 from p2p_runtime.video.frames import FrameSink, FrameTask, VideoInfo
@@ -124,7 +124,7 @@ class TeeSink(FrameSink):
         for name, sink in list(self._sinks.items()):
             try:
                 sink.write(task)
-            except (SinkError, BrokenPipeError) as error:
+            except (OutputError, BrokenPipeError) as error:
                 del self._sinks[name]
                 sink.abort()
                 if not self._sinks:
@@ -138,7 +138,7 @@ class TeeSink(FrameSink):
         for sink in self._sinks.values():
             try:
                 sink.close()
-            except SinkError as error:
+            except OutputError as error:
                 errors.append(error)
         if errors:
             raise SinkError("; ".join(map(str, errors))) from errors[0]
