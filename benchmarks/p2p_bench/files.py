@@ -28,9 +28,7 @@ class Files:
 
     Attributes:
         bundles: the file of each precision; TensorRT engines under ``<precision> TensorRT engine``.
-        checkpoint: the checkpoint that the bundles were exported from; None on a device.
-        contract: the pixel contract, the same for all.
-        generator: the architecture, from the bundles' metadata.
+        checkpoint: what the bundles were exported from; None on a device.
     """
 
     bundles: dict[str, Path]
@@ -44,11 +42,7 @@ class Files:
 
 
 def find_files(model: Path | None, checkpoint: Path | None) -> Files:
-    """Find the bundles of a generator and the checkpoint that they were exported from.
-
-    Args:
-        model: a bundle, a folder of bundles, or None to search as ``p2p-run`` does.
-        checkpoint: a checkpoint or a run; None for the one in the bundles' run.
+    """Find bundles, as ``p2p-run`` does without a ``model``, and what they were exported from.
 
     Raises:
         BundleError: a bundle is missing or broken.

@@ -57,14 +57,10 @@ class Latency:
 def measure(
     processes: Sequence[BackendProcess], frames: int, *, rounds: int = ROUNDS
 ) -> list[Latency]:
-    """Time every backend on every batch.
+    """Time every backend, all started, on so many batches, which they know by number.
 
-    Each round takes a share of the batches through all backends, starting with another one.
-
-    Args:
-        processes: the backends, started; the first is the reference.
-        frames: number of batches, which the processes know by number.
-        rounds: number of rounds.
+    Each round takes a share of the batches through all backends, starting with another one. The
+    first one is the reference.
     """
     measured: dict[str, list[Round]] = {process.name: [] for process in processes}
     rounds = min(rounds, frames)
@@ -82,14 +78,9 @@ def rotate(items: Sequence[T], number: int) -> list[T]:
 
 
 def agreement_db(images: NDArray[np.uint8], expected: NDArray[np.uint8]) -> float:
-    """Return the PSNR in dB of images to expected ones, averaged over the images.
+    """Return the mean PSNR in dB of images to expected ones, (N, H, W, 3) uint8 BGR each.
 
-    Args:
-        images, expected: (N, H, W, 3) uint8 BGR. An image without any difference counts as if one
-            of its values were off by one.
-
-    Returns:
-        The mean PSNR; inf if all images are equal.
+    It is inf if all are equal; else an equal image counts as if one value were off by one.
     """
     difference = images.astype(np.float64) - expected.astype(np.float64)
     squares = (difference**2).mean(axis=(1, 2, 3))  # (N,)

@@ -45,11 +45,9 @@ REPLY_TIMEOUT_S = 900.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StartupTimes:
-    """The times until a backend is warm.
+    """From the start of a backend's process until its model is loaded, and of the first two frames.
 
-    Attributes:
-        start_ms: from the start of its Python process until the model is loaded.
-        first_ms, second_ms: of the first two frames; compilers work during the first.
+    Compilers work during the first.
     """
 
     start_ms: float
@@ -59,12 +57,7 @@ class StartupTimes:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Round:
-    """The measurements of one round.
-
-    Attributes:
-        latencies_ms: of each batch, from host memory to host memory.
-        cpu_ms: CPU time of the whole process over all batches.
-    """
+    """The latency of each batch of a round, and the CPU time of the whole process over all."""
 
     latencies_ms: tuple[float, ...]
     cpu_ms: float
@@ -73,11 +66,7 @@ class Round:
 class BackendProcess:
     """A backend in a child process; a context manager that ends the process.
 
-    Args:
-        backend: the backend to run; ``name`` is its name.
-        path: the file that it loads.
-        frames: (M, N, H, W, 3) uint8 BGR, M batches that later calls refer to by number.
-        threads: CPU threads.
+    ``frames`` are (M, N, H, W, 3) uint8 BGR, M batches that later calls refer to by number.
     """
 
     def __init__(

@@ -24,15 +24,8 @@ DIGITS = 4
 class Row:
     """The measurements of one backend, or why there are none.
 
-    Attributes:
-        name, what: the backend's name and description.
-        latency: None if it was not measured.
-        unavailable: why it was not measured, or None.
-        size_mib: size of the file that it runs.
-        start_ms: from the start of a Python process until the model is loaded.
-        first_ms: latency of the first frame.
-        peak_rss_mib: largest resident memory of its process, libraries included.
-        psnr_db: PSNR of its images to the reference's (None for itself), inf if all are equal.
+    ``start_ms`` and ``first_ms`` are those of :class:`.process.StartupTimes`; ``psnr_db`` is of its
+    images to the reference's (None for itself), inf if all are equal.
     """
 
     name: str
@@ -50,14 +43,8 @@ class Row:
 class BenchReport:
     """The rows of a benchmark and the conditions they were measured under.
 
-    Attributes:
-        rows: one for each backend; ratios refer to the first one with a latency.
-        height, width: of the frames in pixels.
-        batch: frames in a call.
-        inputs: a few words on where the frames come from.
-        generator: the architecture, from the bundles' metadata.
-        gmac: multiply-accumulates of a frame in 10^9; None for unknown architectures.
-        machine: see :func:`.machine.describe_machine`.
+    Ratios refer to the first row with a latency. ``batch`` frames of ``height`` and ``width``
+    pixels are a call; ``gmac`` are 10^9 multiply-accumulates of one, None if not known.
     """
 
     rows: tuple[Row, ...]

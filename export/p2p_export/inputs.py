@@ -85,11 +85,7 @@ class TrainedGenerator:
 
 
 def load_checkpoint(path: Path, size: tuple[int, int] | None = None) -> TrainedGenerator:
-    """Load a checkpoint of ``p2p-train``.
-
-    Args:
-        path: the file.
-        size: (width, height) of the model in pixels; None for that of the training.
+    """Load a checkpoint of ``p2p-train`` as a model of ``size``, (width, height) in pixels.
 
     Raises:
         CheckpointError: it is missing, broken, unsafe, or of another schema.
@@ -172,12 +168,8 @@ def read_inputs(
 ) -> NDArray[np.uint8]:
     """Read up to ``limit`` generator inputs, (N, H, W, 3) uint8 BGR, spread evenly over a folder.
 
-    Args:
-        folder: a data set as for training, or loose images: inputs, side-by-side pairs or maps of
-            class ids, told apart by their colours.
-        trained: says how data are read and how images become inputs.
-        limit: maximum number of frames.
-        part: part of a data set to take.
+    It holds a data set as for training, of which a ``part`` is taken, or loose images: inputs,
+    side-by-side pairs or maps of class ids, told apart by their colours.
 
     Raises:
         DatasetError: the folder is missing or holds no readable images.
@@ -219,11 +211,7 @@ def read_calibration(folder: Path, trained: TrainedGenerator) -> tuple[NDArray[n
 def top_up(frames: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int]:
     """Add mirrored and shifted copies until there are eight frames, (N, H, W, 3) uint8 BGR.
 
-    Returns:
-        The given frames and then the copies, and the number of copies.
-
-    Raises:
-        ExportError: there is no frame to copy.
+    The number of copies is returned, too. Without a frame to copy, an ExportError is raised.
     """
     if len(frames) == 0:
         text = "the checkpoint holds no frames for the parity check; name a folder of inputs with"

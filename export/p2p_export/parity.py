@@ -126,10 +126,8 @@ class ParityReport:
 class SegmentationCheck:
     """Scores images by how well a segmenter finds the labels that they were generated from.
 
-    Args:
-        segmenter: trained on real photos with the same palette.
-        frames: label maps as inputs of the generator, (N, H, W, 3) uint8 BGR.
-        images: the torch module's images of them; :attr:`trained` is their score.
+    Those are ``frames``, inputs of the generator, (N, H, W, 3) uint8 BGR; ``images`` are what the
+    torch module makes of them, and :attr:`trained` is their score.
     """
 
     def __init__(self, segmenter: Segmenter, frames: Pixels, images: Pixels) -> None:
@@ -227,11 +225,7 @@ def picture(expected: Pixels, actual: Pixels) -> Pixels:
 
 @torch.inference_mode()
 def run_torch(module: nn.Module, frames: Pixels) -> Pixels:
-    """Run a pixel generator, frame by frame as a device does.
-
-    Args:
-        module: from (N, H, W, 3) uint8 BGR to the same, like :class:`.PixelGenerator`.
-        frames: (N, H, W, 3) uint8 BGR, like the result.
+    """Run a pixel generator, (N, H, W, 3) uint8 BGR to the same, frame by frame as a device does.
 
     Raises:
         ExportError: a weight is NaN or infinite, every image has one colour (what NaN becomes), or

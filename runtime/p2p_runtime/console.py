@@ -284,10 +284,8 @@ class StatusLine:
     def show(self, first: str, *others: str, share: float | None = None) -> None:
         """Draw the line, ten times a second at most; the last one stays. Or log it now and then.
 
-        Args:
-            first: never cut off.
-            others: left out, from the last one on, where the terminal is narrow.
-            share: part (0-1) of the work that is done, for a bar if there is room left.
+        Where the terminal is narrow, ``others`` are left out, from the last one on. If there is
+        room, a bar shows the share (0-1) of the work that is done.
         """
         if not self.live:
             if (now_s := time.monotonic()) - self._said_s >= self._say_every_s:

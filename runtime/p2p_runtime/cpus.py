@@ -13,11 +13,7 @@ CGROUPS, OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def usable_cpus(root: Path = CGROUPS, own: Path = OWN_CGROUP) -> int:
-    """Return the number of CPUs that threads of this process can keep busy; at least 1.
-
-    Args:
-        root, own: see :func:`cpu_quota`.
-    """
+    """Return the number of CPUs that threads of this process can keep busy; at least 1."""
     affinity = getattr(os, "sched_getaffinity", None)
     cpus = len(affinity(0)) if affinity else os.cpu_count() or 1
     return min(cpus, cpu_quota(root, own) or cpus)
@@ -48,12 +44,7 @@ def _quotas(root: Path, own: Path) -> Iterator[float]:
 def control_groups(
     controller: str, root: Path = CGROUPS, own: Path = OWN_CGROUP
 ) -> Iterator[tuple[int, Path]]:
-    """Yield version, 1 or 2, and possible folder of each group from the own one to the root.
-
-    Args:
-        controller: ``cpu`` or ``memory``.
-        root, own: as for :func:`cpu_quota`.
-    """
+    """Yield version, 1 or 2, and possible folder of each group from the own one to the root."""
     for line in text_of(own).splitlines():
         number, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")

@@ -30,10 +30,6 @@ def free_bytes(
 
     It is what the system calls available, and what each control group leaves; pages of files that
     were not used lately count as free.
-
-    Args:
-        root, own: as for :func:`.cpu_quota`.
-        info: the system's figures.
     """
     rows = (line.split() for line in text_of(info).splitlines())
     free = [int(row[1]) << 10 for row in rows if row[0] == "MemAvailable:"]

@@ -42,10 +42,7 @@ def write_tensors(
 ) -> None:
     """Write tensors, primitives, and dicts and lists of them, in one step.
 
-    Args:
-        path, content: file and what it will hold, beside ``schema`` and ``sha256``.
-        schema: version of the layout of ``content``.
-        keep_previous: keep what stood at ``path`` as ``<name>.previous.pt``.
+    With ``keep_previous``, what stood at ``path`` is kept as ``<name>.previous.pt``.
 
     Raises:
         OutputError: it cannot be written; what stood at ``path`` still does.
@@ -74,11 +71,7 @@ def _save(content: dict[str, Any], file: IO[bytes]) -> None:
 
 
 def read_tensors(path: Path, *, schema: int, what: str = "checkpoint") -> dict[str, Any]:
-    """Read and verify what :func:`write_tensors` wrote, onto the CPU.
-
-    Args:
-        path, what: file and its kind, for messages.
-        schema: version of the layout that the caller understands.
+    """Read and verify what :func:`write_tensors` wrote, onto the CPU; ``what`` is for messages.
 
     Raises:
         CheckpointError: it is missing, broken, altered, unsafe, or of another schema.

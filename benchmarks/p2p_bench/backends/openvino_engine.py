@@ -19,13 +19,8 @@ __all__ = ["OpenVinoEngine"]
 class OpenVinoEngine(UninterruptibleEngine):
     """A bundle in OpenVINO's CPU plugin, tuned for the latency of one request.
 
-    Args:
-        path: the bundle.
-        threads: CPU threads.
-        computes: type of the layers that are not integer, ``f32`` or ``bf16``.
-
-    Raises:
-        DeviceUnavailableError: OpenVINO chose another device or type.
+    Layers that are not integer compute in ``f32`` or ``bf16``. If OpenVINO chose another device or
+    type, a DeviceUnavailableError is raised.
     """
 
     device = "cpu"

@@ -25,17 +25,8 @@ class TorchEngine(UninterruptibleEngine):
     """A checkpoint's generator in eval mode; see :class:`p2p_runtime.engines.base.Engine`.
 
     In float32 it runs as trained, in NCHW; in 16 bits in channels-last layout, as torch's guides
-    advise.
-
-    Args:
-        path: the checkpoint.
-        threads: CPU threads of torch for the whole process.
-        dtype: type that the generator computes in.
-        compiled: with ``torch.compile``; a graph break is an error.
-        device: ``cpu`` or ``cuda``.
-
-    Raises:
-        CheckpointError: the checkpoint is missing or broken.
+    advise. With ``torch.compile``, a graph break is an error. ``threads`` are those of torch in the
+    whole process. A CheckpointError is raised if the checkpoint is missing or broken.
     """
 
     def __init__(

@@ -71,11 +71,8 @@ class InDtype(nn.Module):
 def halve(module: PixelGenerator, keep: frozenset[str] = frozenset()) -> PixelGenerator:
     """Return a copy whose convolutions compute in float16; input and output stay uint8.
 
-    InstanceNorm stays in float32: it sums squares over a whole image, which overflows float16.
-
-    Args:
-        module: in float32, with BatchNorm folded; folding afterwards would round twice.
-        keep: names of convolutions that stay in float32.
+    InstanceNorm stays in float32: it sums squares over a whole image, which overflows float16. So
+    do the convolutions that ``keep`` names. BatchNorm is folded before, or it would round twice.
     """
     halved = copy.deepcopy(module)
     for name, layer in list(halved.named_modules()):

@@ -93,13 +93,10 @@ def int8_graph(
     profile: str,
     scratch: Path,
 ) -> Graph:
-    """Return a U-Net, as it was trained, in int8.
+    """Return a U-Net, as it was trained, in int8 for a key of :data:`PROFILES`.
 
-    Args:
-        reference: what the graph is compared with while layers return to float.
-        calibration: inputs, (N, H, W, 3) uint8 BGR.
-        profile: a key of :data:`.PROFILES`.
-        scratch: folder for temporary files.
+    Calibration inputs are (N, H, W, 3) uint8 BGR. The graph is compared with the reference while
+    layers return to float; ``scratch`` is for temporary files.
     """
     module = integer_form(generator, calibration, uint8_ends=PROFILES[profile].uint8_ends)
     float_graph = to_onnx(module, reference.contract)
@@ -112,14 +109,10 @@ def int8_graph(
 
 
 class Quantiser:
-    """Makes int8 graphs of one float graph.
+    """Makes int8 graphs of one float graph, see :func:`.integer_form`.
 
-    Args:
-        graph: a serialised float32 model, see :func:`.integer_form`.
-        frames: calibration inputs, (N, H, W, 3) uint8 BGR.
-        profile: the target.
-        scratch: folder for temporary files.
-        method: arguments of ONNX Runtime's ``create_calibrator``, for other ranges than MinMax.
+    Calibration inputs are (N, H, W, 3) uint8 BGR; ``method`` goes to ONNX Runtime's
+    ``create_calibrator``, for other ranges than MinMax.
 
     Attributes:
         layers: name of each convolution, in graph order, to the nodes that stay in float with it.

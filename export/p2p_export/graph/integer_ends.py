@@ -58,11 +58,8 @@ def integer_form(
 ) -> nn.Module:
     """Return a copy of a trained U-Net between pixels, ready to be traced and quantised.
 
-    Args:
-        generator: a U-Net as it was trained.
-        frames: real inputs, (N, H, W, 3) uint8 BGR.
-        uint8_ends: let the first convolution take pixel levels and the last one return them. False
-            keeps the conversions of :class:`.PixelGenerator` in float.
+    ``frames`` are real inputs, (N, H, W, 3) uint8 BGR. With ``uint8_ends``, the first convolution
+    takes pixel levels and the last one returns them, else :class:`.PixelGenerator` converts them.
     """
     folded = swap_channels(fold(generator))
     assert isinstance(folded, UNetGenerator), "no other network is exported as int8"
@@ -172,9 +169,6 @@ class SplitSigmoid(nn.Module):
     three levels in mid-grey, which networks that look at pictures notice more than any other
     rounding of int8. The two tables have half the range each, so half the step. Where one is in
     use, the other one gives the middle level, which is subtracted.
-
-    Args:
-        dark, bright: the output layer and a copy of it.
     """
 
     def __init__(self, dark: nn.Conv2d, bright: nn.Conv2d) -> None:

@@ -64,12 +64,9 @@ _log = logging.getLogger(__name__)
 def load_imported(
     options: ImportOptions, size: tuple[int, int] | None = None, *, draw_frames: bool
 ) -> TrainedGenerator:
-    """Load a generator of that repository.
+    """Load a generator of that repository as a model of ``size``, (width, height) in pixels.
 
-    Args:
-        options: the file and its description.
-        size: (width, height) of the model in pixels; None for that of the network.
-        draw_frames: draw street scenes as inputs of the parity check, if inputs are label maps.
+    ``draw_frames`` draws streets as inputs of the parity check, if inputs are label maps.
 
     Raises:
         CheckpointError: the file is unsafe, broken, or of another network.
@@ -101,10 +98,8 @@ def load_imported(
 def read_state(path: Path, options: ImportOptions) -> State:
     """Read the weights of the generator in a file onto the CPU, by that repository's keys.
 
-    They may lie in a dict of the file, or beside other networks under a prefix.
-
-    Returns:
-        The weights that fit ``options``; if none do, the largest set, which :func:`build` refuses.
+    They may lie in a dict of the file, or beside other networks under a prefix. If none fit
+    ``options``, the largest set is returned, which :func:`build` refuses.
 
     Raises:
         CheckpointError: the file is missing, broken or unsafe, or holds no generator, or several.
@@ -189,10 +184,6 @@ def _tensors(values: dict[Any, Any]) -> State:
 
 def build(options: ImportOptions, state: State) -> nn.Module:
     """Build a generator in ``eval`` mode that computes what ``state`` does in that repository.
-
-    Args:
-        options: what the state is said to be, and which statistics normalise.
-        state: tensors by that repository's keys.
 
     Raises:
         CheckpointError: names or shapes differ; the message lists the first differences and, if

@@ -50,10 +50,7 @@ class Residual(nn.Module):
 class ResNetGenerator(nn.Module):
     """Two downsamplings, residual blocks, two upsamplings: Johnson et al. 2016, arXiv 1603.08155.
 
-    Args:
-        ngf: channels after the first layer.
-        blocks: number of residual blocks, of 4 * ``ngf`` channels.
-        norm: of every layer but the last.
+    The first layer has ``ngf`` channels, the residual blocks four times as many.
     """
 
     def __init__(self, *, ngf: int, blocks: int, norm: Norm | None = "batch") -> None:

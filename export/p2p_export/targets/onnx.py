@@ -39,13 +39,8 @@ def write_bundle(
 ) -> WrittenBundle:
     """Measure a graph and, if it passes every check, write it as a bundle to ``path``.
 
-    A picture of the worst frame, ``<stem>-parity.png``, appears beside it in either case.
-
-    Args:
-        graph: a serialised ONNX model without metadata.
-        reference: what it must compute.
-        precision: ``fp32``, ``fp16`` or ``int8``.
-        notes: what was done to the graph, in sentences.
+    A picture of the worst frame, ``<stem>-parity.png``, appears beside it in either case. The
+    graph is a serialised ONNX model without metadata.
 
     Raises:
         ParityError: the graph does not compute what the torch module does.

@@ -48,11 +48,7 @@ def parse_archs(text: str) -> list[str]:
 
 
 class EngineBuilder:
-    """Builds engines with one library for one or more GPU architectures.
-
-    Args:
-        library: ``tensorrt`` or ``tensorrt_rtx``.
-        archs: architectures for TensorRT-RTX, for example ``["sm86"]``; empty for TensorRT.
+    """Builds engines with ``tensorrt`` for this GPU, or ``tensorrt_rtx`` for architectures.
 
     Raises:
         EngineBuildError: the library is not installed, or does not know an architecture.

@@ -36,11 +36,9 @@ def check_folder(folder: Path) -> None:
 
 
 def write_triton(model: Path, folder: Path) -> Path:
-    """Write a model as the newest version of a Triton model, and return its configuration.
+    """Write a bundle or engine as the newest version of a Triton model, ``repository/name``.
 
-    Args:
-        model: a bundle, or a TensorRT engine beside one.
-        folder: ``repository/name``, see :func:`check_folder`.
+    Its configuration is returned.
 
     Raises:
         BundleError: the model is missing or damaged, or an engine that Triton does not load.

@@ -61,10 +61,7 @@ _log = logging.getLogger(__name__)
 
 
 def read_ort_web(package: Path | None) -> dict[str, bytes]:
-    """Return the files of ONNX Runtime Web that a page needs.
-
-    Args:
-        package: the package as npm packs it; None to have npm fetch it.
+    """Return the files of ONNX Runtime Web that a page needs; without a package, npm fetches it.
 
     Raises:
         ConfigError: it is missing or another one; the message says what to type.
@@ -85,12 +82,7 @@ def read_ort_web(package: Path | None) -> dict[str, bytes]:
 
 
 def write_web(model: Path, folder: Path, ort_web: dict[str, bytes]) -> Path:
-    """Write the folder and return its ``index.html``.
-
-    Args:
-        model: a bundle.
-        folder: where to write; a page of a model that is there is replaced.
-        ort_web: what :func:`read_ort_web` returned.
+    """Write the folder of a bundle and return its ``index.html``; one that is there is replaced.
 
     Raises:
         BundleError: the model is missing or damaged.

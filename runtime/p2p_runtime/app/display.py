@@ -25,11 +25,7 @@ _SMOOTHING = 0.9
 
 @contextlib.contextmanager
 def show_progress(total: int | None) -> Iterator[Callable[[FrameTask], None]]:
-    """Yield a function to call with each written frame: a line on a terminal, else logs.
-
-    Args:
-        total: expected number of frames; None if unknown.
-    """
+    """Yield a function to call with each written frame, of ``total`` if that is known."""
     count, start_s = 0, time.monotonic()
     with StatusLine() as line:
 

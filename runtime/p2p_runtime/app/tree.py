@@ -25,16 +25,7 @@ Status = Literal["translated", "done before", "in work elsewhere", "stopped", "f
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """What became of a video.
-
-    Attributes:
-        input, output: its file, and that of its translation.
-        status: what was done.
-        frames: number of frames in the output.
-        seconds: that it took.
-        losses: what was lost or is likely wrong, in words.
-        reason: why it failed.
-    """
+    """What became of a video: its frames in the output, and what was lost or why it failed."""
 
     input: str
     output: str
@@ -47,14 +38,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tree:
-    """The videos of this process.
-
-    Attributes:
-        root: the folder that they lie under.
-        paths: the videos.
-        folder: the same tree of translations.
-        table: where the CSV file goes.
-    """
+    """The videos of this process below ``root``, and the same tree of translations, ``folder``."""
 
     root: Path
     paths: tuple[Path, ...]

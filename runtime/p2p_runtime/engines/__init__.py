@@ -22,12 +22,9 @@ def open_engine(
     allow_spinning: bool = True,
     server: ServerOptions | None = None,
 ) -> Engine:
-    """Open a checked model file on a device.
+    """Open a checked model file on ``cpu``, ``cuda``, ``tensorrt`` or at a server's address.
 
-    Args:
-        bundle, device: what to open, and ``cpu``, ``cuda``, ``tensorrt`` or a server's address.
-        threads, allow_spinning: see :class:`p2p_runtime.engines.ort.OrtEngine`.
-        server: see :class:`p2p_runtime.engines.oip.OipEngine`; None for the defaults.
+    For ``threads`` and ``allow_spinning``, see :class:`p2p_runtime.engines.ort.OrtEngine`.
 
     Raises:
         DeviceUnavailableError: the device is not there, or cannot run all of the model.

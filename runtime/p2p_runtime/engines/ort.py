@@ -101,12 +101,7 @@ def open_session(
     options: Any,
     provider_options: Mapping[str, str] | None = None,
 ) -> ort.InferenceSession:
-    """Open a bundle on exactly one device.
-
-    Args:
-        bundle, device: the checked model file, and a key of :data:`PROVIDERS`.
-        options: from :func:`session_options`.
-        provider_options: for the device's provider, in onnxruntime's words.
+    """Open a bundle on exactly one device, with what :func:`session_options` returned.
 
     Raises:
         DeviceUnavailableError: the device is not there, cannot run a part of the model, or the
@@ -205,8 +200,7 @@ class OrtEngine:
 
         Args:
             bundle: the file.
-            threads: CPU threads inside an operator; None lets onnxruntime take all
-                cores, or as many as a quota of the container admits.
+            threads: CPU threads inside an operator; None for all cores, within a container's quota.
             allow_spinning: let idle threads spin. Faster at full load; for a paced stream it
                 doubles the CPU time.
 

@@ -45,14 +45,10 @@ class OrtGpuEngine(FrameByFrameEngine):
     """
 
     def __init__(self, bundle: ModelBundle, *, device: str, graph: bool | None = None) -> None:
-        """Load a bundle onto a GPU, and run it once.
+        """Load a bundle onto a GPU, by ``cuda`` or ``tensorrt``, and run it.
 
-        Args:
-            bundle: the checked model file.
-            device: ``cuda`` or ``tensorrt``. TensorRT builds its engine now, which may take
-                minutes, and keeps it for the next time.
-            graph: with a CUDA graph or without; None takes one where the network can be captured,
-                and says so where it cannot.
+        TensorRT builds its engine now, which may take minutes, and keeps it for the next time. With
+        ``graph`` None, the network is captured if it can be; it is said where it cannot.
 
         Raises:
             DeviceUnavailableError, BundleError: see :func:`p2p_runtime.engines.ort.open_session`.

@@ -57,14 +57,10 @@ def open_supervised(
     server: ServerOptions | None = None,
     on_hang: Callable[[], None] | None = None,
 ) -> SupervisedEngine:
-    """Open a bundle on a device, and supervise it.
+    """Open a bundle on a device as :func:`p2p_runtime.engines.open_engine` does, and supervise it.
 
-    Args:
-        bundle, device, threads, allow_spinning: see :func:`p2p_runtime.engines.open_engine`.
-        verify: replay the golden frame, now and after each restart. This is the warm-up, too.
-            A server is always verified.
-        server: how to deal with a model server; None for the defaults.
-        on_hang: see :class:`SupervisedEngine`.
+    To ``verify`` it, the golden frame is replayed, now and after each restart. This is the warm-up,
+    too. A server is always verified.
 
     Raises:
         DeviceUnavailableError, BundleError: as :func:`p2p_runtime.engines.open_engine`; also a

@@ -32,11 +32,7 @@ class TensorRTEngine(FrameByFrameEngine):
     device = "tensorrt"
 
     def __init__(self, bundle: ModelBundle, engine_path: Path) -> None:
-        """Load an engine file onto the GPU.
-
-        Args:
-            bundle: the ONNX file that it was built from, checked.
-            engine_path: the engine file; its manifest lies beside it.
+        """Load an engine file, beside its manifest, onto the GPU; ``bundle`` is its ONNX file.
 
         Raises:
             BundleError: the manifest does not match, or the engine breaks the contract.

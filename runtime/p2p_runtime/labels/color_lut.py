@@ -215,12 +215,8 @@ def _nearest_of_boxes(
     The difference of the squared distances to two colours a and b is linear in the place. Within a
     box it differs from that at the centre by at most ``2 * half_size @ |a - b|``.
 
-    Args:
-        centres, colours: (M, 3) and (N, 3) BGR levels.
-        half_size: (3,) half the sides of a box, in levels; zeros for points.
-
-    Returns:
-        (M,) indices and (M,) bool.
+    From (M, 3) centres, (N, 3) colours and (3,) half the sides of a box, BGR levels, to (M,)
+    indices and (M,) bool.
     """
     # |x - c|^2 without |x|^2; float32 is exact for whole numbers of this size, and their halves
     squares = (colours**2).sum(axis=-1) - 2 * (centres @ colours.T)  # (M, N)

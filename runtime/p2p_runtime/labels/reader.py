@@ -97,10 +97,8 @@ class LabelReader:
     def __call__(self, pixels: NDArray[Any], name: str) -> NDArray[np.uint8] | None:
         """Return class ids in the palette's colours, (H, W, 3) uint8 BGR; None for colours.
 
-        Args:
-            pixels: as decoded without loss: (H, W), (H, W, 3) BGR or (H, W, 4) BGRA, uint8 or
-                uint16.
-            name: of the picture, for errors.
+        The pixels were decoded without loss: (H, W), (H, W, 3) BGR or (H, W, 4) BGRA, uint8 or
+        uint16.
 
         Raises:
             SourceError: these are ids although colours were asked for, or the reverse; nobody

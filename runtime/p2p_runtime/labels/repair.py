@@ -213,15 +213,10 @@ def _squares(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 def count_nearby(
     blocks: NDArray[np.uint8], classes: NDArray[np.uint8], block: NDArray[np.intp]
 ) -> NDArray[np.uint8]:
-    """Count the confident blocks of each class among the 5x5 around each of P blocks.
+    """Count the confident blocks of C classes among the 5x5 around each of P blocks.
 
-    Args:
-        blocks: (H / 2, W / 2) uint8, the class of confident blocks, else ``NO_CLASS``.
-        classes: (C,) uint8, the classes to count.
-        block: (P,) indices into the flattened blocks.
-
-    Returns:
-        (C or more, P) uint8, 0-25.
+    From (H / 2, W / 2) uint8, the class of confident blocks, else ``NO_CLASS``, and (P,) indices
+    into the flattened blocks to (C or more, P) uint8, 0-25.
     """
     border = (_RADIUS, _RADIUS, _RADIUS, _RADIUS)
     padded = cv2.copyMakeBorder(blocks, *border, cv2.BORDER_REFLECT_101)

@@ -38,10 +38,7 @@ _LUMA_BITS = np.array([(y >> 5) << 8 | (y >> 2) & 7 for y in range(256)], np.uin
 class YuvLut:
     """Tables of the class nearest to each cell and of the confident cells, and class features.
 
-    Args:
-        classes: (N,) uint8 class indices.
-        levels_bgr: (N, 3) BGR, the unclipped levels of each class's colour.
-        spec: the meaning of the frame's levels.
+    They are those of (N,) uint8 classes with (N, 3) BGR, the unclipped levels of their colours.
 
     Attributes:
         weights: (3,) float32, factors from the frame's luma, Cb and Cr to features.
@@ -72,9 +69,7 @@ class YuvLut:
 def near_cells(levels_bgr: NDArray[np.float64], spec: ColorSpec) -> NDArray[np.uint8]:
     """Return which cells are within ``NEAR_LEVELS`` of a colour: (65536,) uint8, 0 or 1.
 
-    Args:
-        levels_bgr: (N, 3) BGR, the unclipped levels of each colour.
-        spec: the meaning of the frame's levels.
+    The colours are (N, 3) BGR, unclipped levels.
     """
     levels = np.asarray(levels_bgr, np.float32)
     centres = spec.to_bgr(_cell_centres())

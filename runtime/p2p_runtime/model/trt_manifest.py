@@ -24,11 +24,8 @@ FORMAT, MAX_MANIFEST_BYTES = 1, 1 << 16
 class EngineTarget:
     """The library and the GPU that an engine file is for.
 
-    Attributes:
-        library: ``tensorrt`` or ``tensorrt_rtx``.
-        version: complete version of the library; no other one can load the engine file.
-        sm: GPU architecture, for example ``sm86``.
-        driver: CUDA version of the driver; None if it was built without a GPU.
+    No other version of ``tensorrt`` or ``tensorrt_rtx`` can load it. ``sm`` is an architecture such
+    as ``sm86``; the driver's CUDA version is None if it was built without a GPU.
     """
 
     library: str
@@ -45,12 +42,7 @@ class EngineTarget:
 class EngineManifest:
     """The origin of an engine file.
 
-    Attributes:
-        target: the library and GPU that it is for.
-        engine_sha256, onnx_sha256: hex SHA-256 of the engine file and of its ONNX file.
-        precision: precision of the ONNX file.
-        shapes: input shapes (N, H, W, 3) under ``min``, ``opt`` and ``max``.
-        flags, built_by: the builder's flags, and the program's name and version.
+    Its shapes are those of the input, (N, H, W, 3), under ``min``, ``opt`` and ``max``.
     """
 
     target: EngineTarget
@@ -103,10 +95,8 @@ def read_manifest(engine: Path) -> EngineManifest:
 def check_manifest(engine: Path, onnx: Path, here: EngineTarget) -> bytes:
     """Return an engine file's bytes, those that were checked, if its manifest matches.
 
-    Args:
-        engine: the engine file, beside its manifest.
-        onnx: the bundle that it must have been built from.
-        here: the library and GPU at hand; the driver may differ.
+    It must have been built from the bundle ``onnx``, for the library and GPU that are ``here``; the
+    driver may differ.
 
     Raises:
         BundleError: something is missing or does not match; the message says how to rebuild.

@@ -25,13 +25,10 @@ _log = logging.getLogger(__name__)
 
 
 def find_bundle(model: str | None, device: str, *, runs: Path = Path("runs")) -> Path:
-    """Return the model file to run.
+    """Return the model file to run: the one named, or the best for the device in a folder.
 
-    Args:
-        model: a file, a folder as in :func:`find_bundles`, or None to search.
-        device: ``cpu``, ``cuda`` or ``tensorrt``; selects the precision in a folder. For
-            ``tensorrt``, an engine file for this GPU takes precedence over its ONNX file.
-        runs: folder of the training runs.
+    For ``tensorrt``, an engine file for this GPU takes precedence over its ONNX file. Without a
+    name, :func:`find_bundles` searches.
 
     Raises:
         BundleError: there is none; the message says what to type.

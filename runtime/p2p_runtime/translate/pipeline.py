@@ -69,9 +69,7 @@ def run_pipeline(
     (and so checked) in every case, the source is left open.
 
     Args:
-        source, translator: where frames come from, and what turns them into images.
-        sink: where images go; twice as wide as the source for ``side_by_side``.
-        max_frames: maximum number of frames; None for all.
+        source, translator, sink: for ``side_by_side``, the sink is twice as wide as the source.
         slot: lets a live source share the engine with others; None for an engine of its own.
         side_by_side: write the input, in the colours that the generator gets, left of the output.
         keep_inputs: leave input and class ids in the tasks, for ``on_frame``.
@@ -80,7 +78,7 @@ def run_pipeline(
         stopping: once it returns True, no more frames are taken and the sink is finished.
         on_failure: called with the report of a run that fails, before the error is raised.
         started_s: ``time.perf_counter()`` when the command began, for the time to first frame.
-        run: further facts for the report.
+        max_frames, run: of all frames, at most so many; further facts for the report.
 
     Raises:
         SourceError: the source broke; what came before is in the sink, which is finished. The loss

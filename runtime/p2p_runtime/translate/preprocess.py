@@ -28,13 +28,7 @@ _OFF_PALETTE_PX = 8
 
 
 class Preprocessor:
-    """Fills in the inputs of one stream's frames.
-
-    Args:
-        contract: how a frame becomes the generator's input.
-        repair_labels: give each pixel of a label map its most likely class; otherwise label maps
-            are only resized.
-        dedupe_threshold_px: see :class:`OutputCache`.
+    """Fills in the inputs of one stream's frames; label maps are repaired or only resized.
 
     Raises:
         ConfigError: the threshold is negative.

@@ -67,14 +67,9 @@ class Workers:
     An error in taking, preparing or finishing a task is raised where that task would have come.
     Leaving the block, early or not, ends all threads and closes the iterable if that can be closed.
 
-    Args:
-        tasks: what to work on; never touched by two threads at a time.
-        prepare: first step, by one worker at a time.
-        finish: second step, by all workers in parallel.
-        workers: number of threads.
-        ahead: how many finished tasks may wait for the consumer before no more are taken.
-        in_a_row: how many tasks a worker takes and prepares in a row.
-        stopping: asked at least ten times a second; once it returns True, the iteration ends.
+    One worker at a time takes and prepares tasks, so many in a row; all finish them in parallel.
+    No more are taken while ``ahead`` finished ones wait for the consumer. ``stopping`` is asked at
+    least ten times a second; once it returns True, the iteration ends.
     """
 
     def __init__(

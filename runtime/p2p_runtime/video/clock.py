@@ -26,12 +26,9 @@ class Clock:
     """
 
     def __init__(self, name: str, *, step_s: float, zero_s: float | None = None) -> None:
-        """Set the clock.
+        """Set the clock: ``zero_s`` becomes 0, or the first time; times are ``step_s`` apart.
 
-        Args:
-            name: the stream's name, for the log; empty where others tell of jumps.
-            step_s: usual distance of two times in seconds.
-            zero_s: the stream's time that is 0; None for its first.
+        The stream's name is for the log, and empty where others tell of jumps.
         """
         self._name, self._step_s = name, step_s
         self.zero_s, self.last_s, self.jumps = zero_s, -step_s, 0

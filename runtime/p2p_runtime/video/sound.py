@@ -12,12 +12,7 @@ __all__ = ["SoundPacket", "SoundTrack"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SoundPacket:
-    """An encoded piece of sound.
-
-    Attributes:
-        content: its bytes.
-        start_s, duration_s: in seconds, by the file's clock.
-    """
+    """An encoded piece of sound; its times are by the file's clock."""
 
     content: bytes
     start_s: float

@@ -61,14 +61,9 @@ WORKER_SILENT = (
 class EpochSampler(Sampler[list[PairKey]]):
     """Yields the batches of all epochs, each in an order that follows from (seed, epoch).
 
-    So a run can resume in the middle of one. The last, smaller batch of an epoch is skipped, unless
-    it is the only one.
-
-    Args:
-        pairs, batch_size: number of pairs in all and in a batch.
-        seed: random seed of the orders.
-        first_step, last_step: steps already done, in all epochs together; stop before the last.
-        rank, world_size: this process of how many; each yields its share of each batch.
+    So a run can resume in the middle of one, after ``first_step`` steps; it stops before
+    ``last_step``. The last, smaller batch of an epoch is skipped, unless it is the only one. Each
+    of several processes yields its share of each batch.
     """
 
     def __init__(

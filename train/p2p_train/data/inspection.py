@@ -45,11 +45,9 @@ Image = NDArray[np.uint8]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inspection:
-    """Measurements of a data set.
+    """Measurements of a data set, of which ``pairs_read`` pairs were decoded.
 
     Attributes:
-        source: the data set and how its inputs are read.
-        pairs_read: number of pairs that were decoded.
         sizes: number of pairs by (width, height) of input and target, in pixels.
         exact, near: shares (0-1) of input pixels on a palette colour, and within 31 levels of
             one; None without a palette.

@@ -31,12 +31,9 @@ TINY = 1e-6
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Curve:
-    """Where a loss is drawn in ``curves.png`` and how it is called there.
+    """Where a loss is drawn in ``curves.png``: under a panel's title and unit, by a label.
 
     Attributes:
-        panel: title of the panel; losses with the same title share it.
-        label: name within the panel.
-        unit: of the vertical axis.
         progress: name and decimals in the progress line; None for losses that are not shown there.
         colour: as matplotlib names it; empty for one by the place in the panel.
     """

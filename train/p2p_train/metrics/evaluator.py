@@ -96,15 +96,10 @@ class SegmentationScore:
 
 
 def confusion_matrix(true: torch.Tensor, found: torch.Tensor, classes: int) -> torch.Tensor:
-    """Count the pixels of each pair of true and found class.
+    """Count the pixels of each pair of true (row) and found (column) class.
 
-    Args:
-        true, found: class ids of any shape, below ``classes``; true ones that are
-            :data:`IGNORED` are not counted.
-        classes: number of classes.
-
-    Returns:
-        (classes, classes) int64, rows true, columns found.
+    Class ids of any shape, below ``classes``, become (classes, classes) int64. True ones that are
+    :data:`IGNORED` are not counted.
     """
     counted = true != IGNORED
     cells = true[counted].long() * classes + found[counted].long()

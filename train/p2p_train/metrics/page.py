@@ -48,11 +48,7 @@ def write_page(
 ) -> str:
     """Write ``index.html`` and, in a folder for each column, its PNGs; return the mean scores.
 
-    Args:
-        folder: where to write; a page of results that is there is replaced.
-        translate, contract: the generator, and how pairs become its inputs and targets.
-        pairs: at least one, shown in this order.
-        title, facts: the page's heading, and the line below it.
+    A page of results that is there is replaced. There is at least one pair.
 
     Raises:
         DatasetError: a pair is unreadable.
@@ -81,13 +77,9 @@ def write_page(
 
 
 def fill_page(kind: str, title: str, top: str, main: str, *, head: str = "") -> str:
-    """Return a page in the look of all of them.
+    """Return a page in the look of all of them, written by the command ``kind``.
 
-    Args:
-        kind: the command that writes it.
-        title: plain text of the heading.
-        top, main: HTML of the lines below it, and of the rest.
-        head: HTML of further lines of the page's head.
+    The title is plain text; the lines below it, the rest and further lines of the head are HTML.
     """
     words = {"kind": kind, "head": head, "title": html(title), "top": top, "main": main}
     template = Template(TEMPLATE.read_text(encoding="utf-8"))

@@ -122,12 +122,8 @@ def score_generator(
 ) -> Scores:
     """Measure the images that ``translate`` generates from ``pairs``, and from a clip.
 
-    Args:
-        translate: the generator as it ships, called with batches of the pairs' size and with
-            single frames of the clip.
-        pairs: inputs and photos, as :func:`validation_pairs` yields them.
-        segmenter, published, clip: for the segmentation score and the Frechet distance, for the
-            distances in ImageNet features, and for flicker; None to leave these out.
+    The segmenter is for the segmentation score and the Frechet distance, ``published`` for those in
+    ImageNet features, the clip for flicker; what is None is left out.
 
     Raises:
         DatasetError: a pair is unreadable, or a segmenter was given with a single pair.

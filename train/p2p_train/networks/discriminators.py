@@ -35,14 +35,10 @@ class PatchDiscriminator(nn.Module):
         self.apply(init_weights)
 
     def forward(self, source: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-        """Classify the patches of an image.
+        """Classify the patches of real or generated images, given the generator's inputs.
 
-        Args:
-            source, image: the generator's input, and a real or generated image, (N, 3, H, W) in
-                [-1, 1] each.
-
-        Returns:
-            Logits, (N, 1, h, w), one a patch, above 0 for real; 30x30 for 256x256 px.
+        From (N, 3, H, W) in [-1, 1] each to logits, (N, 1, h, w), one a patch, above 0 for real;
+        30x30 for 256x256 px.
         """
         logits: torch.Tensor = self.layers(torch.cat([source, image], dim=1))  # from (N, 6, H, W)
         return logits

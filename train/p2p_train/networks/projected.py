@@ -49,14 +49,9 @@ class ProjectedDiscriminator(nn.Module):
         self.heads = nn.ModuleList(Head(ndf, downsamplings) for downsamplings in (2, 1, 0, 0))
 
     def forward(self, source: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-        """Classify the patches of an image at four scales.
+        """Classify the patches of real or generated images at four scales, given the inputs.
 
-        Args:
-            source, image: the generator's input, and a real or generated image, (N, 3, H, W) in
-                [-1, 1] each.
-
-        Returns:
-            Logits, (N, 4, H/16, W/16), above 0 for real.
+        From (N, 3, H, W) in [-1, 1] each to logits, (N, 4, H/16, W/16), above 0 for real.
         """
         condition = self.input_stem(source)
         mixed = self.features(source, image)

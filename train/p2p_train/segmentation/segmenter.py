@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -156,32 +155,32 @@ def label_ids(
     colours between two classes can be nearest to a third. Void classes count and can be the most
     frequent; other classes that are not scored do not count.
 
-    Args:
-        labels: (N, h, w, 3) uint8 BGR, any size.
-        contract, classes: as for :class:`Segmenter`.
-
-    Returns:
-        (N, H / 2, W / 2) uint8, for a contract of H x W; ``IGNORED`` for all other classes.
+    From (N, h, w, 3) uint8 BGR of any size to (N, H / 2, W / 2) uint8, for a contract of H x W;
+    ``IGNORED`` for all other classes.
 
     Raises:
         ContractError: the contract has no palette.
     """
     if contract.palette is None:
         raise ContractError("a segmenter needs label maps, and these inputs have no palette")
-    counted = classes + tuple(void_classes(contract.palette))
-    scored = np.full(len(counted), IGNORED, np.uint8)
-    scored[: len(classes)] = np.arange(len(classes))
-    column = np.full(256, len(counted), np.uint8)  # the last row of one_hot is all zeros
-    column[list(counted)] = np.arange(len(counted))
-    one_hot = np.eye(len(counted) + 1, len(counted), dtype=np.float32)
     ids = []
     for label in labels:
         found = contract.palette.to_ids(contract.preprocess(label, repair_labels=False))  # (H, W)
-        maps = one_hot[column[found]]  # (H, W, C)
-        counts = cv2.blur(maps, (MAJORITY_PX, MAJORITY_PX), borderType=cv2.BORDER_REPLICATE)
-        counts = counts.reshape(maps.shape)[::2, ::2]  # OpenCV drops a single channel's axis
-        ids.append(np.where(counts.any(axis=2), scored[counts.argmax(axis=2)], IGNORED))
-    return torch.from_numpy(np.stack(ids))
+        candidates = (*classes, *void_classes(contract.palette))
+        ids.append(_majority(torch.from_numpy(found)[None], candidates, len(classes)))
+    return torch.cat(ids).to(torch.uint8)
+
+
+def _majority(keys: torch.Tensor, candidates: Sequence[int], classes: int) -> torch.Tensor:
+    """Return which candidate is most frequent in each window; ``IGNORED`` if it is no class.
+
+    From keys, (N, H, W), to (N, H / 2, W / 2) int64. The first candidates are the classes.
+    """
+    present = torch.stack([keys == one for one in candidates], dim=1).float()  # (N, K, H, W)
+    padded = functional.pad(present, (MAJORITY_PX // 2,) * 4, mode="replicate")
+    counts = functional.avg_pool2d(padded, MAJORITY_PX, stride=2, divisor_override=1)
+    most, winner = counts.max(dim=1)  # (N, K, H / 2, W / 2) -> (N, H / 2, W / 2)
+    return torch.where((most > 0) & (winner < classes), winner, IGNORED)
 
 
 def void_classes(palette: Palette) -> list[int]:
@@ -219,14 +218,8 @@ class FrozenSegmenter:
         """
         palette = self.segmenter.contract.palette
         assert palette is not None  # a segmenter without one does not exist
-        candidates = (*self.segmenter.classes, *void_classes(palette))
         blue, green, red = to_pixels(source).int().unbind(dim=3)  # (N, H, W) each
         packed = (red << 16) | (green << 8) | blue
         colours = [(r << 16) | (g << 8) | b for r, g, b in palette.colours_rgb]
-        present = torch.stack([packed == colours[c] for c in candidates], dim=1)  # (N, K, H, W)
-        padded = functional.pad(present.float(), (MAJORITY_PX // 2,) * 4, mode="replicate")
-        # The most frequent class of each window wins: (N, K, H / 2, W / 2) -> (N, H / 2, W / 2)
-        counts = functional.avg_pool2d(padded, MAJORITY_PX, stride=2, divisor_override=1)
-        most, winner = counts.max(dim=1)
-        known = (most > 0) & (winner < len(self.segmenter.classes))
-        return torch.where(known, winner, IGNORED)
+        candidates = (*self.segmenter.classes, *void_classes(palette))
+        return _majority(packed, [colours[c] for c in candidates], len(self.segmenter.classes))

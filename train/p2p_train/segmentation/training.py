@@ -118,10 +118,7 @@ def train_segmenter(
 ) -> Segmenter:
     """Train a segmenter on the training photos and score it on the validation photos.
 
-    Args:
-        config: its settings.
-        device: where it is trained.
-        data: the pairs; None for those of ``config``, see :func:`read_data` and its errors.
+    Without ``data``, the pairs are those of ``config``; for errors, see :func:`read_data`.
     """
     # The photos and their classes
     contract, (photos, labels), val, note = data or read_data(config)

@@ -20,14 +20,8 @@ __all__ = ["Board"]
 class Board:
     """A file of events, written by :meth:`flush` alone.
 
-    PyTorch's writer has a thread, where the error of a full disk becomes a traceback.
-
-    Args:
-        folder: where the file goes.
-        first_step: what other files show of later steps, of work that was lost, is hidden.
-
-    Raises:
-        OutputError: the file cannot be written.
+    PyTorch's writer has a thread, where the error of a full disk becomes a traceback; here it is an
+    OutputError. What other files show of steps after ``first_step``, of lost work, is hidden.
     """
 
     def __init__(self, folder: Path, first_step: int) -> None:
@@ -53,11 +47,7 @@ class Board:
         self._add(step=step, summary=Summary(value=shown))
 
     def flush(self) -> None:
-        """Write what was added.
-
-        Raises:
-            OutputError: it cannot be written.
-        """
+        """Write what was added."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("ab") as file:

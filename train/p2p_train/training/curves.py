@@ -52,9 +52,7 @@ CAPTION_PX = 28
 def draw_curves(records: Records, losses: dict[str, Curve]) -> bytes:
     """Return a PNG with a panel each for L1, PSNR, SSIM and whatever else was logged.
 
-    Args:
-        records: the lines of the log.
-        losses: where each loss is drawn, by its name in the log.
+    ``losses`` says where each loss is drawn, by its name in the log.
     """
     panels = _panels(records, losses)
     columns, size_in = curves_layout(records, losses)
@@ -117,8 +115,7 @@ def _draw_panel(axes: Axes, records: Records, curves: dict[str, Curve]) -> None:
 def sample_grid(columns: Mapping[str, NDArray[np.uint8]]) -> NDArray[np.uint8]:
     """Return a picture, (h, w, 3) uint8 BGR, with a row a pair and these columns.
 
-    Args:
-        columns: pictures of all pairs, (N, H, W, 3) uint8 BGR, by their caption.
+    A column holds pictures of all pairs, (N, H, W, 3) uint8 BGR.
     """
     return np.hstack([_column(caption, images) for caption, images in columns.items()])
 

@@ -102,10 +102,7 @@ class Estimate:
 def time_steps(data: TrainingData, state: TrainState, *, halve: bool = False) -> Estimate:
     """Take two steps and time the second; on a CPU with few of the pairs.
 
-    Args:
-        data: of the run.
-        state: of its own, since it is changed; if processes train together, all call this.
-        halve: as for :func:`.train_step`.
+    The state is changed. If processes train together, all call this.
     """
     device, optim = state.device, state.config.optim
     whole = min(optim.batch_size, len(data.train))
@@ -164,11 +161,7 @@ def total_steps(config: TrainConfig, per_epoch: int) -> int:
 
 
 def round_steps(total: int, per_epoch: int) -> int:
-    """Return the steps from one validation to the next, which are whole epochs.
-
-    Args:
-        total, per_epoch: steps of the run and of an epoch.
-    """
+    """Return the steps from one validation to the next: whole epochs of ``per_epoch`` steps."""
     return per_epoch * max(1, math.ceil(total / (per_epoch * VALIDATIONS)))
 
 

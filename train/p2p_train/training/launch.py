@@ -48,19 +48,7 @@ OWN = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LaunchOptions:
-    """What the user asked for.
-
-    Attributes:
-        settings: values that the user gave, by the names that :meth:`.TrainConfig.of` takes.
-        recipe: name of the recipe that replaces defaults; None for ``classic``, or for the settings
-            of ``config``.
-        config: the ``config.json`` of another run, whose settings replace the defaults.
-        resume: run or checkpoint to go on from; ``auto`` for the newest run; None for a new run.
-        start_from: run or checkpoint whose weights a new run starts with, or None.
-        dry_run: check everything, train nothing.
-        machine, run_dir, eval_segmenter, tensorboard, budget_s: as for :func:`.train`; the
-            segmenter's file.
-    """
+    """What the user asked for: the flags of ``p2p-train``, and the settings among them."""
 
     settings: dict[str, Any]
     machine: Machine

@@ -31,14 +31,8 @@ class RunPage:
     """``index.html`` of a run directory, which any browser shows while the run goes on.
 
     It may be read at any time. A browser loads it again by itself until the run has ended. Where it
-    cannot be written, a warning says so once, and the run goes on.
-
-    Args:
-        run_dir: where it goes, beside ``curves.png`` and ``samples/``.
-        config: the settings that it lists.
-        facts: lines about the run.
-        recorder: has its log, and whether it seems to learn nothing.
-        silent: write nothing, for all but the first of several processes.
+    cannot be written, a warning says so once, and the run goes on. Only the first of several
+    processes writes it; the others are ``silent``.
     """
 
     def __init__(
@@ -69,9 +63,7 @@ class RunPage:
     def show(self, progress: Sequence[str], share: float) -> None:
         """Write the page anew if the last one is old, or if the log has a new line.
 
-        Args:
-            progress: parts of the progress line.
-            share: part (0-1) of the steps that is done.
+        It shows the parts of the progress line; ``share`` (0-1) of the steps are done.
         """
         self._progress, self._share = ", ".join(progress), share
         if len(self._log.records) != self._shown or time.monotonic() >= self._due_s:

@@ -14,13 +14,7 @@ LINE_EVERY_S = 15.0
 
 
 class TrainProgress:
-    """Shows step, epoch, losses, images/s and the time left.
-
-    Args:
-        first_step, total_steps: steps done before, by a resumed run, and of the whole run.
-        batch_size: images a step.
-        silent: show nothing, for all but the first of several processes.
-    """
+    """Shows step, epoch, losses, images/s and the time left, unless it is ``silent``."""
 
     def __init__(
         self, first_step: int, total_steps: int, batch_size: int, *, silent: bool = False

@@ -54,14 +54,7 @@ logger = logging.getLogger(__name__)
 class Recorder:
     """A run directory and what is written to it.
 
-    Args:
-        run_dir, tensorboard: as for :class:`RunLog`.
-        data, state: what is validated and saved.
-        segmenter: computes the segmentation score, if given.
-
     Attributes:
-        log: its log.
-        batch_size: pairs a step.
         doubt: why the run seems to learn nothing, by the last validation; None if it does not.
 
     Raises:
@@ -172,10 +165,7 @@ def find_doubt(
 ) -> str | None:
     """Return why a run seems to learn nothing, or None.
 
-    Args:
-        records: the lines of its log.
-        generated_spread, photo_spread: how much its samples and their photos differ among
-            themselves, see :func:`spread`.
+    It is decided by the lines of its log, and by the :func:`spread` of its samples and photos.
     """
     if generated_spread < ALIKE * photo_spread:
         return (
@@ -213,14 +203,8 @@ class RunLog:
     peak_memory_mib          maximum so far: CUDA allocations on a GPU, else resident size
     =======================  =====================================================================
 
-    Attributes:
-        records: its lines.
-
-    Args:
-        run_dir: where ``log.jsonl``, ``curves.png`` and ``samples/`` go.
-        first_step: a resumed run's first step; later lines, of work that was lost, are dropped.
-        curves: where each loss of the run is drawn, by name.
-        tensorboard: write the same to ``run_dir/tensorboard``.
+    Of a resumed run, lines after ``first_step``, of work that was lost, are dropped. ``curves``
+    says where each loss is drawn, by name.
     """
 
     def __init__(

@@ -44,13 +44,7 @@ BEST_WITHIN = 1.1
 
 
 class ModelOptimizer:
-    """A network's Adam and, for fp16, its loss scaling.
-
-    Args:
-        network, lr: on its device, and the learning rate at the start.
-        config: Adam's decay rates, and whether losses are scaled.
-        distributed: the processes over which gradients are averaged.
-    """
+    """A network's Adam, over all processes' gradients, and, for fp16, its loss scaling."""
 
     def __init__(
         self, network: nn.Module, lr: float, config: TrainConfig, distributed: Distributed
@@ -85,18 +79,12 @@ class ModelOptimizer:
 class TrainState:
     """Networks, losses and optimisers of a run, ready to be trained.
 
-    Args:
-        config: the run's settings.
-        device: where the networks go.
-        distributed: the processes that train together; None for this one alone.
-        teacher, segmenter: networks that losses compare with, or None.
-        grey: the generator's outputs are grey, since all targets are.
+    ``grey`` generators have grey outputs, since all targets are.
 
     Attributes:
         generator, discriminator: the networks, in channels-last memory; without an adversarial
             loss there is no discriminator.
-        generator_losses, discriminator_losses: what they minimise.
-        loss_names: names of all of these, in the order in which checkpoints keep their sums.
+        loss_names: names of all losses, in the order in which checkpoints keep their sums.
         average: the moving average of the generator, or None.
         micro_batch: pairs at a time within a step; halved when memory runs out.
         step: steps taken since the run began.

@@ -29,15 +29,10 @@ logger = logging.getLogger(__name__)
 def train_step(
     state: TrainState, batch: PairBatch, *, halve_on_out_of_memory: bool = False
 ) -> Losses:
-    """Update both networks once, without waiting for the device.
+    """Update both networks once, without waiting for the device, on which the batch lies.
 
-    Args:
-        state: networks and optimisers, changed in place.
-        batch: the pairs, on the networks' device.
-        halve_on_out_of_memory: go on with micro-batches of half the size, as often as needed.
-
-    Returns:
-        The mean losses of the step by name, unweighted scalars on the device.
+    The mean losses of the step are returned by name, unweighted scalars on the device. With
+    ``halve_on_out_of_memory``, it goes on with micro-batches of half the size, as often as needed.
 
     Raises:
         torch.OutOfMemoryError: memory ran out, and halving is off or at its end.

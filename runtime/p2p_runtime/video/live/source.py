@@ -51,10 +51,7 @@ class LiveSource:
     ) -> None:
         """Connect, and wait for the first frame, unless ``stopping`` returns True.
 
-        Args:
-            name, policy: the name in logs and errors; what to drop, and how long to wait.
-            connect: opens the source; called in a thread of its own, again after each loss.
-            stopping: asked during the wait for the first frame.
+        ``connect`` is called in a thread of its own, again after each loss.
 
         Raises:
             SourceError: the source cannot be opened.

@@ -100,11 +100,9 @@ def open_sink(
     """Open an output, or one sink that writes to several.
 
     Args:
-        outputs: where to write.
-        video: size of the frames (folders take any), their rate, and sound for video files.
+        outputs, video: where to write; size and rate of the frames (folders take any), and sound.
         source: the input; never written over.
-        overwrite: replace existing outputs.
-        resume: keep the pictures that a folder holds.
+        overwrite, resume: replace existing outputs, or keep the pictures that a folder holds.
         pictures: the pictures that will come; None for a video.
         waits, reconnect_for_s: whether frames of a single output wait for a server that has gone,
             and after how many seconds such a server is given up.

@@ -56,12 +56,10 @@ class H264Sink(FrameSink):
     def __init__(
         self, container: Any, name: str, video: VideoInfo, *, preset: str = PRESET, crf: int = CRF
     ) -> None:
-        """Add a video stream to a container.
+        """Add a video stream to an open ``av`` output container; ``name`` is for errors.
 
-        Args:
-            container, name: an open ``av`` output container, and the output's name in errors.
-            video: odd sides grow by one; the frame rate is for players, each frame has its time.
-            preset, crf: libx264's effort, and its rate factor: lower is better and larger.
+        Odd sides grow by one; the frame rate is for players, each frame has its time. ``preset``
+        and ``crf`` are libx264's effort, and its rate factor: lower is better and larger.
         """
         width, height, fps = video.width, video.height, video.fps
         self.written = 0

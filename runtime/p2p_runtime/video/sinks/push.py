@@ -90,11 +90,8 @@ class StreamSink(FrameSink):
     ) -> None:
         """Connect to a URL of a scheme in :data:`PUSH_FORMATS`; no message holds its password.
 
-        Args:
-            url, video: where to push to, and size and rate of the frames.
-            waits: let the run wait for a server that has gone.
-            reconnect_for_s: seconds after which such a server is given up.
-            stopping: asked during every wait; once it returns True, the wait ends.
+        A server that has gone is given up after ``reconnect_for_s``. Every wait ends once
+        ``stopping`` returns True.
 
         Raises:
             SinkError: the server does not answer within ten seconds, or refuses.

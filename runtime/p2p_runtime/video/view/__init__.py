@@ -20,14 +20,8 @@ __all__ = ["LiveView", "parse_address"]
 class LiveView:
     """Serves the page from its creation on; call it with each frame that was written.
 
-    Args:
-        address: ``[HOST:]PORT``, by default of this machine alone; port 0 is any free one.
-        token: what every request has to show; other hosts than this one get one if it is None.
-        name: of the source, without passwords.
-
-    Attributes:
-        url: the page's address.
-        token: what the page's users have to know, or None.
+    The address is ``[HOST:]PORT``, by default of this machine alone; port 0 is any free one. Every
+    request has to show the token; other hosts than this one get one if it is None.
 
     Raises:
         ConfigError: the address or the token is malformed.

@@ -29,13 +29,7 @@ QUANTILES = (0.5, 0.95, 0.99)
 
 
 class Figures:
-    """The figures of a run while it goes on.
-
-    Args:
-        name: of the source, without passwords.
-        source: counts what was lost; None before it is open.
-        palette: classes of the input; None where it has none.
-    """
+    """The figures of a run while it goes on; there is no source before it is open."""
 
     def __init__(
         self, name: str, source: FrameSource | None = None, palette: Palette | None = None

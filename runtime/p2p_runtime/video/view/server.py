@@ -67,12 +67,8 @@ _log = logging.getLogger(__name__)
 class Server(socketserver.ThreadingTCPServer):
     """Listens at once; answers, a thread for each connection, until it is closed.
 
-    Args:
-        host, port: where; port 0 is any free one.
-        token: see :class:`Access`.
-        screen: has the frames.
-        figures: returns ``/stats``; told the number of viewers.
-        metrics: returns ``/metrics``, likewise.
+    Port 0 is any free one. ``figures`` and ``metrics`` return what ``/stats`` and ``/metrics``
+    answer; they are told the number of viewers.
 
     Raises:
         SinkError: the port is taken, or the host is not this machine's.

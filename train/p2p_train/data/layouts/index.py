@@ -42,15 +42,13 @@ VALIDATION_SHARE = 0.1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PairIndex:
-    """The pairs of a data set.
+    """The pairs of a data set, in the order of their names, and words for people.
 
     Attributes:
-        train, val: the pairs, in the order of their names.
         fingerprint: hex SHA-256 over names and file sizes; a resumed run must find the same.
-        layout: the layout, for people.
-        direction: the names of input and target, for people.
-        roles: what is input and what target, and what stands in for a missing part, for people.
-        left_out: what else lies in the folder, counted by kind, for people.
+        direction: the names of input and target.
+        roles: what is input and what target, and what stands in for a missing part.
+        left_out: what else lies in the folder, counted by kind.
     """
 
     train: tuple[Pair, ...]

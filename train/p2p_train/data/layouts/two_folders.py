@@ -52,14 +52,10 @@ class Folders(NamedTuple):
 def find_folders(
     data: Path, input_dir: str | None, target_dir: str | None
 ) -> dict[str, Folders] | None:
-    """Find two folders of images for each of ``train``, ``val`` and ``test``, or None.
+    """Find two folders of images for ``train`` and perhaps ``val`` and ``test``, or None.
 
-    There is always one for ``train``.
-
-    Args:
-        data: contains them as ``labels/``, ``train/labels/``, ``labels/train/`` or ``trainlabels/``
-            (the last is ``trainA/`` of other projects).
-        input_dir, target_dir: their names; None to look for :data:`KNOWN_NAMES`.
+    They lie in ``data`` as ``labels/``, ``train/labels/``, ``labels/train/`` or ``trainlabels/``
+    (``trainA/`` of other projects). Without names, those of :data:`KNOWN_NAMES` are looked for.
 
     Raises:
         DatasetError: the names given are not there, or more than one reading is possible.
@@ -89,12 +85,7 @@ def matched_pairs(folders: Folders, allow_missing: bool, kind: str = "color") ->
 
     Names are compared without their suffix: with the folders on the way to them, without what all
     names of a folder share (``_label``, ``photo_``), by the bare name, or both of these; the first
-    that matches the most files counts.
-
-    Args:
-        folders: they may hold folders in turn.
-        allow_missing: leave out images without a partner.
-        kind: which pictures of Cityscapes' own tree are the inputs.
+    that matches the most files counts. Of Cityscapes' own tree, pictures of a ``kind`` are inputs.
 
     Raises:
         DatasetError: two files share a name, images have no partner (unless ``allow_missing``,
