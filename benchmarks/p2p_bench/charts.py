@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
 from p2p_runtime.files import write_bytes
 
-if TYPE_CHECKING:
-    from .report import BenchReport
+from .report import BenchReport
 
 __all__ = ["latency_chart"]
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from p2p_runtime.errors import CheckpointError, ConfigError
 from p2p_runtime.files import sha256_of_file
 from p2p_runtime.model.bundle import ENGINE_SUFFIX, ModelBundle
+from p2p_runtime.model.contract import PixelContract
 from p2p_runtime.translate.discover import find_bundles
 
 from .backends.registry import CHECKPOINT, ENGINE
-
-if TYPE_CHECKING:
-    from p2p_runtime.model.contract import PixelContract
 
 __all__ = ["Files", "find_files"]
 

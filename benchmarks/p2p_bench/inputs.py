@@ -5,20 +5,16 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from p2p_runtime.errors import SourceError
+from p2p_runtime.model.contract import PixelContract
 from p2p_runtime.model.golden import GoldenFrame
 from p2p_runtime.video.sources import open_source
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from p2p_runtime.model.contract import PixelContract
-
-    from .files import Files
+from .files import Files
 
 __all__ = ["bench_frames", "read_frames"]
 

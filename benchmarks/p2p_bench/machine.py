@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from p2p_runtime.cpus import usable_cpus
+from p2p_runtime.cpus import text_of, usable_cpus
 
 __all__ = ["describe_machine"]
 
@@ -40,7 +40,7 @@ def describe_machine(threads: int | None) -> dict[str, Any]:
         "flags": [flag for flag in CPU_FLAGS if flag in flags],
         "cores": usable_cpus(),
         "threads": threads or usable_cpus(),
-        "governor": _text_of(GOVERNOR).strip() or "unknown",  # virtual machines hide it
+        "governor": text_of(GOVERNOR).strip() or "unknown",  # virtual machines hide it
         "load": round(os.getloadavg()[0], 2),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
@@ -51,17 +51,9 @@ def describe_machine(threads: int | None) -> dict[str, Any]:
 
 def _cpuinfo() -> dict[str, str]:
     """Return the first processor's lines of ``/proc/cpuinfo``."""
-    first = _text_of(Path("/proc/cpuinfo")).partition("\n\n")[0]
+    first = text_of(Path("/proc/cpuinfo")).partition("\n\n")[0]
     lines = [line.partition(":") for line in first.splitlines()]
     return {name.strip(): value.strip() for name, _, value in lines}
-
-
-def _text_of(path: Path) -> str:
-    """Return a file of the kernel as text; an empty one where there is none."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError:
-        return ""
 
 
 def _commit() -> str | None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from .process import BackendProcess, Round
+from .process import BackendProcess, Round
 
 __all__ = ["WARM_UP", "Latency", "agreement_db", "measure", "rotate"]
 

@@ -15,24 +15,20 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from p2p_runtime.engines import Engine
 from p2p_runtime.errors import EngineError, P2PError
 from p2p_runtime.memory import peak_rss_mib
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from multiprocessing.connection import Connection
-
-    from numpy.typing import NDArray
-
-    from p2p_runtime.engines import Engine
-
-    from .backends.registry import Backend
+from .backends.registry import Backend
 
 __all__ = ["BackendProcess", "Round", "StartupTimes"]
 

@@ -7,7 +7,9 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from p2p_runtime.errors import ConfigError
 from p2p_train.networks.geometry import unet_macs
@@ -19,10 +21,6 @@ from .machine import describe_machine
 from .measure import agreement_db, measure
 from .process import BackendProcess
 from .report import BenchReport, Row
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 __all__ = ["bench", "compare", "gmac_of"]
 

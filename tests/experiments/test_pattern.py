@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from experiments.pictures.pattern import draw_patterns
+from experiments.pictures.pattern import draw_patterns, picture_of
 from p2p_train.metrics.pattern import FixedPattern
 
 
@@ -17,8 +17,8 @@ def test_a_map_for_each_pattern() -> None:
     for _ in range(8):
         patterns["plain"].add(label, plain)
         patterns["stamped"].add(label, stamped)
-    assert np.nanmax(patterns["stamped"].picture()) > 10
-    assert np.nanmax(np.abs(patterns["plain"].picture())) == 0
+    assert np.nanmax(picture_of(patterns["stamped"])) > 10
+    assert np.nanmax(np.abs(picture_of(patterns["plain"]))) == 0
     blue, green, red = np.moveaxis(draw_patterns(patterns).astype(int), -1, 0)
     red = (red > 90) & (green < 60) & (blue < 70)
     half = red.shape[1] // 2

@@ -20,6 +20,7 @@ from p2p_runtime.labels.palette import CITYSCAPES
 from p2p_runtime.model.contract import PixelContract
 from p2p_runtime.translate.preprocess import Preprocessor
 from p2p_runtime.video.frames import FrameTask
+from toy_runtime import input_of
 
 Image = NDArray[np.uint8]
 CONTRACT = PixelContract(height=48, width=64, palette=CITYSCAPES)
@@ -99,7 +100,7 @@ def test_a_mismatched_stream_is_preprocessed_as_a_right_one() -> None:
     truth = label_map()
     preprocessor = Preprocessor(CONTRACT)
     frame = shifted(truth, mismatch)
-    np.testing.assert_array_equal(preprocessor(frame), truth)
+    np.testing.assert_array_equal(input_of(preprocessor, frame), truth)
     task = FrameTask(picture=frame)
     preprocessor.admit(task)
     np.testing.assert_array_equal(preprocessor.repaired(task), truth)
@@ -109,7 +110,7 @@ def test_a_mismatched_stream_is_preprocessed_as_a_right_one() -> None:
 def test_without_repair_even_shifted_colours_stay() -> None:
     """Without repair, frames are only resized and copied."""
     frame = shifted(label_map(), MISMATCHES[3])
-    inputs = Preprocessor(CONTRACT, repair_labels=False)(frame)
+    inputs = input_of(Preprocessor(CONTRACT, repair_labels=False), frame)
     np.testing.assert_array_equal(inputs, frame)
     assert not np.may_share_memory(inputs, frame)
 

@@ -31,6 +31,7 @@ from p2p_runtime.video.sinks import NullSink
 from p2p_runtime.video.size_guard import SizeGuard
 from p2p_runtime.video.sources.decode import PixelReader
 from p2p_runtime.video.sources.videofile import VideoFileSource
+from toy_runtime import input_of
 
 Image = NDArray[np.uint8]
 LIMITED_601 = ColorSpec()
@@ -226,7 +227,7 @@ def test_without_repair_yuv_is_only_converted() -> None:
     yuv = stored(street())
     preprocessor = Preprocessor(contract_of(street()), repair_labels=False)
     assert not preprocessor.wants_yuv
-    np.testing.assert_array_equal(preprocessor(yuv), yuv.bgr())
+    np.testing.assert_array_equal(input_of(preprocessor, yuv), yuv.bgr())
     np.testing.assert_array_equal(preprocessor.repaired(FrameTask(picture=yuv)), yuv.bgr())
 
 

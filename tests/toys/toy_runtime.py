@@ -18,10 +18,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from p2p_runtime.engines import UninterruptibleEngine
 from p2p_runtime.labels.palette import CITYSCAPES
+from p2p_runtime.labels.yuv import Picture
 from p2p_runtime.model.bundle import METADATA_KEY, BundleInfo
 from p2p_runtime.model.contract import PixelContract
 from p2p_runtime.model.golden import GoldenFrame
 from p2p_runtime.model.onnx_check import payload_sha256
+from p2p_runtime.translate.preprocess import Preprocessor
+from p2p_runtime.video.frames import FrameTask
 
 SIDE_PX = 64
 Image = NDArray[np.uint8]
@@ -119,6 +122,15 @@ def wrong_golden(make_bundle: MakeBundle, contract: PixelContract) -> Path:
     """A bundle whose golden frame expects another generator."""
     golden = GoldenFrame.record(GoldenFrame.draw(contract, 1), 1)
     return make_bundle("wrong-fp32.onnx", edit=lambda info: replace(info, golden=golden))
+
+
+def input_of(preprocessor: Preprocessor, picture: Picture) -> Image:
+    """Return the generator's input, (height, width, 3) uint8 BGR, of the next frame."""
+    task = FrameTask(picture=picture)
+    preprocessor.admit(task)
+    preprocessor.complete(task)
+    assert task.input is not None
+    return task.input.pixels
 
 
 def label_frame(index: int, height: int = 48, width: int = 64) -> Image:

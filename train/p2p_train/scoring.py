@@ -18,6 +18,7 @@ from .data.dataset import PairBatch
 from .devices import choose_precision, find_device
 from .metrics.clips import clip_frames
 from .metrics.evaluator import SegmentationScore
+from .metrics.published import PublishedMetrics
 from .metrics.score import (
     Scores,
     Translate,
@@ -86,8 +87,6 @@ def score(
     contract, folder = checkpoint.contract, None if data is None else Path(data)
     pairs, metrics = pairs_of(checkpoint.config, folder), None
     if published:
-        from .metrics.published import PublishedMetrics  # of an extra
-
         metrics = PublishedMetrics(where, other_photos(pairs, contract))
     translate = torch_translate(checkpoint.build_generator(), where)
     scores = score_generator(

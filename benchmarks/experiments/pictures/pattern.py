@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from p2p_train.metrics.pattern import FixedPattern
 
-__all__ = ["draw_patterns", "main"]
+__all__ = ["draw_patterns", "main", "picture_of"]
 
 RANGE_LEVELS = 12.0
 """Levels of the darkest colours of the map."""
@@ -36,7 +36,7 @@ def draw_patterns(patterns: dict[str, FixedPattern]) -> NDArray[np.uint8]:
     panels = np.atleast_1d(figure.subplots(1, len(patterns)))
     for axes, (title, pattern) in zip(panels, patterns.items(), strict=True):
         drawn = axes.imshow(
-            _cropped(pattern.picture()), cmap="RdBu_r", vmin=-RANGE_LEVELS, vmax=RANGE_LEVELS
+            _cropped(picture_of(pattern)), cmap="RdBu_r", vmin=-RANGE_LEVELS, vmax=RANGE_LEVELS
         )
         axes.set_title(f"{title}\n{pattern.levels():.1f} levels")
         axes.set(xticks=[], yticks=[], facecolor="0.85")
@@ -45,6 +45,18 @@ def draw_patterns(patterns: dict[str, FixedPattern]) -> NDArray[np.uint8]:
     figure.savefig(png, format="png", dpi=100)
     encoded = np.frombuffer(png.getvalue(), np.uint8)
     return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
+
+
+def picture_of(pattern: FixedPattern) -> NDArray[np.float64]:
+    """Return the pattern of the label with most surface.
+
+    It is (H, W) float64, levels above and below the local mean; NaN where too few pictures show
+    that label's surface. There has to be some.
+    """
+    from p2p_train.metrics.pattern import MIN_PICTURES
+
+    pictures, levels, _ = max(pattern.surfaces.values(), key=lambda one: float(one[0].sum()))
+    return np.where(pictures >= MIN_PICTURES, levels / np.maximum(pictures, 1), np.nan)
 
 
 def _cropped(picture: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -12,11 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from p2p_runtime.engines import Engine
 from p2p_runtime.errors import ConfigError, DeviceUnavailableError
 
 if TYPE_CHECKING:
-    from p2p_runtime.engines import Engine
-
     from .torch_engine import DType
 
 __all__ = ["BACKENDS", "CHECKPOINT", "EAGER", "ENGINE", "Backend", "choose", "runtime_backend"]

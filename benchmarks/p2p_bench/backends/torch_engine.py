@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from p2p_export.graph.pixel_generator import PixelGenerator
 from p2p_runtime.engines import UninterruptibleEngine
 from p2p_train.training.checkpoint import Checkpoint
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 __all__ = ["DType", "TorchEngine"]
 

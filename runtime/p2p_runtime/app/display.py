@@ -7,15 +7,12 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 import cv2
 
 from p2p_runtime.console import StatusLine, whole_seconds
 from p2p_runtime.errors import ConfigError, count_of
-
-if TYPE_CHECKING:
-    from p2p_runtime.video.frames import FrameTask
+from p2p_runtime.video.frames import FrameTask
 
 __all__ = ["Overlay", "Window", "show_progress"]
 

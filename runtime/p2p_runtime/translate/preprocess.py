@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from p2p_runtime.errors import ConfigError
 from p2p_runtime.labels.color_lut import check_opencv
 from p2p_runtime.labels.colorspace import ColorspaceWatch
-from p2p_runtime.labels.yuv import Picture, YuvFrame, to_bgr
+from p2p_runtime.labels.yuv import YuvFrame, to_bgr
 from p2p_runtime.model.contract import PixelContract, check_frame
 from p2p_runtime.video.frames import FrameInput, FrameTask
 
@@ -55,14 +55,6 @@ class Preprocessor:
     def wants_yuv(self) -> bool:
         """Whether frames are better left in 4:2:0, as a codec stores them."""
         return self._repairs
-
-    def __call__(self, picture: Picture) -> NDArray[np.uint8]:
-        """Return the input (height, width, 3) uint8 BGR of the next frame; see :meth:`admit`."""
-        task = FrameTask(picture=picture)
-        self.admit(task)
-        self.complete(task)
-        assert task.input is not None, "it was completed"
-        return task.input.pixels
 
     def admit(self, task: FrameTask) -> None:
         """Take the stream's next frame; quick, and called in the order of the frames.

@@ -37,7 +37,7 @@ class FixedPattern:
     def __init__(self) -> None:
         # For each label, (3, H, W) sums over the pictures that show its surface at a place: their
         # number, their levels, the squares of these
-        self._surfaces: dict[int, NDArray[np.float64]] = {}
+        self.surfaces: dict[int, NDArray[np.float64]] = {}
 
     def add(self, label: NDArray[np.uint8], image: NDArray[np.uint8]) -> None:
         """Add a picture: label and image, (H, W, 3) uint8 BGR, the label without noise."""
@@ -49,26 +49,14 @@ class FixedPattern:
             if pixels < MIN_LABEL_SHARE * keys.size:
                 continue
             plain = cv2.erode((keys == key).astype(np.uint8), window).view(np.bool_)
-            surface = self._surfaces.setdefault(int(key), np.zeros((3, *keys.shape)))
+            surface = self.surfaces.setdefault(int(key), np.zeros((3, *keys.shape)))
             surface[0][plain] += 1
             surface[1][plain] += texture[plain]
             surface[2][plain] += texture[plain] ** 2
 
-    def picture(self) -> NDArray[np.float64]:
-        """Return the pattern of the label with most surface.
-
-        It is (H, W) float64, levels above and below the local mean; NaN where too few pictures
-        show that label's surface.
-
-        Raises:
-            ValueError: no picture shows any.
-        """
-        pictures, levels, _ = max(self._surfaces.values(), key=lambda one: float(one[0].sum()))
-        return np.where(pictures >= MIN_PICTURES, levels / np.maximum(pictures, 1), np.nan)
-
     def levels(self) -> float | None:
         """Return the figure; None if too few pictures share a surface."""
-        sums = [_sums(surface) for surface in self._surfaces.values()]
+        sums = [_sums(surface) for surface in self.surfaces.values()]
         weight, square = sum(w for w, _ in sums), sum(s for _, s in sums)
         return math.sqrt(max(square, 0.0) / weight) if weight else None
 

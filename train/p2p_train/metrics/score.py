@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,9 +25,7 @@ from .clips import ClipFrame, Flicker, WarpError
 from .evaluator import Evaluator, FeatureStatistics, SegmentationScore, frechet_distance
 from .images import eval_mode, image_l1, psnr_db, ssim
 from .pattern import FixedPattern
-
-if TYPE_CHECKING:
-    from .published import ImageNetScore, PublishedMetrics
+from .published import ImageNetScore, PublishedMetrics
 
 __all__ = [
     "Scores", "Translate", "counted", "distances_of", "evaluate", "other_photos", "pairs_of",

@@ -6,8 +6,6 @@ import threading
 import time
 
 import cv2
-import numpy as np
-from numpy.typing import NDArray
 
 from p2p_runtime.video.frames import FrameTask
 
@@ -43,20 +41,14 @@ class ShownFrame:
         self._jpegs: dict[bool, bytes] = {}
         self._lock = threading.Lock()
 
-    def output_jpeg(self) -> bytes:
-        """Return the output."""
-        return self._jpeg(False, self._output)
-
-    def input_jpeg(self) -> bytes:
-        """Return what the generator got."""
-        return self._jpeg(True, self._input)
-
-    def _jpeg(self, is_input: bool, pixels: NDArray[np.uint8]) -> bytes:
+    def jpeg(self, *, of_input: bool = False) -> bytes:
+        """Return the output, or what the generator got."""
+        pixels = self._input if of_input else self._output
         with self._lock:
-            if is_input not in self._jpegs:
+            if of_input not in self._jpegs:
                 _, content = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
-                self._jpegs[is_input] = content.tobytes()
-            return self._jpegs[is_input]
+                self._jpegs[of_input] = content.tobytes()
+            return self._jpegs[of_input]
 
 
 class Screen:

@@ -252,8 +252,8 @@ class _Handler(BaseHTTPRequestHandler):
         if frame is None:
             self._answer(b"", _TEXT, code=HTTPStatus.NO_CONTENT)
             return
-        first = frame.input_jpeg() if "input" in self._values else b""
-        body = first + frame.output_jpeg()
+        first = frame.jpeg(of_input=True) if "input" in self._values else b""
+        body = first + frame.jpeg()
         headers = {
             "X-Frame": str(frame.number),
             "X-Timestamp-S": f"{frame.timestamp_s:.3f}",
@@ -272,7 +272,7 @@ class _Handler(BaseHTTPRequestHandler):
         screen, number = self.server.screen, -1
         while not screen.closed:
             if frame := screen.wait(number, WAIT_S) or screen.newest():
-                number, body = frame.number, frame.output_jpeg()
+                number, body = frame.number, frame.jpeg()
                 head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(body)}"
                 self.wfile.write(head.encode() + b"\r\n\r\n" + body + b"\r\n")
 
