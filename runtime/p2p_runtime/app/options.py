@@ -32,7 +32,7 @@ run_options = stack(
     _input(
         "--video", metavar="SOURCE",
         help="Video file, picture, folder or glob of pictures or of videos (by suffix), camera "
-        "number, URL (rtsp, http, udp, ...), or - for raw frames on stdin.",
+        "number, URL (rtsp, http, udp, carla, ...), or - for raw frames on stdin.",
     ),
     _input(
         "--input-side", type=click.Choice(["left", "right"]),

@@ -124,6 +124,8 @@ def translate_video(options: RunOptions, spec: SourceSpec, stop: StopRequest) ->
     outputs = [parse_output(text) for text in options.output] or [_default_output(options, spec)]
     window = Window() if options.show else None
     bundle, device = load_bundle(options)
+    if spec.kind is SourceKind.SIMULATOR and bundle.contract.palette is not None:
+        options = replace(options, ids=options.ids or "carla")
     with (
         _open_view(options, spec) as view,
         open_translator(options, bundle, device, spec.kind.live, stop) as translator,

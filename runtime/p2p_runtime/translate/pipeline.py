@@ -92,11 +92,12 @@ def run_pipeline(
     stop = stopping or (lambda: False)
     live = source if isinstance(source, LiveSource) else None
     steps = _Steps(translator, recorder, slot, side_by_side=side_by_side, keep_inputs=keep_inputs)
-    ahead, in_a_row = (_AHEAD_LIVE, 1) if live else (_AHEAD, frames_in_a_row(source.info))
+    at_once = live is not None or source.info.on_demand
+    ahead, in_a_row = (_AHEAD_LIVE, 1) if at_once else (_AHEAD, frames_in_a_row(source.info))
     source_lost: str | None = None
 
     def finish(error: P2PError | None = None) -> RunReport:
-        facts = _facts(translator) | (run or {})
+        facts = _facts(translator) | source.info.facts | (run or {})
         told = redact(str(error)) if error else None
         return recorder.finish(
             source,
@@ -114,7 +115,7 @@ def run_pipeline(
                 stack.callback(slot.give_back)  # last of all: one that failed may still hold it
                 frames = live.frames(slot.take)
             tasks = steps.decode(itertools.islice(frames, max_frames))
-            if not live and translator.workers == 1:
+            if not at_once and translator.workers == 1:
                 size = max(ahead, in_a_row)
                 tasks = stack.enter_context(prefetched(tasks, size=size, stopping=stop))
             results = stack.enter_context(
@@ -255,6 +256,8 @@ class _Steps:
 
 def _write(task: FrameTask, sink: FrameSink, draw: Callable[[FrameTask], None] | None) -> None:
     start_s = time.perf_counter()
+    if task.keep is not None:
+        task.keep(task)
     if draw is not None:
         draw(task)
     sink.write(task)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +71,7 @@ class FrameTask:
             without a viewer has translated the frame: the queue holds no more than it needs.
         reused: whether an earlier frame has the same input; None until that is known.
         output: (H, W, 3) uint8 BGR, what the sink writes; None before inference.
+        keep: called with the task once its output is there, before that is drawn on and written.
         blank: whether the generator's image has one colour although its input has several.
         off_palette: share (0-1) of pixels far from every palette colour; None if not measured.
         finished_s: ``time.perf_counter()`` when the output was there.
@@ -91,6 +92,7 @@ class FrameTask:
     input: FrameInput | None = None
     reused: bool | None = None
     output: NDArray[np.uint8] | None = None
+    keep: Callable[[FrameTask], None] | None = None
     blank: bool = False
     off_palette: float | None = None
     finished_s: float = 0.0
@@ -118,6 +120,8 @@ class VideoInfo:
         frame_count: expected number of frames; None when the source does not say.
         pixel_aspect: width of a pixel over its height.
         sound: the sound that outputs may copy; None without any.
+        on_demand: whether a frame is made when it is asked for, so that none is asked for early.
+        facts: what the report of the run says of the source; may change until its end.
     """
 
     width: int
@@ -126,6 +130,8 @@ class VideoInfo:
     frame_count: int | None = None
     pixel_aspect: Fraction = Fraction(1)
     sound: SoundTrack | None = None
+    on_demand: bool = False
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 class FrameSource(Protocol):

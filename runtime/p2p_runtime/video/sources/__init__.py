@@ -45,11 +45,12 @@ class SourceKind(Enum):
     PIPE = "raw frames on stdin"
     CAMERA = "a camera"
     URL = "a network stream"
+    SIMULATOR = "a simulator"
 
     @property
     def live(self) -> bool:
-        """Whether frames arrive at their own pace."""
-        return self in (SourceKind.PIPE, SourceKind.CAMERA, SourceKind.URL)
+        """Whether frames come into being during the run, so that each is translated at once."""
+        return self in (SourceKind.PIPE, SourceKind.CAMERA, SourceKind.URL, SourceKind.SIMULATOR)
 
     @property
     def pictures(self) -> bool:
@@ -92,7 +93,7 @@ class SourceSpec:
             return root_of(self.text).resolve().name
         if self.kind is SourceKind.GLOB:
             return "pictures"
-        if self.kind is SourceKind.URL:
+        if self.kind in (SourceKind.URL, SourceKind.SIMULATOR):
             return f"{urlsplit(self.text).scheme}-stream"
         return self.name.replace(" ", "-")
 
@@ -122,10 +123,12 @@ def parse_source(text: str, *more: str) -> SourceSpec:
     if match and match[2] == "://" and match[1].lower() in LIVE_SCHEMES:
         _check_url(text)
         return SourceSpec(kind=SourceKind.URL, text=text)
+    if match and text.startswith("carla://"):
+        return SourceSpec(kind=SourceKind.SIMULATOR, text=text)
     if match and (match[2] == "://" or match[1].lower() in _REFUSED):
         raise SourceError(
             f"{redact(text)!r} names a protocol ({match[1].lower()}) that is not read; there are "
-            f"{', '.join(LIVE_SCHEMES)}; for a file of that name, write ./ before it"
+            f"{', '.join(LIVE_SCHEMES)}, carla; for a file of that name, write ./ before it"
         )
     if text.lower().endswith(_PLAYLISTS):
         raise SourceError(f"{text!r} is a playlist, which names other files; name a video file")
@@ -151,8 +154,8 @@ def open_source(
     """Open what the user named.
 
     Args:
-        spec: a video file, a folder of pictures, a glob of them, a camera's number, a URL, or
-            ``-`` for raw frames on stdin.
+        spec: a video file, a folder of pictures, a glob of them, a camera's number, a URL (see
+            :class:`.carla.CarlaSource` for ``carla://``), or ``-`` for raw frames on stdin.
         labels: tells class ids from colours, and paints them; None for a model without a palette.
         levels: of pictures with 16 bits, those that become 0 and 255.
         yuv: leave frames that a video stores in 4:2:0 as they are; for label repair.
@@ -189,6 +192,10 @@ def open_source(
         return PictureSource(
             paths, labels=labels, levels=levels, fps=fps or DEFAULT_FPS, input_side=input_side
         )
+    if spec.kind is SourceKind.SIMULATOR:
+        from .carla import CarlaSource
+
+        return CarlaSource(spec.text, labels=labels, policy=policy, stopping=stopping)
 
     from .captures import CameraCapture, NetworkCapture, PipeCapture
 
@@ -218,7 +225,7 @@ def _pictures(spec: SourceSpec) -> list[Path]:
 def _check_settings(
     kind: SourceKind, policy: LivePolicy, size: tuple[int, int] | None, fps: float | None
 ) -> None:
-    if policy.drop == "latest" and not kind.live:
+    if policy.drop == "latest" and (not kind.live or kind is SourceKind.SIMULATOR):
         raise ConfigError(
             f"--drop latest needs a live source; {kind.value} waits, so nothing is dropped"
         )
