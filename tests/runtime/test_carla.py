@@ -356,13 +356,15 @@ def test_what_is_saved_is_the_model_s_picture_alone(
     server: Server, p2p_run: Callable[..., Result]
 ) -> None:
     """Neither the input beside it nor the figures drawn on it go into the data set."""
-    flags = ("--side-by-side", "--overlay", "--output", "shown")
-    done = p2p_run("?size=128x64&save=set", *flags, "--max-frames", 2)
-    assert done.exit_code == 0, done.output
-    photo = stored(Path("set/photo/00001002.png"))
-    assert photo.shape == (64, 128, 3)
-    assert frame_of_bits((photo == 255 - SKY).all(axis=2)) == 1002
-    assert stored(Path("shown/00001002.png")).shape == (64, 256, 3)
+    for number, flag in enumerate(("--side-by-side", "--overlay")):
+        shown, saved = f"shown-{number}", f"set-{number}"
+        done = p2p_run(f"?{SIZE}&save={saved}", flag, "--max-frames", 2, "--output", shown)
+        assert done.exit_code == 0, done.output
+        (path,) = (path for path in Path(saved, "photo").iterdir() if int(path.stem) % 2 == 0)
+        photo = stored(path)
+        assert frame_of_bits((photo == 255 - SKY).all(axis=2)) == int(path.stem)
+        assert len(np.unique(photo.reshape(-1, 3), axis=0)) == 2  # road and sky
+        assert not np.array_equal(photo, stored(Path(shown, path.name)))
 
 
 @pytest.fixture

@@ -214,10 +214,10 @@ class CarlaSource:
         task = FrameTask(picture=picture, timestamp_s=image.timestamp, name=name)
         task.times_ms["decode"] = (task.decoded_s - start_s) * 1e3
         if (folder := self._save) is not None:
-            place, turn = image.transform.location, image.transform.rotation
+            place, angles = image.transform.location, image.transform.rotation
             pose = {"frame": frame, "time_s": image.timestamp, "fov_deg": image.fov}
             pose |= {f"{axis}_m": getattr(place, axis) for axis in ("x", "y", "z")}
-            pose |= {f"{axis}_deg": getattr(turn, axis) for axis in ("pitch", "yaw", "roll")}
+            pose |= {f"{axis}_deg": getattr(angles, axis) for axis in ("pitch", "yaw", "roll")}
             task.keep = lambda done: self._keep(done, folder, pixels, json.dumps(pose))
         return task
 
