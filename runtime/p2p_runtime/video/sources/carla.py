@@ -143,7 +143,7 @@ class CarlaSource:
                 blueprint.set_attribute(key, value)
         width, height = (blueprint.get_attribute(key).as_int() for key in _LENS[:2])
         return VideoInfo(
-            width=width, height=height, frame_count=None, on_demand=True,
+            width=width, height=height, on_demand=True,
             fps=float(query.get("fps") or 1 / (settings.fixed_delta_seconds or _STEP_S)),
             facts={"simulator": f"CARLA {server}", "frames_late": 0, "frames_doubled": 0},
         )  # fmt: skip
