@@ -15,7 +15,7 @@ setup(
         ("share/" + package_name + "/config", ["config/translate.yaml"]),
     ],
     install_requires=["setuptools"],
-    extras_require={"bag": ["mcap>=1.2", "mcap-ros2-support>=0.5"]},
+    extras_require={"bag": ["mcap>=1.6", "mcap-ros2-support>=0.6"]},
     zip_safe=True,
     maintainer="pix2pix-edge contributors",
     maintainer_email="contributors@pix2pix-edge.invalid",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from mcap.exceptions import McapError
+from mcap.reader import make_reader
 from mcap.records import (
     Attachment,
     Channel,
@@ -34,7 +36,7 @@ __all__ = ["translate_file"]
 _DAMAGE = (McapError, OSError, RuntimeError, ValueError, ZstdError, struct.error)
 """What mcap, its two decompressors and mcap_ros2 raise at damaged bytes."""
 
-IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+KINDS = IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 
 Decode = Callable[[bytes], Any]
 
@@ -70,6 +72,7 @@ def translate_file(
         StatusLine() as status,
     ):  # fmt: skip
         copy = _Copy(Writer(written), translation, topic, photo_topic)
+        _check_index(recorded, source, topic)
         try:
             for record in _records(recorded):
                 copy.add(record)
@@ -86,6 +89,23 @@ def translate_file(
     if damage:
         raise LossesError(f"{damage}; {output} has what comes before, {copy.count}")
     return copy.count
+
+
+def _check_index(file: IO[bytes], source: Path, topic: str) -> None:
+    """Raise the ConfigError of a topic at once where a file has an index; it may be a large one."""
+    with contextlib.suppress(*_DAMAGE):
+        summary = make_reader(file).get_summary()
+        if summary is not None and summary.channels:
+            kinds = {number: schema.name for number, schema in summary.schemas.items()}
+            found = [(one.topic, kinds.get(one.schema_id, "")) for one in summary.channels.values()]
+            if topic not in dict(found):
+                raise _absent(source, topic, (name for name, kind in found if kind in KINDS))
+    file.seek(0)
+
+
+def _absent(source: Path, topic: str, others: Iterable[str]) -> ConfigError:
+    listed = ", ".join(sorted({*others})) or "none"
+    return ConfigError(f"{source} has no topic {topic}; those with images: {listed}")
 
 
 def _records(file: IO[bytes]) -> Iterator[McapRecord]:
@@ -152,8 +172,7 @@ class _Copy:
     def finish(self, source: Path) -> None:
         """Write the summary; a ConfigError if there was no such topic."""
         if not self._photos:
-            others = ", ".join(sorted(self._image_topics)) or "none"
-            raise ConfigError(f"{source} has no topic {self._topic}; those with images: {others}")
+            raise _absent(source, self._topic, self._image_topics)
         self._writer.finish()
 
     def _register(self, channel: Channel, topic: str) -> int:
@@ -170,12 +189,12 @@ class _Copy:
         kind = schema.name if schema else "no schema"
         if channel.topic == self._photo_topic:
             raise ConfigError(f"there is a topic {channel.topic} already; name another one")
-        if kind in (IMAGE, COMPRESSED):
+        if kind in KINDS:
             self._image_topics.add(channel.topic)
         if channel.topic != self._topic:
             return
         decode = self._decoders.decoder_for(channel.message_encoding, schema)
-        if kind not in (IMAGE, COMPRESSED) or decode is None:
+        if kind not in KINDS or decode is None:
             encoding = f"{channel.message_encoding}, {schema.encoding if schema else ''}"
             raise ConfigError(
                 f"topic {channel.topic} has {kind} ({encoding}); labels are {IMAGE} or "

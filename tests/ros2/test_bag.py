@@ -327,6 +327,20 @@ def test_a_wrong_topic_is_one_clear_line(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mcap", "model-fp32.onnx"]
 
 
+def test_a_topic_that_is_absent_is_told_with_and_without_an_index(
+    translate: Callable[..., Result], tmp_path: Path
+) -> None:
+    """With one, at once: even where the first record is broken."""
+    source = tmp_path / "in.mcap"
+    Bag(source, images())
+    content = source.read_bytes()
+    for broken in (content[:9] + b"\xff" * 90 + content[99:], content[:-40]):
+        source.write_bytes(broken)
+        done = translate(topic="/label")
+        assert done.exit_code == 2
+        assert "has no topic /label; those with images: /labels" in line_of(done)
+
+
 def test_an_image_that_is_refused_names_its_number(
     translate: Callable[..., Result], tmp_path: Path
 ) -> None:
