@@ -287,11 +287,12 @@ def test_a_model_without_palette_gets_the_rgb_camera(server: Server) -> None:
         ("?camra=hero", (), "camra=hero is not understood; write carla://HOST"),
         ("?size=64", (), "size=64 is not"),
         ("?fps=5", (), "fps=5 is not"),
+        ("?fps=241", (), "fps=241 is not"),
         ("?fov=180", (), "fov=180 is not"),
         ("?camera=", (), "camera= is not"),
         ("?fov=90&fov=80", (), "is not understood"),
         ("/town", (), "carla://simulator/town is not"),
-        ("?camera=back", (), "0 vehicles and cameras called back; choose by ?camera=ID: 100"),
+        ("?camera=back", (), "0 are called back; there are id 100 (vehicle.audi.a2 hero)"),
         ("?save=.", (), ". is not empty; a data set"),
         ("", ("--labels", "colour"), "leave --labels colour out"),
         ("", ("--drop", "latest"), "--drop latest needs a live source; a simulator waits"),
@@ -320,8 +321,8 @@ def test_two_of_one_name_are_told_apart_by_id(
         server.add(fake_carla.Sensor, f"sensor.camera.{kind}", {"role_name": "front"})
     done = p2p_run("?camera=front", "--output", "null:")
     assert done.exit_code == 2
-    assert "has 2 vehicles and cameras called front" in done.stderr
-    assert "101 (sensor.camera.rgb front), 102 (sensor.camera.depth front)" in done.stderr
+    assert "2 are called front; there are id 100" in done.stderr
+    assert "id 101 (sensor.camera.rgb front), id 102 (sensor.camera.depth front)" in done.stderr
 
 
 @pytest.mark.parametrize(("version", "code"), [("0.9.15", 2), ("0.9.16-12-gabc", 0), ("abc", 2)])
@@ -342,14 +343,15 @@ def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         opened()
 
 
+@pytest.mark.parametrize("call", ["Client", "get_server_version", "get_world"])
 def test_a_simulator_that_is_absent_is_a_lost_source(
-    server: Server, p2p_run: Callable[..., Result]
+    call: str, server: Server, p2p_run: Callable[..., Result]
 ) -> None:
     """The exit code is 6, as for a camera that is not there."""
-    server.fails = {"get_server_version": 0}
+    server.fails = {call: 0}
     done = p2p_run("", "--output", "null:", "--stall-timeout", 3)
     assert done.exit_code == 6
-    assert done.stderr.splitlines()[-1].startswith("error: carla://simulator:2000: time-out of 3")
+    assert done.stderr.splitlines()[-1].startswith("error: carla://simulator:2000: time-out")
 
 
 def test_what_is_saved_is_the_model_s_picture_alone(
@@ -394,6 +396,7 @@ def test_the_real_package_takes_what_the_bridge_gives(real: Any) -> None:
     assert place.location.z == pytest.approx(2.4)
     real.Transform(real.Location())
     assert (int(real.CityObjectLabel.Roads), int(real.CityObjectLabel.GuardRail)) == (1, 28)
-    source = "carla://127.0.0.1:1"
-    with pytest.raises(SourceLostError, match="time-out of 200ms while waiting for the simulator"):
-        open_source(source, labels=None, policy=LivePolicy(stall_timeout_s=0.2))
+    policy = LivePolicy(stall_timeout_s=0.2)
+    for host, why in (("127.0.0.1:1", "time-out of 200ms"), ("nowhere.invalid", "Host not found")):
+        with pytest.raises(SourceLostError, match=why):
+            open_source(f"carla://{host}", labels=None, policy=policy)

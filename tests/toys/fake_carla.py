@@ -194,6 +194,7 @@ class Client:
     """A connection."""
 
     def __init__(self, host: str, port: int) -> None:
+        server.answer("Client")  # the real one looks the name of the host up
         server.address = (host, port)
 
     def set_timeout(self, seconds: float) -> None:

@@ -32,7 +32,7 @@ __all__ = ["CarlaSource"]
 _FORM = "carla://HOST:2000?camera=hero&size=640x360&fov=90&fps=20&save=FOLDER"
 _VALUES = {
     "camera": ".+", "size": r"[1-9]\d{1,3}x[1-9]\d{1,3}", "fov": r"[1-9]\d?|1[0-7]\d",
-    "fps": r"[1-9]\d{1,2}", "save": ".+",  # below ten, CARLA's physics needs other settings
+    "fps": r"[1-9]\d|1\d\d|2[0-3]\d|240", "save": ".+",  # below ten, physics suffers
 }  # fmt: skip
 
 _CAMERAS = {"label": "sensor.camera.semantic_segmentation", "rgb": "sensor.camera.rgb"}
@@ -84,7 +84,7 @@ class CarlaSource:
                 raise OutputError(f"{self._save} is not empty; a data set has its own folder")
         self._marks: dict[int, set[str]] = {}  # which images of a frame came, and its faults
         self._arrivals: FrameQueue[tuple[str, Any]] = FrameQueue()
-        self._undo, self.frames_lost = contextlib.ExitStack(), 0
+        self._undo, self._gone, self.frames_lost = contextlib.ExitStack(), False, 0
         import carla
 
         with self._answering():
@@ -105,6 +105,7 @@ class CarlaSource:
             for kind, sensor in sensors.items():
                 sensor.listen(lambda image, kind=kind: self._arrivals.put((kind, image)))
                 self._undo.callback(sensor.stop)
+            self._undo.callback(lambda: self._gone and self._client.set_timeout(1.0))
         return self._frames()
 
     def close(self) -> None:
@@ -119,7 +120,7 @@ class CarlaSource:
         try:
             yield
         except RuntimeError as error:  # the only kind that CARLA has
-            self._client.set_timeout(1.0)  # so that undoing does not wait long, either
+            self._gone = True
             raise SourceLostError(f"{self._name}: {error}") from error
 
     def _look_up(self, carla: Any, query: dict[str, str]) -> VideoInfo:
@@ -156,9 +157,8 @@ class CarlaSource:
         found = [one for one, *names in named if wanted in names]
         if len(found) == 1:
             return found[0]
-        there = ", ".join(f"{number} ({one.type_id} {role})" for one, number, role in named)
-        many = f"{len(found)} vehicles and cameras called {wanted}"
-        raise SourceError(f"{self._name} has {many}; choose by ?camera=ID: {there or 'none'}")
+        there = ", ".join(f"id {i} ({one.type_id} {role})" for one, i, role in named) or "none"
+        raise SourceError(f"{self._name}: {len(found)} are called {wanted}; there are {there}")
 
     def _frames(self) -> Iterator[FrameTask]:
         index, first_s, last_s = 0, 0.0, time.monotonic()
