@@ -133,7 +133,7 @@ def _segmentation_check(
     if options.segmenter is None:
         return None
     segmenter = Segmenter.load(options.segmenter, torch.device("cpu"))
-    segmenter.check_labels(trained.contract)
+    segmenter.check_labels(trained.contract.palette)
     folder = options.frames or Path(trained.data.folder)
     frames = read_inputs(folder, trained, limit=SCORED_FRAMES, part="val")
     _log.info("segmentation score: %s of %s", count_of(len(frames), "frame"), folder)

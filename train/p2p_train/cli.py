@@ -56,8 +56,9 @@ Or two folders matched by file name, such as labels/ and photos/; see --input-di
 @_run(
     "--recipe", type=click.Choice(list(RECIPES)),
     help="Settings that replace the defaults. classic: pix2pix with large batches; paper: as "
-    "published; edge: small, for devices; student: from --teacher alone; auto: by pairs and "
-    "machine, in 20 minutes. Flags still win.  [default: classic]",
+    "published; edge: small, for devices; enhance: edge for rendered pictures; student: from "
+    "--teacher alone; auto: by pairs and machine, in 20 minutes. Flags still win.  "
+    "[default: classic]",
 )  # fmt: skip
 @_run(
     *("--time", "budget_s"), metavar="40m", type=duration_s,

@@ -77,6 +77,11 @@ class DataConfig(SettingGroup):
     input_side: InputSide = setting("right", "Which half of a side-by-side image is the input.")
     input_dir: str | None = _folder(None, "Folder of the inputs in --data, if not a common name.")
     target_dir: str | None = _folder(None, "Folder of the targets in --data, if not a common name.")
+    label_dir: str | None = _folder(
+        None,
+        "Folder of label maps in --data, beside inputs that are pictures: for the semantic loss "
+        "and the segmentation score.",
+    )
     allow_missing: bool = _advanced(False, "Leave out unpaired images instead of refusing them.")
     palette: str = setting(
         "auto",

@@ -25,6 +25,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "classic": {},
     "paper": {"batch_size": 1, "epochs": 200, "lr_decay": True},
     "edge": _SMALL | _PROJECTED,
+    # Surfaces of rendered pictures are no label maps, whose fixed pattern that loss would lower.
+    "enhance": _SMALL | _PROJECTED | {"palette": "none", "lambda_pattern": 0.0},
     "auto": _SMALL | _PROJECTED | {"epochs": 400},
     # The teacher's image is a fixed target, so steps may be larger than against a discriminator.
     "student": _SMALL | {"gan_loss": "none", "lambda_l1": 0.0, "lr": 6e-4},
@@ -32,6 +34,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 """Settings of each recipe, by the names that :meth:`.TrainConfig.of` takes.
 
 ``classic`` is pix2pix with large batches; ``paper`` trains as Isola et al. 2017 did; ``edge`` is a
-small generator for devices, see docs/training.md; ``auto`` depends on pairs and machine, too, see
+small generator for devices, see docs/training.md; ``enhance`` is the same for rendered pictures
+in place of labels, see docs/enhance.md; ``auto`` depends on pairs and machine, too, see
 :func:`.fit_auto`; ``student`` learns from ``--teacher`` alone, see docs/distillation.md.
 """

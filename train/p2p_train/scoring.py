@@ -74,9 +74,11 @@ def score(
         raise ConfigError("--clip-photos belongs to --clip, which is missing")
     where = find_device(device)
     checkpoint = run if isinstance(run, Checkpoint) else Checkpoint.load(find_checkpoint(Path(run)))
+    contract, folder = checkpoint.contract, None if data is None else Path(data)
+    pairs, metrics = pairs_of(checkpoint.config, folder), None
     evaluator = None if segmenter is None else Segmenter.load(Path(segmenter), where)
     if evaluator is not None:
-        evaluator.check_labels(checkpoint.contract)
+        evaluator.check_labels(pairs.val[0].label_palette or contract.palette)
         trained_with = checkpoint.training.get("loss_networks", {}).get("segmenter")
         if trained_with == digest(evaluator.network.state_dict()):
             logger.warning(
@@ -84,8 +86,6 @@ def score(
                 "good; score with a segmenter of another --seed",
                 segmenter,
             )
-    contract, folder = checkpoint.contract, None if data is None else Path(data)
-    pairs, metrics = pairs_of(checkpoint.config, folder), None
     if published:
         metrics = PublishedMetrics(where, other_photos(pairs, contract))
     translate = torch_translate(checkpoint.build_generator(), where)

@@ -323,8 +323,11 @@ def _rounded(view: View, coarse: Floats) -> Floats:
     normal[1, cars] += 0.9 * (view.up[cars] - 0.75) * (np.abs(view.normal[1, cars]) < 0.5)
     cloth = view.material == MATERIALS.index("cloth")
     normal[0, cloth] += 3.0 * view.across[cloth]
-    length = np.sqrt(normal[0] ** 2 + normal[1] ** 2 + normal[2] ** 2)
-    return np.asarray(normal / np.maximum(length, 1e-3))
+    changed = np.flatnonzero(leaves | cars | cloth)
+    flat = normal.reshape(3, -1)
+    bulging = flat[:, changed]
+    flat[:, changed] = bulging / np.sqrt(np.maximum((bulging * bulging).sum(axis=0), 1e-6))
+    return normal
 
 
 def _sunshine(scene: Scene, street: Street, coarse: Floats) -> Floats:
@@ -378,7 +381,7 @@ def _openness(scene: Scene, street: Street) -> Floats:
 def _mirror(view: View, normal: Floats, gloss: Floats, light: Floats, open_sky: Floats) -> None:
     """Add what windows, cars and the road at a flat angle mirror."""
     ground = view.surface == GROUND
-    gloss = np.where(ground, np.float32(0.01), gloss)
+    gloss[ground & (view.rays[1] > -0.6)] = 0.01  # elsewhere it is seen too steeply
     pixels = np.flatnonzero(gloss > 0)
     rays = view.rays.reshape(3, -1)[:, pixels]
     rays /= np.sqrt((rays * rays).sum(axis=0))

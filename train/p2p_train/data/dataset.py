@@ -42,13 +42,20 @@ class PairBatch:
     Attributes:
         source, target: the generator's inputs and the photos, (N, H, W, 3) uint8 BGR each.
         ignored: which pixels have no class and do not count, (N, H, W); None if all count.
+        labels: label maps that lie beside inputs that are pictures, like these; or None.
         missing: for each pair that another one replaces, the reason.
     """
 
     source: torch.Tensor
     target: torch.Tensor
     ignored: torch.Tensor | None = None
+    labels: torch.Tensor | None = None
     missing: tuple[str, ...] = ()
+
+    @property
+    def label_maps(self) -> torch.Tensor:
+        """The label maps beside the inputs, or the inputs: (N, H, W, 3) uint8 BGR."""
+        return self.source if self.labels is None else self.labels
 
     @classmethod
     def join(cls, batches: Sequence[PairBatch]) -> PairBatch:
@@ -58,6 +65,9 @@ class PairBatch:
             target=torch.cat([batch.target for batch in batches]),
             ignored=torch.cat([batch._mask() for batch in batches])
             if any(batch.ignored is not None for batch in batches)
+            else None,
+            labels=torch.cat([batch.label_maps for batch in batches])
+            if all(batch.labels is not None for batch in batches)
             else None,
             missing=tuple(reason for batch in batches for reason in batch.missing),
         )
@@ -75,9 +85,13 @@ class PairBatch:
         return self._each(torch.Tensor.pin_memory)
 
     def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> PairBatch:
-        ignored = None if self.ignored is None else change(self.ignored)
+        ignored, labels = (None if t is None else change(t) for t in (self.ignored, self.labels))
         return replace(
-            self, source=change(self.source), target=change(self.target), ignored=ignored
+            self,
+            source=change(self.source),
+            target=change(self.target),
+            ignored=ignored,
+            labels=labels,
         )
 
 
@@ -107,7 +121,7 @@ class Augmentation:
         """Crop, and perhaps mirror, the two of a pair alike.
 
         Both are uint8 BGR, (H + jitter_px, W + jitter_px, 3) before and (H, W, 3) or (crop_px,
-        crop_px, 3) afterwards; a fourth channel is cropped and mirrored like the others.
+        crop_px, 3) afterwards; further channels are cropped and mirrored like the first.
         """
         rng = np.random.default_rng([self.seed, epoch, index])
         height, width = (self.crop_px or side - self.jitter_px for side in source.shape[:2])
@@ -155,7 +169,8 @@ class PairDataset(Dataset[PairBatch]):
 
     Attributes:
         pixels: number of pixels of an image as it is yielded.
-        pair_bytes: size of an input and its photo, in bytes.
+        pair_bytes: size of an input, its photo and its label map, in bytes.
+        label_palette: of label maps beside inputs that are pictures; or None.
     """
 
     def __init__(
@@ -169,12 +184,14 @@ class PairDataset(Dataset[PairBatch]):
         self._augmentation = augmentation or Augmentation()
         crop_px = self._augmentation.crop_px
         self.pixels = crop_px**2 if crop_px else contract.height * contract.width
-        self.pair_bytes = 2 * 3 * self.pixels
+        self.label_palette = pairs[0].label_palette if pairs else None
+        self.pair_bytes = (2 if self.label_palette is None else 3) * 3 * self.pixels
         jitter_px = self._augmentation.jitter_px
         enlarged = replace(
             contract, height=contract.height + jitter_px, width=contract.width + jitter_px
         )
         self._preprocess_input = enlarged.preprocess
+        self._preprocess_label = replace(enlarged, palette=self.label_palette).preprocess
         self._preprocess_target = replace(enlarged, palette=None).preprocess
         self._labels = None if contract.palette is None else LabelCache(contract.palette)
 
@@ -197,7 +214,9 @@ class PairDataset(Dataset[PairBatch]):
             source = self._preprocess_input(pair.input)
             if cache is not None:
                 cache.put(index, source)
-        if pair.ignored is not None:  # as a fourth channel, it is cropped and mirrored with them
+        if pair.label is not None:  # as further channels, these are cropped and mirrored with it
+            source = np.dstack([source, self._preprocess_label(pair.label)])
+        if pair.ignored is not None:
             mask = pair.ignored.astype(np.uint8)
             mask = resize(mask, source.shape[0], source.shape[1], cv2.INTER_NEAREST_EXACT)
             source = np.dstack([source, mask])
@@ -206,11 +225,13 @@ class PairDataset(Dataset[PairBatch]):
         )
         # Batches of one: (1, H, W, 3) each
         source1, target1 = (torch.from_numpy(np.ascontiguousarray(i))[None] for i in images)
-        if pair.ignored is None:
-            return PairBatch(source=source1, target=target1, missing=missing)
-        ignored = source1[..., 3].bool()
-        source1 = source1[..., :3].contiguous()
-        return PairBatch(source=source1, target=target1, ignored=ignored, missing=missing)
+        return PairBatch(
+            source=source1[..., :3].contiguous(),
+            target=target1,
+            ignored=None if pair.ignored is None else source1[..., -1].bool(),
+            labels=None if pair.label is None else source1[..., 3:6].contiguous(),
+            missing=missing,
+        )
 
     def _read(self, index: int) -> tuple[DecodedPair, tuple[str, ...]]:
         try:

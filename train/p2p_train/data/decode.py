@@ -53,20 +53,29 @@ class ImageGoneError(DatasetError):
 class DecodedPair(NamedTuple):
     """Input and target, (H, W, 3) uint8 BGR each, and which input pixels do not count.
 
-    ``ignored`` is (H, W), or None where all pixels count.
+    ``ignored`` is (H, W), or None where all pixels count; ``label`` is what lies beside an input
+    that is a picture, like it, or None.
     """
 
     input: NDArray[np.uint8]
     target: NDArray[np.uint8]
     ignored: NDArray[np.bool_] | None = None
+    label: NDArray[np.uint8] | None = None
 
 
 def read_pair(pair: Pair, palette: Palette | None) -> DecodedPair:
-    """Decode input and target; a file of two halves is decoded once, unless one holds ids.
+    """Decode input, target and label; two halves are decoded once, unless one holds ids.
 
     Raises:
         DatasetError: as for :func:`read_input` and :func:`read_image`.
     """
+    both = _read_two(pair, palette)
+    if pair.label is None:
+        return both
+    return both._replace(label=read_input(pair.label, pair.label_palette))
+
+
+def _read_two(pair: Pair, palette: Palette | None) -> DecodedPair:
     if pair.input.part == "whole" or pair.input.ids is not None:
         label, ignored = _read_labels(pair.input, palette)
         return DecodedPair(label, read_image(pair.target), ignored)

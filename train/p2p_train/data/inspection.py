@@ -121,7 +121,7 @@ def inspect_data(config: DataConfig) -> Inspection:
     counts = np.zeros(len(palette.classes) if palette else 0, np.int64)
     shares, sizes, rows = [], [], []
     for number, pair in enumerate(pairs):
-        image, target, _ = read_pair(pair, palette)
+        image, target, *_ = read_pair(pair, palette)
         sizes.append((image.shape[1::-1], target.shape[1::-1]))  # (width, height) each
         resized = contract.preprocess(image, repair_labels=False)
         repaired = contract.preprocess(image)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +16,7 @@ from p2p_runtime.labels.palette import CAMVID, CITYSCAPES, PRESETS, Palette, loa
 from p2p_train.config import DataConfig
 
 from .decode import ID_MODES, measure_levels, read_ids, read_image
-from .layouts.images import ImageRef, Pair, is_16_bit, listed, open_image
+from .layouts.images import ImageRef, Pair, is_16_bit, left_out, listed, open_image
 from .layouts.index import PairIndex, evenly_spread, find_pairs
 from .palette_fit import fit_palette
 
@@ -83,6 +83,37 @@ def open_pairs(config: DataConfig) -> PairSource:
             message names the flag that decides.
         ConfigError: the palette is unknown or malformed, or does not go with ``--labels``.
     """
+    if config.label_dir is None:
+        return _open_inputs(config)
+    # Inputs are pictures then, so what says how to read label maps is about those beside them.
+    palette = "auto" if config.palette == "none" else config.palette
+    maps = _open_inputs(replace(config, input_dir=config.label_dir, palette=palette))
+    if maps.palette is None:
+        raise DatasetError(f"--label-dir {config.label_dir} holds no label maps: {maps.note}")
+    maps.check_palette()
+    source = _open_inputs(replace(config, palette="none", ids=None, labels="auto"))
+    return _with_labels(source, maps, Path(config.folder))
+
+
+def _with_labels(source: PairSource, maps: PairSource, folder: Path) -> PairSource:
+    """Put the label maps of the same targets beside pictures."""
+    found = {pair.target.path: pair.input for pair in (*maps.pairs.train, *maps.pairs.val)}
+    train, val = (
+        tuple(
+            replace(pair, label=found.get(pair.target.path), label_palette=maps.palette)
+            for pair in part
+        )
+        for part in (source.pairs.train, source.pairs.val)
+    )
+    if lonely := [str(pair.input.path) for pair in (*train, *val) if pair.label is None]:
+        raise DatasetError(f"these have no label map: {listed(lonely, 'pictures')}")
+    refs = (ref for pair in (*train, *val) for ref in (pair.input, pair.target, pair.label))
+    rest = left_out(folder, {ref.path for ref in refs if ref is not None})
+    pairs = replace(source.pairs, train=train, val=val, left_out=rest)
+    return replace(source, pairs=pairs, note=f"{source.note}; beside them, {maps.note}")
+
+
+def _open_inputs(config: DataConfig) -> PairSource:
     pairs = find_pairs(config)
     if _are_ids(config, pairs):
         palette, ids, how = _numbering(config, pairs)

@@ -172,7 +172,7 @@ def _scan_training(
             # Training puts a neighbour in the place of a pair that has gone, and counts it.
             with contextlib.suppress(ImageGoneError):
                 if first < MEAN_IMAGE_PAIRS:
-                    label, photo, _ = read_pair(pairs[index], palette)
+                    label, photo, *_ = read_pair(pairs[index], palette)
                     grey = grey and is_grey(photo, levels=0)
                     photos.append(preprocess(photo))
                 else:

@@ -54,17 +54,21 @@ class LossBatch:
         target: the photos.
         ignored: which pixels do not count, (N, 1, H, W); None if all do. At those, outputs are
             made equal to the photos before a loss or a discriminator sees them.
+        labels: label maps that lie beside inputs that are pictures; or None.
     """
 
     source: torch.Tensor
     target: torch.Tensor
     ignored: torch.Tensor | None = None
+    labels: torch.Tensor | None = None
     _shared: dict[str, Any] = field(default_factory=dict)
 
     def part(self, pairs: slice) -> LossBatch:
         """Return a micro-batch of some of the pairs."""
-        ignored = None if self.ignored is None else self.ignored[pairs]
-        return LossBatch(source=self.source[pairs], target=self.target[pairs], ignored=ignored)
+        ignored, labels = (None if t is None else t[pairs] for t in (self.ignored, self.labels))
+        return LossBatch(
+            source=self.source[pairs], target=self.target[pairs], ignored=ignored, labels=labels
+        )
 
     def fill_ignored(self, image: torch.Tensor) -> torch.Tensor:
         """Return (N, 3, H, W) images with the photos' pixels where pixels do not count."""

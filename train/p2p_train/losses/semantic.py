@@ -1,4 +1,4 @@
-"""The semantic loss: a segmenter should find the input's classes in the generated picture.
+"""The semantic loss: a segmenter should find the labels' classes in the generated picture.
 
 Hoffman et al. 2018, "CyCADA" (arXiv 1711.03213), call it semantic consistency; there as here the
 segmenter was trained on real photos and is frozen.
@@ -18,7 +18,7 @@ __all__ = ["SemanticLoss"]
 
 
 class SemanticLoss(GeneratorLoss):
-    """Cross-entropy of the segmenter's classes and those of the input, in nats."""
+    """Cross-entropy of the segmenter's classes and those of the label maps, in nats."""
 
     name = "generator_semantic"
     setting = "lambda_semantic"
@@ -34,6 +34,8 @@ class SemanticLoss(GeneratorLoss):
         segmenter = self.setup.segmenter
         assert segmenter is not None
         logits = segmenter.logits(output.image).float()
-        classes = segmenter.target_classes(batch.source)  # (N, H / 2, W / 2)
+        classes = segmenter.target_classes(
+            batch.source if batch.labels is None else batch.labels
+        )  # (N, H / 2, W / 2)
         total = functional.cross_entropy(logits, classes, ignore_index=IGNORED, reduction="sum")
         return total / (classes != IGNORED).sum().clamp(min=1)

@@ -130,8 +130,9 @@ def score_generator(
     distances: list[torch.Tensor] = []
     generated, real = _Tally(segmenter), _Tally(segmenter)
     for batch in pairs:
-        labels, photos = batch.source.numpy(), batch.target.numpy()
-        made = counted(torch.from_numpy(np.ascontiguousarray(translate(labels))), batch)
+        labels, photos = batch.label_maps.numpy(), batch.target.numpy()
+        pixels = np.ascontiguousarray(translate(batch.source.numpy()))
+        made = counted(torch.from_numpy(pixels), batch)
         distances.append(distances_of(made, batch))
         images = made.numpy()
         generated.add(labels, images)
@@ -247,7 +248,7 @@ def evaluate(
             images = counted(to_pixels(generator(source)), batch)
             distances.append(distances_of(images, batch))
             if segmenter is not None:
-                labels = cpu_batch.source.numpy()
+                labels = cpu_batch.label_maps.numpy()
                 confusion = confusion + segmenter.confusion(images.cpu().numpy(), labels)
     score = None if segmenter is None else SegmentationScore.of(confusion)
     return replace(_mean(distances), segmentation=score)

@@ -69,19 +69,20 @@ class Segmenter:
         """Return the true classes of label maps as channel numbers; see :func:`label_ids`."""
         return label_ids(labels, self.contract, self.classes)
 
-    def check_labels(self, contract: PixelContract) -> None:
-        """Make sure that colours mean the same to the segmenter and to a generator.
+    def check_labels(self, palette: Palette | None) -> None:
+        """Make sure that colours mean the same to the segmenter and in a generator's label maps.
 
         Raises:
-            ConfigError: their palettes differ.
+            ConfigError: their palettes differ, or there are no label maps.
         """
-        if self.contract.palette != contract.palette:
+        if self.contract.palette != palette:
             ours, theirs = (
-                f"palette {c.palette.name}" if c.palette else "pictures without a palette"
-                for c in (self.contract, contract)
+                f"palette {p.name}" if p else "pictures without a palette"
+                for p in (self.contract.palette, palette)
             )
+            way_out = "" if palette else "; --label-dir names label maps that lie beside them"
             raise ConfigError(
-                f"the segmenter was trained on {ours}, the generator's inputs are {theirs}"
+                f"the segmenter was trained on {ours}, the generator's inputs are {theirs}{way_out}"
             )
 
     def classify(self, images: NDArray[np.uint8]) -> torch.Tensor:

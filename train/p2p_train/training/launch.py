@@ -84,7 +84,7 @@ def launch(options: LaunchOptions) -> int:
             budget_s = AUTO_TIME_S
     if options.dry_run:
         data = data or prepare_data(config)
-        losses = load_loss_networks(config, data.contract, machine.device)
+        losses = load_loss_networks(config, data.contract, machine.device, data.val.label_palette)
         state = TrainState(config, machine.device, None, *losses, grey=data.contract.grey)
         estimate = time_steps(data, state, halve=machine.halve_micro_batch)
         config = estimate.fit(config, budget_s)

@@ -154,7 +154,8 @@ def train(
             stack.enter_context(exclusive_lock(run_dir / ".lock", busy))
 
         # Networks, losses and optimisers
-        teacher, segmenter = load_loss_networks(config, data.contract, device)
+        label_palette = data.val.label_palette
+        teacher, segmenter = load_loss_networks(config, data.contract, device, label_palette)
         networks = (device, distributed, teacher, segmenter, data.contract.grey)
         # The timed state is dropped: the run begins as if nothing had been timed.
         timed = (data, TrainState(config, *networks))

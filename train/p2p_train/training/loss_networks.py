@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from p2p_runtime.errors import CheckpointError, ConfigError
+from p2p_runtime.labels.palette import Palette
 from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import TrainConfig
 from p2p_train.devices import freeze
@@ -20,15 +21,22 @@ __all__ = ["load_loss_networks"]
 
 
 def load_loss_networks(
-    config: TrainConfig, contract: PixelContract, device: torch.device
+    config: TrainConfig,
+    contract: PixelContract,
+    device: torch.device,
+    label_palette: Palette | None = None,
 ) -> tuple[Teacher | None, FrozenSegmenter | None]:
     """Load the trained networks that losses compare with, if the config names them.
+
+    ``label_palette`` is of label maps that lie beside inputs that are pictures.
 
     Raises:
         CheckpointError: a file is missing or broken, or the teacher's run had no discriminator.
         ConfigError: one was trained on other labels or another size than those of ``contract``.
     """
-    return _load_teacher(config, contract, device), _load_segmenter(config, contract, device)
+    labels = label_palette or contract.palette
+    segmenter = _load_segmenter(config, contract, device, labels)
+    return _load_teacher(config, contract, device), segmenter
 
 
 def _load_teacher(
@@ -65,13 +73,13 @@ def _load_teacher(
 
 
 def _load_segmenter(
-    config: TrainConfig, contract: PixelContract, device: torch.device
+    config: TrainConfig, contract: PixelContract, device: torch.device, labels: Palette | None
 ) -> FrozenSegmenter | None:
     path = config.loss.segmenter
     if path is None:
         return None
     segmenter = Segmenter.load(Path(path), torch.device("cpu"))
-    segmenter.check_labels(contract)
+    segmenter.check_labels(labels)
     theirs, ours = (f"{c.width}x{c.height}" for c in (segmenter.contract, contract))
     if theirs != ours:
         raise ConfigError(

@@ -72,7 +72,7 @@ class Recorder:
         self._checkpoints = run_dir / "checkpoints"
         self._data, self._state, self._segmenter = data, state, segmenter
         if segmenter is not None:
-            segmenter.check_labels(data.contract)
+            segmenter.check_labels(data.val.label_palette or data.contract.palette)
         self._curves = loss_curves(state.config)
         self.log = RunLog(run_dir, state.step, self._curves, tensorboard=tensorboard)
         self.batch_size = min(state.config.optim.batch_size, len(data.train))

@@ -38,7 +38,12 @@ def train_step(
         torch.OutOfMemoryError: memory ran out, and halving is off or at its end.
     """
     ignored = None if batch.ignored is None else batch.ignored[:, None]  # (N, 1, H, W)
-    pairs = LossBatch(source=_signal(batch.source), target=_signal(batch.target), ignored=ignored)
+    pairs = LossBatch(
+        source=_signal(batch.source),
+        target=_signal(batch.target),
+        ignored=ignored,
+        labels=None if batch.labels is None else _signal(batch.labels),
+    )
     count = len(pairs.source)
     of_discriminator: Losses | None = None
     while True:

@@ -14,6 +14,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from p2p_runtime.errors import DatasetError
 from p2p_runtime.labels.ids import ClassIds
+from p2p_runtime.labels.palette import Palette
 from p2p_runtime.pictures import FULL_16_BIT, LARGEST_PIXELS, Levels, exif_orientation
 
 __all__ = [
@@ -57,10 +58,15 @@ class ImageRef:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pair:
-    """An input and the target that the generator should generate from it."""
+    """An input and the target that the generator should generate from it.
+
+    A label map of both, and its palette, may lie beside inputs that are pictures.
+    """
 
     input: ImageRef
     target: ImageRef
+    label: ImageRef | None = None
+    label_palette: Palette | None = None
 
 
 def open_image(file: Path | IO[bytes]) -> Image.Image:
