@@ -23,8 +23,12 @@ from p2p_train.scenes import write_dataset
 from p2p_train.segmentation.training import SegmenterConfig, train_segmenter
 from p2p_train.training.curves import CAPTION_PX
 
-LIBRARY = ("harness", "random_models", "labels.pictures", "labels.recoding")
+LIBRARY = (
+    *("harness", "random_models", "labels.pictures", "labels.recoding"),
+    *("drives.light", "drives.surfaces"),
+)
 """Modules of the package that are not commands."""
+DRAWING = {"experiments.drives.draw"}
 COMMANDS = [
     name
     for _, name, package in pkgutil.walk_packages(experiments.__path__, "experiments.")
@@ -96,7 +100,7 @@ def test_every_study_explains_itself(name: str):
 
 def test_every_study_has_a_smoke_run():
     """A new study needs a line in this file."""
-    tools = {"experiments.demo", "experiments.figures", "experiments.page"}
+    tools = {"experiments.demo", "experiments.figures", "experiments.page"} | DRAWING
     pictures = {name for name in COMMANDS if ".pictures." in name}
     assert set(COMMANDS) - tools - pictures == {f"experiments.{name}" for name in ARGUMENTS}
 

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
 from p2p_runtime.errors import CheckpointError, ConfigError
 from p2p_runtime.labels.palette import CAMVID, CITYSCAPES
 from p2p_runtime.model.contract import PixelContract
+from p2p_train.cli import main
 from p2p_train.config import DataConfig
 from p2p_train.metrics.evaluator import IGNORED
 from p2p_train.segmentation.segmenter import Segmenter
@@ -127,3 +129,17 @@ def test_impossible_sizes(size: tuple[int, int]) -> None:
     """A side that is no multiple of 32 is refused with the rule."""
     with pytest.raises(ConfigError, match="multiples of 32"):
         SegmenterConfig(data=DataConfig(), size=size)
+
+
+def test_its_flags_reach_its_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """--epochs is a setting of generators, too, and must not stay with them."""
+    seen = []
+
+    def stop(config: SegmenterConfig, device: torch.device) -> None:
+        seen.append(config)
+        raise ConfigError("enough")
+
+    monkeypatch.setattr("p2p_train.segmentation.training.train_segmenter", stop)
+    words = ["segmenter", "--data", "d", "--epochs", "3", "--seed", "4", "--size", "64x32"]
+    CliRunner().invoke(main, [*words, "--device", "cpu", "--output", str(tmp_path / "s.pt")])
+    assert [(one.epochs, one.data.seed, one.size) for one in seen] == [(3, 4, (64, 32))]

@@ -48,7 +48,13 @@ _data_option = _data(
 @_file("--output", group="Run", required=True, help="File of the trained segmenter.")
 @click.pass_context
 def segmenter(
-    ctx: click.Context, /, output: Path, device: str, precision: PrecisionChoice, **flags: Any
+    ctx: click.Context,
+    /,
+    output: Path,
+    device: str,
+    precision: PrecisionChoice,
+    epochs: int,
+    **flags: Any,
 ) -> None:
     """Train a small segmentation network on the real photos.
 
@@ -66,6 +72,7 @@ def segmenter(
     config = SegmenterConfig(
         data=TrainConfig.of(**given_settings(ctx, flags)).data,
         precision=choose_precision(precision, where),
+        epochs=epochs,  # also a setting of generators, which would be taken out of the flags
         **flags,
     )
     trained = train_segmenter(config, where)
