@@ -26,7 +26,6 @@ class Latency:
     """The time of a backend for a batch, from host memory to host memory. Nothing is trimmed.
 
     Attributes:
-        name: the backend's name.
         frames: number of timed batches.
         median_ms, p90_ms, p99_ms, fastest_ms: of the latencies in milliseconds.
         cpu_ms: CPU time of a batch, summed over all threads.

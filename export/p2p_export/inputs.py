@@ -69,7 +69,6 @@ class TrainedGenerator:
 
     Attributes:
         module: (N, 3, H, W) RGB signal in [-1, 1] to the same.
-        contract: how frames become its input.
         data: how folders of inputs are read, and where the run's own data lie.
         frames: (N, H, W, 3) uint8 BGR, default inputs of the parity check; N may be 0.
         description: architecture; its ``mode`` says which function is exported.

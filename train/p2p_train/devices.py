@@ -30,10 +30,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def find_device(name: str) -> torch.device:
-    """Return the device that ``name`` asks for.
-
-    Args:
-        name: ``auto`` (a GPU if there is one, else the CPU), ``cpu``, ``cuda`` or ``cuda:N``.
+    """Return the device of ``auto`` (a GPU, else the CPU), ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
         DeviceUnavailableError: it is not there; the message lists what is.

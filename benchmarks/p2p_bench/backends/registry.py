@@ -177,8 +177,7 @@ BACKENDS: dict[str, Backend] = {backend.name: backend for backend in _CATALOGUE}
 def choose(names: Sequence[str] | None) -> list[Backend]:
     """Return the backends of some names, in the table's order; all of them without names.
 
-    Args:
-        names: the backends to measure or, with a minus before each, those to leave out.
+    With a minus before each, the names are those to leave out.
 
     Raises:
         ConfigError: a name is unknown (the message lists the known ones), or only some names have

@@ -58,7 +58,6 @@ class Int8Profile:
     """What the integer kernels of a target need.
 
     Attributes:
-        activations: signed or unsigned.
         reduce_range: weights of seven bits.
         uint8_ends: integers from input to output, see :class:`.IntegerGenerator`. Pixels are
             unsigned, so activations must be, too; TensorRT wants a Cast at either end.

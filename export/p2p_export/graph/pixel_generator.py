@@ -28,12 +28,9 @@ Layers = list[nn.Module]
 class PixelGenerator(nn.Module):
     """A generator as the device uses it: uint8 frames in, uint8 frames out.
 
-    Normalisation to [-1, 1] and back is part of the module, hence of the exported graph.
-
-    Args:
-        generator: (N, 3, H, W) signal in [-1, 1] to the same. It is switched to ``eval``: running
-            statistics, no dropout.
-        order: channel order of the generator's signals.
+    Normalisation to [-1, 1] and back is part of the module, hence of the exported graph. The
+    generator, (N, 3, H, W) signals in [-1, 1] of a channel order to the same, is switched to
+    ``eval``: running statistics, no dropout.
     """
 
     def __init__(self, generator: nn.Module, *, order: ChannelOrder = "rgb") -> None:

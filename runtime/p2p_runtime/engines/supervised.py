@@ -87,8 +87,8 @@ class SupervisedEngine:
     Args:
         engine, reopen: an open engine, and what opens a replacement.
         check: raises an error if an open engine computes something else.
-        hang_s: seconds after which an inference counts as hanging.
-        reopen_for_s: seconds for which a server that is not there is tried again.
+        hang_s, reopen_for_s: seconds after which an inference counts as hanging, and for which a
+            server that is not there is tried again.
         on_hang: called, in the watchdog's thread, when an inference hangs for as long again after
             it was interrupted: nothing in this process can end it.
         clock: returns the time in seconds.

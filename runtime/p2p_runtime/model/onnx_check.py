@@ -42,15 +42,13 @@ _GRAPH, _METADATA_PROPS, _EXTERNAL = 7, 14, 1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OnnxSummary:
-    """The outline of a model file.
+    """The outline of a model file, with its bytes and their hex SHA-256.
 
     Attributes:
         metadata: the model's ``metadata_props``.
         op_types: the count of each operator, including subgraphs and functions.
         fields_left: as many items as fields may follow.
-        payload_sha256: hex SHA-256 of all but the metadata, see :func:`payload_sha256`.
-        sha256: hex SHA-256 of the file.
-        content: the bytes of the file.
+        payload_sha256: of all but the metadata, see :func:`payload_sha256`.
     """
 
     metadata: dict[str, str]

@@ -32,9 +32,7 @@ _log = logging.getLogger(__name__)
 class PaintedShares:
     """Counts the classes of the first frames, and says in one line what they are.
 
-    Args:
-        palette: the model's classes.
-        trained: shares of the classes in the training data; None if they are not known.
+    ``trained`` are the shares of the classes in the training data; None if they are not known.
 
     Attributes:
         warning: why this is likely not what the model was trained on, or None.

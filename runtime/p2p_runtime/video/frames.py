@@ -118,8 +118,7 @@ class VideoInfo:
         width, height: size in pixels (of a folder: of its first picture).
         fps: frames a second, above 0 and finite.
         frame_count: expected number of frames; None when the source does not say.
-        pixel_aspect: width of a pixel over its height.
-        sound: the sound that outputs may copy; None without any.
+        pixel_aspect, sound: width of a pixel over its height; what outputs may copy, or None.
         on_demand: whether a frame is made when it is asked for, so that none is asked for early.
         facts: what the report of the run says of the source; may change until its end.
     """

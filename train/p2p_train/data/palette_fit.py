@@ -43,8 +43,7 @@ class PaletteFit:
     Attributes:
         near, close: shares (0-1) of the pixels within 31 and within 8 levels of a colour.
         classes: number of classes of which at least 1 % of them are close.
-        black: some pixels are black.
-        grey: all pictures are grey.
+        black, grey: some pixels are black; all pictures are grey.
         colourful: the palette has colours that are not grey.
     """
 

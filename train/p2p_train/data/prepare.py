@@ -60,11 +60,9 @@ SOLID_SHARE_OF_ONE = 3e-3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingData:
-    """The pairs of a run, ready to be read.
+    """The pairs of a run, ready to be read; those for training are augmented.
 
     Attributes:
-        contract: how an input becomes the generator's input, in training and on the device.
-        train, val: the training pairs, augmented, and the validation pairs, as they are.
         samples: some validation pairs, the same in every sample grid.
         mean_image_l1: validation L1 of the mean training photo as the output for every input, in
             [-1, 1] signal units. A generator that is no better makes no use of its inputs.

@@ -23,13 +23,10 @@ __all__ = ["Teacher"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Teacher:
-    """A trained generator with its discriminator; both frozen.
+    """A trained generator with its discriminator; both frozen, in eval mode.
 
-    Attributes:
-        generator, discriminator: in eval mode, without gradients; there is no discriminator where
-            no loss compares features.
-        precision: arithmetic of both.
-        sha256: of all weights; a resumed run must have the same ones.
+    There is no discriminator where no loss compares features. A resumed run must have the same
+    weights.
     """
 
     generator: UNetGenerator

@@ -35,10 +35,7 @@ def clip_frames(
 ) -> Iterator[ClipFrame]:
     """Read a clip, preprocessed for the generator.
 
-    Args:
-        labels: a video or a folder of label maps in the palette's colours.
-        contract: of the generator.
-        photos: a video or a folder with the real pictures of the same moments, in order.
+    Labels, in the palette's colours, and photos of the same moments are videos or folders.
 
     Raises:
         SourceError: one of the two cannot be read.

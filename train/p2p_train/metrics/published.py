@@ -47,10 +47,8 @@ class ImageNetScore:
 class PublishedMetrics:
     """Collects generated images and the photos of the same inputs.
 
-    Args:
-        device: where the network runs.
-        others: further real photos, (N, H, W, 3) uint8 BGR each. Their distance to the photos is
-            the least that can be expected of a generator.
+    The distance of other real photos, (N, H, W, 3) uint8 BGR each, to these is the least that can
+    be expected of a generator.
 
     Raises:
         MissingExtraError: the ``[metrics]`` extra is not installed.

@@ -47,10 +47,9 @@ cityscapesScripts), so that scores mean the same as in papers."""
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Segmenter:
-    """A segmentation network, and how well it does on real photos.
+    """A segmentation network in eval mode, and how well it does on real photos.
 
     Attributes:
-        network: in eval mode.
         classes: class of the palette that each channel of the network stands for.
         contract: the size that photos are resized to, and the palette of the labels.
         photo_score: segmentation score of real photos that it was not trained on.
@@ -191,13 +190,9 @@ def void_classes(palette: Palette) -> list[int]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FrozenSegmenter:
-    """Computes the classes of generated pictures; gradients flow through to them.
+    """Computes the classes of generated pictures; gradients flow through to them alone.
 
-    Attributes:
-        segmenter: in eval mode, without gradients of its own.
-        precision: arithmetic of its network.
-        sha256: of its weights: a resumed run must have the same ones, and the same ones must not
-            score the run.
+    A resumed run must have the same weights, and the same ones must not score the run.
     """
 
     segmenter: Segmenter

@@ -64,10 +64,8 @@ class SegmenterConfig:
     Attributes:
         data: the pairs and how to read them; also the random seed. The rest of it has no effect.
         size: width and height in pixels that photos are resized to; multiples of 32.
-        epochs, batch_size: passes over the training pairs, and pairs a step.
         lr: the highest step size of AdamW in its one cycle.
         width: channels of the network's first layer.
-        precision: ``fp32``, or autocast to ``bf16``.
     """
 
     data: DataConfig

@@ -59,9 +59,7 @@ class Estimate:
     Attributes:
         step_s, validation_s: time of a step, and of a validation with all that it writes.
         memory_mib: peak memory, of the GPU or of this process.
-        checkpoints_mb: size of the checkpoints that are kept, in megabytes.
         per_epoch: steps of an epoch.
-        device: ``CPU`` or ``GPU``.
     """
 
     step_s: float

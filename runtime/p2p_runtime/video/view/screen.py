@@ -22,12 +22,8 @@ nobody would see more; the model needs the cores."""
 class ShownFrame:
     """A frame that was written; its JPEGs are made once, by the first viewer that asks.
 
-    Attributes:
-        number: its position in the source, from 0.
-        timestamp_s: see :class:`FrameTask`.
-        latency_ms: from decoded to written.
-        shown_s: ``time.perf_counter()`` when it came here.
-        class_ids: (h, w) uint8 class of each pixel of the input; None for other inputs.
+    Its latency is from decoded to written; ``shown_s`` is ``time.perf_counter()`` when it came.
+    Class ids are (h, w) uint8, None for inputs without classes.
     """
 
     def __init__(self, task: FrameTask) -> None:

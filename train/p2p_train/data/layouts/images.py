@@ -44,8 +44,6 @@ class ImageRef:
     """A picture on disk, or one half of it.
 
     Attributes:
-        path: the file.
-        part: the half that is meant.
         ids: the numbering of the class ids that it holds, to be painted; None for colours.
         levels: of a picture of 16 bits, those that become 0 and 255.
     """
