@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from .cpus import CGROUPS, OWN_CGROUP, control_groups, text_of
+from .cpus import control_groups, text_of
 from .errors import ConfigError
 
 __all__ = [
@@ -17,27 +17,26 @@ __all__ = [
     "unmap_libraries",
 ]  # fmt: skip
 
+MEMINFO = Path("/proc/meminfo")
 _MADV_DONTNEED = 4
 _PAGE_BYTES = 8
 _TOP = slice(7 if sys.byteorder == "little" else 0, None, _PAGE_BYTES)
 """Size of a page's entry in the kernel's page map, and in many of them the byte with its state."""
 
 
-def free_bytes(
-    root: Path = CGROUPS, own: Path = OWN_CGROUP, info: Path = Path("/proc/meminfo")
-) -> int | None:
+def free_bytes() -> int | None:
     """Return the memory in bytes that this process can still take; None if nothing tells (macOS).
 
     It is what the system calls available, and what each control group leaves; pages of files that
     were not used lately count as free.
     """
-    rows = (line.split() for line in text_of(info).splitlines())
+    rows = (line.split() for line in text_of(MEMINFO).splitlines())
     free = [int(row[1]) << 10 for row in rows if row[0] == "MemAvailable:"]
     files = {
         2: ("memory.max", "memory.current", "inactive_file"),
         1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
     }
-    for version, group in control_groups("memory", root, own):
+    for version, group in control_groups("memory"):
         limit, used, kind = files[version]
         figures = [text_of(group / name).strip() for name in (limit, used)]
         if all(map(str.isdecimal, figures)):

@@ -24,6 +24,12 @@ def group(folder: Path, own: str, **files: str) -> tuple[Path, Path]:
     return folder / "groups", folder / "own"
 
 
+def place_groups(monkeypatch: pytest.MonkeyPatch, where: tuple[Path, Path]) -> None:
+    """Let the groups and the own one be found there."""
+    monkeypatch.setattr(cpus, "CGROUPS", where[0])
+    monkeypatch.setattr(cpus, "OWN_CGROUP", where[1])
+
+
 V1 = "3:cpu,cpuacct:/docker/1\n0::/\n"
 
 
@@ -51,23 +57,25 @@ V1 = "3:cpu,cpuacct:/docker/1\n0::/\n"
     ],
 )
 def test_fault_111_quotas_of_containers_count(
-    own: str, files: dict[str, str], quota: int | None, tmp_path: Path
+    own: str,
+    files: dict[str, str],
+    quota: int | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Both versions, the own group and those above it; rounded up; nonsense is no quota."""
-    where = group(tmp_path, own, **files)
-    assert cpu_quota(*where) == quota
+    place_groups(monkeypatch, group(tmp_path, own, **files))
+    assert cpu_quota() == quota
     cores = len(os.sched_getaffinity(0))
-    assert usable_cpus(*where) == min(cores, quota or cores)
+    assert usable_cpus() == min(cores, quota or cores)
 
 
 def test_fault_111_threads_and_workers_keep_to_the_quota(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bundle: Path
 ) -> None:
     """On 32 cores with half a CPU, there is one worker with one thread."""
-    root, own = group(tmp_path, "0::/\n", **{"cpu.max": "50000 100000"})
+    place_groups(monkeypatch, group(tmp_path, "0::/\n", **{"cpu.max": "50000 100000"}))
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(32)))
-    for function, defaults in ((cpu_quota, (root, own)), (usable_cpus, (root, own))):
-        monkeypatch.setattr(function, "__defaults__", defaults)
     assert cpus.usable_cpus() == 1
     assert default_workers("cpu", None) == 1
     assert threads_per_worker(2, None) == 1

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from p2p_runtime import memory
+from p2p_runtime import cpus, memory
 from p2p_runtime.engines.ort import OrtEngine
 from p2p_runtime.errors import ConfigError
 from p2p_runtime.memory import (
@@ -71,7 +71,7 @@ def test_pages_of_files_are_not_counted_as_own(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_free_memory_is_what_system_and_container_leave(
-    tmp_path: Path, own: str, files: dict[str, str], free: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str, files: dict[str, str], free: int
 ) -> None:
     """The least of both counts, and pages of files that were not used lately are free."""
     for name, content in {"own": own, "info": "MemFree: 1 kB\nMemAvailable: 3 kB\n"}.items():
@@ -80,8 +80,13 @@ def test_free_memory_is_what_system_and_container_leave(
         path = tmp_path / "groups" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
-    assert free_bytes(tmp_path / "groups", tmp_path / "own", tmp_path / "info") == free
-    assert free_bytes(tmp_path / "none", tmp_path / "none", tmp_path / "none") is None
+    monkeypatch.setattr(cpus, "CGROUPS", tmp_path / "groups")
+    for module, name, file in ((cpus, "OWN_CGROUP", "own"), (memory, "MEMINFO", "info")):
+        monkeypatch.setattr(module, name, tmp_path / file)
+    assert free_bytes() == free
+    for module, name in ((cpus, "OWN_CGROUP"), (memory, "MEMINFO")):
+        monkeypatch.setattr(module, name, tmp_path / "none")
+    assert free_bytes() is None
 
 
 def test_a_model_that_no_memory_holds_is_one_line(

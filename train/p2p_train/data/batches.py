@@ -150,13 +150,10 @@ def validation_batches(dataset: PairDataset, batch_size: int) -> Iterator[PairBa
     Raises:
         DatasetError: a file is unreadable, or too many are gone since the run began.
     """
-    yield from _checked(_read(dataset, range(len(dataset)), batch_size), len(dataset))
-
-
-def _read(dataset: PairDataset, chosen: Sequence[int], batch_size: int) -> Iterator[PairBatch]:
-    for first in range(0, len(chosen), batch_size):
-        indices = chosen[first : first + batch_size]
-        yield PairBatch.join([dataset[0, index] for index in indices])
+    places = range(len(dataset))
+    parts = (places[first : first + batch_size] for first in places[::batch_size])
+    batches = (PairBatch.join([dataset[0, index] for index in part]) for part in parts)
+    yield from _checked(batches, len(dataset))
 
 
 @contextlib.contextmanager

@@ -34,7 +34,7 @@ class LiveView:
             *parse_address(address),
             token,
             self._screen,
-            lambda viewers: self._figures.to_json(self._screen.newest(), viewers),
+            lambda viewers: self._figures.to_json(self._screen.newest, viewers),
             lambda viewers: self._figures.to_prometheus(viewers),
         )
         self.url, self.token = self._server.access.url, self._server.access.token

@@ -51,11 +51,12 @@ class Screen:
     """A slot for the newest frame. Whoever puts one there never waits for those who watch.
 
     Attributes:
+        newest: the frame; None before the first.
         closed: whether no frame will come.
     """
 
     def __init__(self) -> None:
-        self._newest: ShownFrame | None = None
+        self.newest: ShownFrame | None = None
         self._given: ShownFrame | None = None
         self._due_s, self._waiting = 0.0, 0
         self._changed = threading.Condition()
@@ -65,13 +66,9 @@ class Screen:
         """Replace the frame."""
         frame = ShownFrame(task)
         with self._changed:
-            self._newest = frame
+            self.newest = frame
             if self._waiting and frame.shown_s >= self._due_s:
                 self._changed.notify_all()
-
-    def newest(self) -> ShownFrame | None:
-        """Return the newest frame; None before the first."""
-        return self._newest
 
     def wait(self, other_than: int, timeout_s: float) -> ShownFrame | None:
         """Return the newest frame as soon as it has another number; None after the timeout.
@@ -81,8 +78,8 @@ class Screen:
         end_s = time.perf_counter() + timeout_s
         with self._changed:
             while not self.closed and (now_s := time.perf_counter()) < end_s:
-                if self._newest is not self._given and now_s >= self._due_s:
-                    self._given = self._newest
+                if self.newest is not self._given and now_s >= self._due_s:
+                    self._given = self.newest
                     # A source that is not quite regular loses nothing.
                     self._due_s = max(self._due_s, now_s - INTERVAL_S / 2) + INTERVAL_S
                 if self._given is not None and self._given.number != other_than:

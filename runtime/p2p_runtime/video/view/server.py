@@ -243,7 +243,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._give(self.server.screen.wait(self._after, WAIT_S))
 
     def _newest(self) -> None:
-        self._give(self.server.screen.newest())
+        self._give(self.server.screen.newest)
 
     def _give(self, frame: ShownFrame | None) -> None:
         if self.server.screen.closed:
@@ -271,7 +271,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         screen, number = self.server.screen, -1
         while not screen.closed:
-            if frame := screen.wait(number, WAIT_S) or screen.newest():
+            if frame := screen.wait(number, WAIT_S) or screen.newest:
                 number, body = frame.number, frame.jpeg()
                 head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(body)}"
                 self.wfile.write(head.encode() + b"\r\n\r\n" + body + b"\r\n")
