@@ -70,7 +70,7 @@ def main(
     """Time a generator in torch, in every exported precision and in OpenVINO."""
     setup_logging(verbose)
     require_extra("onnxruntime", "cpu")
-    from .report import write_result
+    from .report import latency_chart, write_result
     from .run import bench
 
     names = None if backends is None else tuple(name.strip() for name in backends.split(","))
@@ -80,8 +80,6 @@ def main(
     if importlib.util.find_spec("matplotlib") is None:
         _log.info('no chart without matplotlib; type: pip install "pix2pix-edge[train]"')
         return
-    from .charts import latency_chart
-
     latency_chart(report, plot_file)
 
 

@@ -1,7 +1,8 @@
-"""A benchmark as a table for people and as JSON, with the machine that it ran on."""
+"""A benchmark as a table, a chart and JSON, with the machine that it ran on."""
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from dataclasses import asdict, dataclass
@@ -9,15 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from p2p_runtime.console import wrapped
-from p2p_runtime.files import write_text
+from p2p_runtime.files import write_bytes, write_text
 
 from .measure import Latency
 
-__all__ = ["BenchReport", "Row", "write_result"]
+__all__ = ["BenchReport", "Row", "latency_chart", "write_result"]
 
 BENCH_SCHEMA = 3
 DIGITS = 4
 """Number of decimals in results."""
+
+COLOURS = {
+    "torch.compile": "#555555",
+    "OpenVINO": "#4477aa",
+    "ONNX Runtime": "#228833",
+    "": "#888888",
+}
+"""Colour of each library, by the start of a backend's description; grey for the rest."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,6 +104,56 @@ class BenchReport:
         """Return plain JSON values, rounded; an infinite PSNR is the string ``inf``."""
         document: dict[str, Any] = _rounded({"schema": BENCH_SCHEMA, **asdict(self)})
         return document
+
+
+def latency_chart(report: BenchReport, path: Path) -> None:
+    """Draw the medians as bars, with whiskers up to the 99th percentile.
+
+    Raises:
+        OutputError: the chart cannot be written.
+    """
+    from matplotlib.figure import Figure  # of an extra
+
+    rows = sorted(report.timed, key=lambda pair: pair[1].median_ms)
+    figure = Figure(figsize=(8, 1.5 + 0.42 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    tails = [max(latency.p99_ms - latency.median_ms, 0.0) for _, latency in rows]
+    bars = axes.barh(
+        [row.what for row, _ in rows],
+        [latency.median_ms for _, latency in rows],
+        xerr=([0.0] * len(tails), tails),
+        capsize=3,
+        color=[_colour(row.what) for row, _ in rows],
+    )
+    longest = max(latency.p99_ms for _, latency in rows)
+    for bar, (_, latency) in zip(bars, rows, strict=True):
+        axes.annotate(
+            f"{latency.median_ms:.1f} ms, {latency.speedup:.2f}x",
+            (latency.p99_ms + 0.015 * longest, bar.get_y() + bar.get_height() / 2),
+            va="center",
+            fontsize=9,
+        )
+    axes.set_xlim(0, 1.28 * longest)
+    axes.invert_yaxis()
+    axes.set_xlabel("latency in ms: median, whisker to the 99th percentile; x: speed-up over eager")
+    axes.set_title(_title(report), fontsize=10)
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=110, metadata={"Software": None})
+    write_bytes(path, png.getvalue())
+
+
+def _colour(what: str) -> str:
+    return next(colour for start, colour in COLOURS.items() if what.startswith(start))
+
+
+def _title(report: BenchReport) -> str:
+    machine = report.machine
+    batch = "" if report.batch == 1 else f", batch {report.batch}"
+    width = f"ngf {report.generator['ngf']}, " if "ngf" in report.generator else ""
+    return (
+        f"{width}{report.width}x{report.height}{batch}, uint8 from and to host memory\n"
+        f"{machine['cpu']}, {machine['threads']} threads"
+    )
 
 
 def write_result(path: Path, document: Any) -> None:

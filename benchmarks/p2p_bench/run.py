@@ -15,8 +15,7 @@ from p2p_runtime.errors import ConfigError
 from p2p_train.networks.geometry import unet_macs
 
 from .backends.registry import Backend, choose
-from .files import Files, find_files
-from .inputs import bench_frames
+from .files import Files, bench_frames, find_files
 from .machine import describe_machine
 from .measure import agreement_db, measure
 from .process import BackendProcess

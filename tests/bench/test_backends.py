@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from p2p_bench.backends.registry import BACKENDS, CHECKPOINT, choose
-from p2p_bench.files import find_files
-from p2p_bench.inputs import bench_frames
+from p2p_bench.files import bench_frames, find_files
 from p2p_bench.measure import agreement_db
 from p2p_runtime.errors import BundleError, CheckpointError, ConfigError, SourceError
 

@@ -10,9 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from p2p_bench.charts import latency_chart
 from p2p_bench.machine import describe_machine
-from p2p_bench.report import write_result
+from p2p_bench.report import latency_chart, write_result
 from p2p_runtime.errors import OutputError
 
 

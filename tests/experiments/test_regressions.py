@@ -8,8 +8,7 @@ import pytest
 
 from experiments.random_models import DEPTH_TO_SPACE, write_random_run
 from p2p_bench.backends.registry import BACKENDS
-from p2p_bench.files import Files
-from p2p_bench.inputs import bench_frames
+from p2p_bench.files import Files, bench_frames
 from p2p_bench.run import compare
 from p2p_runtime.model.onnx_check import inspect_onnx
 from p2p_runtime.translate.translator import Translator

@@ -221,7 +221,7 @@ def main(*, video: Path | None, lossy: Path | None, smoke: bool) -> Document:
     """Measure label repair on codecs and qualities, and draw a chart and crops."""
     import numpy as np
 
-    from p2p_bench.inputs import read_frames
+    from p2p_bench.files import read_frames
     from p2p_runtime.labels.palette import CITYSCAPES
     from p2p_runtime.model.contract import PixelContract
 

@@ -31,7 +31,7 @@ def main(*, video: Path, models: tuple[str, ...], frames: int) -> NDArray[np.uin
     """Show frames of a label video and, below them, their translations by each model."""
     import numpy as np
 
-    from p2p_bench.inputs import read_frames
+    from p2p_bench.files import read_frames
     from p2p_runtime.translate.translator import Translator
     from p2p_train.training.curves import sample_grid
 

@@ -37,8 +37,7 @@ INPUTS = 8
 def translate(backend: str, path: str, folder: str, frames: str, threads: str) -> None:
     """Load a model and translate frames; the program that is timed from outside."""
     from p2p_bench.backends.registry import BACKENDS
-    from p2p_bench.files import find_files
-    from p2p_bench.inputs import bench_frames
+    from p2p_bench.files import bench_frames, find_files
 
     inputs, _ = bench_frames(find_files(Path(folder), None), None, min(int(frames), INPUTS), 1)
     engine = BACKENDS[backend].open(Path(path), int(threads))
@@ -107,7 +106,7 @@ def main(*, frames: int, threads: int, smoke: bool) -> Document:
     """Time backends with p2p-bench and with whole processes, one right after the other."""
     from experiments.random_models import FORMS, write_random_run
     from p2p_bench.backends.registry import BACKENDS
-    from p2p_bench.inputs import bench_frames
+    from p2p_bench.files import bench_frames
     from p2p_bench.run import compare
 
     ngf, side_px, repeats = (SMOKE_NGF, SMOKE_SIDE_PX, 1) if smoke else (NGF, SIDE_PX, REPEATS)

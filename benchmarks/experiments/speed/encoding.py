@@ -137,7 +137,7 @@ def table(document: Document) -> str:
 )
 def main(*, video: Path, model: Path | None, rounds: int, smoke: bool) -> Document:
     """Measure what each preset of libx264 costs p2p-run, and the quality it keeps."""
-    from p2p_bench.inputs import read_frames
+    from p2p_bench.files import read_frames
     from p2p_runtime.translate.discover import DEMO_MODELS, find_bundles
     from p2p_runtime.translate.translator import Translator
 

@@ -29,7 +29,7 @@ from experiments.harness import (
     study,
     threads_option,
 )
-from p2p_bench.inputs import read_frames
+from p2p_bench.files import read_frames
 from p2p_runtime.errors import P2PError
 from p2p_runtime.translate.translator import Translator
 

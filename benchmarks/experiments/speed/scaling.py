@@ -67,7 +67,7 @@ SMOKE_AXES = {
 def time_point(point: Point, files: Files, frames: int) -> dict[str, Any]:
     """Return the point, its GMAC, and time per frame (ms) and memory (MiB) by backend."""
     from p2p_bench.backends.registry import BACKENDS
-    from p2p_bench.inputs import bench_frames
+    from p2p_bench.files import bench_frames
     from p2p_bench.run import compare, gmac_of
 
     inputs, _ = bench_frames(files, None, frames, point.batch)
@@ -101,7 +101,7 @@ def run_point(point: Point, files: Files, video: Path, folder: Path) -> dict[str
 
     from experiments.labels.recoding import CODINGS, recode
     from experiments.labels.repair import median_ms, one_core
-    from p2p_bench.inputs import read_frames
+    from p2p_bench.files import read_frames
     from p2p_runtime.labels.palette import CITYSCAPES
     from p2p_runtime.model.contract import PixelContract
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import av
 
 from experiments.harness import Document, float_option, input_option, markdown_table, study
-from p2p_bench.inputs import read_frames
+from p2p_bench.files import read_frames
 from p2p_runtime.errors import P2PError
 
 if TYPE_CHECKING:

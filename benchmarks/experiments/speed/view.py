@@ -31,7 +31,7 @@ from experiments.harness import (
     rounds_option,
     study,
 )
-from p2p_bench.inputs import read_frames
+from p2p_bench.files import read_frames
 from p2p_runtime.translate.pipeline import run_pipeline
 from p2p_runtime.translate.translator import Translator
 from p2p_runtime.translate.workers import default_workers, use_one_opencv_thread

@@ -62,7 +62,7 @@ def time_bundles(
 def _latencies(
     backends: Sequence[Backend], files: Files, frames: int, threads: int
 ) -> list[Latency]:
-    from p2p_bench.inputs import bench_frames
+    from p2p_bench.files import bench_frames
     from p2p_bench.run import compare
 
     inputs, _ = bench_frames(files, None, frames, batch=1)
