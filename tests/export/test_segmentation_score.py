@@ -21,8 +21,7 @@ from p2p_runtime.labels.palette import CAMVID, CITYSCAPES
 from p2p_runtime.model.bundle import ModelBundle
 from p2p_runtime.model.contract import PixelContract
 from p2p_train.metrics.evaluator import FeatureStatistics, SegmentationScore, confusion_matrix
-from p2p_train.segmentation.network import SegmentationNet
-from p2p_train.segmentation.segmenter import Segmenter
+from p2p_train.segmentation.segmenter import SegmentationNet, Segmenter
 from toy_export import CONTRACT, toy_frames
 
 FAIR = SegmentationScore(pixel_accuracy=0.8, class_accuracy=0.5, mean_iou=0.4)

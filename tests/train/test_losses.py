@@ -15,15 +15,8 @@ from test_loop import run as train_to
 from p2p_train import losses
 from p2p_train.config import TrainConfig
 from p2p_train.losses import loss_curves
-from p2p_train.losses.base import (
-    Curve,
-    GeneratorLoss,
-    GeneratorOutput,
-    LossBatch,
-    feature_distance,
-)
-from p2p_train.losses.distil_ssim import dissimilarity
-from p2p_train.losses.distil_style import style_distance
+from p2p_train.losses.base import Curve, GeneratorLoss, GeneratorOutput, LossBatch
+from p2p_train.losses.distil import dissimilarity, feature_distance, style_distance
 from p2p_train.losses.pattern import PICTURES, UNIT, TextureMemory
 from p2p_train.metrics.pattern import WINDOW_PX
 from p2p_train.training import recorder

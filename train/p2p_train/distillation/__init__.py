@@ -3,7 +3,7 @@
 In the spirit of Ren et al. 2021, "Online Multi-Granularity Distillation for GAN Compression" (arXiv
 2108.06908): the student matches its teacher's image, and the features of a trained network on it.
 Unlike there, the teacher is trained already, and the features are those of its discriminator
-instead of a VGG's. The losses are ``p2p_train/losses/distil_*.py``.
+instead of a VGG's. The losses are ``p2p_train/losses/distil.py``.
 """
 
 from __future__ import annotations

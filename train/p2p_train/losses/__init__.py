@@ -1,4 +1,4 @@
-"""The losses, one class a file; a new one is a new file and a line in a list here."""
+"""The losses; a new one is a new file and a line in a list here."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ from p2p_train.config import TrainConfig
 
 from .adversarial import AdversarialLoss, DiscriminatorLoss, FakeLoss, RealLoss
 from .base import Curve, GeneratorLoss, Loss, LossSetup
-from .distil_feature import DistilFeatureLoss
-from .distil_l1 import DistilL1Loss
-from .distil_ssim import DistilSsimLoss
-from .distil_style import DistilStyleLoss
+from .distil import DistilFeatureLoss, DistilL1Loss, DistilSsimLoss, DistilStyleLoss
 from .l1 import L1Loss
 from .pattern import PatternLoss
 from .semantic import SemanticLoss

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
@@ -15,18 +15,9 @@ from p2p_train.distillation import Teacher
 from p2p_train.networks.generator import GeneratorOutput
 from p2p_train.segmentation.segmenter import FrozenSegmenter
 
-__all__ = [
-    "Curve", "DistillationLoss", "FeaturePairs", "GeneratorLoss", "GeneratorOutput", "Loss",
-    "LossBatch", "LossSetup", "distillation_curve", "feature_distance",
-]  # fmt: skip
+__all__ = ["Curve", "GeneratorLoss", "GeneratorOutput", "Loss", "LossBatch", "LossSetup"]
 
 T = TypeVar("T")
-
-FeaturePairs = Iterable[tuple[torch.Tensor, torch.Tensor]]
-"""Features of the image and of its reference, (N, C, h, w) each, fine to coarse."""
-
-TINY = 1e-6
-"""Added to a divisor, so that constant features are no division by zero."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,12 +86,7 @@ class LossSetup:
 
 
 class Loss(ABC):
-    """What the log, the curves, the progress line and checkpoints know of a loss.
-
-    Attributes:
-        name: key in the log and in checkpoints.
-        curve: where it is drawn.
-    """
+    """What the log, the curves, the progress line and checkpoints know of a loss."""
 
     name: ClassVar[str]
     curve: ClassVar[Curve]
@@ -137,50 +123,3 @@ class GeneratorLoss(Loss):
     @abstractmethod
     def __call__(self, batch: LossBatch, output: GeneratorOutput) -> torch.Tensor:
         """Return the unweighted loss, a scalar."""
-
-
-class DistillationLoss(GeneratorLoss):
-    """A distance between the generator and its teacher.
-
-    Losses of features are relative to the teacher's values, so that a weight means the same
-    whatever the features' scale.
-    """
-
-    @classmethod
-    def applies(cls, config: TrainConfig) -> bool:
-        """Return whether there is a teacher and the weight is not 0."""
-        return config.loss.teacher is not None and super().applies(config)
-
-    @property
-    def teacher(self) -> Teacher:
-        """The teacher, which exists wherever the loss applies."""
-        assert self.setup.teacher is not None
-        return self.setup.teacher
-
-    def teacher_image(self, batch: LossBatch) -> torch.Tensor:
-        """Return what the teacher makes of the inputs, without gradients."""
-        return batch.once("teacher image", lambda: self.teacher.translate(batch.source))
-
-    def feature_pairs(self, batch: LossBatch, output: GeneratorOutput) -> FeaturePairs:
-        """Return features of both images, as the teacher's discriminator computes them."""
-        features = batch.once("features", lambda: self.teacher.features(batch.source, output.image))
-        reference = batch.once("teacher features", lambda: self._teacher_features(batch))
-        return list(zip(features, reference, strict=True))
-
-    @torch.no_grad()
-    def _teacher_features(self, batch: LossBatch) -> list[torch.Tensor]:
-        return self.teacher.features(batch.source, self.teacher_image(batch))
-
-
-def distillation_curve(label: str, progress: tuple[str, int] | None = None) -> Curve:
-    """Return a curve in the distillation losses' panel."""
-    return Curve(panel="distance to the teacher", label=label, unit="0 = equal", progress=progress)
-
-
-def feature_distance(pairs: FeaturePairs) -> torch.Tensor:
-    """Return the mean L1 of the pairs, each relative to its reference's mean magnitude."""
-    distances = []
-    for pair in pairs:
-        ours, theirs = (features.float() for features in pair)
-        distances.append(nn.functional.l1_loss(ours, theirs) / (theirs.abs().mean() + TINY))
-    return torch.stack(distances).mean()

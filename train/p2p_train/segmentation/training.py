@@ -31,8 +31,7 @@ from p2p_train.metrics.evaluator import (
 )
 from p2p_train.networks.pixels import to_signal
 
-from .network import SegmentationNet
-from .segmenter import Segmenter, label_ids, void_classes
+from .segmenter import SegmentationNet, Segmenter, label_ids, void_classes
 
 __all__ = ["SegmenterConfig", "SegmenterData", "read_data", "solid_classes", "train_segmenter"]
 
