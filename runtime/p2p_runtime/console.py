@@ -66,10 +66,8 @@ class _Option(click.Option):
 def option(*names: str, group: str, advanced: bool = False, **settings: Any) -> Decorator:
     """Return a decorator that does what ``click.option`` does, with a place in the help.
 
-    Args:
-        names, settings: what ``click.option`` takes; a default is shown unless told otherwise.
-        group: title of the section of ``--help`` that lists the option.
-        advanced: list the option under ``--help-all`` only.
+    The section ``group`` lists it, of ``--help-all`` alone if it is advanced. A default is shown
+    unless told otherwise.
     """
     settings.setdefault("show_default", settings.get("default") is not None)
     return click.option(*names, cls=_Option, group=group, advanced=advanced, **settings)

@@ -79,10 +79,8 @@ def _identity(path: Path) -> tuple[int, int] | None:
 def best_effort(path: Path, what: str, call: Callable[[], object]) -> None:
     """Do what not every file system can; where it cannot, warn once, and go on.
 
-    Args:
-        path: the file or folder, for the warning.
-        what: is then not done, for example ``be locked``.
-        call: raises an OSError; one that means anything else is raised.
+    The warning says that ``path`` cannot do ``what``, for example ``be locked``. An OSError that
+    means anything else is raised.
     """
     try:
         call()
@@ -100,9 +98,7 @@ def best_effort(path: Path, what: str, call: Callable[[], object]) -> None:
 def atomic_file(path: Path, check: Callable[[Path], object] | None = None) -> Iterator[IO[bytes]]:
     """Yield a binary file that appears at ``path`` when the block ends without an error.
 
-    Args:
-        path: the final name.
-        check: called with the complete file's temporary name; if it raises, nothing appears.
+    ``check`` is called with the complete file's temporary name; if it raises, nothing appears.
 
     Raises:
         OutputError: the folder or the file cannot be written, or it is one that

@@ -24,12 +24,9 @@ class Setting:
         key: its name among all settings: its flag without dashes, in snake case.
         kind: ``int``, ``float``, ``str``, ``bool``, a ``Literal`` or ``tuple[int, int]``.
         optional: whether None is a value.
-        default: value if nothing is said.
-        help: one sentence for ``--help`` and the settings page.
         metavar: unit or kind of the value, such as ``N`` or ``DIR``.
         bounds: least and largest value, inclusive; None where there are none.
-        group: heading under which ``--help`` lists the flag.
-        advanced: whether only ``--help-all`` lists it.
+        group, advanced: heading under which ``--help``, or only ``--help-all``, lists the flag.
     """
 
     name: str

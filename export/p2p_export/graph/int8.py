@@ -154,10 +154,7 @@ class Quantiser:
         """Quantise, and return the most sensitive layers to float until the gates are passed.
 
         Sensitivity is the PSNR that remains when a layer alone is in int8. At most eight layers
-        return, so that the graph may still miss a gate.
-
-        Returns:
-            The graph and the layers in float.
+        return, so that the graph, which comes with their names, may still miss a gate.
         """
         graph, float_layers = self.quantise([]), list[str]()
         if not (failures := measure(graph).failures()):

@@ -78,9 +78,8 @@ class IntegerGenerator(nn.Module):
     Output: ``127.5 tanh(x) + 127.5`` equals ``255 sigmoid(2x)``. The output layer's weights are
     doubled and followed by a sigmoid, see :class:`SplitSigmoid`.
 
-    Args:
-        generator: with transposed convolutions replaced, (N, 3, H, W) BGR signals in and out. It
-            becomes part of this module and is changed.
+    The generator, (N, 3, H, W) BGR signals in and out, has its transposed convolutions replaced. It
+    becomes part of this module and is changed.
     """
 
     def __init__(self, generator: UNetGenerator) -> None:
@@ -211,11 +210,8 @@ def equalise(generator: UNetGenerator, frames: NDArray[np.uint8]) -> UNetGenerat
     Integers represent all channels of a tensor with one scale, and weights with one scale for each
     output. ReLU and LeakyReLU commute with a positive factor, so each channel is divided by one,
     and the weights that read it are multiplied. The factor is that of Xiao et al. 2023
-    ("SmoothQuant", arXiv 2211.10438, equation 4): ``peak^a / weight^(1 - a)``.
-
-    Args:
-        generator: with BatchNorm folded, BGR signals.
-        frames: real inputs, (N, H, W, 3) uint8 BGR.
+    ("SmoothQuant", arXiv 2211.10438, equation 4): ``peak^a / weight^(1 - a)``. BatchNorm is folded;
+    frames are real inputs, (N, H, W, 3) uint8 BGR.
     """
     equalised = copy.deepcopy(generator)
     encoder, decoder = list(equalised.encoder), [*equalised.decoder, equalised.output]

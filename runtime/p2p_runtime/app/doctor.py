@@ -31,12 +31,7 @@ JETPACKS = {"R36": "JetPack 6", "R38": "JetPack 7", "R39": "JetPack 7"}
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One result of the diagnosis.
-
-    Attributes:
-        mark: ``ok``; ``no`` for something optional that is missing; ``BAD`` for what must change.
-        text: the result, with the reason or the command that helps.
-    """
+    """A result of the diagnosis; ``no`` marks what may be missing, ``BAD`` what must change."""
 
     mark: Literal["ok", "no", "BAD"]
     text: str

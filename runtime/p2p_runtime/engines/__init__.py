@@ -48,12 +48,10 @@ def open_engine(
 
 
 def resolve_device(device: str, *, engine_path: Path | None = None) -> str:
-    """Return the device to run on: ``auto`` becomes the best one that is there.
+    """Return ``cpu``, ``cuda``, ``tensorrt`` or a server's address.
 
-    Args:
-        device: ``auto``, ``cpu``, ``cuda``, ``tensorrt`` or a server's address. ``auto`` is cuda
-            where onnxruntime offers it, else cpu; TensorRT takes minutes, so it has to be named.
-        engine_path: a TensorRT engine that is to run; it needs no onnxruntime.
+    ``auto`` becomes cuda where onnxruntime offers it, else cpu; TensorRT takes minutes, so it has
+    to be named. A TensorRT engine needs no onnxruntime.
 
     Raises:
         DeviceUnavailableError: another device is not there; the message lists what is.

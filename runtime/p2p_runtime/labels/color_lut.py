@@ -70,11 +70,7 @@ class ColorLut:
     The first level has an entry for each of the 2**16 cells of BGR565 (8x4x8 levels), small enough
     for a processor's cache. Cells whose colours differ are mixed: each gets a page with an entry
     for each of its 256 colours. Threads may fill the same entry at the same time, since they write
-    the same value.
-
-    Args:
-        classes: (N,) uint8 class indices.
-        colours_bgr: (N, 3) uint8 BGR, the colour of each class.
+    the same value. Classes are (N,) uint8 indices, their colours (N, 3) uint8 BGR.
     """
 
     def __init__(self, classes: NDArray[np.uint8], colours_bgr: NDArray[np.uint8]) -> None:

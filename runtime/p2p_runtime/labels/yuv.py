@@ -23,9 +23,7 @@ _RANGE = {"limited": (219 / 255, 16.0, 224 / 255), "full": (1.0, 0.0, 1.0)}
 class ColorSpec:
     """The matrix and the range by which BGR becomes YUV, and back.
 
-    Attributes:
-        matrix: ``BT.601`` or ``BT.709``.
-        levels: ``limited`` (luma 16-235, chroma 16-240) or ``full`` (0-255).
+    Levels are ``limited`` (luma 16-235, chroma 16-240) or ``full`` (0-255).
     """
 
     matrix: str = "BT.601"

@@ -40,8 +40,6 @@ class BundleInfo:
     """The metadata of a bundle.
 
     Attributes:
-        contract, precision: as in :class:`ModelBundle`.
-        golden: the test that the runtime replays when it opens the model.
         payload_sha256: hex SHA-256 of the file without its metadata, see :mod:`.onnx_check`.
         generator, provenance, parity: for people and tools: the architecture, the origin of the
             weights, and the parity report's figures.

@@ -33,11 +33,7 @@ def is_blank(pixels: NDArray[np.uint8], image: NDArray[np.uint8]) -> bool:
 
 
 class BlankAlarm:
-    """Counts blank images, warns of the first one, and ends a run of nothing else.
-
-    Attributes:
-        count: number of blank images.
-    """
+    """Counts blank images, warns of the first one, and ends a run of nothing else."""
 
     def __init__(self) -> None:
         self.count = 0

@@ -26,11 +26,8 @@ DEFAULT_FPS = 25.0
 class FrameInput:
     """An input of the generator and, once it was asked for, its image.
 
-    Frames with equal inputs share one object. The first thread that asks for the image computes
-    it while the others wait.
-
-    Attributes:
-        pixels: (H, W, 3) uint8 BGR of the contract's size; never changed.
+    Frames with equal inputs share one object. The first thread that asks for the image computes it
+    while the others wait. Its pixels, (H, W, 3) uint8 BGR of the contract's size, never change.
     """
 
     __slots__ = ("_image", "_lock", "pixels")

@@ -45,12 +45,9 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PairSource:
-    """A data set and how to read its inputs.
+    """A data set and how to read its inputs, and a sentence on what was found, and how.
 
-    Attributes:
-        pairs: the pairs; inputs that hold class ids are marked.
-        palette: the colours of the inputs; None for inputs that are no label maps.
-        note: a sentence on what was found, and how.
+    Inputs that hold class ids are marked. There is no palette if they are no label maps.
     """
 
     pairs: PairIndex

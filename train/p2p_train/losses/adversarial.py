@@ -24,10 +24,8 @@ PANEL, UNIT = "adversarial losses", "mean over the epoch"
 def patch_loss(kind: GanLoss, logits: torch.Tensor, *, real: bool) -> torch.Tensor:
     """Return the mean distance of a discriminator's logits to what they should say.
 
-    Args:
-        kind: ``bce``; ``hinge``, equation 3 of arXiv 1705.02894.
-        logits: (N, 1, h, w), one a patch, above 0 for real.
-        real: what the logits should say.
+    They are (N, 1, h, w), one a patch, above 0 for real. ``hinge`` is equation 3 of arXiv
+    1705.02894.
     """
     logits = logits.float()
     if kind == "hinge":
@@ -62,9 +60,8 @@ class AdversarialLoss(GeneratorLoss):
 class DiscriminatorLoss(Loss):
     """One term of what the discriminator minimises: how far patches are from being classified.
 
-    Attributes:
-        weight: factor; halves, so that the discriminator learns more slowly (section 3.3).
-        real: whether the term is about the patches of real images, or of generated ones.
+    They are those of ``real`` images, or of generated ones. The weights are halves, so that the
+    discriminator learns more slowly (section 3.3).
     """
 
     weight: ClassVar[float] = 0.5

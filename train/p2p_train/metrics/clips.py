@@ -19,11 +19,9 @@ __all__ = ["ClipFrame", "Flicker", "WarpError", "clip_frames"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClipFrame:
-    """One frame of a clip, preprocessed for a generator.
+    """One frame of a clip as a generator's input, and the real picture at that moment, if any.
 
-    Attributes:
-        label: the generator's input, (H, W, 3) uint8 BGR.
-        photo: the real picture at that moment, of the same shape; None if there is none.
+    Both are (H, W, 3) uint8 BGR.
     """
 
     label: NDArray[np.uint8]

@@ -24,12 +24,7 @@ IGNORED = 255
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FeatureStatistics:
-    """Mean and covariance of some images' features.
-
-    Attributes:
-        mean: (D,) float64.
-        covariance: (D, D) float64, unbiased.
-    """
+    """Mean, (D,), and unbiased covariance, (D, D), of some images' features, float64."""
 
     mean: torch.Tensor
     covariance: torch.Tensor

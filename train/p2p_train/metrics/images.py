@@ -51,13 +51,8 @@ def ssim(image: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
     Wang et al. 2004, "Image quality assessment: from error visibility to structural similarity",
     equation 13, with the paper's Gaussian window (11 px, sigma 1.5 px) and constants (0.01, 0.03);
-    windows that do not lie wholly inside the image are left out.
-
-    Args:
-        image, target: (N, H, W, 3) uint8 BGR, with sides of 11 px or more.
-
-    Returns:
-        (N,) float32, -1 to 1, 1 for equal images.
+    windows that do not lie wholly inside the image are left out. From (N, H, W, 3) uint8 BGR, with
+    sides of 11 px or more, to (N,) float32, -1 to 1, 1 for equal images.
     """
     one, two = _luma(image), _luma(target)  # (N, 1, H, W)
     stack = torch.cat([one, two, one * one, two * two, one * two])

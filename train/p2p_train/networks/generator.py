@@ -20,11 +20,7 @@ DROPOUT_BLOCKS = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GeneratorOutput:
-    """Output of the generator in training.
-
-    Attributes:
-        image: (N, 3, H, W) RGB in [-1, 1].
-    """
+    """Output of the generator in training, (N, 3, H, W) RGB in [-1, 1]."""
 
     image: torch.Tensor
 

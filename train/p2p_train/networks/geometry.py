@@ -63,20 +63,14 @@ def _nearest(height: int, width: int, power: int, at_most: int) -> tuple[int, in
 
 
 def unet_widths(ngf: int, downsamplings: int) -> list[int]:
-    """Return the output channels of the encoder blocks, outermost first.
-
-    Args:
-        ngf, downsamplings: as for :class:`.UNetGenerator`.
-    """
+    """Return the output channels of the encoder blocks of :class:`.UNetGenerator`."""
     return [ngf * min(2**level, MAX_WIDTH_RATIO) for level in range(downsamplings)]
 
 
 def unet_macs(*, height: int, width: int, ngf: int, downsamplings: int) -> int:
     """Return the multiply-accumulate operations of one RGB image through :class:`.UNetGenerator`.
 
-    Args:
-        height, width: of the image, in pixels.
-        ngf, downsamplings: as for :class:`.UNetGenerator`.
+    Its height and width are in pixels.
     """
     total, inputs = 0, 3
     for level, outputs in enumerate(unet_widths(ngf, downsamplings)):

@@ -20,12 +20,7 @@ __all__ = ["Distributed", "join_distributed"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Distributed:
-    """This process among those that train together.
-
-    Attributes:
-        rank: 0 for the one that logs, validates and saves.
-        world_size: number of processes.
-    """
+    """This process among those that train together; the one of rank 0 logs, validates and saves."""
 
     rank: int = 0
     world_size: int = 1

@@ -207,10 +207,8 @@ class TrainState:
     def show_average(self, source: torch.Tensor) -> None:
         """Let the average's BatchNorm see inputs of every few steps: its statistics are its own.
 
-        Weights that were trained with frozen BatchNorm keep the statistics that they know.
-
-        Args:
-            source: (N, 3, H, W) float RGB in [-1, 1].
+        Weights that were trained with frozen BatchNorm keep the statistics that they know. Inputs
+        are (N, 3, H, W) float RGB in [-1, 1].
         """
         if self.average is None:
             return

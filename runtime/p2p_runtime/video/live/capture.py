@@ -92,13 +92,8 @@ class Attempt:
     """An attempt to connect and, if it succeeds, the connection and its thread.
 
     A decoder blocks for as long as a camera is silent, and nothing in Python can interrupt it. So
-    each connection has a thread of its own, which may be abandoned.
-
-    Attributes:
-        began_s: ``time.monotonic()`` when it began.
-        capture: the connection, once there is one.
-        error: why it ended; None for a regular end.
-        ended: set when its thread delivers nothing more.
+    each connection has a thread of its own, which may be abandoned. Once that has ``ended``, it
+    delivers nothing more; the error is None for a regular end.
     """
 
     def __init__(

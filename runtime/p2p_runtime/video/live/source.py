@@ -32,11 +32,7 @@ class LiveSource:
     """Frames that arrive at their own pace; see :class:`p2p_runtime.video.frames.FrameSource`.
 
     The thread that iterates only ever waits with a time-out, and checks the connection meanwhile.
-
-    Attributes:
-        info: size of the first frame, frame rate, and length if the source has one.
-        reconnects: how often a lost source came back.
-        stalls: how often a connection was given up because no frame came.
+    It counts how often a lost source came back, and how often a connection stalled: no frame came.
     """
 
     info: VideoInfo

@@ -47,11 +47,7 @@ _log = logging.getLogger(__name__)
 
 
 class H264Sink(FrameSink):
-    """Encodes frames of one size; see :class:`p2p_runtime.video.frames.FrameSink`.
-
-    Attributes:
-        written: number of encoded frames.
-    """
+    """Encodes frames of one size; see :class:`p2p_runtime.video.frames.FrameSink`."""
 
     def __init__(
         self, container: Any, name: str, video: VideoInfo, *, preset: str = PRESET, crf: int = CRF

@@ -74,9 +74,6 @@ class StreamSink(FrameSink):
 
     A server that goes away or takes nothing is connected again. Meanwhile frames are missed, or
     waited with if ``waits``.
-
-    Attributes:
-        missed: number of frames that were not sent.
     """
 
     def __init__(
