@@ -15,10 +15,12 @@ import torch
 from click.testing import CliRunner
 
 import experiments
+from experiments.drives.draw import write_triples
 from experiments.harness import RESULTS
 from experiments.page import SECTIONS
 from experiments.pictures.strip import GAP_PX, WIDTH_PX
-from p2p_train.config import DataConfig
+from p2p_train import Machine, train
+from p2p_train.config import DataConfig, TrainConfig
 from p2p_train.scenes import write_dataset
 from p2p_train.segmentation.training import SegmenterConfig, train_segmenter
 from p2p_train.training.curves import CAPTION_PX
@@ -37,6 +39,10 @@ COMMANDS = [
 ARGUMENTS: dict[str, list[str]] = {
     "labels.repair": [],
     "quality.calibration": ["--checkpoint", "{checkpoint}", "--data", "{data}"],
+    "quality.enhance": [
+        *("from plain={enhance}", "--data", "{drives}", "--segmenter", "{segmenter}"),
+        *("--drive", "{drives}/val"),
+    ],
     "quality.few_pairs": ["tiny={run}", "--data", "{data}"],
     "quality.options": ["--data", "{data}", "--segmenter", "{segmenter}"],
     "quality.scores": [
@@ -79,8 +85,16 @@ def study_inputs(workplace: Path, tmp_path_factory) -> dict[str, Path]:
     plain = DataConfig(folder=str(folder / "data"))
     config = SegmenterConfig(data=plain, size=(64, 64), epochs=1, width=4)
     train_segmenter(config, torch.device("cpu")).save(folder / "segmenter.pt")
+    write_triples(folder / "drives", 4, 2, height=64, width=64, every_s=0.1)
+    enhancing = TrainConfig.of(
+        **{"data": str(folder / "drives"), "input_dir": "plain", "target_dir": "rich"},
+        **{"palette": "none", "image_size": (64, 64), "ngf": 4, "ndf": 4, "max_steps": 1},
+    )
+    train(enhancing, run_dir=folder / "enhance", machine=Machine(device=torch.device("cpu")))
     run = workplace / "runs" / "data-1"
     return {
+        "drives": folder / "drives",
+        "enhance": folder / "enhance",
         "data": folder / "data",
         "segmenter": folder / "segmenter.pt",
         "run": run,
