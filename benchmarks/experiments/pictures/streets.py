@@ -30,12 +30,12 @@ def main(*, runs: tuple[str, ...], data: Path, frames: int, photos: bool) -> NDA
     """Show evenly spread validation pairs and the images of each run's last checkpoint.
 
     A row holds the label map, the runs in the given order, and the photo. All runs had the same
-    pairs.
+    pairs; all pictures are stretched to the size of the first run's.
     """
     import numpy as np
     import torch
 
-    from experiments.quality.scores import named_run
+    from experiments.quality.scores import named_run, stretched
     from p2p_train.data.layouts.index import evenly_spread
     from p2p_train.metrics.score import pairs_of, torch_translate, validation_pairs
     from p2p_train.training.checkpoint import Checkpoint
@@ -52,7 +52,9 @@ def main(*, runs: tuple[str, ...], data: Path, frames: int, photos: bool) -> NDA
     device = torch.device("cpu")
     columns = {"label map": labels[chosen]}
     for title, checkpoint in loaded.items():
-        columns[title] = torch_translate(checkpoint.build_generator(), device)(labels[chosen])
+        translate = torch_translate(checkpoint.build_generator(), device)
+        translate = stretched(translate, checkpoint.contract, first.contract)
+        columns[title] = translate(labels[chosen])
     if photos:
         columns["real photo"] = targets[chosen]
     return _beside([sample_grid(part) for part in _parts(columns)])

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from p2p_runtime.model.contract import PixelContract
     from p2p_train.metrics.score import Translate
 
-__all__ = ["main", "named_run", "scores_table", "table"]
+__all__ = ["main", "named_run", "scores_table", "stretched", "table"]
 
 COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("L1", "l1", "{:.4f}"),
@@ -141,7 +141,7 @@ def main(
             width, height = size or (own.width, own.height)
             contract = replace(own, width=width, height=height)
             if contract != own:
-                translate = _stretched(translate, own, contract)
+                translate = stretched(translate, own, contract)
             config = TrainConfig.of(data=str(data), image_size=(contract.width, contract.height))
             pairs = pairs_of(config)
             found = score_generator(
@@ -155,16 +155,16 @@ def main(
     return {"scores": scores}
 
 
-def _stretched(translate: Translate, own: PixelContract, contract: PixelContract) -> Translate:
-    """Return what translates frames of another size, as ``p2p-run`` does."""
+def stretched(translate: Translate, own: PixelContract, contract: PixelContract) -> Translate:
+    """Return what translates frames of another contract's size, as ``p2p-run`` does."""
     import numpy as np
 
-    def stretched(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def translate_stretched(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
         images = translate(np.stack([own.preprocess(one) for one in frames]))
         size = contract.height, contract.width
         return np.stack([own.postprocess(image, *size) for image in images])
 
-    return stretched
+    return translate_stretched
 
 
 @contextlib.contextmanager
