@@ -192,7 +192,7 @@ def test_kserve(environment: Callable[..., Path], tmp_path: Path) -> None:
     log = tmp_path / "kserve.log"
     with log.open("wb") as file:
         server = subprocess.Popen(
-            [packages / "bin/python", TOYS / "kserve_model.py", MODEL, "256",
+            [packages / "bin/python", TOYS / "kserve_model.py", MODEL, "256", "512",
              f"--http_port={port}"],
             stdout=file, stderr=file, start_new_session=True,
             env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": ""},

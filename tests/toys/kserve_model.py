@@ -12,10 +12,10 @@ import onnxruntime as ort
 class Street(kserve.Model):
     """Runs an ONNX file."""
 
-    def __init__(self, model: str, side: int) -> None:
+    def __init__(self, model: str, height: int, width: int) -> None:
         super().__init__("street")
         self._session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
-        self._sides, self.ready = [-1, side, side, 3], True
+        self._sides, self.ready = [-1, height, width, 3], True
 
     async def get_input_types(self) -> list[dict[str, Any]]:
         return [{"name": "frame", "datatype": "UINT8", "shape": self._sides}]
@@ -32,6 +32,6 @@ class Street(kserve.Model):
 
 
 if __name__ == "__main__":
-    model, side = sys.argv[1:3]
-    del sys.argv[1:3]
-    kserve.ModelServer(enable_grpc=False).start([Street(model, int(side))])
+    model, height, width = sys.argv[1:4]
+    del sys.argv[1:4]
+    kserve.ModelServer(enable_grpc=False).start([Street(model, int(height), int(width))])

@@ -81,6 +81,7 @@ class DataConfig(SettingGroup):
         None,
         "Folder of label maps in --data, beside inputs that are pictures: for the semantic loss "
         "and the segmentation score.",
+        advanced=True,
     )
     allow_missing: bool = _advanced(False, "Leave out unpaired images instead of refusing them.")
     palette: str = setting(
