@@ -140,8 +140,7 @@ def main(
         with _opened(path) as (translate, own, facts):
             width, height = size or (own.width, own.height)
             contract = replace(own, width=width, height=height)
-            if contract != own:
-                translate = stretched(translate, own, contract)
+            translate = stretched(translate, own, contract)
             config = TrainConfig.of(data=str(data), image_size=(contract.width, contract.height))
             pairs = pairs_of(config)
             found = score_generator(
@@ -158,6 +157,9 @@ def main(
 def stretched(translate: Translate, own: PixelContract, contract: PixelContract) -> Translate:
     """Return what translates frames of another contract's size, as ``p2p-run`` does."""
     import numpy as np
+
+    if (own.width, own.height) == (contract.width, contract.height):
+        return translate
 
     def translate_stretched(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
         images = translate(np.stack([own.preprocess(one) for one in frames]))

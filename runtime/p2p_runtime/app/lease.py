@@ -40,6 +40,9 @@ class Lease:
         self._beating = threading.Thread(target=self._beat, name="lease", daemon=True)
 
     def __enter__(self) -> Lease:
+        for number in range(1, self._number):  # what is done is not looked at again
+            with contextlib.suppress(OSError):
+                _part(self._output, number).unlink()
         self._beating.start()
         return self
 
@@ -70,6 +73,8 @@ def take_lease(output: Path) -> Lease | None:
     Raises:
         OutputError: the folder cannot be written.
     """
+    # First, since a lease without an owner is stale by its age alone.
+    owner = json.dumps(_owner(os.getpid())).encode()
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         for number in itertools.count(1):
@@ -81,7 +86,7 @@ def take_lease(output: Path) -> Lease | None:
                 if not _is_stale(_place(output, number)):
                     return None
             else:
-                os.write(descriptor, json.dumps(_owner(os.getpid())).encode())
+                os.write(descriptor, owner)
                 return Lease(output, number, descriptor)
     except OSError as error:
         raise OutputError(f"cannot write {output}: {reason(error)}") from error
