@@ -204,7 +204,8 @@ SECTIONS = (
         name="view",
         intro="What does a viewer of `--view` cost a run that takes all cores, and how late is "
         "what it sees? The demo model was the third, of 256x256. The viewer is on the same "
-        "machine; the ratio is the median of neighbouring seconds. Below, 25 frames a second of 512x256 pixels, from when a frame is there until "
+        "machine; the ratio is the median of neighbouring seconds. "
+        "Below, 25 frames a second of 512x256 pixels, from when a frame is there until "
         "a browser shows it; the slow link takes 250 kB a second. MJPEG is shown by the same "
         "browser, and read in the same way.",
         command="python -m experiments.speed.view --video demo.mp4 --model demo-int8.onnx",
