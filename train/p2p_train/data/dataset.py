@@ -31,6 +31,9 @@ CACHE_BYTES = 256 * 1024 * 1024
 ZLIB_LEVEL = 1
 """Fastest level of compression; labels have long runs, so that more effort gains little."""
 
+CORNER_PX = 8
+"""Distance of the places where crops begin; the pattern loss compares crops by such squares."""
+
 PairKey = tuple[int, int]
 """An (epoch, pair index): what the sampler yields and the data set takes."""
 
@@ -43,6 +46,8 @@ class PairBatch:
         source, target: the generator's inputs and the photos, (N, H, W, 3) uint8 BGR each.
         ignored: which pixels have no class and do not count, (N, H, W); None if all count.
         labels: label maps that lie beside inputs that are pictures, like these; or None.
+        corners: (top, left) of each crop in its whole picture, which is mirrored if the crop is,
+            in pixels; None if pairs are not cropped to squares.
         missing: for each pair that another one replaces, the reason.
     """
 
@@ -50,6 +55,7 @@ class PairBatch:
     target: torch.Tensor
     ignored: torch.Tensor | None = None
     labels: torch.Tensor | None = None
+    corners: tuple[tuple[int, int], ...] | None = None
     missing: tuple[str, ...] = ()
 
     @property
@@ -68,6 +74,9 @@ class PairBatch:
             else None,
             labels=torch.cat([batch.label_maps for batch in batches])
             if all(batch.labels is not None for batch in batches)
+            else None,
+            corners=tuple(corner for batch in batches for corner in batch.corners or ())
+            if all(batch.corners is not None for batch in batches)
             else None,
             missing=tuple(reason for batch in batches for reason in batch.missing),
         )
@@ -105,7 +114,8 @@ class Augmentation:
     Attributes:
         jitter_px: pixels by which pairs are enlarged before a random crop (the paper, section 6.2:
             286 to 256); 0 for none.
-        crop_px: side of the squares that are cut out of them; None for images of their size.
+        crop_px: side of the squares that are cut out of them, :data:`CORNER_PX` apart; None for
+            images of their size.
         flip: mirror half of the pairs.
         seed: random seed.
     """
@@ -117,22 +127,26 @@ class Augmentation:
 
     def apply(
         self, source: NDArray[np.uint8], target: NDArray[np.uint8], epoch: int, index: int
-    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Crop, and perhaps mirror, the two of a pair alike.
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], tuple[int, int]]:
+        """Crop, and perhaps mirror, the two of a pair alike; return the crop's corner, too.
 
         Both are uint8 BGR, (H + jitter_px, W + jitter_px, 3) before and (H, W, 3) or (crop_px,
-        crop_px, 3) afterwards; further channels are cropped and mirrored like the first.
+        crop_px, 3) afterwards; further channels are cropped and mirrored like the first. The
+        corner is (top, left) in pixels of the whole picture, mirrored if the two are.
         """
         rng = np.random.default_rng([self.seed, epoch, index])
         height, width = (self.crop_px or side - self.jitter_px for side in source.shape[:2])
         most = source.shape[0] - height, source.shape[1] - width
-        top, left = rng.integers(0, most, endpoint=True)
+        step = CORNER_PX if self.crop_px else 1
+        places = rng.integers(0, [side // step for side in most], endpoint=True)
+        top, left = (step * places).tolist()
         window = np.s_[top : top + height, left : left + width]
         source, target = source[window], target[window]
         if self.flip and rng.random() < 0.5:
             # OpenCV mirrors several times faster than a reversed NumPy view is copied.
             source, target = (np.asarray(cv2.flip(i, 1), np.uint8) for i in (source, target))
-        return source, target
+            left = most[1] // step * step - left
+        return source, target, (top, left)
 
 
 class LabelCache:
@@ -220,16 +234,19 @@ class PairDataset(Dataset[PairBatch]):
             mask = pair.ignored.astype(np.uint8)
             mask = resize(mask, source.shape[0], source.shape[1], cv2.INTER_NEAREST_EXACT)
             source = np.dstack([source, mask])
-        images = self._augmentation.apply(
+        source, target, corner = self._augmentation.apply(
             source, self._preprocess_target(pair.target), epoch, index
         )
         # Batches of one: (1, H, W, 3) each
-        source1, target1 = (torch.from_numpy(np.ascontiguousarray(i))[None] for i in images)
+        source1, target1 = (
+            torch.from_numpy(np.ascontiguousarray(i))[None] for i in (source, target)
+        )
         return PairBatch(
             source=source1[..., :3].contiguous(),
             target=target1,
             ignored=None if pair.ignored is None else source1[..., -1].bool(),
             labels=None if pair.label is None else source1[..., 3:6].contiguous(),
+            corners=(corner,) if self._augmentation.crop_px else None,
             missing=missing,
         )
 

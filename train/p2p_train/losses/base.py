@@ -46,19 +46,25 @@ class LossBatch:
         ignored: which pixels do not count, (N, 1, H, W); None if all do. At those, outputs are
             made equal to the photos before a loss or a discriminator sees them.
         labels: label maps that lie beside inputs that are pictures; or None.
+        corners: (top, left) of each in its whole picture, in pixels; None if these are whole.
     """
 
     source: torch.Tensor
     target: torch.Tensor
     ignored: torch.Tensor | None = None
     labels: torch.Tensor | None = None
+    corners: tuple[tuple[int, int], ...] | None = None
     _shared: dict[str, Any] = field(default_factory=dict)
 
     def part(self, pairs: slice) -> LossBatch:
         """Return a micro-batch of some of the pairs."""
         ignored, labels = (None if t is None else t[pairs] for t in (self.ignored, self.labels))
         return LossBatch(
-            source=self.source[pairs], target=self.target[pairs], ignored=ignored, labels=labels
+            source=self.source[pairs],
+            target=self.target[pairs],
+            ignored=ignored,
+            labels=labels,
+            corners=None if self.corners is None else self.corners[pairs],
         )
 
     def fill_ignored(self, image: torch.Tensor) -> torch.Tensor:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn import functional
 
+from p2p_train.data.dataset import CORNER_PX
 from p2p_train.metrics.pattern import WINDOW_PX
 from p2p_train.networks.pixels import HALF_RANGE, luma
 
@@ -19,11 +22,11 @@ UNIT = 0.1
 PICTURES = 128
 """Number of earlier pictures that are remembered."""
 
-MAX_PIXELS = 1 << 23
-"""Maximum number of pixels that are remembered; larger pictures are fewer: 16 MB of textures."""
+MAX_PIXELS = 1 << 24
+"""Maximum number of pixels that are remembered; larger pictures are fewer: 32 MB of textures."""
 
-CELL_PX = 8
-"""Side of the squares by which label maps are compared; picture sizes are multiples of it."""
+CELL_PX = CORNER_PX
+"""Side of the squares by which label maps are compared; they begin where crops can."""
 
 AROUND_CELLS = 9
 """Side of the square around each place in which labels should agree."""
@@ -31,16 +34,20 @@ AROUND_CELLS = 9
 SHARPNESS = 16
 """Power of the share that agrees: 99 % count .85, 90 % count .19, 80 % count .03."""
 
+NOWHERE = -1.0
+"""In place of a label, where nothing is remembered or no pixel counts."""
+
 PRIOR_PICTURES = 1
 """Pictures without texture that each mean counts, too: a mean of one picture is no pattern."""
 
 
 class PatternLoss(GeneratorLoss):
-    """Square of the texture on plain surfaces that recent pictures of like label maps share.
+    """Square of the texture that recent pictures share at fixed places.
 
     A generator sees one colour on a road or a wall, and tends to repeat one texture at the same
-    places of every picture, or wherever the labels around have the same outline. Texture at other
-    places costs nothing.
+    places of every picture, or wherever the labels around have the same outline. So surfaces of one
+    label are compared where labels around are alike; all others, whatever their labels, as a mark
+    that is forbidden on a road can move to its edge. Texture at other places costs nothing.
     """
 
     name = "generator_pattern"
@@ -49,12 +56,13 @@ class PatternLoss(GeneratorLoss):
 
     def __init__(self, setup: LossSetup) -> None:
         super().__init__(setup)
-        width, height = setup.config.data.trained_size
-        self.memory: TextureMemory = TextureMemory(height, width)
+        data = setup.config.data
+        jitter_px = 0 if data.crop is None else data.jitter_px
+        self.memory: TextureMemory = TextureMemory(data.height + jitter_px, data.width + jitter_px)
 
     def __call__(self, batch: LossBatch, output: GeneratorOutput) -> torch.Tensor:
         """Return the square; its expectation is 0 where textures lie at random places."""
-        square: torch.Tensor = self.memory(batch.source, output.image, batch.ignored)
+        square: torch.Tensor = self.memory(batch.source, output.image, batch.ignored, batch.corners)
         return square
 
 
@@ -64,27 +72,31 @@ class TextureMemory(nn.Module):
     With several processes, each remembers its own pictures, and checkpoints hold the first one's.
 
     Args:
-        height, width: of the pictures, in pixels; multiples of :data:`CELL_PX`.
+        height, width: of whole pictures, in pixels.
     """
 
     labels: torch.Tensor
-    surfaces: torch.Tensor
+    plain: torch.Tensor
     textures: torch.Tensor
     added: torch.Tensor
 
     def __init__(self, height: int, width: int) -> None:
         super().__init__()
         pictures = max(1, min(PICTURES, MAX_PIXELS // (height * width)))
-        cells = (pictures, height // CELL_PX, width // CELL_PX)
-        self.register_buffer("labels", torch.zeros(cells))
-        self.register_buffer("surfaces", torch.zeros(cells, dtype=torch.bool))  # False while empty
+        cells = (pictures, -(-height // CELL_PX), -(-width // CELL_PX))
+        self.register_buffer("labels", torch.full(cells, NOWHERE))
+        self.register_buffer("plain", torch.zeros(cells, dtype=torch.bool))
         # (h, w, M, CELL_PX^2), as matrices of the mean's product
         textures = torch.zeros(*cells[1:], pictures, CELL_PX**2, dtype=torch.bfloat16)
         self.register_buffer("textures", textures)
         self.register_buffer("added", torch.zeros((), dtype=torch.int64))  # pictures, ever
 
     def forward(
-        self, source: torch.Tensor, image: torch.Tensor, ignored: torch.Tensor | None = None
+        self,
+        source: torch.Tensor,
+        image: torch.Tensor,
+        ignored: torch.Tensor | None = None,
+        corners: Sequence[tuple[int, int]] | None = None,
     ) -> torch.Tensor:
         """Return the mean product of these pictures' textures and the remembered ones; add these.
 
@@ -97,6 +109,7 @@ class TextureMemory(nn.Module):
             source: label colours, (N, 3, H, W) in [-1, 1].
             image: pictures made of them, (N, 3, H, W) RGB in [-1, 1].
             ignored: which pixels do not count, (N, 1, H, W); None if all do.
+            corners: (top, left) of each in its whole picture, in pixels; None if these are whole.
 
         Returns:
             In units of :data:`UNIT` squared, over all pixels; 0 as long as nothing is remembered.
@@ -105,36 +118,59 @@ class TextureMemory(nn.Module):
         red, green, blue = ((source.float() + 1) * HALF_RANGE).round().unbind(1)  # (N, H, W) each
         label = red + green * (1 << 8) + blue * (1 << 16)
         plain = _box_sums(_edges(label), WINDOW_PX) == 0
-        if ignored is not None:
-            plain &= ~ignored[:, 0]
         middle = slice(CELL_PX // 2, None, CELL_PX)
         labels, surfaces = label[:, middle, middle], plain[:, middle, middle]  # (N, h, w)
+        if ignored is not None:
+            labels = labels.masked_fill(ignored[:, 0, middle, middle], NOWHERE)
         texture = functional.pixel_unshuffle(_texture(image.float())[:, None], CELL_PX)
-        texture = texture.movedim(1, 3) * surfaces[..., None] / UNIT  # (N, h, w, CELL_PX^2)
+        texture = texture.movedim(1, 3) * (labels != NOWHERE)[..., None] / UNIT  # (N, h, w, C)
+        places = [_cells(*corner, labels[0]) for corner in corners or [(0, 0)] * len(labels)]
+        seen = zip(labels, surfaces, places, strict=True)
+        pattern = torch.stack([self._pattern(*one) for one in seen])
         # The remembered pattern is some steps old: without this bound, a large weight makes the
         # generator reverse it, again and again, with more contrast each time.
-        product = (texture * self._pattern(labels)).mean(dim=(1, 2, 3)).clamp_min(0).mean()
-        self._add(labels, surfaces, texture.detach())
+        product = (texture * pattern).mean(dim=(1, 2, 3)).clamp_min(0).mean()
+        for one in zip(labels, surfaces, texture.detach(), places, strict=True):
+            self._add(*one)
         return product
 
     @torch.no_grad()
-    def _pattern(self, labels: torch.Tensor) -> torch.Tensor:
-        # The mean texture at each place, over pictures with like labels around it
-        same = labels[:, None] == self.labels  # (N, M, h, w)
-        around = _box_means(same.flatten(0, 1).float(), AROUND_CELLS)
-        weights = around.view(same.shape) ** SHARPNESS * (same & self.surfaces)
-        sums = torch.einsum("nmhw,hwmc->nhwc", weights.bfloat16(), self.textures).float()
-        return sums / (weights.sum(1) + PRIOR_PICTURES)[..., None]
+    def _pattern(
+        self, label: torch.Tensor, plain: torch.Tensor, places: tuple[slice, slice]
+    ) -> torch.Tensor:
+        # The mean texture at each place, (h, w, C): of plain surfaces, over the pictures with like
+        # labels around; elsewhere, over all that are not plain there
+        rows, columns = places
+        labels, surfaces = self.labels[:, rows, columns], self.plain[:, rows, columns]  # (M, h, w)
+        known = labels != NOWHERE
+        same = known & (labels == label)
+        shared = _box_sums(known.float(), AROUND_CELLS).clamp_min(1)  # around parts of crops, fewer
+        weights = (_box_sums(same.float(), AROUND_CELLS) / shared) ** SHARPNESS * (same & surfaces)
+        weights = torch.where(plain, weights, (known & ~surfaces).float())
+        sums = torch.einsum("mhw,hwmc->hwc", weights.bfloat16(), self.textures[places]).float()
+        return sums / (weights.sum(0) + PRIOR_PICTURES)[..., None]
 
-    def _add(self, labels: torch.Tensor, surfaces: torch.Tensor, texture: torch.Tensor) -> None:
-        # In the place of the oldest
-        count = min(len(labels), len(self.labels))
-        places = (self.added + torch.arange(count, device=labels.device)) % len(self.labels)
-        self.labels.index_copy_(0, places, labels[:count])
-        self.surfaces.index_copy_(0, places, surfaces[:count])
-        textures = texture[:count].movedim(0, 2).to(self.textures.dtype)  # (h, w, N, CELL_PX^2)
-        self.textures.index_copy_(2, places, textures)
-        self.added += count
+    def _add(
+        self,
+        label: torch.Tensor,
+        plain: torch.Tensor,
+        texture: torch.Tensor,
+        places: tuple[slice, slice],
+    ) -> None:
+        oldest = (self.added % len(self.labels))[None]
+        rows, columns = places
+        self.labels.index_fill_(0, oldest, NOWHERE)
+        self.labels[:, rows, columns].index_copy_(0, oldest, label[None])
+        self.plain[:, rows, columns].index_copy_(0, oldest, plain[None])
+        texture = texture[:, :, None].to(self.textures.dtype)  # (h, w, 1, C)
+        self.textures[places].index_copy_(2, oldest, texture)
+        self.added += 1
+
+
+def _cells(top: int, left: int, label: torch.Tensor) -> tuple[slice, slice]:
+    # The rows and columns of cells (h, w) in the whole picture
+    rows, columns = top // CELL_PX, left // CELL_PX
+    return slice(rows, rows + label.shape[0]), slice(columns, columns + label.shape[1])
 
 
 def _texture(image: torch.Tensor) -> torch.Tensor:

@@ -43,6 +43,7 @@ def train_step(
         target=_signal(batch.target),
         ignored=ignored,
         labels=None if batch.labels is None else _signal(batch.labels),
+        corners=batch.corners,
     )
     count = len(pairs.source)
     of_discriminator: Losses | None = None
