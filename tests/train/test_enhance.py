@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -111,6 +112,17 @@ def test_a_picture_without_label_map_is_named(drives: Path, tmp_path: Path) -> N
         open_pairs(config_of(tmp_path, allow_missing=True).data)
     with pytest.raises(DatasetError, match="--label-dir photo holds no label maps"):
         open_pairs(config_of(drives, label_dir="photo").data)
+
+
+def test_another_label_map_is_another_data_set(drives: Path, tmp_path: Path) -> None:
+    """A resumed run refuses label maps that changed, as it refuses other pictures."""
+    shutil.copytree(drives, tmp_path, dirs_exist_ok=True)
+    config = config_of(tmp_path).data
+    before = open_pairs(config).pairs.fingerprint
+    assert open_pairs(config).pairs.fingerprint == before
+    with (tmp_path / "train" / "label" / "003.png").open("ab") as file:
+        file.write(b"0")
+    assert open_pairs(config).pairs.fingerprint != before
 
 
 def test_the_semantic_loss_asks_for_the_label_maps_classes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -106,7 +107,14 @@ def _with_labels(source: PairSource, maps: PairSource, folder: Path) -> PairSour
         raise DatasetError(f"these have no label map: {listed(lonely, 'pictures')}")
     refs = (ref for pair in (*train, *val) for ref in (pair.input, pair.target, pair.label))
     rest = left_out(folder, {ref.path for ref in refs if ref is not None})
-    pairs = replace(source.pairs, train=train, val=val, left_out=rest)
+    both = source.pairs.fingerprint + maps.pairs.fingerprint
+    pairs = replace(
+        source.pairs,
+        train=train,
+        val=val,
+        fingerprint=hashlib.sha256(both.encode()).hexdigest(),
+        left_out=rest,
+    )
     return replace(source, pairs=pairs, note=f"{source.note}; beside them, {maps.note}")
 
 
