@@ -81,17 +81,22 @@ def test_crops_are_squares_of_the_whole_image(data: Path) -> None:
     contract = replace(CONTRACT, width=64)
     pairs = find_pairs(DataConfig(folder=str(data))).train
     whole = PairDataset(pairs, contract)
-    crops = PairDataset(pairs, contract, Augmentation(crop_px=16))
+    crops = PairDataset(pairs, contract, Augmentation(crop_px=16, flip=True))
     assert (whole.pixels, crops.pixels, crops.pair_bytes) == (64 * 32, 256, 6 * 256)
-    corners = set()
+    seen = set()
     for index in range(len(pairs)):
         image, crop = whole[0, index], crops[0, index]
-        windows = image.source.unfold(1, 16, 1).unfold(2, 16, 1)  # (1, 17, 49, 3, 16, 16)
-        same = (windows == crop.source.movedim(3, 1)[:, None, None]).flatten(3).all(dim=3)
-        photos = image.target.unfold(1, 16, 1).unfold(2, 16, 1)
-        same &= (photos == crop.target.movedim(3, 1)[:, None, None]).flatten(3).all(dim=3)
-        corners.add(tuple(same.nonzero()[0].tolist()))
-    assert len(corners) > 5
+        assert crop.corners is not None
+        ((top, left),) = crop.corners
+        part = np.s_[:, top : top + 16, left : left + 16]
+        pair = image.source, image.target
+        mirrored = image.source.flip(2), image.target.flip(2)
+        assert any(
+            torch.equal(source[part], crop.source) and torch.equal(target[part], crop.target)
+            for source, target in (pair, mirrored)
+        )
+        seen.add((top, left, torch.equal(image.source[part], crop.source)))
+    assert len(seen) > 5
 
 
 def test_augmentation_is_a_function_of_seed_epoch_and_pair(data: Path) -> None:
