@@ -180,6 +180,7 @@ def test_side_by_side_is_twice_as_wide(
         (["--video", "seg.mp4", "--output", "no/out.mp4"], 3, "No such file or directory"),
         (["--video", "seg.mp4", "--output", "out.wmv"], 3, ".wmv is not known"),
         (["--video", "seg.mp4", "--report", "model-fp32.onnx/r.json"], 3, "cannot write in"),
+        (["--video", "seg.mp4", "--report", "-"], 3, "a report is a file"),
         (["--video", "seg.mp4", "--labels", "ids"], 2, "lossy codec"),
     ],
 )

@@ -337,6 +337,38 @@ def test_fault_92_pairs_that_look_wrong_are_suspicious_at_every_start(
     assert said is None or said in report
 
 
+@pytest.mark.parametrize("width", [1, 40])
+@pytest.mark.parametrize("side", ["inputs", "targets", "neither"])
+def test_pictures_that_show_nothing_are_suspicious(tmp_path: Path, side: str, width: int) -> None:
+    """Black inputs or targets teach nothing; pictures of one column are looked at, too."""
+    for name in ("inputs", "targets"):
+        (tmp_path / name[:-1]).mkdir()
+        write_set(
+            tmp_path / name[:-1],
+            lambda index, blank=name == side: picture(PHOTO, index)[:, :width] * (not blank),
+        )
+    told = [line for line in suspicions_of(find(tmp_path)) if line.startswith(f"the {side} show")]
+    assert len(told) == (side != "neither")
+
+
+def test_training_pairs_that_validate_are_told(tmp_path: Path) -> None:
+    """A validation pair that is a training pair, by any name, is named with its twin."""
+    for part, first in (("train", 0), ("val", 100)):
+        (tmp_path / part).mkdir()
+        write_set(
+            tmp_path / part,
+            lambda index, first=first: np.hstack(
+                [picture(PHOTO, first + index), picture(EDGES, first + index)]
+            ),
+        )
+    for number in (0, 2):
+        (tmp_path / f"val/twin{number}.png").write_bytes(
+            (tmp_path / f"train/{number}.png").read_bytes()
+        )
+    (told,) = suspicions_of(find(tmp_path))
+    assert f"{tmp_path}/val/twin0.png validates what {tmp_path}/train/0.png teaches" in told
+
+
 def test_fault_92_swapped_folders_get_the_flags(tmp_path: Path) -> None:
     """Label maps as targets, in folders of their own."""
     for name, kind in (("input", PHOTO), ("target", EDGES)):

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from p2p_runtime.errors import count_of
 from p2p_runtime.files import check_writable_folder, write_picture
 from p2p_runtime.model.contract import PixelContract
 from p2p_train.config import DataConfig
@@ -155,7 +156,7 @@ def _report(found: Inspection) -> str:
     ]
     for ((width, height), (target_width, target_height)), count in found.sizes.most_common(3):
         sizes = f"input {width}x{height}, target {target_width}x{target_height}"
-        facts.append(("size", f"{sizes} ({count} pairs)"))
+        facts.append(("size", f"{sizes} ({count_of(count, 'pair')})"))
     if found.exact is not None and found.near is not None:
         near = f"{found.exact:.1%} exact, {found.near:.1%} within 31 levels; training repairs them"
         facts.append(("colours", near))

@@ -5,6 +5,8 @@ It is a look at a few pairs, cheap enough for the start of every run. Nothing is
 
 from __future__ import annotations
 
+import filecmp
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -50,7 +52,18 @@ def suspicions_of(pairs: PairIndex) -> list[str]:
     every = pairs.train
     chosen = [every[index] for index in evenly_spread(len(every), SAMPLES)]
     found = _halves_that_are_none(chosen) if pairs.side_by_side else []
-    return found or _swapped(pairs, chosen)
+    return (found or _contents(pairs, chosen)) + _known_from_training(pairs)
+
+
+def _known_from_training(pairs: PairIndex) -> list[str]:
+    val = [pairs.val[index] for index in evenly_spread(len(pairs.val), SAMPLES)]
+    sizes = {pair.target.path.stat().st_size for pair in val}
+    train = [pair for pair in pairs.train if pair.target.path.stat().st_size in sizes]
+    for one, two in itertools.product(val, train):
+        files = ((one.target.path, two.target.path), (one.input.path, two.input.path))
+        if all(filecmp.cmp(*both, shallow=False) for both in files):
+            return [f"{one.input.path} validates what {two.input.path} teaches: the same pair"]
+    return []
 
 
 def _halves_that_are_none(pairs: list[Pair]) -> list[str]:
@@ -69,10 +82,13 @@ def _halves_that_are_none(pairs: list[Pair]) -> list[str]:
     return ["nothing changes in the middle of the images: plain pictures rather than pairs?"]
 
 
-def _swapped(pairs: PairIndex, chosen: list[Pair]) -> list[str]:
+def _contents(pairs: PairIndex, chosen: list[Pair]) -> list[str]:
     inputs, targets = zip(
         *((read_image(pair.input), read_image(pair.target)) for pair in chosen), strict=True
     )
+    for side, pictures in (("inputs", inputs), ("targets", targets)):
+        if all((picture == picture[0, 0]).all() for picture in pictures):
+            return [f"the {side} show nothing: each that was looked at is of one colour"]
     flat = _median(targets, _flatness)
     drawn = flat >= max(FLAT, _median(inputs, _flatness) + FLAT_MARGIN)
     if not drawn and (_in_known_colours(inputs) or not _in_known_colours(targets)):
@@ -110,4 +126,4 @@ def _around_middle(picture: Picture) -> slice:
 def _flatness(picture: Picture) -> float:
     """Return the share of the pixels that differ from their right neighbour by a level or less."""
     steps = np.abs(np.diff(picture.astype(np.int16), axis=1)).max(axis=2)
-    return float((steps <= 1).mean())
+    return float((steps <= 1).mean()) if steps.size else 1.0

@@ -253,7 +253,7 @@ def _report(finish: Finish) -> None:
     if finish.doubt is not None:
         click.echo(f"look before you export: {finish.doubt}")
     click.echo(
-        f"{finish.step} steps done, least validation L1 {finish.best_l1:.4f}\n"
+        f"{finish.step} steps done\n"
         f"samples and curves: {run_dir / 'index.html'}\n"
         f"next: p2p-export {run_dir}"
     )

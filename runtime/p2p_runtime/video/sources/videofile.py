@@ -24,6 +24,7 @@ from p2p_runtime.video.size_guard import SizeGuard
 from .decode import CONTAINERS, PixelReader, believable_count, believable_fps, open_container
 from .decoder import Decoded, VideoDecoder
 from .orientation import orientation_of
+from .tree import SUFFIXES
 
 __all__ = ["VideoFileSource"]
 
@@ -157,7 +158,8 @@ def _why_not_opened(path: Path, error: Exception) -> str:
         begins_as_mp4 = file.read(8)[4:] == b"ftyp"
     if begins_as_mp4 and b"moov" not in _boxes(path):
         return f"{path}: moov atom missing: the file was not finished, or copied only in part"
-    return f"{path} is not a video that can be read ({reason(error)})"
+    kinds = ", ".join(SUFFIXES)
+    return f"{path} is not a video that can be read ({reason(error)}), and no picture ({kinds})"
 
 
 def _boxes(path: Path) -> list[bytes]:

@@ -230,7 +230,7 @@ def _by_name(files: list[Path], names: list[str], folder: Path) -> dict[str, Pat
             for name in twice[:3]
         ]
         raise DatasetError(
-            f"{len(twice)} names occur twice in {folder}, so their partner is ambiguous: "
+            f"{count_of(len(twice), 'name')} used twice in {folder}, so partners are ambiguous: "
             f"{'; '.join(alike)}; keep one of each"
         )
     return dict(zip(names, files, strict=True))
