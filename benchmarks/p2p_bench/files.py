@@ -144,11 +144,7 @@ def _read(contract: PixelContract, spec: str, most: int) -> NDArray[np.uint8]:
 
 
 def read_frames(spec: str | Path) -> list[NDArray[np.uint8]]:
-    """Return all frames of a video or a folder, (H, W, 3) uint8 BGR each.
-
-    Raises:
-        SourceError: they cannot be read, or there are none.
-    """
+    """Return all frames of a video or a folder, (H, W, 3) uint8 BGR each; a SourceError if none."""
     with contextlib.closing(open_source(str(spec))) as source:
         frames = [frame.image.copy() for frame in source]
     if not frames:

@@ -107,11 +107,7 @@ class BenchReport:
 
 
 def latency_chart(report: BenchReport, path: Path) -> None:
-    """Draw the medians as bars, with whiskers up to the 99th percentile.
-
-    Raises:
-        OutputError: the chart cannot be written.
-    """
+    """Draw the medians as bars with whiskers up to the 99th percentile, or raise an OutputError."""
     from matplotlib.figure import Figure  # of an extra
 
     rows = sorted(report.timed, key=lambda pair: pair[1].median_ms)
@@ -157,11 +153,7 @@ def _title(report: BenchReport) -> str:
 
 
 def write_result(path: Path, document: Any) -> None:
-    """Write a result as strict JSON, rounded.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
+    """Write a result as strict JSON, rounded; raise an OutputError if that fails."""
     write_text(path, json.dumps(_rounded(document), indent=2, allow_nan=False) + "\n")
 
 

@@ -37,11 +37,7 @@ def size_of(model: onnx.ModelProto) -> tuple[int, int]:
 
 
 def describe(path: Path) -> str:
-    """Return a bundle's contract, graph, provenance and parity as text for people.
-
-    Raises:
-        BundleError: the file is not a sound bundle.
-    """
+    """Return a sound bundle's contract, graph, provenance and parity as text for people."""
     bundle = ModelBundle.load(path)
     model = onnx.load(path, load_external_data=False)
     parameters, macs = size_of(model)

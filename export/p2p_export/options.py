@@ -163,11 +163,7 @@ class ExportOptions:
 
 
 def checkpoint_of(source: str | Path | None) -> Path:
-    """Return the checkpoint of ``source``: a file itself, or a run's ``best``, else ``last``.
-
-    Raises:
-        CheckpointError: there is none.
-    """
+    """Return ``source`` if a file, else a run's ``best`` or ``last``, or a CheckpointError."""
     if source is None:
         found = [path for path in RUNS.glob("*/checkpoints/*.pt") if path.is_file()]
         if not found:

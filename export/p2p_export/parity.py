@@ -112,11 +112,7 @@ class ParityReport:
         return [reason for passed, reason in gates if not passed]
 
     def require(self) -> None:
-        """Check the gates.
-
-        Raises:
-            ParityError: the file misses one; the message says which and by how much.
-        """
+        """Raise a ParityError, which says by how much, if the file misses a gate."""
         if found := "; ".join(self.failures()):
             raise ParityError(
                 f"the {self.precision} model does not compute what was trained: {found}"

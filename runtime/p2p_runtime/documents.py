@@ -27,11 +27,7 @@ _STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
 
 
 def read_file(path: Path, max_bytes: int) -> bytes:
-    """Return the bytes of a regular file; pipes and devices are not waited for.
-
-    Raises:
-        ContractError: it cannot be read, is no regular file, or larger than ``max_bytes``.
-    """
+    """Return the bytes of a regular file of ``max_bytes`` at most; all else is a ContractError."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:

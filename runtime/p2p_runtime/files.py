@@ -177,12 +177,9 @@ def write_json(path: Path, document: Any) -> None:
 
 
 def check_writable_folder(folder: Path, *, create: bool = True) -> None:
-    """Check that files can be written in a folder, which is created, before any work is done.
+    """Raise an OutputError unless files can be written in a folder, which is created.
 
     Without ``create``, the nearest existing parent is tested.
-
-    Raises:
-        OutputError: they cannot.
     """
     try:
         if create:

@@ -270,11 +270,7 @@ class TrainConfig:
 
     @property
     def downsamplings(self) -> int:
-        """Number of the generator's encoder blocks.
-
-        Raises:
-            ConfigError: the image size, or that of the crops, does not fit.
-        """
+        """Number of the generator's encoder blocks; a ConfigError if the sizes do not fit."""
         (width, height), data = self.data.trained_size, self.data
         if width > data.width or height > data.height:
             raise ConfigError(f"crop is {width} px; images of {data.width}x{data.height} are less")
@@ -284,11 +280,7 @@ class TrainConfig:
 
     @property
     def precision(self) -> Precision:
-        """Arithmetic of the networks.
-
-        Raises:
-            ConfigError: it is still ``auto``; :func:`.choose_precision` decides that.
-        """
+        """Arithmetic of the networks; a ConfigError until :func:`.choose_precision` has decided."""
         if self.optim.precision == "auto":
             raise ConfigError("precision auto is not decided yet; it depends on the device")
         return self.optim.precision

@@ -46,11 +46,7 @@ class Setting:
         return get_args(self.kind) if get_origin(self.kind) is Literal else ()
 
     def check(self, value: Any) -> None:
-        """Check a value's type, choice and bounds.
-
-        Raises:
-            ConfigError: it is impossible; the message names the setting and what is possible.
-        """
+        """Raise a ConfigError, which names what is possible, if a value is not."""
         name = self.key.replace("_", "-")
         if value is None and self.optional:
             return
@@ -109,11 +105,7 @@ def settings_of(group: type[SettingGroup]) -> tuple[Setting, ...]:
 
 
 def check_known(keys: Collection[str], known: Collection[str]) -> None:
-    """Make sure that all keys are known.
-
-    Raises:
-        ConfigError: one is not; the message names the nearest one that is.
-    """
+    """Raise a ConfigError, which names the nearest that is known, if a key is unknown."""
     for key in keys:
         if key not in known:
             near = get_close_matches(key, known, n=1)

@@ -131,11 +131,7 @@ def _is_program(path: Path) -> bool:
 
 
 def load_weights(module: nn.Module, state: dict[str, Any], what: str) -> None:
-    """Load a state dict, strictly.
-
-    Raises:
-        CheckpointError: names or shapes differ; the message lists the first differences.
-    """
+    """Load a state dict; raise a CheckpointError with the first names or shapes that differ."""
     if differences := shape_differences(module.state_dict(), state):
         raise CheckpointError(f"the {what} does not fit the checkpoint: {differences}")
     module.load_state_dict(state)

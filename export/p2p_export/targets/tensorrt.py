@@ -33,11 +33,7 @@ _log = logging.getLogger(__name__)
 
 
 def parse_archs(text: str) -> list[str]:
-    """Parse ``sm86,8.9,SM120`` into ``["sm86", "sm89", "sm120"]``.
-
-    Raises:
-        ConfigError: an item is not a GPU architecture.
-    """
+    """Parse ``sm86,8.9,SM120`` into ``["sm86", "sm89", "sm120"]``, or raise a ConfigError."""
     archs = []
     for word in text.split(","):
         match = _ARCH.fullmatch(word.strip().lower())

@@ -41,11 +41,7 @@ def show_progress(total: int | None) -> Iterator[Callable[[FrameTask], None]]:
 
 
 class Window:
-    """Shows frames in a window; Q or Escape sets :attr:`closed`.
-
-    Raises:
-        ConfigError: there is no display, or this OpenCV cannot open windows.
-    """
+    """Shows frames in a window; Q or Escape sets :attr:`closed`. A ConfigError if there is none."""
 
     def __init__(self) -> None:
         # Qt aborts the process when it finds no display, so check first.

@@ -74,11 +74,7 @@ class TreeReport:
         return "\n".join([*lines, f"each in {self.table}"])
 
     def check(self, *, strict: bool) -> None:
-        """Fail if videos did.
-
-        Raises:
-            LossesError: some failed; or ``strict``, and frames or colours of some were lost.
-        """
+        """Raise a LossesError if videos failed, or lost frames or colours although ``strict``."""
         if failed := [row for row in self.rows if row.status == "failed"]:
             raise LossesError(f"{len(failed)} of {len(self.rows)} videos failed; see {self.table}")
         lossy = [row for row in self.rows if row.losses]

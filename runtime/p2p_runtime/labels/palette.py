@@ -115,11 +115,7 @@ class Palette:
 
     @classmethod
     def from_json(cls, document: Any) -> Palette:
-        """Return the palette of what :meth:`to_json` returned.
-
-        Raises:
-            ContractError: a field is missing or malformed; the message names it.
-        """
+        """Return the palette of what :meth:`to_json` returned, or raise a ContractError."""
         if not isinstance(document, dict):
             raise ContractError("palette: not a JSON object")
         for field in ("classes", "colours_rgb"):

@@ -60,11 +60,7 @@ class BundleInfo:
 
     @classmethod
     def from_json(cls, text: str) -> BundleInfo:
-        """Return the metadata of what :meth:`to_json` returned.
-
-        Raises:
-            ContractError: not JSON, or a field is missing or malformed; the message names it.
-        """
+        """Return the metadata of what :meth:`to_json` returned, or raise a ContractError."""
         document = parse_json(text)
         if SEAL not in document:
             raise ContractError(f"contract field {SEAL!r} is missing; export the model again")

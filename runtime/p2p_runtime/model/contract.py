@@ -170,11 +170,7 @@ class PixelContract:
 
     @classmethod
     def from_json(cls, document: Any) -> PixelContract:
-        """Return the contract of what :meth:`to_json` returned.
-
-        Raises:
-            ContractError: a field is missing, malformed, or of another schema version.
-        """
+        """Return the contract of what :meth:`to_json` returned, or raise a ContractError."""
         if not isinstance(document, dict):
             raise ContractError("contract: not a JSON object")
         if document.get("schema") != CONTRACT_SCHEMA:
@@ -218,11 +214,7 @@ def _levels(value: Any) -> Levels:
 
 
 def check_frame(frame: Picture) -> None:
-    """Check that a picture is a YUV frame or a BGR array.
-
-    Raises:
-        ContractError: it is not (H, W, 3) uint8.
-    """
+    """Raise a ContractError unless a picture is a YUV frame or (H, W, 3) uint8 BGR."""
     if isinstance(frame, YuvFrame):
         return
     if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape:
@@ -232,11 +224,7 @@ def check_frame(frame: Picture) -> None:
 
 
 def json_field(document: dict[str, Any], name: str, kind: Any) -> Any:
-    """Return a field of a JSON object.
-
-    Raises:
-        ContractError: it is missing, or not of ``kind``, a class or a tuple of classes.
-    """
+    """Return a field of a JSON object, which must be of ``kind``, or raise a ContractError."""
     if name not in document:
         raise ContractError(f"contract field {name!r} is missing")
     value = document[name]

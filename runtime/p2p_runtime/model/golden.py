@@ -79,11 +79,7 @@ class GoldenFrame:
 
     @classmethod
     def from_json(cls, document: Any) -> GoldenFrame:
-        """Return the golden frame of what :meth:`to_json` returned.
-
-        Raises:
-            ContractError: a field is missing or malformed.
-        """
+        """Return the golden frame of what :meth:`to_json` returned, or raise a ContractError."""
         try:
             shape = tuple(int(side) for side in document["shape"])
             raw = base64.b64decode(document["expected_base64"], validate=True)

@@ -59,11 +59,7 @@ class EngineManifest:
 
     @classmethod
     def from_json(cls, text: str) -> EngineManifest:
-        """Return the manifest of what :meth:`to_json` returned.
-
-        Raises:
-            ContractError: not JSON, of another format, or a field is missing or unknown.
-        """
+        """Return the manifest of what :meth:`to_json` returned, or raise a ContractError."""
         try:
             document = parse_json(text)
             if (written := document.pop("format")) != FORMAT:
@@ -80,11 +76,7 @@ def manifest_path(engine: Path) -> Path:
 
 
 def read_manifest(engine: Path) -> EngineManifest:
-    """Return the manifest beside an engine file, unchecked.
-
-    Raises:
-        BundleError: it is missing or not a manifest.
-    """
+    """Return the manifest beside an engine file, unchecked; raise a BundleError without one."""
     path = manifest_path(engine)
     try:
         return EngineManifest.from_json(read_file(path, MAX_MANIFEST_BYTES).decode("utf-8"))

@@ -151,13 +151,12 @@ class RunReport:
 
     @staticmethod
     def check_place(path: Path, holds: str = "frames_in") -> None:
-        """Make sure that a report can be written, and that it replaces at most a report.
+        """Raise an OutputError if a report cannot be written, or would replace another file.
 
         A report is a JSON object with a field ``holds``.
-
-        Raises:
-            OutputError: the folder cannot be written, or the file is something else.
         """
+        if path.name == "-":
+            raise OutputError("a report is a file; - is no name of one")
         check_writable_folder(path.parent)
         refuse_protected(path)
         if not path.exists():

@@ -157,18 +157,10 @@ class FrameSink(Protocol):
     """Takes frames in order. A sink with nothing to finish inherits `close` and `abort`."""
 
     def write(self, task: FrameTask) -> None:
-        """Write the image of one frame.
-
-        Raises:
-            OutputError: its size or type is wrong, or it cannot be written; often a SinkError.
-        """
+        """Write the image of one frame; an OutputError, often a SinkError, if that fails."""
 
     def close(self) -> None:
-        """Finish the output and check it.
-
-        Raises:
-            SinkError: fewer frames can be read back than were written.
-        """
+        """Finish the output; raise a SinkError if not all of its frames can be read back."""
         return  # by default, nothing is left to finish
 
     def abort(self) -> None:

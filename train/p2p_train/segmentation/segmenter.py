@@ -108,11 +108,7 @@ class Segmenter:
                 yield signal.contiguous(memory_format=torch.channels_last)
 
     def save(self, path: Path) -> None:
-        """Write the segmenter.
-
-        Raises:
-            OutputError: it cannot be written; what stood at ``path`` still does.
-        """
+        """Write the segmenter; an OutputError leaves what stood at ``path``."""
         content: dict[str, Any] = {
             "network": self.network.state_dict(),
             "width": self.network.width,
@@ -126,11 +122,7 @@ class Segmenter:
 
     @classmethod
     def load(cls, path: Path, device: torch.device) -> Segmenter:
-        """Read a segmenter onto ``device``.
-
-        Raises:
-            CheckpointError: it is missing, broken, altered, unsafe, or not a segmenter.
-        """
+        """Read a segmenter onto ``device``; raise a CheckpointError if it is none, or not sound."""
         content = read_tensors(path, schema=SCHEMA, what="segmenter")
         try:
             network = SegmentationNet(classes=len(content["classes"]), width=content["width"])

@@ -62,11 +62,7 @@ class Checkpoint:
 
     @classmethod
     def load(cls, path: str | Path) -> Checkpoint:
-        """Read and verify a checkpoint, onto the CPU.
-
-        Raises:
-            CheckpointError: it is missing, broken, altered, unsafe, or of another schema.
-        """
+        """Read and verify a checkpoint, onto the CPU, or raise a CheckpointError."""
         content = read_tensors(Path(path), schema=CHECKPOINT_SCHEMA)
         try:
             content = {one.name: content[one.name] for one in fields(cls)}

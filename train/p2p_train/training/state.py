@@ -244,11 +244,7 @@ class TrainState:
         self._loss_steps = 0
 
     def resume(self, checkpoint: Checkpoint) -> None:
-        """Go on exactly where ``checkpoint`` stopped.
-
-        Raises:
-            CheckpointError: it was made for other networks, or holds no training state.
-        """
+        """Go on exactly where ``checkpoint`` stopped; a CheckpointError if it does not fit."""
         training, progress = checkpoint.training, checkpoint.progress
         if "optimizers" not in training:
             raise CheckpointError(

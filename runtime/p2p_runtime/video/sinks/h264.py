@@ -134,11 +134,7 @@ class VideoFileSink(H264Sink):
     def __init__(
         self, path: Path, video: VideoInfo, *, source: Path | None = None, overwrite: bool = False
     ) -> None:
-        """Lock the file and start the encoder; for the arguments see `open_sink`.
-
-        Raises:
-            SinkError: the place is wrong, or locked, or the encoder is missing.
-        """
+        """Lock the file and start the encoder, as `open_sink` does, or raise a SinkError."""
         self._path = path
         if video.height % 2 or video.width % 2:
             _log.warning(

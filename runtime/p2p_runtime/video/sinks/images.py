@@ -32,11 +32,7 @@ class ImageFolderSink(FrameSink):
         overwrite: bool = False,
         resume: bool = False,
     ) -> None:
-        """Lock the folder.
-
-        Raises:
-            OutputError: it is the input, is not empty, cannot be written, or is being written.
-        """
+        """Lock the folder, or raise an OutputError: it is the input, not empty or not writable."""
         self._resume = resume
         self._folder = folder
         self._names: set[str] = set()

@@ -28,11 +28,7 @@ class SoundCopy:
     """The sound of an output; it begins and ends with the frames."""
 
     def __init__(self, container: Any, track: SoundTrack) -> None:
-        """Add the track to an open ``av`` output container.
-
-        Raises:
-            ValueError: the container does not take the track's codec.
-        """
+        """Add the track to an open ``av`` container; a ValueError if it takes no such codec."""
         codec = track.stream.codec_context.codec.canonical_name
         if codec not in _TAKEN[container.format.name]:
             raise ValueError(f"{container.format.name} does not take {codec}")

@@ -81,11 +81,7 @@ class PictureSource:
                 yield FrameTask(picture=picture, index=index, timestamp_s=time_s, name=path.stem)
 
     def check_sizes(self, count: int | None = None) -> None:
-        """Make sure that the first ``count`` pictures, or all, could be frames of one video.
-
-        Raises:
-            SourceError: one has another size than the first.
-        """
+        """Raise a SourceError unless the first ``count`` pictures, or all, have one size."""
         paths = self.paths[self._begin :][:count]
         sizes = {path: size for path in paths if (size := _size(path)) is not None}
         (first, expected), *others = sizes.items()
@@ -133,7 +129,11 @@ def list_folder(folder: Path) -> list[Path]:
         paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
     except OSError as error:
         raise SourceError(f"cannot list {folder}: {reason(error)}") from error
-    return in_order(paths, f"{folder} holds no pictures ({', '.join(SUFFIXES)}) and no videos")
+    pictures = in_order(paths, f"{folder} holds no pictures ({', '.join(SUFFIXES)}) and no videos")
+    if others := sorted(path.name for path in set(paths) - set(pictures)):
+        more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+        _log.info("left out of %s: %s%s", folder, ", ".join(others[:3]), more)
+    return pictures
 
 
 def list_matches(pattern: str) -> list[Path]:
