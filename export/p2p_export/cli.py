@@ -68,7 +68,7 @@ _flags = stack(
     _precision(
         "--int8-profile", advanced=True, default="x86",
         type=click.Choice(["x86", "x86-avx2", "arm", "tensorrt"]),
-        help="Integer kernels that model-int8.onnx is for; x86-avx2: without VNNI.",
+        help="Integer kernels that model-int8.onnx is for; x86-avx2: same pixels without VNNI.",
     ),
     _tensorrt(
         "--tensorrt", is_flag=True,

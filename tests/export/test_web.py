@@ -22,6 +22,8 @@ from click.testing import CliRunner, Result
 import browser
 from browser import Browser, headless
 from p2p_export.cli import main
+from p2p_export.exporting import export
+from p2p_export.options import ExportOptions
 from p2p_export.targets import web
 from p2p_export.targets.onnx import WrittenBundle, attach
 from p2p_export.targets.web import ORT_WEB_FILES, read_ort_web, write_web
@@ -33,7 +35,6 @@ from p2p_runtime.translate.translator import Translator
 from toy_export import CONTRACT
 
 FILES = ("contract.json", "example.png", "golden.png", "model.onnx", *ORT_WEB_FILES)
-PAUSE = "new Promise((done) => setTimeout(done, 50))"
 FAKE_CAMERA = "--use-fake-device-for-media-stream --use-fake-ui-for-media-stream"
 
 
@@ -59,6 +60,17 @@ def site(
 ) -> Path:
     """Return the folder of the int8 model."""
     return write_web(exported["int8"].path, tmp_path_factory.mktemp("site"), ort_web).parent
+
+
+@pytest.fixture(scope="session")
+def exact(run: Path, inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an int8 bundle that the device computes exactly, as the page does, without VNNI, too.
+
+    The sums of eight-bit weights would saturate there.
+    """
+    path = tmp_path_factory.mktemp("exact") / "model.onnx"
+    int8 = {"int8": True, "int8_profile": "x86-avx2", "calibration": inputs}
+    return export(ExportOptions(source=run, output=path, **int8))[0].path
 
 
 class Server:
@@ -108,10 +120,13 @@ def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def page(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+def page(
+    exact: Path, ort_web: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Browser]:
     """Return a tab with the page, whose server is gone: all that it does, it does without one."""
+    index = write_web(exact, tmp_path_factory.mktemp("exact-site"), ort_web)
     with headless(tmp_path_factory.mktemp("profile")) as opened:
-        with served(site) as server:
+        with served(index.parent) as server:
             show(opened, server.url)
         yield opened
 
@@ -153,13 +168,13 @@ def write(path: Path, picture: np.ndarray) -> Path:
 
 
 def test_the_page_generates_what_the_device_does(
-    page: Browser, exported: dict[str, WrittenBundle], tmp_path: Path
+    page: Browser, exact: Path, tmp_path: Path
 ) -> None:
     """Twenty label maps of all sizes become the same inputs and, to the level, the same images."""
     rng = np.random.default_rng(7)
     colours, sides = CAMVID.colours_bgr(), [(64, 64), (1, 1), (63, 65), (720, 1280)]
     sides += [tuple(rng.integers(2, 300, 2)) for _ in range(16)]
-    with Translator.load(exported["int8"].path, device="cpu") as translate:
+    with Translator.load(exact, device="cpu") as translate:
         for number, size in enumerate(sides):
             label = colours[rng.integers(0, len(colours), size)]
             give(page, write(tmp_path / f"{number}.png", label))
@@ -260,11 +275,9 @@ def test_no_request_leaves_the_origin(site: Path, tab: Browser) -> None:
         assert other.paths == []
 
 
-def test_a_brush_draws_in_the_colours_of_the_palette(
-    page: Browser, exported: dict[str, WrittenBundle]
-) -> None:
+def test_a_brush_draws_in_the_colours_of_the_palette(page: Browser, exact: Path) -> None:
     """A stroke has exact colours, no blurred edge, and the picture follows."""
-    with Translator.load(exported["int8"].path, device="cpu") as translate:
+    with Translator.load(exact, device="cpu") as translate:
         page.value("document.querySelectorAll('fieldset input')[0].click()")
         page.value("document.getElementById('fill').click()")
         page.value("document.querySelectorAll('fieldset input')[3].click()")
@@ -278,8 +291,7 @@ def test_a_brush_draws_in_the_colours_of_the_palette(
         assert (drawn[12] == sky).all()
         assert len(np.unique(drawn.reshape(-1, 3), axis=0)) == 2
         expected = translate(drawn)
-        while not np.array_equal(pixels(page, "image"), expected):
-            page.value(PAUSE)
+        page.until("its image", lambda: np.array_equal(pixels(page, "image"), expected))
 
 
 @pytest.mark.parametrize(
@@ -302,6 +314,15 @@ def test_a_file_that_is_no_label_map_is_refused(
     assert np.array_equal(pixels(page, "image"), before)
 
 
+def test_whatever_a_page_never_does_is_told(page: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests in a browser do not hang: they name what they waited for, and what the page says."""
+    monkeypatch.setattr(browser, "LIMIT_S", 2)
+    with pytest.raises(AssertionError, match=r"not within 2 s: 1 > 2; the page: Draw labels"):
+        page.wait("1 > 2")
+    with pytest.raises(TimeoutError, match=r"no answer within 2 s to Runtime[.]evaluate"):
+        page.value("new Promise(() => {})")
+
+
 def test_a_camera_that_is_not_there_is_one_line(page: Browser) -> None:
     """Whoever clicks reads why nothing moves."""
     page.value("document.getElementById('camera').click()")
@@ -320,10 +341,9 @@ def test_videos_and_cameras_play(site: Path, tab: Browser, root: Path, name: str
         else:
             give(tab, root / "runtime/p2p_runtime/assets" / name)
         tab.wait("!document.getElementById('stop').hidden")
-        while np.array_equal(seen := pixels(tab, "input"), before):
-            tab.value(PAUSE)
-        while np.array_equal(pixels(tab, "input"), seen):
-            tab.value(PAUSE)
+        tab.until("a picture", lambda: not np.array_equal(pixels(tab, "input"), before))
+        seen = pixels(tab, "input")
+        tab.until("the next", lambda: not np.array_equal(pixels(tab, "input"), seen))
         assert state(tab).startswith(name)
         tab.value("document.getElementById('stop').click()")
         assert tab.value("document.getElementById('stop').hidden")

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from browser import Browser, headless
+from browser import LIMIT_S, Browser, headless, killed_if_late
 from fake_rtsp import FakeRTSP
 from p2p_runtime.video.frames import FrameTask
 from p2p_runtime.video.view import LiveView
@@ -52,10 +52,11 @@ def watched(bundle: Path, *words: object) -> Iterator[tuple[str, list[str]]]:
     ) as process:  # fmt: skip
         assert process.stdin is not None and process.stderr is not None
         lines, ended = [], threading.Event()
-        for line in process.stderr:
-            lines.append(line)
-            if "watch at" in line:
-                break
+        with killed_if_late(process):
+            for line in process.stderr:
+                lines.append(line)
+                if "watch at" in line:
+                    break
         pipe = process.stdin.buffer
 
         def feed() -> None:
@@ -71,8 +72,9 @@ def watched(bundle: Path, *words: object) -> Iterator[tuple[str, list[str]]]:
             yield re.sub(r"^watch at (\S+)\n$", r"\1", lines[-1]), lines
         finally:
             ended.set()
-            feeding.join()
-            process.communicate()
+            with killed_if_late(process):
+                feeding.join()
+                process.communicate()
     assert process.returncode == 0
 
 
@@ -177,8 +179,7 @@ def test_pause_holds_the_picture_and_a_snapshot_saves_it(
         assert int(text(tab, "frame")) == number
         press(tab, "s")
         file = folder / f"frame-{number}.png"
-        while not file.exists():
-            time.sleep(0.05)
+        tab.until("a snapshot", file.exists)
         saved = cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
         np.testing.assert_array_equal(saved, picture(tab))
         press(tab, " ")
@@ -230,7 +231,9 @@ def test_the_page_goes_on_with_the_next_run(tab: Browser) -> None:
         tab.wait("document.getElementById('state').textContent.startsWith('the run has ended, or')")
 
 
-def test_a_source_that_is_lost_and_back_is_told(bundle: Path, tab: Browser, tmp_path: Path) -> None:
+def test_a_source_that_is_lost_and_back_is_told(
+    bundle: Path, tab: Browser, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """The page tells it without frames, and goes on with the first one that comes."""
     frames = [label_frame(index, 96, 128) for index in range(100)]
     stream = write_video(tmp_path / "live.ts", frames, fps=25).read_bytes()
@@ -240,6 +243,7 @@ def test_a_source_that_is_lost_and_back_is_told(bundle: Path, tab: Browser, tmp_
             words_of("p2p-run", server.url, *words), cwd=tmp_path, env=surroundings(),
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
+        request.addfinalizer(process.kill)
         assert process.stderr is not None
         url = next(line.split()[-1] for line in process.stderr if "watch at" in line)
         draining = threading.Thread(target=process.stderr.read)
@@ -252,7 +256,7 @@ def test_a_source_that_is_lost_and_back_is_told(bundle: Path, tab: Browser, tmp_
         tab.wait("document.getElementById('state').textContent == 'live'")
         tab.wait("Number(document.getElementById('reconnects').textContent) > 0")
         process.terminate()
-        assert process.wait() == 143
+        assert process.wait(LIMIT_S) == 143
     draining.join()
     process.stderr.close()
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ import pytest
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --hide-scrollbars"
+LIMIT_S = 120
+"""Maximum time for anything that a page or a process is waited for; a busy machine is slow."""
 
 
 class Pipes:
@@ -37,10 +41,14 @@ class Pipes:
         request = {"id": self._number, "method": method, "params": values}
         request |= {"sessionId": session} if session else {}
         os.write(self._requests, json.dumps(request).encode() + b"\0")
+        end_s = time.monotonic() + LIMIT_S
         while True:
             while b"\0" not in self._buffer:
-                piece = os.read(self._answers, 1 << 16)
-                assert piece, "the browser has ended"
+                left_s = max(0.0, end_s - time.monotonic())
+                if not select.select([self._answers], [], [], left_s)[0]:
+                    raise TimeoutError(f"no answer within {LIMIT_S} s to {method} {values}")
+                if not (piece := os.read(self._answers, 1 << 16)):
+                    raise ConnectionError("the browser has ended")
                 self._buffer += piece
             line, self._buffer = self._buffer.split(b"\0", 1)
             answer = json.loads(line)
@@ -89,11 +97,24 @@ class Browser:
 
     def wait(self, expression: str) -> None:
         """Wait until an expression of JavaScript is true on the page."""
+
+        def is_true() -> bool:
+            with suppress(AssertionError):  # the page went away within the call
+                return bool(self.value(expression))
+            return False
+
+        self.until(expression, is_true)
+
+    def until(self, what: str, is_true: Callable[[], bool]) -> None:
+        """Wait until a question is answered with yes; a late answer names it and the page."""
+        end_s = time.monotonic() + LIMIT_S
         seen = False
         while not seen:
+            assert time.monotonic() < end_s, (
+                f"not within {LIMIT_S} s: {what}; the page: {self.value('document.body.innerText')}"
+            )
             time.sleep(0.05)
-            with suppress(AssertionError):  # the page went away within the call
-                seen = self.value(expression)
+            seen = is_true()
 
     def value(self, expression: str) -> Any:
         """Return what an expression of JavaScript, or a promise that it gives, is on the page."""
@@ -109,6 +130,17 @@ class Browser:
         clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
         picture = self("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)
         return base64.b64decode(picture["data"])
+
+
+@contextmanager
+def killed_if_late(process: subprocess.Popen[Any]) -> Iterator[None]:
+    """Kill a process within the block if that takes too long; what waits for it then goes on."""
+    timer = threading.Timer(LIMIT_S, process.kill)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextmanager
@@ -133,3 +165,5 @@ def headless(folder: Path) -> Iterator[Browser]:
             os.close(requests)
             os.close(answers)
             process.terminate()
+            with killed_if_late(process):
+                process.wait()
