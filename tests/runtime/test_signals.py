@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 from p2p_runtime.cli import main
 from p2p_runtime.engines import supervised
 from p2p_runtime.engines.supervised import SupervisedEngine
-from p2p_runtime.errors import EngineError, SinkError
+from p2p_runtime.errors import EngineError, OutputError, SinkError
 from p2p_runtime.interrupts import StopRequest
 from p2p_runtime.prefetch import FrameQueue
+from p2p_runtime.translate.report import RunReport
 from p2p_runtime.video.frames import FrameTask
 from p2p_runtime.video.live import LivePolicy, LiveSource
 from p2p_runtime.video.sinks.h264 import VideoFileSink
@@ -157,6 +158,27 @@ def test_fault_113_a_run_that_fails_leaves_a_report(
     assert document["error"] == "cannot push to rtmp://host/app/***"
     assert document["frames_out"] == 0
     assert document["frames_translated"] > 0
+
+
+def test_fault_113_a_report_that_fails_hides_no_error(
+    bundle: Path, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is full takes neither the video nor the report; what the video lost is told."""
+
+    def full(report: RunReport, path: Path) -> None:
+        raise OutputError(f"cannot write {path}: No space left on device")
+
+    def fail(sink: VideoFileSink, task: object) -> None:
+        raise SinkError("cannot write o.mp4: No space left on device; 7 frames written before")
+
+    monkeypatch.setattr(VideoFileSink, "write", fail)
+    monkeypatch.setattr(RunReport, "save", full)
+    report = tmp_path / "run.json"
+    words = [video, "--model", bundle, "--output", tmp_path / "o.mp4", "--report", report]
+    result = CliRunner().invoke(main, [str(word) for word in words])
+    assert result.exit_code == 3
+    assert f"warning: cannot write {report}: No space left on device\n" in result.stderr
+    assert result.stderr.endswith("; 7 frames written before\n")
 
 
 def test_fault_113_a_suspended_process_has_not_hung(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from p2p_runtime.errors import LossesError, P2PError, SourceLostError, count_of
+from p2p_runtime.errors import LossesError, OutputError, P2PError, SourceLostError, count_of
 from p2p_runtime.prefetch import prefetched
 from p2p_runtime.redaction import redact
 from p2p_runtime.video.frames import FrameSink, FrameSource, FrameTask, VideoInfo
@@ -142,7 +142,10 @@ def run_pipeline(
     except BaseException as error:
         sink.abort()
         if on_failure is not None and isinstance(error, P2PError):
-            on_failure(finish(error))
+            try:
+                on_failure(finish(error))
+            except OutputError as second:  # of a full disk, say; what ended the run is told
+                _log.warning("%s", second)
         raise
     sink.close()
     return finish()
