@@ -204,6 +204,14 @@ def test_frozen_batchnorm_trains_with_running_statistics(tiny: MakeConfig) -> No
     assert not torch.equal(norm.weight, gain)
 
 
+def test_running_statistics_of_a_young_run_are_those_of_its_batches(tiny: MakeConfig) -> None:
+    """The variance of 1 that BatchNorm begins with is gone, also if it is frozen a few steps on."""
+    state = TrainState(tiny(), CPU)
+    state.begin_step(2)
+    train_step(state, batch())
+    assert all(norm.running_var.max() < 0.5 for norm in batch_norms(state.generator))
+
+
 def test_recomputing_activations_changes_no_gradient(tiny: MakeConfig) -> None:
     """Activation checkpointing gives the same weights, and counts running statistics once."""
     states = [TrainState(tiny(dropout=0.0), CPU) for _ in range(2)]

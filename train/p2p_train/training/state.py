@@ -36,6 +36,9 @@ Losses = dict[str, torch.Tensor]
 AVERAGE_LOOKS_EVERY = 4
 """Steps from one batch that the average of the generator sees to the next."""
 
+BATCHNORM_MOMENTUM = 0.1
+"""Share of the newest batch in BatchNorm's running statistics: torch's own."""
+
 AVERAGE_MOMENTUM = 0.05
 """Share of the newest batch in the statistics of the average's BatchNorm."""
 
@@ -175,6 +178,8 @@ class TrainState:
         self.batchnorm_frozen = self.progress >= self.config.optim.freeze_batchnorm
         for norm in batch_norms(self.generator):
             norm.train(not self.batchnorm_frozen)
+            # In a young run the mean of all batches, or the initial variance of 1 would outlast it.
+            norm.momentum = max(BATCHNORM_MOMENTUM, 1 / (self.step + 1))
 
     def note_validation(self, l1: float) -> bool:
         """Note a validation's L1, and return whether its weights are the best so far.
