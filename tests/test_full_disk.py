@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click import Command
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from failing_disk import FailingDisk, disk, every_failure  # noqa: F401
 from fake_tensorrt import FakeTensorRT
+from in_process import invoke
 from p2p_bench import cli as bench_cli
 from p2p_bench import run as bench_run
 from p2p_bench.report import BenchReport
@@ -49,11 +49,6 @@ from toy_runtime import bundle, contract, frames, make_bundle, pictures, write_v
 TINY = ["--image-size", 32, "--batch-size", 4, "--ngf", 4, "--ndf", 4]
 TINY += ["--device", "cpu", "--workers", 0]
 PICTURE = np.zeros((32, 32, 3), np.uint8)
-
-
-def invoke(main: Command, *words: object) -> Result:
-    """Run a command in this process."""
-    return CliRunner().invoke(main, [str(word) for word in words])
 
 
 def write_data(folder: Path) -> None:

@@ -9,11 +9,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from torch import nn
 
+from in_process import p2p_export
 from p2p_export import exporting
-from p2p_export.cli import main
 from p2p_export.graph.tracing import Graph
 from p2p_export.options import ExportOptions
 from p2p_export.parity import compare
@@ -25,11 +24,6 @@ from p2p_train.scenes import draw_scene
 from reference_networks import resnet, trained, unet, without_dropout
 
 FROM = "--from-pytorch-cyclegan-and-pix2pix"
-
-
-def invoke(*words: object):
-    """Run the command in this process."""
-    return CliRunner().invoke(main, [str(word) for word in words], catch_exceptions=False)
 
 
 def saved(network: nn.Module, folder: Path) -> Path:
@@ -70,7 +64,7 @@ def test_a_unet_becomes_bundles_that_answer_as_the_repository(tmp_path: Path):
         write_bytes(folder / f"{seed}.png", png.tobytes())
     words = ["--netG", "unet_128", "--statistics", "running", "--palette", "cityscapes"]
     words += ["--int8", "--calibration", folder]
-    done = invoke(FROM, saved(network, tmp_path), *words)
+    done = p2p_export(FROM, saved(network, tmp_path), *words)
     assert done.exit_code == 0, done.stderr
     assert "running statistics, no dropout" in done.stderr
     assert "drawn street scenes" in done.stderr
@@ -81,7 +75,7 @@ def test_a_unet_becomes_bundles_that_answer_as_the_repository(tmp_path: Path):
             image = translator(frame)
         compare(expected[None], image[None], precision=precision).require()
         assert np.quantile(np.abs(image.astype(int) - expected), share) <= most, precision
-    shown = invoke("--inspect", tmp_path / "export" / "model-fp32.onnx").stdout
+    shown = p2p_export("--inspect", tmp_path / "export" / "model-fp32.onnx").stdout
     assert "unet_128" in shown
     assert "running statistics" in shown
 
@@ -91,7 +85,7 @@ def test_a_resnet_with_frame_statistics_becomes_a_bundle(tmp_path: Path):
     network = without_dropout(trained(resnet(6, 2, "batch", dropout=True), size=64)).train()
     words = ["--netG", "resnet_6blocks", "--size", "96x64", "--palette", "none"]
     words += ["--frames", photos(tmp_path / "photos"), "--fp16", "--output", tmp_path / "out"]
-    done = invoke(FROM, saved(network, tmp_path), *words)
+    done = p2p_export(FROM, saved(network, tmp_path), *words)
     assert done.exit_code == 0, done.stderr
     assert "each frame's own statistics, no dropout" in done.stderr
     frame = draw_scene(77, 64, 96)[1]
@@ -117,7 +111,7 @@ def test_fault_127_a_grey_unet_without_norm_becomes_bundles(tmp_path: Path):
     )
     words = ["--netG", "unet_128", "--norm", "none", "--palette", "none", "--int8"]
     frames = photos(tmp_path / "photos", 9)
-    done = invoke(FROM, path, *words, "--frames", frames, "--calibration", frames)
+    done = p2p_export(FROM, path, *words, "--frames", frames, "--calibration", frames)
     assert done.exit_code == 0, done.stderr
     assert "no statistics, no dropout" in done.stderr
     frame = cv2.resize(draw_scene(77, 64, 64)[1], (128, 128))
@@ -171,7 +165,7 @@ def test_what_does_not_go_together_is_said_in_one_line(words, message, tmp_path,
     torch.save(unet(7, 1, "batch").state_dict(), "g.pth")
     if "--netG" not in words and FROM in words:
         words = [*words, "--netG", "unet_128"]
-    done = invoke(*words)
+    done = p2p_export(*words)
     assert done.exit_code == 2
     assert message in done.stderr.splitlines()[-1]
     assert done.stderr.splitlines()[-1].startswith("error: ")
@@ -182,7 +176,7 @@ def test_what_does_not_go_together_is_said_in_one_line(words, message, tmp_path,
 def test_fault_130_weights_without_their_flag_are_named(content, tmp_path: Path):
     """A file of another project is said to be one, with the flag that imports it."""
     torch.save(content, tmp_path / "g.pth")
-    done = invoke(tmp_path / "g.pth")
+    done = p2p_export(tmp_path / "g.pth")
     assert done.exit_code == 2
     assert FROM in done.stderr.splitlines()[-1]
     assert "schema" not in done.stderr
@@ -198,7 +192,7 @@ def test_fault_130_a_torchscript_file_gets_advice_of_our_own(words, script, tmp_
             torch.jit.script(nn.Linear(1, 1)).save(str(tmp_path / "g.pth"))
         else:
             torch.save(nn.Linear(1, 1), tmp_path / "g.pth")
-    done = invoke(*words, tmp_path / "g.pth", *(("--palette", "none") if words else ()))
+    done = p2p_export(*words, tmp_path / "g.pth", *(("--palette", "none") if words else ()))
     assert done.exit_code == 2
     assert "state_dict()" in done.stderr.splitlines()[-1]
     assert "weights_only" not in done.stderr
@@ -230,6 +224,6 @@ def test_fault_130_the_way_out_of_int8s_gates_is_named(
         words += ["--int8", "--calibration", photos(tmp_path / "photos")]
     if precision == "int8":
         monkeypatch.setattr(ExportOptions, "output_paths", lambda *_: {"int8": tmp_path / "m.onnx"})
-    done = invoke(*words)
+    done = p2p_export(*words)
     assert "28.7 dB" in done.stderr
     assert ("--statistics running" in done.stderr) is named

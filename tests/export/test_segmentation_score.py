@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from test_parity import GOOD
 
-from p2p_export.cli import main
+from in_process import p2p_export
 from p2p_export.exporting import export
 from p2p_export.options import ExportOptions
 from p2p_export.parity import SegmentationCheck
@@ -91,7 +90,7 @@ def test_a_score_of_nan_does_not_pass():
 def test_reports_hold_the_scores_of_both_sides(run, inputs, segmenter, tmp_path):
     """Of the torch module and of the file: in the table, in parity.json and in the bundle."""
     words = (run, "--output", tmp_path / "out", "--frames", inputs, "--segmenter", segmenter)
-    done = CliRunner().invoke(main, [str(word) for word in words], catch_exceptions=False)
+    done = p2p_export(*words)
     assert done.exit_code == 0, done.stderr
     assert "mean IoU" in done.stdout
     assert "(+0.00)" in done.stdout

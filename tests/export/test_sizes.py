@@ -9,10 +9,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 
+from in_process import p2p_export
 from p2p_export import exporting
-from p2p_export.cli import main
 from p2p_export.exporting import export
 from p2p_export.graph.pixel_generator import PixelGenerator
 from p2p_export.inputs import load_checkpoint, read_inputs
@@ -27,11 +26,6 @@ from p2p_train.training.checkpoint import Checkpoint
 from toy_export import CONTRACT, toy_config, toy_frames, write_checkpoint
 
 WIDE = replace(CONTRACT, width=128)
-
-
-def invoke(*words: object):
-    """Run the command in this process."""
-    return CliRunner().invoke(main, [str(word) for word in words], catch_exceptions=False)
 
 
 def test_fault_126_a_run_is_exported_at_another_size(run: Path, inputs: Path, tmp_path: Path):
@@ -70,7 +64,7 @@ def test_fault_126_256_px_become_960x544(tmp_path: Path):
 )
 def test_fault_126_a_size_beside_the_grid_is_one_line(size, nearest, run: Path, tmp_path: Path):
     """Exit code 2, the nearest sizes in words, and no file."""
-    done = invoke(run, "--size", size, "--output", tmp_path / "out")
+    done = p2p_export(run, "--size", size, "--output", tmp_path / "out")
     assert done.exit_code == 2
     assert nearest in done.stderr.splitlines()[-1]
     assert not (tmp_path / "out").exists()
@@ -82,7 +76,7 @@ def test_a_size_that_no_memory_holds_is_one_line(
     """Told before the first frame is made, with need and rest."""
     monkeypatch.setattr(memory, "free_bytes", lambda: 1 << 30)
     monkeypatch.setattr(PixelContract, "preprocess", lambda self, frame: frame.stop_here)
-    done = invoke(run, "--size", "8192x8192", "--output", tmp_path / "out")
+    done = p2p_export(run, "--size", "8192x8192", "--output", tmp_path / "out")
     assert done.exit_code == 2
     assert done.stderr.splitlines()[-1] == (
         "error: an export of 8192x8192 px takes about 46.2 GiB of memory, and 1.0 GiB are free; "

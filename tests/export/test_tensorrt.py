@@ -10,11 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from fake_tensorrt import FakeTensorRT
+from in_process import p2p_export
 from p2p_export import exporting
-from p2p_export.cli import main
 from p2p_export.exporting import export
 from p2p_export.graph.int8 import int8_graph
 from p2p_export.graph.tracing import Graph
@@ -139,7 +138,7 @@ def test_export_builds_engines_of_every_file_that_tensorrt_reads(
     monkeypatch.setattr(exporting, "int8_graph", lambda *words: graphs[words[3]])
     words = ["--output", tmp_path, "--int8", "--calibration", inputs]
     words += ["--tensorrt-rtx", "--gpu-arch", "sm89"]
-    done = CliRunner().invoke(main, [str(word) for word in (run, *words)], catch_exceptions=False)
+    done = p2p_export(run, *words)
     assert done.exit_code == 0, done.stderr
     names = {path.name for path in tmp_path.iterdir()}
     assert {"model-int8.onnx", "model-int8-tensorrt.onnx"} < names
@@ -212,8 +211,7 @@ def test_fault_40_without_the_library_the_onnx_stands(name, run, tmp_path, trace
     monkeypatch.setattr(target.platform, "machine", lambda: "x86_64")
     flag = f"--{name.replace('_', '-')}"
     archs = ["--gpu-arch", "sm86"] if name == "tensorrt_rtx" else []
-    words = [str(run), "--output", str(tmp_path), flag, *archs]
-    done = CliRunner().invoke(main, words, catch_exceptions=False)
+    done = p2p_export(run, "--output", tmp_path, flag, *archs)
     assert done.exit_code == 2
     last = done.stderr.splitlines()[-1]
     assert last.startswith(f"error: {flag}: ")

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 
-from p2p_export.cli import main
+from in_process import p2p_export
 from p2p_export.targets.onnx import WrittenBundle
 from p2p_export.targets.triton import check_folder, write_triton
 from p2p_runtime.errors import BundleError, ConfigError, OutputError
@@ -20,11 +19,6 @@ from p2p_runtime.model.contract import PixelContract
 from p2p_runtime.model.golden import GoldenFrame
 from p2p_runtime.model.trt_manifest import EngineManifest, EngineTarget, manifest_path
 from toy_export import CONTRACT
-
-
-def p2p_export(*words: object) -> Result:
-    """Type ``p2p-export`` with some words."""
-    return CliRunner().invoke(main, list(map(str, words)))
 
 
 def parse(text: str) -> dict[str, list[object]]:

@@ -19,9 +19,11 @@ from toy_runtime import (  # noqa: F401
     make_bundle,
     model,
     no_thread_is_left,
+    p2p_run,
     pictures,
     read_frames,
     save_video,
+    toy_run,
     video,
     wrong_golden,
 )

@@ -7,19 +7,18 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 
 import fake_carla
 from fake_carla import Server, WorldSettings, frame_of_bits
-from p2p_runtime.cli import main
+from in_process import Run
 from p2p_runtime.errors import MissingExtraError, SinkError, SourceLostError
 from p2p_runtime.labels.palette import CITYSCAPES
 from p2p_runtime.labels.reader import LabelReader
@@ -45,15 +44,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
 
 
 @pytest.fixture
-def p2p_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bundle: Path) -> Callable[..., Result]:
-    """Return a function that runs the command in this process, in the test's folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def invoke(query: str, *arguments: object) -> Result:
-        words = ["--video", f"carla://simulator{query}", "--model", bundle, *arguments]
-        return CliRunner().invoke(main, [str(word) for word in words])
-
-    return invoke
+def translate(toy_run: Run) -> Run:
+    """Return a function that translates a simulator with the toy model, in the test's folder."""
+    return lambda query, *words: toy_run("--video", f"carla://simulator{query}", *words)
 
 
 def opened(query: str = f"?{SIZE}", **policy: Any) -> CarlaSource:
@@ -92,13 +85,13 @@ def with_faults(server: Server, ticks: int) -> dict[str, set[int]]:
 
 
 def test_every_pair_that_is_written_is_a_true_pair(
-    server: Server, p2p_run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+    server: Server, translate: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of 500 ticks with late, lost and doubled frames, label, rgb, photo and pose go together."""
     monkeypatch.setattr("os.fsync", lambda descriptor: None)  # it takes most of the time
     faults = with_faults(server, 500)
     gone = faults["late"] | faults["lost"]
-    done = p2p_run(
+    done = translate(
         f"?{SIZE}&save=set", "--stall-timeout", 0.05, "--max-frames", 500 - len(gone),
         "--output", "null:", "--report", "report.json", "--strict",
     )  # fmt: skip
@@ -173,7 +166,7 @@ class Full(FrameSink):
 
 @pytest.mark.parametrize("end", ["last frame", "closed output", "lost simulator", "deaf cameras"])
 def test_the_simulator_is_left_as_it_was(
-    end: str, server: Server, p2p_run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+    end: str, server: Server, translate: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Settings and cameras are those of before, however a run ends."""
     server.settings = WorldSettings(False, 0.04)
@@ -181,7 +174,7 @@ def test_the_simulator_is_left_as_it_was(
     if end == "closed output":
         monkeypatch.setattr("p2p_runtime.app.run.open_sink", lambda *_, **__: Full())
     server.fails = {"lost simulator": {"tick": 1005}, "deaf cameras": {"listen": 1000}}.get(end, {})
-    done = p2p_run(f"?{SIZE}", "--max-frames", 10, "--output", "out.mp4")
+    done = translate(f"?{SIZE}", "--max-frames", 10, "--output", "out.mp4")
     expected = {"last frame": 0, "closed output": 3}.get(end, 6)
     assert done.exit_code == expected, done.output
     assert "spawn_actor" in server.calls
@@ -301,11 +294,11 @@ def test_a_model_without_palette_gets_the_rgb_camera(server: Server) -> None:
 )
 def test_what_cannot_be_is_one_line(
     query: str, words: tuple[str, ...], complaint: str, server: Server,
-    p2p_run: Callable[..., Result],
+    translate: Run,
 ) -> None:  # fmt: skip
     """Unknown options, absent cameras and flags of other sources end the run before any change."""
     before = server.state()
-    done = p2p_run(query, *words, "--output", "null:")
+    done = translate(query, *words, "--output", "null:")
     assert done.exit_code in (2, 3), done.output
     assert complaint in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
@@ -313,13 +306,11 @@ def test_what_cannot_be_is_one_line(
     assert not {"spawn_actor", "apply_settings", "tick"} & set(server.calls)
 
 
-def test_two_of_one_name_are_told_apart_by_id(
-    server: Server, p2p_run: Callable[..., Result]
-) -> None:
+def test_two_of_one_name_are_told_apart_by_id(server: Server, translate: Run) -> None:
     """Cameras have the role front unless they are given another."""
     for kind in ("rgb", "depth"):
         server.add(fake_carla.Sensor, f"sensor.camera.{kind}", {"role_name": "front"})
-    done = p2p_run("?camera=front", "--output", "null:")
+    done = translate("?camera=front", "--output", "null:")
     assert done.exit_code == 2
     assert "2 are called front; there are id 100" in done.stderr
     assert "id 101 (sensor.camera.rgb front), id 102 (sensor.camera.depth front)" in done.stderr
@@ -327,11 +318,11 @@ def test_two_of_one_name_are_told_apart_by_id(
 
 @pytest.mark.parametrize(("version", "code"), [("0.9.15", 2), ("0.9.16-12-gabc", 0), ("abc", 2)])
 def test_client_and_simulator_are_of_one_version(
-    version: str, code: int, server: Server, p2p_run: Callable[..., Result]
+    version: str, code: int, server: Server, translate: Run
 ) -> None:
     """CARLA itself only warns, and then fails somewhere else; builds of one version go together."""
     server.version = version
-    done = p2p_run(f"?{SIZE}", "--output", "null:", "--max-frames", 2)
+    done = translate(f"?{SIZE}", "--output", "null:", "--max-frames", 2)
     assert done.exit_code == code, done.output
     assert code == 0 or f"CARLA {version} needs its package carla, not 0.9.16" in done.stderr
 
@@ -345,22 +336,20 @@ def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("call", ["Client", "get_server_version", "get_world"])
 def test_a_simulator_that_is_absent_is_a_lost_source(
-    call: str, server: Server, p2p_run: Callable[..., Result]
+    call: str, server: Server, translate: Run
 ) -> None:
     """The exit code is 6, as for a camera that is not there."""
     server.fails = {call: 0}
-    done = p2p_run("", "--output", "null:", "--stall-timeout", 3)
+    done = translate("", "--output", "null:", "--stall-timeout", 3)
     assert done.exit_code == 6
     assert done.stderr.splitlines()[-1].startswith("error: carla://simulator:2000: time-out")
 
 
-def test_what_is_saved_is_the_model_s_picture_alone(
-    server: Server, p2p_run: Callable[..., Result]
-) -> None:
+def test_what_is_saved_is_the_model_s_picture_alone(server: Server, translate: Run) -> None:
     """Neither the input beside it nor the figures drawn on it go into the data set."""
     for number, flag in enumerate(("--side-by-side", "--overlay")):
         shown, saved = f"shown-{number}", f"set-{number}"
-        done = p2p_run(f"?{SIZE}&save={saved}", flag, "--max-frames", 2, "--output", shown)
+        done = translate(f"?{SIZE}&save={saved}", flag, "--max-frames", 2, "--output", shown)
         assert done.exit_code == 0, done.output
         (path,) = (path for path in Path(saved, "photo").iterdir() if int(path.stem) % 2 == 0)
         photo = stored(path)

@@ -12,10 +12,9 @@ from types import SimpleNamespace
 import av
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from numpy.typing import NDArray
 
-from p2p_runtime.cli import main
+from in_process import p2p_run
 from p2p_runtime.errors import LossesError
 from p2p_runtime.labels.palette import CITYSCAPES
 from p2p_runtime.labels.yuv import ColorSpec, YuvFrame, to_bgr
@@ -424,8 +423,8 @@ def test_fault_94_the_command_keeps_the_shape_of_pixels(
     monkeypatch.chdir(tmp_path)
     write_wide(tmp_path / "a.mp4", Fraction(4, 3))
     rotate(tmp_path / "a.mp4", (0, 1, -1, 0))
-    arguments = ["a.mp4", "--model", str(bundle), "--output", "b.mp4", "--side-by-side"]
-    result = CliRunner().invoke(main, [*arguments, "--threads", "1"])
+    words = ["a.mp4", "--model", bundle, "--output", "b.mp4", "--side-by-side"]
+    result = p2p_run(*words, "--threads", 1)
     assert result.exit_code == 0, result.output
     with av.open("b.mp4") as container:
         stream = container.streams.video[0]

@@ -12,15 +12,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import kubernetes_validate
 import pytest
 import yaml
-from click.testing import CliRunner, Result
 
 from guides import ROOT
+from in_process import Run
 from p2p_runtime.app import fleet
 from p2p_runtime.app import lease as leases
 from p2p_runtime.app.lease import take_lease
@@ -34,18 +33,6 @@ from toy_slurm import missing, slurm
 
 COMMAND = [sys.executable, "-m", "p2p_runtime.cli"]
 SCRIPTS = ROOT / "docs" / "fleet"
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def p2p_run(tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Return a function that runs the command with a toy model, in the test's folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def invoke(*arguments: object) -> Result:
-        return CliRunner().invoke(main, [*map(str, arguments), "--model", str(bundle)])
-
-    return invoke
 
 
 @pytest.fixture
@@ -87,10 +74,10 @@ def count(folder: Path) -> int:
 
 @pytest.mark.parametrize("source", ["in", "in/**/*.mp4", "in/*/*.mp4"])
 def test_a_tree_keeps_its_paths(
-    p2p_run: Run, clips: list[Path], tmp_path: Path, source: str
+    toy_run: Run, clips: list[Path], tmp_path: Path, source: str
 ) -> None:
     """Each video has a translation under the same relative path, and a row."""
-    result = p2p_run(source, "--output", "out")
+    result = toy_run(source, "--output", "out")
     assert result.exit_code == 0, result.output
     assert set(outputs_of(tmp_path / "out")) == {"a/clip0.mp4", "b/clip1.mp4", "a/clip2.mp4"}
     rows = rows_of(tmp_path / "out/fleet.csv")
@@ -100,11 +87,11 @@ def test_a_tree_keeps_its_paths(
 
 
 def test_a_broken_video_does_not_stop_the_others(
-    p2p_run: Run, clips: list[Path], tmp_path: Path
+    toy_run: Run, clips: list[Path], tmp_path: Path
 ) -> None:
     """It is a row with its reason, the others are there, and the exit code is 5."""
     cut(clips[1])
-    result = p2p_run("in", "--output", "out")
+    result = toy_run("in", "--output", "out")
     assert result.exit_code == 5
     assert set(outputs_of(tmp_path / "out")) == {"a/clip0.mp4", "a/clip2.mp4"}
     row = rows_of(tmp_path / "out/fleet.csv")["clip1.mp4"]
@@ -112,12 +99,12 @@ def test_a_broken_video_does_not_stop_the_others(
     assert "error: 1 of 3 videos failed; see out/fleet.csv" in result.stderr
 
 
-def test_what_is_done_is_left_alone(p2p_run: Run, clips: list[Path], tmp_path: Path) -> None:
+def test_what_is_done_is_left_alone(toy_run: Run, clips: list[Path], tmp_path: Path) -> None:
     """A second run writes no video, also where an input got a new time and no new bytes."""
-    assert p2p_run("in", "--output", "out").exit_code == 0
+    assert toy_run("in", "--output", "out").exit_code == 0
     files = {path: path.stat().st_ino for path in (tmp_path / "out").rglob("*.mp4")}
     os.utime(clips[0], (1, 1))
-    result = p2p_run("in", "--output", "out")
+    result = toy_run("in", "--output", "out")
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[1].split() == ["done", "before", "3", "15"]
     assert {path: path.stat().st_ino for path in (tmp_path / "out").rglob("*.mp4")} == files
@@ -125,51 +112,51 @@ def test_what_is_done_is_left_alone(p2p_run: Run, clips: list[Path], tmp_path: P
 
 @pytest.mark.parametrize("change", ["input", "options"])
 def test_an_output_of_something_else_is_replaced_on_request_only(
-    p2p_run: Run, clips: list[Path], tmp_path: Path, change: str
+    toy_run: Run, clips: list[Path], tmp_path: Path, change: str
 ) -> None:
     """With another input or other options, a video fails without --overwrite."""
-    assert p2p_run("in", "--output", "out").exit_code == 0
+    assert toy_run("in", "--output", "out").exit_code == 0
     before = outputs_of(tmp_path / "out")
     flags = [] if change == "input" else ["--side-by-side"]
     if change == "input":
         write_video(clips[0], [label_frame(7)] * 3)
-    result = p2p_run("in", "--output", "out", *flags)
+    result = toy_run("in", "--output", "out", *flags)
     assert result.exit_code == 5
     assert outputs_of(tmp_path / "out") == before
     assert "give --overwrite to replace it" in result.stderr
-    assert p2p_run("in", "--output", "out", "--overwrite", *flags).exit_code == 0
+    assert toy_run("in", "--output", "out", "--overwrite", *flags).exit_code == 0
     assert outputs_of(tmp_path / "out")["a/clip0.mp4"] != before["a/clip0.mp4"]
 
 
 def test_somebody_elses_file_is_never_replaced(
-    p2p_run: Run, clips: list[Path], tmp_path: Path
+    toy_run: Run, clips: list[Path], tmp_path: Path
 ) -> None:
     """A video without a description beside it stays, even with --overwrite."""
     other = tmp_path / "out/a/clip0.mp4"
     other.parent.mkdir(parents=True)
     other.write_bytes(b"mine")
-    result = p2p_run("in", "--output", "out", "--overwrite")
+    result = toy_run("in", "--output", "out", "--overwrite")
     assert result.exit_code == 5
     assert other.read_bytes() == b"mine"
     assert "move it away" in result.stderr
 
 
-def test_processes_write_what_one_writes(p2p_run: Run, clips: list[Path], tmp_path: Path) -> None:
+def test_processes_write_what_one_writes(toy_run: Run, clips: list[Path], tmp_path: Path) -> None:
     """With --workers 2, every byte is that of a run in one process, and nothing else is left."""
     cut(clips[1])
-    assert p2p_run("in", "--output", "one").exit_code == 5
-    assert p2p_run("in", "--output", "two", "--workers", "2").exit_code == 5
+    assert toy_run("in", "--output", "one").exit_code == 5
+    assert toy_run("in", "--output", "two", "--workers", "2").exit_code == 5
     assert outputs_of(tmp_path / "two") == outputs_of(tmp_path / "one")
     assert [path for path in (tmp_path / "two").rglob(".*")] == []
     assert rows_of(tmp_path / "two/fleet.csv")["clip1.mp4"]["status"] == "failed"
 
 
 def test_a_tree_of_two_kinds_is_refused(
-    p2p_run: Run, clips: list[Path], pictures: Path, tmp_path: Path
+    toy_run: Run, clips: list[Path], pictures: Path, tmp_path: Path
 ) -> None:
     """Videos beside pictures are an error that names one of each."""
     shutil.copy(pictures / "frame0.png", tmp_path / "in/b")
-    result = p2p_run("in", "--output", "out")
+    result = toy_run("in", "--output", "out")
     assert result.exit_code == 2
     assert "both videos (in/a/clip0.mp4) and pictures (in/b/frame0.png)" in result.stderr
 
@@ -186,36 +173,36 @@ def test_a_tree_of_two_kinds_is_refused(
     ],
 )
 def test_what_a_tree_cannot_do_is_told(
-    p2p_run: Run, clips: list[Path], arguments: tuple[str, ...], message: str
+    toy_run: Run, clips: list[Path], arguments: tuple[str, ...], message: str
 ) -> None:
     """Options that do not suit end in one line, before anything is written."""
-    result = p2p_run(*arguments)
+    result = toy_run(*arguments)
     assert result.exit_code == 2
     assert message in result.stderr
 
 
 @pytest.mark.parametrize("source", ["nothing", "nothing/**/*.mp4"])
-def test_an_empty_tree_is_told(p2p_run: Run, tmp_path: Path, source: str) -> None:
+def test_an_empty_tree_is_told(toy_run: Run, tmp_path: Path, source: str) -> None:
     """A folder or pattern without files is bad input, and videos are named as well as pictures."""
     (tmp_path / "nothing").mkdir()
-    result = p2p_run(source, "--output", "out")
+    result = toy_run(source, "--output", "out")
     assert result.exit_code == 2
     assert "picture" in result.stderr and "and no video" in result.stderr
 
 
 def test_outputs_below_the_inputs_are_no_inputs(
-    p2p_run: Run, clips: list[Path], tmp_path: Path
+    toy_run: Run, clips: list[Path], tmp_path: Path
 ) -> None:
     """A second run over a tree that holds the output folder finds the same videos."""
     for _ in range(2):
-        assert p2p_run("**/*.mp4", "--output", "out").exit_code == 0
+        assert toy_run("**/*.mp4", "--output", "out").exit_code == 0
     assert len(rows_of(tmp_path / "out/fleet.csv")) == 3
 
 
-def test_shards_are_the_whole(p2p_run: Run, clips: list[Path], tmp_path: Path) -> None:
+def test_shards_are_the_whole(toy_run: Run, clips: list[Path], tmp_path: Path) -> None:
     """Two shards have no video in common, and together all; each has a table."""
     for number in (1, 2):
-        assert p2p_run("in", "--output", "out", "--shard", f"{number}/2").exit_code == 0
+        assert toy_run("in", "--output", "out", "--shard", f"{number}/2").exit_code == 0
     first, second = (rows_of(tmp_path / f"out/fleet-{n}-of-2.csv") for n in (1, 2))
     assert len(first) + len(second) == len({*first, *second}) == 3
 
@@ -308,14 +295,14 @@ def start(folder: Path, bundle: Path, *more: str) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.slow
-def test_killed_processes_cost_nothing(p2p_run: Run, tmp_path: Path, bundle: Path) -> None:
+def test_killed_processes_cost_nothing(toy_run: Run, tmp_path: Path, bundle: Path) -> None:
     """40 videos, four processes, each killed twice; one more pass gives what one run gives.
 
     Nothing is torn, and no video that was complete is written again.
     """
     clips = draw_clips(tmp_path / "in", 40, longer=60)  # the kills come before the end
     cut(clips[20])
-    assert p2p_run("in", "--output", "undisturbed").exit_code == 5
+    assert toy_run("in", "--output", "undisturbed").exit_code == 5
     rng, complete = random.Random(0), {}
     for _ in range(2):
         running = [start(tmp_path, bundle) for _ in range(4)]
@@ -330,27 +317,27 @@ def test_killed_processes_cost_nothing(p2p_run: Run, tmp_path: Path, bundle: Pat
         for path in (tmp_path / "out").rglob("[!.]*.mp4"):
             assert complete.setdefault(path, path.stat().st_ino) == path.stat().st_ino
     assert 0 < len(complete) < 39
-    assert p2p_run("in", "--output", "out").exit_code == 5
+    assert toy_run("in", "--output", "out").exit_code == 5
     assert outputs_of(tmp_path / "out") == outputs_of(tmp_path / "undisturbed")
     assert {path: path.stat().st_ino for path in complete} == complete
     rows = rows_of(tmp_path / "out/fleet.csv").values()
     assert sum(row["status"] == "done before" for row in rows) == len(complete)
 
 
-def test_no_video_begins_with_what_was_learnt_of_another(p2p_run: Run, tmp_path: Path) -> None:
+def test_no_video_begins_with_what_was_learnt_of_another(toy_run: Run, tmp_path: Path) -> None:
     """A video that resembles the last one gets images of its own, as in a run of its own."""
     for index, name in enumerate(("in/1/a.mp4", "in/2/b.mp4")):
         (tmp_path / name).parent.mkdir(parents=True)
         write_video(tmp_path / name, [label_frame(3 * index)] * 4)
     for source, output in (("in", "both"), ("in/2", "alone")):
-        assert p2p_run(source, "--output", output, "--dedupe-threshold", "4000").exit_code == 0
+        assert toy_run(source, "--output", output, "--dedupe-threshold", "4000").exit_code == 0
     both, alone = outputs_of(tmp_path / "both"), outputs_of(tmp_path / "alone")
     assert both["2/b.mp4"] == alone["b.mp4"]
 
 
 @pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_a_signal_leaves_rows_and_no_torn_video(
-    p2p_run: Run, tmp_path: Path, bundle: Path, workers: str
+    toy_run: Run, tmp_path: Path, bundle: Path, workers: str
 ) -> None:
     """Ctrl-C within the first videos: nothing has appeared, each has a row, and 130 is left."""
     (clip,) = draw_clips(tmp_path / "in", 1, longer=1000)
@@ -368,7 +355,7 @@ def test_a_signal_leaves_rows_and_no_torn_video(
 
 
 @pytest.mark.slow
-def test_a_process_that_dies_is_replaced(p2p_run: Run, tmp_path: Path, bundle: Path) -> None:
+def test_a_process_that_dies_is_replaced(toy_run: Run, tmp_path: Path, bundle: Path) -> None:
     """Kill one of two processes of a run: its video is translated by another."""
     draw_clips(tmp_path / "in", 24)
     run = start(tmp_path, bundle, "--workers", "2")
@@ -398,10 +385,10 @@ def commands_on_path(folder: Path, bundle: Path, table: Path) -> dict[str, str]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("parallel") is None, reason="GNU parallel is not installed")
-def test_gnu_parallel_translates_a_tree(p2p_run: Run, tmp_path: Path, bundle: Path) -> None:
+def test_gnu_parallel_translates_a_tree(toy_run: Run, tmp_path: Path, bundle: Path) -> None:
     """The script of the guide writes what one run writes, and fails as it does."""
     cut(draw_clips(tmp_path / "in", 12)[5])
-    assert p2p_run("in", "--output", "undisturbed").exit_code == 5
+    assert toy_run("in", "--output", "undisturbed").exit_code == 5
     environment = commands_on_path(tmp_path, bundle, tmp_path / "bin")
     done = subprocess.run(
         ["bash", SCRIPTS / "parallel.sh", "in", "out"],
@@ -413,10 +400,10 @@ def test_gnu_parallel_translates_a_tree(p2p_run: Run, tmp_path: Path, bundle: Pa
 
 @pytest.mark.slow
 @pytest.mark.skipif(bool(missing()), reason=missing())
-def test_a_slurm_array_survives_kills(p2p_run: Run, tmp_path: Path, bundle: Path) -> None:
+def test_a_slurm_array_survives_kills(toy_run: Run, tmp_path: Path, bundle: Path) -> None:
     """40 videos, an array of four tasks, each killed; one more pass gives what one run gives."""
     draw_clips(tmp_path / "in", 40, longer=60)
-    assert p2p_run("in", "--output", "undisturbed").exit_code == 0
+    assert toy_run("in", "--output", "undisturbed").exit_code == 0
     environment = commands_on_path(tmp_path, bundle, tmp_path / "bin")
     words = ["sbatch", "--wait", "--array=1-4", str(SCRIPTS / "slurm.sh"), "in", "out"]
     with slurm(tmp_path / "slurm") as more:

@@ -14,10 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
+from in_process import p2p_run
 from p2p_runtime.app.heartbeat import Heartbeat, notify_systemd
-from p2p_runtime.cli import main
 from p2p_runtime.video.frames import FrameTask
 
 COMMAND = [sys.executable, "-m", "p2p_runtime.cli"]
@@ -216,8 +215,8 @@ def test_a_run_tells_programs_and_systemd(bundle: Path, video: Path, tmp_path: P
 def test_a_status_replaces_no_other_file(bundle: Path, video: Path, tmp_path: Path) -> None:
     """Only an older status makes way; all else is named before the first frame."""
     (tmp_path / "notes.json").write_text('{"frames_in": 1}')
-    words = ["--video", str(video), "--model", str(bundle), "--output", "null:"]
-    done = CliRunner().invoke(main, [*words, "--status-file", str(tmp_path / "notes.json")])
+    words = ["--video", video, "--model", bundle, "--output", "null:"]
+    done = p2p_run(*words, "--status-file", tmp_path / "notes.json")
     assert done.exit_code == 3
     assert "is no report" in done.stderr
     assert (tmp_path / "notes.json").read_text() == '{"frames_in": 1}'

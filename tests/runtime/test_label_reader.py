@@ -13,11 +13,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 from test_ids import NAMES, numbered, street
 
-from p2p_runtime.cli import main
+from in_process import Run
 from p2p_runtime.errors import ConfigError, SourceError
 from p2p_runtime.labels.ids import NUMBERINGS
 from p2p_runtime.labels.palette import CITYSCAPES
@@ -231,21 +230,12 @@ def test_a_numbering_does_not_go_with_colours(tmp_path: Path) -> None:
         painted(tmp_path, ids="carla")
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Callable[..., Result]:
-    """Return a function that runs `p2p-run` on the demo model, without output."""
-
-    def invoke(*words: str) -> Result:
-        return CliRunner().invoke(main, [*words, "--output", "null:"])
-
-    return invoke
-
-
-def test_the_command_says_what_it_painted(tmp_path: Path, run: Callable[..., Result]) -> None:
+def test_the_command_says_what_it_painted(tmp_path: Path, p2p_run: Run) -> None:
     """One line has the largest classes, the report all of them."""
     write(tmp_path / "in" / "a.png", numbered("carla", street()))
     report = tmp_path / "r.json"
-    done = run(str(tmp_path / "in"), "--ids", "carla", "--report", str(report), "--strict")
+    words = ("in", "--output", "null:", "--ids", "carla")
+    done = p2p_run(*words, "--report", report, "--strict")
     assert done.exit_code == 0, done.output
     assert "class ids of carla: 0 unlabelled, 1 road" in done.stderr
     assert "painted: road 4" in done.stderr
@@ -254,14 +244,12 @@ def test_the_command_says_what_it_painted(tmp_path: Path, run: Callable[..., Res
     assert document["label_warnings"] == []
 
 
-def test_a_wrong_numbering_is_a_loss_under_strict(
-    tmp_path: Path, run: Callable[..., Result]
-) -> None:
+def test_a_wrong_numbering_is_a_loss_under_strict(tmp_path: Path, p2p_run: Run) -> None:
     """The warning stands in the report, and --strict ends with 5."""
     write(tmp_path / "in" / "a.png", numbered("carla", street()))
-    words = (str(tmp_path / "in"), "--ids", "cityscapes-label")
-    assert run(*words).exit_code == 0
-    strict = run(*words, "--strict")
+    words = ("in", "--output", "null:", "--ids", "cityscapes-label")
+    assert p2p_run(*words).exit_code == 0
+    strict = p2p_run(*words, "--strict")
     assert strict.exit_code == 5
     assert "try --ids carla" in strict.stderr.splitlines()[-1]
 

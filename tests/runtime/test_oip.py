@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 
 from fake_oip import FakeOIP, Fault, Handler, cut
-from p2p_runtime.cli import main
+from in_process import p2p_run
 from p2p_runtime.engines import ServerOptions
 from p2p_runtime.engines import oip as oip_engine
 from p2p_runtime.engines import supervised as supervision
@@ -66,11 +65,6 @@ def ask(server: FakeOIP, bundle: Path, options: ServerOptions = SOON, count: int
         return engine.restarts
     finally:
         engine.close()
-
-
-def p2p_run(*words: object) -> Result:
-    """Type ``p2p-run`` with some words."""
-    return CliRunner().invoke(main, list(map(str, words)))
 
 
 def test_a_run_on_a_server_gives_the_bytes_of_a_run_here(

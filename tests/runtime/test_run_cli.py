@@ -16,11 +16,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from numpy.typing import NDArray
 
+from in_process import Run
 from p2p_runtime.app import doctor
-from p2p_runtime.cli import main
 from p2p_runtime.errors import BundleError
 from p2p_runtime.files import write_picture
 from p2p_runtime.labels.yuv import YuvFrame
@@ -32,17 +32,6 @@ DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "camvid_
 COMMAND = [sys.executable, "-m", "p2p_runtime.cli"]
 
 
-@pytest.fixture
-def p2p_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """Return a function that runs the command in this process, in the test's folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def invoke(*arguments: object) -> Result:
-        return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-    return invoke
-
-
 def one_error_line(result: Result) -> str:
     """Return the error line, having checked that it is the only one, without a traceback."""
     lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
@@ -52,7 +41,7 @@ def one_error_line(result: Result) -> str:
 
 
 def test_a_video_is_translated_next_to_the_user(
-    p2p_run: Callable[..., Result],
+    p2p_run: Run,
     bundle: Path,
     video: Path,
     tmp_path: Path,
@@ -74,7 +63,7 @@ def test_a_video_is_translated_next_to_the_user(
 
 @pytest.mark.parametrize("named_twice", [False, True])
 def test_the_input_needs_no_flag(
-    p2p_run: Callable[..., Result], bundle: Path, video: Path, named_twice: bool
+    p2p_run: Run, bundle: Path, video: Path, named_twice: bool
 ) -> None:
     """A bare INPUT means --video INPUT; both may name the same source."""
     flags = ("--video", video) if named_twice else ()
@@ -85,7 +74,7 @@ def test_the_input_needs_no_flag(
 
 
 def test_another_aspect_than_the_models_is_said(
-    p2p_run: Callable[..., Result], bundle: Path, video: Path, tmp_path: Path
+    p2p_run: Run, bundle: Path, video: Path, tmp_path: Path
 ) -> None:
     """Wide frames are squeezed into a square model, in words; frames of its aspect are not."""
     wide = np.zeros((32, 64, 3), np.uint8)
@@ -97,7 +86,7 @@ def test_another_aspect_than_the_models_is_said(
     assert "stretched" not in done.stderr
 
 
-def test_two_inputs_are_a_usage_error(p2p_run: Callable[..., Result]) -> None:
+def test_two_inputs_are_a_usage_error(p2p_run: Run) -> None:
     """INPUT and --video that differ end with the usage, and nothing is read."""
     result = p2p_run("one.mp4", "--video", "two.mp4")
     assert result.exit_code == 2
@@ -105,7 +94,7 @@ def test_two_inputs_are_a_usage_error(p2p_run: Callable[..., Result]) -> None:
     assert "INPUT and --video name two sources" in result.stderr
 
 
-def test_the_help_shows_the_input(p2p_run: Callable[..., Result]) -> None:
+def test_the_help_shows_the_input(p2p_run: Run) -> None:
     """The usage line has INPUT, and a sentence says what it is."""
     text = p2p_run("--help").stdout
     assert "[OPTIONS] [INPUT]" in text
@@ -114,7 +103,7 @@ def test_the_help_shows_the_input(p2p_run: Callable[..., Result]) -> None:
 
 @pytest.mark.parametrize(("flags", "yuv"), [((), True), (("--no-repair-labels",), False)])
 def test_label_videos_are_left_in_yuv(
-    p2p_run: Callable[..., Result],
+    p2p_run: Run,
     bundle: Path,
     video: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -132,7 +121,7 @@ def test_label_videos_are_left_in_yuv(
     assert [isinstance(picture, YuvFrame) for picture in pictures] == [yuv] * 20
 
 
-def test_the_demo_needs_nothing_but_the_package(p2p_run: Callable[..., Result]) -> None:
+def test_the_demo_needs_nothing_but_the_package(p2p_run: Run) -> None:
     """Labels and pictures side by side, from the clip and the model of the package."""
     result = p2p_run("--demo", "--max-frames", "3")
     assert result.exit_code == 0, result.output
@@ -143,7 +132,7 @@ def test_the_demo_needs_nothing_but_the_package(p2p_run: Callable[..., Result]) 
 
 
 def test_side_by_side_is_twice_as_wide(
-    p2p_run: Callable[..., Result],
+    p2p_run: Run,
     bundle: Path,
     video: Path,
     tmp_path: Path,
@@ -185,7 +174,7 @@ def test_side_by_side_is_twice_as_wide(
     ],
 )
 def test_mistakes_are_one_line_and_an_exit_code(
-    p2p_run: Callable[..., Result],
+    p2p_run: Run,
     bundle: Path,
     video: Path,
     arguments: list[str],
@@ -201,7 +190,7 @@ def test_mistakes_are_one_line_and_an_exit_code(
 
 
 def test_fault_51_a_missing_device_is_exit_4(
-    p2p_run: Callable[..., Result], bundle: Path, video: Path, monkeypatch: pytest.MonkeyPatch
+    p2p_run: Run, bundle: Path, video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """CUDA without CUDA lists what there is."""
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
@@ -210,9 +199,7 @@ def test_fault_51_a_missing_device_is_exit_4(
     assert result.exit_code == 4
 
 
-def test_fault_59_strict_is_exit_5(
-    p2p_run: Callable[..., Result], bundle: Path, lossless: Path
-) -> None:
+def test_fault_59_strict_is_exit_5(p2p_run: Run, bundle: Path, lossless: Path) -> None:
     """A truncated video is translated as far as it goes; --strict makes that exit 5."""
     content = lossless.read_bytes()
     lossless.write_bytes(content[: len(content) // 2])
@@ -225,7 +212,7 @@ def test_fault_59_strict_is_exit_5(
 
 
 def test_fault_73_an_output_is_not_replaced_unasked(
-    p2p_run: Callable[..., Result], bundle: Path, video: Path
+    p2p_run: Run, bundle: Path, video: Path
 ) -> None:
     """A second run needs --overwrite."""
     arguments = ("--video", video, "--model", bundle)
@@ -237,7 +224,7 @@ def test_fault_73_an_output_is_not_replaced_unasked(
 
 
 def test_fault_80_show_needs_a_display(
-    p2p_run: Callable[..., Result], bundle: Path, video: Path, monkeypatch: pytest.MonkeyPatch
+    p2p_run: Run, bundle: Path, video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a display, --show is refused instead of ending the process."""
     monkeypatch.setattr(sys, "platform", "linux")
@@ -248,7 +235,7 @@ def test_fault_80_show_needs_a_display(
 
 
 def test_a_folder_becomes_a_folder(
-    p2p_run: Callable[..., Result], bundle: Path, pictures: Path, tmp_path: Path
+    p2p_run: Run, bundle: Path, pictures: Path, tmp_path: Path
 ) -> None:
     """A folder of pictures gives a folder of PNGs of the same names."""
     result = p2p_run("--video", pictures, "--model", bundle)
@@ -520,7 +507,7 @@ def test_without_any_model_the_user_is_told_what_to_type(
     assert found.name == "demo-int8.onnx"
 
 
-def test_the_doctor_finds_this_machine_healthy(p2p_run: Callable[..., Result]) -> None:
+def test_the_doctor_finds_this_machine_healthy(p2p_run: Run) -> None:
     """Versions, devices and codec on stdout, exit 0."""
     result = p2p_run("--doctor")
     assert result.exit_code == 0, result.output
@@ -536,7 +523,7 @@ def test_the_doctor_finds_this_machine_healthy(p2p_run: Callable[..., Result]) -
     ],
 )
 def test_fault_53_the_doctor_names_clashing_wheels(
-    p2p_run: Callable[..., Result],
+    p2p_run: Run,
     monkeypatch: pytest.MonkeyPatch,
     installed: set[str],
     message: str,
@@ -556,9 +543,7 @@ def test_fault_53_the_doctor_names_clashing_wheels(
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the CamVid clip is not on this machine")
-def test_a_real_label_video_is_translated_whole(
-    p2p_run: Callable[..., Result], bundle: Path
-) -> None:
+def test_a_real_label_video_is_translated_whole(p2p_run: Run, bundle: Path) -> None:
     """All 101 frames of the CamVid clip come through, with colours near the palette."""
     result = p2p_run("--video", DATA / "seg.mp4", "--model", bundle, "--strict")
     assert result.exit_code == 0, result.output

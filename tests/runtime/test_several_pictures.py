@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 
-from p2p_runtime.cli import main
+from in_process import Run
 from toy_runtime import label_frame
-
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bundle: Path) -> Run:
-    """Return a function that runs `p2p-run` in the test's folder with a model that inverts."""
-    monkeypatch.chdir(tmp_path)
-
-    def invoke(*words: object) -> Result:
-        words = (*words, "--model", bundle, "--threads", 1)
-        return CliRunner().invoke(main, [*map(str, words)])
-
-    return invoke
 
 
 def write(path: Path, pixels: np.ndarray) -> Path:
@@ -49,28 +33,28 @@ def three(tmp_path: Path) -> list[Path]:
 
 
 def test_fault_120_each_of_several_pictures_gets_its_own(
-    three: list[Path], tmp_path: Path, run: Run
+    three: list[Path], tmp_path: Path, toy_run: Run
 ) -> None:
     """They become NAME-translated.png beside the user, each of its own size."""
-    done = run(*three)
+    done = toy_run(*three)
     assert done.exit_code == 0, done.output
     assert done.stdout.startswith("3 frames in ")
     assert "written to *-translated.png\n" in done.stdout
     for path in three:
         made = read(tmp_path / f"{path.stem}-translated.png")
         assert made.shape == read(path).shape
-    again = run(*three)
+    again = toy_run(*three)
     assert again.exit_code == 3
     assert "-translated.png exists; give --overwrite" in again.stderr
-    assert run(*three, "--overwrite").exit_code == 0
+    assert toy_run(*three, "--overwrite").exit_code == 0
 
 
 def test_fault_120_several_pictures_go_into_a_folder(
-    three: list[Path], tmp_path: Path, run: Run
+    three: list[Path], tmp_path: Path, toy_run: Run
 ) -> None:
     """As of a folder: what is written does not depend on whether the shell expands a pattern."""
-    assert run(*three[:2], "--output", "out").exit_code == 0
-    assert run("in/*.png", "--output", "quoted").exit_code == 0
+    assert toy_run(*three[:2], "--output", "out").exit_code == 0
+    assert toy_run("in/*.png", "--output", "quoted").exit_code == 0
     written = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
                for name in ("out", "quoted")]  # fmt: skip
     assert written[0] == written[1]
@@ -78,18 +62,18 @@ def test_fault_120_several_pictures_go_into_a_folder(
 
 
 def test_fault_120_a_bad_one_of_several_is_named(
-    three: list[Path], tmp_path: Path, run: Run
+    three: list[Path], tmp_path: Path, toy_run: Run
 ) -> None:
     """The others are translated; --strict makes it exit 5."""
     three[1].write_bytes(three[1].read_bytes()[:90])
-    done = run(*three)
+    done = toy_run(*three)
     assert done.exit_code == 0, done.output
     assert "b.png is truncated; going on without it" in done.stderr
     assert {path.name for path in tmp_path.glob("*-translated.png")} == {
         "a-translated.png",
         "c-translated.png",
     }
-    assert run(*three, "--overwrite", "--strict").exit_code == 5
+    assert toy_run(*three, "--overwrite", "--strict").exit_code == 5
 
 
 @pytest.mark.parametrize(
@@ -109,7 +93,7 @@ def test_fault_120_a_bad_one_of_several_is_named(
     ],
 )
 def test_fault_120_what_is_refused_before_the_first(
-    three: list[Path], tmp_path: Path, run: Run, words: tuple[str, ...], code: int, line: str
+    three: list[Path], tmp_path: Path, toy_run: Run, words: tuple[str, ...], code: int, line: str
 ) -> None:
     """One line says why, and nothing is written."""
     for name in ("a.png", "x.png", "x-translated.png"):
@@ -118,19 +102,19 @@ def test_fault_120_what_is_refused_before_the_first(
     (tmp_path / "mix").mkdir()
     (tmp_path / "mix" / "x.png").hardlink_to(tmp_path / "x.png")
     before = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
-    done = run(*words)
+    done = toy_run(*words)
     assert done.exit_code == code, done.output
     assert line in done.stderr
     assert "Traceback" not in done.stderr
     assert {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")} == before
 
 
-def test_fault_122_several_pictures_take_any_name(tmp_path: Path, run: Run) -> None:
+def test_fault_122_several_pictures_take_any_name(tmp_path: Path, toy_run: Run) -> None:
     """Names that are not UTF-8 become names that are not UTF-8."""
     names = [os.fsdecode(b"\xff%d.png" % index) for index in range(2)]
     for name in names:
         write(tmp_path / "x.png", label_frame(0)).rename(tmp_path / name)
-    done = run(*names)
+    done = toy_run(*names)
     assert done.exit_code == 0, done.output
     written = [path.name for path in tmp_path.glob("*-translated.png")]
     assert sorted(map(os.fsencode, written)) == [b"\xff%d-translated.png" % n for n in range(2)]
@@ -138,28 +122,30 @@ def test_fault_122_several_pictures_take_any_name(tmp_path: Path, run: Run) -> N
 
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
-def test_pairs_are_translated_by_one_half(tmp_path: Path, run: Run, side: str, suffix: str) -> None:
+def test_pairs_are_translated_by_one_half(
+    tmp_path: Path, toy_run: Run, side: str, suffix: str
+) -> None:
     """--input-side of a folder gives what the halves alone give, alone or side by side."""
     label, photo = label_frame(3), np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
     halves = (label, photo) if side == "left" else (photo, label)
     pair = write(tmp_path / "pairs" / f"one{suffix}", np.hstack(halves))
     half = np.split(read(pair), 2, axis=1)[side == "right"]
     write(tmp_path / "alone" / "one.png", half if suffix == ".jpg" else label)
-    assert run("alone").exit_code == 0
+    assert toy_run("alone").exit_code == 0
     expected = read(tmp_path / "alone-translated" / "one.png")
     for words, place in (
         (("pairs",), "pairs-translated/one.png"),
         ((pair,), "one-translated.png"),
         ((pair, "--side-by-side", "--output", "both.png"), "both.png"),
     ):
-        done = run(*words, "--input-side", side)
+        done = toy_run(*words, "--input-side", side)
         assert done.exit_code == 0, done.output
         made = read(tmp_path / place)
         assert made.shape == (48, 128 if "both" in place else 64, 3)
         assert np.array_equal(made[:, -64:], expected)
 
 
-def test_halves_of_palette_pngs_are_ids(tmp_path: Path, run: Run) -> None:
+def test_halves_of_palette_pngs_are_ids(tmp_path: Path, toy_run: Run) -> None:
     """Of a PNG with a palette, the half counts for the indices, too."""
     from PIL import Image
 
@@ -169,21 +155,21 @@ def test_halves_of_palette_pngs_are_ids(tmp_path: Path, run: Run) -> None:
     picture.putpalette([level for index in range(256) for level in (index, 255 - index, 9)])
     picture.save(tmp_path / "ids.png")
     words = ("ids.png", "--labels", "ids", "--ids", "cityscapes-label", "--input-side")
-    done = run(*words, "right")
+    done = toy_run(*words, "right")
     assert done.exit_code == 0, done.output
     assert np.array_equal(
         read(tmp_path / "ids-translated.png")[0, 0], 255 - np.array([128, 64, 128])
     )
-    assert run(*words, "left", "--overwrite").exit_code == 2
+    assert toy_run(*words, "left", "--overwrite").exit_code == 2
 
 
-def test_what_has_no_halves_is_refused(tmp_path: Path, run: Run, video: Path) -> None:
+def test_what_has_no_halves_is_refused(tmp_path: Path, toy_run: Run, video: Path) -> None:
     """Videos, and pictures of an odd width."""
-    done = run(video, "--input-side", "left")
+    done = toy_run(video, "--input-side", "left")
     assert done.exit_code == 2
     assert "--input-side is for pictures, not for a video file" in done.stderr
     write(tmp_path / "odd.png", label_frame(0, width=65))
-    done = run("odd.png", "--input-side", "left")
+    done = toy_run("odd.png", "--input-side", "left")
     assert done.exit_code == 2
     assert "odd.png is 65 px wide; two halves need an even width" in done.stderr
 

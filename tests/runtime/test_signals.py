@@ -16,10 +16,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from numpy.typing import NDArray
 
-from p2p_runtime.cli import main
+from in_process import p2p_run
 from p2p_runtime.engines import supervised
 from p2p_runtime.engines.supervised import SupervisedEngine
 from p2p_runtime.errors import EngineError, OutputError, SinkError
@@ -104,7 +103,7 @@ def test_fault_113_what_was_not_written_is_not_said_to_be(
     """A stop between opening and the first frame leaves no file, and no word of one."""
     monkeypatch.setattr(StopRequest, "requested", property(lambda stop: True))
     monkeypatch.chdir(tmp_path)
-    result = CliRunner().invoke(main, [str(video), "--model", str(bundle), "--output", "s.mp4"])
+    result = p2p_run(video, "--model", bundle, "--output", "s.mp4")
     assert result.stdout.startswith("nothing was written")
     assert "s.mp4" not in result.output
     assert not (tmp_path / "s.mp4").exists()
@@ -152,7 +151,7 @@ def test_fault_113_a_run_that_fails_leaves_a_report(
     monkeypatch.setattr(VideoFileSink, "write", fail)
     report = tmp_path / "run.json"
     words = [video, "--model", bundle, "--output", tmp_path / "o.mp4", "--report", report]
-    result = CliRunner().invoke(main, [str(word) for word in words])
+    result = p2p_run(*words)
     assert result.exit_code == 3
     document = json.loads(report.read_text())
     assert document["error"] == "cannot push to rtmp://host/app/***"

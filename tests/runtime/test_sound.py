@@ -6,14 +6,12 @@ import logging
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import av
 import pytest
-from click.testing import CliRunner, Result
 
-from p2p_runtime.cli import main
+from in_process import Run
 from p2p_runtime.video.sinks import open_sink
 from p2p_runtime.video.sources import open_source
 from toy_sound import write_with_sound
@@ -28,18 +26,6 @@ def heard(path: Path) -> tuple[float, float, int]:
         begin, end = packets[0].pts, packets[-1].pts + packets[-1].duration
         samples = sum(frame.samples for packet in packets for frame in packet.decode())
     return float(begin * base), float(end * base), samples
-
-
-@pytest.fixture
-def p2p_run(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """Return a function that runs the command in the test's folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def invoke(*arguments: object) -> Result:
-        options = ["--model", bundle, "--threads", 1, *arguments]
-        return CliRunner().invoke(main, [str(argument) for argument in options])
-
-    return invoke
 
 
 @pytest.mark.parametrize(
@@ -78,12 +64,10 @@ def test_fault_124_sound_is_copied_where_the_output_takes_it(
     assert samples > 0.85 * 2 * 48_000
 
 
-def test_fault_124_sound_ends_with_the_frames(
-    tmp_path: Path, p2p_run: Callable[..., Result]
-) -> None:
+def test_fault_124_sound_ends_with_the_frames(tmp_path: Path, toy_run: Run) -> None:
     """--max-frames cuts both, and the shape of the run is as before."""
     write_with_sound(tmp_path / "a.mp4", frames=100)
-    result = p2p_run("a.mp4", "--max-frames", 25, "--output", "out.mkv", "--side-by-side")
+    result = toy_run("a.mp4", "--max-frames", 25, "--output", "out.mkv", "--side-by-side")
     assert result.exit_code == 0, result.output
     assert "sound" not in result.stderr
     begin_s, end_s, _ = heard(tmp_path / "out.mkv")
@@ -120,12 +104,10 @@ def test_fault_124_sound_keeps_beside_the_frames(
     assert caplog.text.count("its clock jumps") == 1
 
 
-def test_fault_124_other_tracks_and_outputs_are_told(
-    tmp_path: Path, p2p_run: Callable[..., Result]
-) -> None:
+def test_fault_124_other_tracks_and_outputs_are_told(tmp_path: Path, toy_run: Run) -> None:
     """Of three tracks the first is copied; pictures and pipes have no sound."""
     write_with_sound(tmp_path / "a.mkv", tracks=3)
-    result = p2p_run("a.mkv", "--output", "out.mp4", "--output", "pictures", "--output", "null:")
+    result = toy_run("a.mkv", "--output", "out.mp4", "--output", "pictures", "--output", "null:")
     assert result.exit_code == 0, result.output
     assert "a.mkv: these other streams are left out: 2 audio" in result.stderr
     assert "pictures gets no sound: only video files do" in result.stderr

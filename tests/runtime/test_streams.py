@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from fake_rtsp import FakeRTSP
 from guides import ROOT
+from in_process import Run, invoke
 from p2p_runtime.app import streams as app
 from p2p_runtime.app.run import RunOptions
 from p2p_runtime.cli import main
@@ -35,7 +36,6 @@ from toy_runtime import Inverter, label_frame, write_video
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
 Table = dict[str, object]
-Run = Callable[..., Result]
 
 
 @pytest.fixture(scope="module")
@@ -57,16 +57,15 @@ def write_streams(path: Path, *tables: Table) -> Path:
 
 
 @pytest.fixture
-def p2p_run(tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def p2p_run(tmp_path: Path, bundle: Path, p2p_run: Run) -> Run:
     """Return a function that runs the command over streams, with a toy model and a report."""
-    monkeypatch.chdir(tmp_path)
 
-    def invoke(*tables: Table, flags: tuple[str, ...] = ()) -> Result:
+    def run(*tables: Table, flags: tuple[str, ...] = ()) -> Result:
         write_streams(tmp_path / "streams.toml", *tables)
         words = ["--streams", "streams.toml", "--model", bundle, "--report", "run.json", *flags]
-        return CliRunner().invoke(main, [*map(str, words)])
+        return p2p_run(*words)
 
-    return invoke
+    return run
 
 
 def reported(folder: Path) -> dict[str, dict[str, Any]]:
@@ -381,7 +380,7 @@ def test_flags_for_one_source_do_not_go_with_streams(
 def test_a_file_that_is_no_toml_is_told(p2p_run: Run, tmp_path: Path, bundle: Path) -> None:
     """The place of the fault is told."""
     (tmp_path / "other.toml").write_text("[[stream]\n", encoding="utf-8")
-    result = CliRunner().invoke(main, ["--streams", "other.toml", "--model", str(bundle)])
+    result = invoke(main, "--streams", "other.toml", "--model", bundle)
     assert result.exit_code == 2
     assert "other.toml: " in result.stderr and "line 1" in result.stderr
 

@@ -19,11 +19,10 @@ import cv2
 import numpy as np
 import onnx
 import pytest
-from click.testing import CliRunner
 from onnx import helper
 
+from in_process import p2p_run
 from p2p_runtime import tls
-from p2p_runtime.cli import main
 from p2p_runtime.engines.ort import OrtEngine
 from p2p_runtime.errors import BundleError, SinkError, SourceError, SourceLostError
 from p2p_runtime.model import onnx_check
@@ -121,7 +120,7 @@ def test_fault_136_millions_of_fields_are_not_read(
 
 def test_fault_136_too_many_threads_are_refused() -> None:
     """The system would be asked for all of them."""
-    result = CliRunner().invoke(main, ["--demo", "--threads", "20000"])
+    result = p2p_run("--demo", "--threads", 20000)
     assert result.exit_code == 2
 
 
@@ -305,7 +304,7 @@ def test_fault_147_insecure_is_a_flag(monkeypatch: pytest.MonkeyPatch) -> None:
     """The flag alone lets a run trust any server."""
     monkeypatch.setenv(tls.INSECURE, "0")
     assert tls.verified_tls()["tls_verify"] == "1"
-    CliRunner().invoke(main, ["--insecure", "missing.mp4"])
+    p2p_run("--insecure", "missing.mp4")
     assert tls.verified_tls() == {"tls_verify": "0"}
 
 

@@ -22,12 +22,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 from prometheus_client.parser import text_string_to_metric_families
 
 from fake_camera import FakeCamera
-from p2p_runtime.cli import main
+from in_process import p2p_run
 from p2p_runtime.errors import ConfigError, SinkError
 from p2p_runtime.labels.palette import CITYSCAPES
 from p2p_runtime.translate.translator import Translator
@@ -678,11 +677,6 @@ def test_a_host_that_is_not_this_one_is_told(host: str) -> None:
 
 
 # The command
-
-
-def p2p_run(*words: object) -> Result:
-    """Type ``p2p-run`` with some words."""
-    return CliRunner().invoke(main, list(map(str, words)))
 
 
 def test_a_file_is_written_as_without_the_page(

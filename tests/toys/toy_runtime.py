@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import av
@@ -16,6 +17,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+import in_process
+from in_process import Run
 from p2p_runtime.engines import UninterruptibleEngine
 from p2p_runtime.labels.palette import CITYSCAPES
 from p2p_runtime.labels.yuv import Picture
@@ -115,6 +118,19 @@ def make_bundle(tmp_path: Path, contract: PixelContract) -> MakeBundle:
 def bundle(make_bundle: MakeBundle) -> Path:
     """A correct bundle."""
     return make_bundle()
+
+
+@pytest.fixture
+def p2p_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The command ``p2p-run``, in the test's folder."""
+    monkeypatch.chdir(tmp_path)
+    return in_process.p2p_run
+
+
+@pytest.fixture
+def toy_run(p2p_run: Run, bundle: Path) -> Run:
+    """The command ``p2p-run``, in the test's folder, with the toy model and one thread."""
+    return partial(p2p_run, "--model", bundle, "--threads", 1)
 
 
 @pytest.fixture

@@ -12,11 +12,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
+from in_process import p2p_train
 from p2p_runtime.errors import DatasetError
-from p2p_train.cli import main
 from p2p_train.config import DataConfig, TrainConfig
 from p2p_train.data.decode import read_image
 from p2p_train.data.inspection import write_inspection
@@ -233,9 +232,7 @@ def test_fault_122_any_file_name_has_a_fingerprint(
     assert len(told) == (b"\xff" in name or b"\xe9" in name or b"\n" in name)
     assert all(line.isprintable() for line in told)
     os.fsencode(found.fingerprint).decode("ascii")
-    inspected = CliRunner().invoke(
-        main, ["--data", str(tmp_path), "--inspect", "--run-dir", str(tmp_path / "out")]
-    )
+    inspected = p2p_train("--inspect --data", tmp_path, "--run-dir", tmp_path / "out")
     assert inspected.exit_code == 0, inspected.output
 
 

@@ -8,15 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner
 from test_loop import assert_equal, last
 from test_loop import run as train_to
 from test_step import batch, stacked
 
+from in_process import p2p_train
 from p2p_runtime.errors import CheckpointError, ConfigError
 from p2p_runtime.labels.palette import CITYSCAPES
 from p2p_runtime.model.contract import PixelContract
-from p2p_train.cli import main
 from p2p_train.config import TrainConfig
 from p2p_train.distillation import Teacher
 from p2p_train.training.checkpoint import Checkpoint
@@ -214,11 +213,11 @@ def test_the_recipe_and_its_flags_as_people_type_them(
     """--recipe student learns from --teacher alone; without a teacher it says what is missing."""
     monkeypatch.chdir(tmp_path)
     common = f"--data {data} --image-size 32 --batch-size 4 --ngf 4 --device cpu --workers 0"
-    line = f"--recipe student --max-steps 1 --run-dir run {common}".split()
-    refused = CliRunner().invoke(main, line)
+    line = f"--recipe student --max-steps 1 --run-dir run {common}"
+    refused = p2p_train(line)
     assert refused.exit_code == 2
     assert "nothing to learn from" in refused.stderr
-    done = CliRunner().invoke(main, [*line, "--teacher", str(teacher_run)], catch_exceptions=False)
+    done = p2p_train(line, "--teacher", teacher_run)
     assert done.exit_code == 0, done.output
     loss = last(Path("run")).config.loss
     assert (loss.teacher, loss.gan_loss, loss.lambda_l1) == (str(teacher_run), "none", 0)

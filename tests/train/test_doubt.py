@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from p2p_train.cli import main
+from in_process import p2p_train
 from p2p_train.training import recorder
 from p2p_train.training.recorder import find_doubt, spread
 
@@ -55,7 +55,7 @@ def test_the_spread_is_that_between_pictures() -> None:
 def run(more: str, tmp_path: Path) -> Result:
     """Train a tiny run of four epochs."""
     tiny = "--image-size 32 --batch-size 4 --ngf 4 --ndf 4 --device cpu --workers 0 --epochs 4"
-    return CliRunner().invoke(main, f"{tiny} {more} --run-dir {tmp_path / 'run'}".split())
+    return p2p_train(tiny, more, "--run-dir", tmp_path / "run")
 
 
 def test_fault_93_the_run_says_so_during_and_at_its_end(data: Path, tmp_path: Path) -> None:

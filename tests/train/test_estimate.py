@@ -10,9 +10,8 @@ from pathlib import Path
 import click
 import pytest
 import torch
-from click.testing import CliRunner, Result
 
-from p2p_train.cli import main
+from in_process import p2p_train
 from p2p_train.config import TrainConfig
 from p2p_train.data.prepare import prepare_data
 from p2p_train.options import duration_s
@@ -32,11 +31,6 @@ def estimate(**changes: float) -> Estimate:
     """Return what a run takes whose steps take a second."""
     values = {"step_s": 1.0, "validation_s": 0.0, "memory_mib": 512.0, "checkpoints_mb": 100.0}
     return Estimate(**{**values, **changes}, per_epoch=4, device="CPU")  # type: ignore[arg-type]
-
-
-def p2p_train(line: str) -> Result:
-    """Type ``p2p-train`` with some flags."""
-    return CliRunner().invoke(main, line.split(), catch_exceptions=False)
 
 
 @pytest.mark.parametrize(

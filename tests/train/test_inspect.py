@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
+from in_process import p2p_train
 from p2p_runtime.errors import DatasetError
 from p2p_runtime.labels.palette import CITYSCAPES
-from p2p_train.cli import main
 from p2p_train.config import DataConfig
 from p2p_train.data.inspection import inspect_data, write_inspection
 from p2p_train.data.layouts.images import open_image
@@ -106,8 +105,7 @@ def test_the_command_reports_and_trains_nothing(
 ) -> None:
     """--inspect prints the report, writes inspect.png where we are, and makes no run."""
     monkeypatch.chdir(tmp_path)
-    line = f"--data {data} --image-size 32 --inspect"
-    result = CliRunner().invoke(main, line.split(), catch_exceptions=False)
+    result = p2p_train("--image-size 32 --inspect --data", data)
     assert result.exit_code == 0
     assert "13 pairs" in result.stdout
     assert (tmp_path / "inspect.png").exists()

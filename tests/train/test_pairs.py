@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from PIL import EpsImagePlugin, Image
 
+from in_process import p2p_train
 from p2p_runtime.errors import DatasetError
-from p2p_train.cli import main
 from p2p_train.config import DataConfig
 from p2p_train.data.decode import read_image
 from p2p_train.data.layouts.images import ImageRef
@@ -101,7 +100,7 @@ def test_fault_142_postscript_named_png_is_refused_and_not_executed(
     ghostscript.chmod(0o755)
     monkeypatch.setenv("PATH", str(ghostscript.parent), prepend=os.pathsep)
     monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)  # it was looked for before
-    refused = CliRunner().invoke(main, ["--data", str(data), "--inspect"])
+    refused = p2p_train("--inspect --data", data)
     assert refused.exit_code == 2
     assert "bad.png is not an image (JPEG, PNG, BMP, WEBP, TIFF)" in refused.stderr
     assert refused.stderr.count("\n") == 1

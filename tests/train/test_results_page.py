@@ -12,9 +12,8 @@ from urllib.parse import unquote_to_bytes
 import cv2
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 
-from p2p_train.cli import main
+from in_process import p2p_train
 from toy_pairs import draw_pair, write_folders
 
 TINY = "--image-size 32 --batch-size 4 --ngf 4 --ndf 4 --device cpu --workers 0 --max-steps 1"
@@ -39,15 +38,10 @@ class Page(HTMLParser):
         self.text += data
 
 
-def p2p_train(*words: object) -> Result:
-    """Type ``p2p-train`` with some words."""
-    return CliRunner().invoke(main, list(map(str, words)), catch_exceptions=False)
-
-
 @pytest.fixture
 def run(data: Path, tmp_path: Path) -> Path:
     """A run of one step on three validation pairs."""
-    result = p2p_train("--data", data, *TINY.split(), "--run-dir", tmp_path / "run")
+    result = p2p_train("--data", data, TINY, "--run-dir", tmp_path / "run")
     assert result.exit_code == 0, result.output
     return tmp_path / "run"
 

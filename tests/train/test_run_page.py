@@ -9,11 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 
 from browser import headless
+from in_process import p2p_train
 from p2p_runtime.errors import TrainingError
-from p2p_train.cli import main
 from p2p_train.config import TrainConfig
 from p2p_train.losses import loss_curves
 from p2p_train.training import page as page_module
@@ -33,11 +32,6 @@ class FakeRecorder:
         self.doubt: str | None = None
 
 
-def p2p_train(*words: object) -> Result:
-    """Type ``p2p-train`` with some words."""
-    return CliRunner().invoke(main, list(map(str, words)))
-
-
 def make_page(run_dir: Path) -> tuple[RunPage, FakeRecorder]:
     """Return the page of a run without a step, and what it asks."""
     recorder = FakeRecorder(run_dir)
@@ -51,7 +45,7 @@ def text_of(run_dir: Path) -> str:
 
 def test_a_run_says_where_its_page_is_and_ends_with_it(data: Path, tmp_path: Path) -> None:
     """The page is named at the start and at the end, and shows what the run has written."""
-    result = p2p_train("--data", data, *TINY.split(), "--run-dir", tmp_path / "run")
+    result = p2p_train("--data", data, TINY, "--run-dir", tmp_path / "run")
     assert result.exit_code == 0, result.output
     page = tmp_path / "run" / "index.html"
     assert f"to follow it in a browser, open {page}" in result.stderr
@@ -131,7 +125,7 @@ def test_a_page_that_cannot_be_written_is_one_warning(
 
 def test_a_page_of_something_else_is_not_replaced(data: Path, tmp_path: Path) -> None:
     """A new run refuses the folder; a resumed one warns."""
-    words = ["--data", data, *TINY.split(), "--run-dir", tmp_path / "run"]
+    words = ["--data", data, TINY, "--run-dir", tmp_path / "run"]
     own = tmp_path / "run" / "index.html"
     own.parent.mkdir()
     own.write_text("<h1>Mine</h1>")
@@ -150,7 +144,7 @@ def test_a_page_of_something_else_is_not_replaced(data: Path, tmp_path: Path) ->
 def test_a_page_in_a_browser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: Path) -> None:
     """On a phone and a screen, dark and light: pictures, no sideways scroll, a load by itself."""
     monkeypatch.setattr(page_module, "EVERY_S", 1)
-    words = ["--data", data, *TINY.split(), "--run-dir", tmp_path / "run"]
+    words = ["--data", data, TINY, "--run-dir", tmp_path / "run"]
     assert p2p_train(*words).exit_code == 0
     with headless(tmp_path / "profile") as tab:
         page = tmp_path / "run" / "index.html"

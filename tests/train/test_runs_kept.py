@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner, Result
 
-from p2p_train.cli import main
+from in_process import p2p_train
 from p2p_train.training.checkpoint import Checkpoint
 
 TINY = "--image-size 32 --batch-size 4 --ngf 4 --ndf 8 --device cpu --workers 0"
@@ -19,11 +18,6 @@ TINY = "--image-size 32 --batch-size 4 --ngf 4 --ndf 8 --device cpu --workers 0"
 def here(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run every command in a folder of its own, beside a data set."""
     monkeypatch.chdir(tmp_path)
-
-
-def p2p_train(line: str) -> Result:
-    """Type ``p2p-train`` with some flags."""
-    return CliRunner().invoke(main, line.split(), catch_exceptions=False)
 
 
 def trained(run: str = "run", more: str = "") -> Path:

@@ -11,15 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 from PIL import Image
 
+from in_process import p2p_train
 from p2p_runtime.errors import ConfigError, DatasetError, SourceError
 from p2p_runtime.labels.palette import CAMVID, CITYSCAPES
 from p2p_runtime.model.contract import PixelContract
 from p2p_train import scoring
-from p2p_train.cli import main
 from p2p_train.config import TrainConfig
 from p2p_train.data.dataset import PairBatch
 from p2p_train.metrics.clips import ClipFrame, clip_frames
@@ -40,11 +39,6 @@ from toy_pairs import draw_pair
 
 CONTRACT = PixelContract(height=32, width=32, palette=CITYSCAPES)
 TINY = "--image-size 32 --batch-size 4 --ngf 4 --ndf 4 --device cpu --workers 0"
-
-
-def p2p_train(line: str) -> Result:
-    """Type ``p2p-train`` with some words."""
-    return CliRunner().invoke(main, line.split(), catch_exceptions=False)
 
 
 @pytest.fixture

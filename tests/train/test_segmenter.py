@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 
+from in_process import p2p_train
 from p2p_runtime.errors import CheckpointError, ConfigError
 from p2p_runtime.labels.palette import CAMVID, CITYSCAPES
 from p2p_runtime.model.contract import PixelContract
-from p2p_train.cli import main
 from p2p_train.config import DataConfig
 from p2p_train.metrics.evaluator import IGNORED
 from p2p_train.segmentation.segmenter import Segmenter
@@ -140,6 +139,6 @@ def test_its_flags_reach_its_training(monkeypatch: pytest.MonkeyPatch, tmp_path:
         raise ConfigError("enough")
 
     monkeypatch.setattr("p2p_train.segmentation.training.train_segmenter", stop)
-    words = ["segmenter", "--data", "d", "--epochs", "3", "--seed", "4", "--size", "64x32"]
-    CliRunner().invoke(main, [*words, "--device", "cpu", "--output", str(tmp_path / "s.pt")])
+    words = "segmenter --data d --epochs 3 --seed 4 --size 64x32 --device cpu"
+    p2p_train(words, "--output", tmp_path / "s.pt")
     assert [(one.epochs, one.data.seed, one.size) for one in seen] == [(3, 4, (64, 32))]

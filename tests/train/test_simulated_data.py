@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 import fake_carla
+from in_process import p2p_train
 from p2p_runtime.video.sources import open_source
-from p2p_train.cli import main
 
 
 @pytest.fixture
@@ -43,8 +42,7 @@ def test_any_two_folders_of_a_simulator_s_data_set_are_pairs(
     town: Path, words: tuple[str, ...], told: str, tmp_path: Path
 ) -> None:
     """Labels to photos by themselves, and other pairs by their folders' names."""
-    arguments = ["--data", str(town), *words, "--inspect", "--run-dir", str(tmp_path / "out")]
-    done = CliRunner().invoke(main, arguments)
+    done = p2p_train("--data", town, *words, "--inspect --run-dir", tmp_path / "out")
     assert done.exit_code == 0, done.output
     assert f"two folders {told}, 15 pairs" in done.output
     assert "12 training, 3 validation" in done.output

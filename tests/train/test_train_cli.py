@@ -7,10 +7,9 @@ import os
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
 import p2p_train as p2p_train_package
-from p2p_train.cli import main
+from in_process import p2p_train
 from p2p_train.config import TrainConfig
 from p2p_train.training.checkpoint import Checkpoint
 
@@ -21,11 +20,6 @@ TINY = "--image-size 32 --batch-size 4 --ngf 4 --ndf 4 --device cpu --workers 0"
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run every command in a folder of its own."""
     monkeypatch.chdir(tmp_path)
-
-
-def p2p_train(line: str) -> Result:
-    """Type ``p2p-train`` with some flags."""
-    return CliRunner().invoke(main, line.split(), catch_exceptions=False)
 
 
 def test_defaults_find_data_and_make_a_numbered_run(data: Path) -> None:

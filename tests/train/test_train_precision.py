@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner
 
-from p2p_train.cli import main
+from in_process import p2p_train
 from p2p_train.devices import choose_precision
 from p2p_train.training.checkpoint import Checkpoint
 
@@ -55,11 +54,10 @@ def test_a_run_keeps_what_auto_chose(
     """The checkpoint names the precision, and a resumed run stays with it on any machine."""
     monkeypatch.chdir(tmp_path)
     pretend(monkeypatch, avx512_bf16=False)
-    words = f"--recipe edge {TINY} --data {data} --run-dir run"
-    assert CliRunner().invoke(main, words.split(), catch_exceptions=False).exit_code == 0
+    assert p2p_train(f"--recipe edge {TINY} --run-dir run --data", data).exit_code == 0
     pretend(monkeypatch, avx512_bf16=True)
     again = "--resume run --max-steps 2 --device cpu --workers 0 --precision auto"
-    result = CliRunner().invoke(main, again.split(), catch_exceptions=False)
+    result = p2p_train(again)
     assert result.exit_code == 0, result.output
     checkpoint = Checkpoint.load(tmp_path / "run/checkpoints/last.pt")
     assert (checkpoint.progress["step"], checkpoint.config.optim.precision) == (2, "fp32")

@@ -1,0 +1,36 @@
+"""The commands as users type them, run in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import click
+from click.testing import CliRunner, Result
+
+from p2p_export import cli as export_cli
+from p2p_runtime import cli as runtime_cli
+from p2p_train import cli as train_cli
+
+Run = Callable[..., Result]
+"""Runs a command with some words."""
+
+
+def invoke(main: click.Command, *words: object) -> Result:
+    """Run a command with words, which may be paths and numbers; a defect is raised here."""
+    return CliRunner().invoke(main, [str(word) for word in words], catch_exceptions=False)
+
+
+def p2p_run(*words: object) -> Result:
+    """Type ``p2p-run`` with some words."""
+    return invoke(runtime_cli.main, *words)
+
+
+def p2p_export(*words: object) -> Result:
+    """Type ``p2p-export`` with some words."""
+    return invoke(export_cli.main, *words)
+
+
+def p2p_train(*words: object) -> Result:
+    """Type ``p2p-train`` with some words; a text may hold several."""
+    parts = [word.split() if isinstance(word, str) else [word] for word in words]
+    return invoke(train_cli.main, *(word for part in parts for word in part))
