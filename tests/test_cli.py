@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from commands import finished
 
 COMMANDS = {
     "p2p-train": "p2p_train.cli",
@@ -32,12 +33,7 @@ print(json.dumps(sorted(sys.modules)), file=sys.stderr)
 
 def modules_after(*arguments: str) -> set[str]:
     """Return what a fresh interpreter has imported when a command has answered."""
-    done = subprocess.run(
-        [sys.executable, "-c", MODULES_AFTER, *arguments],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = finished(sys.executable, "-c", MODULES_AFTER, *arguments)
     return set(json.loads(done.stderr.splitlines()[-1]))
 
 

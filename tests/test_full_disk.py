@@ -16,9 +16,9 @@ import pytest
 import torch
 from click.testing import Result
 
+from commands import invoke
 from failing_disk import FailingDisk, disk, every_failure  # noqa: F401
 from fake_tensorrt import FakeTensorRT
-from in_process import invoke
 from p2p_bench import cli as bench_cli
 from p2p_bench import run as bench_run
 from p2p_bench.report import BenchReport

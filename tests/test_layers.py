@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from commands import finished, python
 
 FLOORS = ("benchmarks", "export", "runtime", "train")
 WORKSTATION_ONLY = ("torch", "torchvision", "onnx", "onnxscript", "matplotlib", "PIL", "rich")
@@ -17,18 +18,13 @@ def imported_by(*modules: str) -> set[str]:
     """Return the top-level packages that a fresh interpreter holds after some imports."""
     code = "import sys, importlib\nfor name in sys.argv[1:]: importlib.import_module(name)\n"
     code += "print(*{name.partition('.')[0] for name in sys.modules})"
-    done = subprocess.run(
-        [sys.executable, "-c", code, *modules], capture_output=True, text=True, check=True
-    )
-    return set(done.stdout.split())
+    return set(python(code, *modules).split())
 
 
 def test_imports_go_down_only():
     """All contracts of import-linter hold, between the packages and inside them."""
     linter = Path(sys.executable).parent / "lint-imports"
-    done = subprocess.run([linter], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
-    assert ", 0 broken" in done.stdout
+    assert ", 0 broken" in finished(linter).stdout
 
 
 @pytest.mark.parametrize("floor", FLOORS)
@@ -67,11 +63,4 @@ def test_telemetry_is_off_before_onnxruntime_can_be_loaded(package: str):
     code = "import os, sys, importlib\nimportlib.import_module(sys.argv[1])\n"
     code += "print(os.environ.get('ORT_DISABLE_TELEMETRY'), 'onnxruntime' in sys.modules)"
     environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
-    done = subprocess.run(
-        [sys.executable, "-c", code, package],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.split() == ["1", "False"]
+    assert python(code, package, env=environment).split() == ["1", "False"]

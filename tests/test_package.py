@@ -6,11 +6,11 @@ import os
 import re
 import runpy
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from commands import finished
 from guides import links_of
 from p2p_runtime import __version__
 
@@ -83,8 +83,7 @@ def test_the_set_up_takes_what_the_machine_needs(
     settings = ("MAKEFLAGS", "PYTORCH")  # those of a `make` that runs this test
     env = {key: value for key, value in os.environ.items() if key not in settings}
     env["VERSIONS"] = versions
-    done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    done = finished(*words, cwd=tmp_path, env=env)
     assert size in done.stdout.splitlines()[-1]
     assert ("no CPU build" in done.stdout) == (not gpu and build is None)
     installed = (tmp_path / "said.txt").read_text().splitlines()[-1]

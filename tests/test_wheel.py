@@ -10,6 +10,8 @@ from pathlib import Path
 import av
 import pytest
 
+from commands import finished
+
 MISSING = ("torch", "torchvision", "onnx", "matplotlib", "PIL", "rich")
 
 
@@ -30,8 +32,7 @@ def device(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("device")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     pip = [sys.executable, "-m", "pip", "--python", folder / "bin" / "python", "install", "--quiet"]
-    done = subprocess.run([*pip, f"{wheel}[cpu]"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    finished(*pip, f"{wheel}[cpu]", timeout=600)
     return folder / "bin"
 
 

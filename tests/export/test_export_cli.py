@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from in_process import p2p_export
+from commands import p2p_export
 from p2p_runtime.model.bundle import is_licence
 from p2p_runtime.translate.translator import Translator
 from toy_export import write_checkpoint

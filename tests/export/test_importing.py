@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from in_process import p2p_export
+from commands import p2p_export
 from p2p_export import exporting
 from p2p_export.graph.tracing import Graph
 from p2p_export.options import ExportOptions

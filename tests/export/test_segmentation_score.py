@@ -11,7 +11,7 @@ import pytest
 import torch
 from test_parity import GOOD
 
-from in_process import p2p_export
+from commands import p2p_export
 from p2p_export.exporting import export
 from p2p_export.options import ExportOptions
 from p2p_export.parity import SegmentationCheck

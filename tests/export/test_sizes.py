@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from in_process import p2p_export
+from commands import p2p_export
 from p2p_export import exporting
 from p2p_export.exporting import export
 from p2p_export.graph.pixel_generator import PixelGenerator

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from commands import p2p_export
 from fake_tensorrt import FakeTensorRT
-from in_process import p2p_export
 from p2p_export import exporting
 from p2p_export.exporting import export
 from p2p_export.graph.int8 import int8_graph

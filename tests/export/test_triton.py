@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from in_process import p2p_export
+from commands import p2p_export
 from p2p_export.targets.onnx import WrittenBundle
 from p2p_export.targets.triton import check_folder, write_triton
 from p2p_runtime.errors import BundleError, ConfigError, OutputError

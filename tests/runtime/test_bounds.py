@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import struct
-import subprocess
-import sys
 import threading
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,6 +18,7 @@ import onnxruntime as ort
 import pytest
 from onnx import helper, numpy_helper
 
+from commands import python
 from p2p_runtime import tls
 from p2p_runtime.engines.ort import FOLDED_BYTES
 from p2p_runtime.errors import SourceError
@@ -78,7 +77,7 @@ def test_fault_146_a_small_video_of_huge_frames_is_refused(tmp_path: Path, kind:
         "    raise SystemExit('it was read')\n"
         "assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000\n"
     )
-    told = _python(code, path)
+    told = python(code, path)
     assert f"{SIDE}x{SIDE}" in told
     assert "80 megapixels" in told
 
@@ -170,13 +169,6 @@ def _growing(model: onnx.ModelProto, operator: str) -> onnx.ModelProto:
     return model
 
 
-def _python(code: str, *arguments: object) -> str:
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 KNOWS_THE_LIMIT = pytest.mark.skipif(
     tuple(map(int, ort.__version__.split(".")[:2])) < (1, 27),
     reason="this onnxruntime does not know the limit: it makes all while the model is loaded",
@@ -200,7 +192,7 @@ def test_fault_146_a_model_does_not_grow_while_it_is_loaded(
         "ort.OrtEngine(ModelBundle.load(Path(sys.argv[1])))\n"
         "print(peak_rss_mib() - before)\n"
     )
-    assert float(_python(code, make_bundle(model=_growing(model, operator)))) < 100
+    assert float(python(code, make_bundle(model=_growing(model, operator)))) < 100
 
 
 @KNOWS_THE_LIMIT
@@ -225,7 +217,7 @@ def test_fault_146_a_model_takes_no_more_memory_than_there_is(
         "except EngineError as error:\n"
         "    print(error)\n"
     )
-    assert "failed on cpu" in _python(code, make_bundle(model=_growing(model, operator)))
+    assert "failed on cpu" in python(code, make_bundle(model=_growing(model, operator)))
 
 
 @KNOWS_THE_LIMIT

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +16,8 @@ import pytest
 from numpy.typing import NDArray
 
 import fake_carla
+from commands import Run, finished
 from fake_carla import Server, WorldSettings, frame_of_bits
-from in_process import Run
 from p2p_runtime.errors import MissingExtraError, SinkError, SourceLostError
 from p2p_runtime.labels.palette import CITYSCAPES
 from p2p_runtime.labels.reader import LabelReader
@@ -204,11 +203,8 @@ def test_ctrl_c_leaves_the_simulator_as_it_was(bundle: Path, tmp_path: Path) -> 
     surrounding = surroundings()
     surrounding["PYTHONPATH"] += f":{toys}"
     words = ["--video", f"carla://simulator?{SIZE}", "--model", str(bundle), "--output", "a.mp4"]
-    done = subprocess.run(
-        [sys.executable, str(script), *words], cwd=tmp_path, env=surrounding, text=True,
-        capture_output=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert done.returncode == 128 + signal.SIGINT, done.stderr
+    program = (sys.executable, script, *words)
+    done = finished(*program, exit_code=128 + signal.SIGINT, cwd=tmp_path, env=surrounding)
     assert "as before True True" in done.stdout
     assert (tmp_path / "a.mp4").is_file()
 

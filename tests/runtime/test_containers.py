@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from in_process import p2p_run
+from commands import p2p_run
 from p2p_runtime.errors import LossesError
 from p2p_runtime.labels.palette import CITYSCAPES
 from p2p_runtime.labels.yuv import ColorSpec, YuvFrame, to_bgr

@@ -10,7 +10,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,8 +17,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from commands import P2P_RUN, Run
 from guides import ROOT
-from in_process import Run
 from p2p_runtime.app import fleet
 from p2p_runtime.app import lease as leases
 from p2p_runtime.app.lease import take_lease
@@ -31,7 +30,6 @@ from terminal import surroundings
 from toy_runtime import label_frame, write_video
 from toy_slurm import missing, slurm
 
-COMMAND = [sys.executable, "-m", "p2p_runtime.cli"]
 SCRIPTS = ROOT / "docs" / "fleet"
 
 
@@ -287,7 +285,7 @@ def test_an_owner_that_slept_too_long_notices(tmp_path: Path) -> None:
 
 def start(folder: Path, bundle: Path, *more: str) -> subprocess.Popen[bytes]:
     """Start the command over a tree, silent, in a group of its own."""
-    words = [*COMMAND, "in", "--output", "out", "--model", str(bundle), *more]
+    words = [*P2P_RUN, "in", "--output", "out", "--model", str(bundle), *more]
     return subprocess.Popen(
         words, cwd=folder, env=surroundings(), stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL, start_new_session=True,
@@ -378,7 +376,7 @@ def commands_on_path(folder: Path, bundle: Path, table: Path) -> dict[str, str]:
     shutil.copy(bundle, folder / "runs/toy/export/model-fp32.onnx")
     table.mkdir()
     script = table / "p2p-run"
-    script.write_text(f'#!/bin/sh\nexec {" ".join(COMMAND)} "$@"\n', encoding="utf-8")
+    script.write_text(f'#!/bin/sh\nexec {" ".join(P2P_RUN)} "$@"\n', encoding="utf-8")
     script.chmod(0o755)
     return surroundings(PATH=f"{table}{os.pathsep}{os.environ['PATH']}")
 

@@ -6,8 +6,6 @@ import io
 import json
 import os
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,11 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from in_process import p2p_run
+from commands import P2P_RUN, finished, p2p_run
 from p2p_runtime.app.heartbeat import Heartbeat, notify_systemd
 from p2p_runtime.video.frames import FrameTask
-
-COMMAND = [sys.executable, "-m", "p2p_runtime.cli"]
 
 
 class Clock:
@@ -195,17 +191,11 @@ def test_a_run_tells_programs_and_systemd(bundle: Path, video: Path, tmp_path: P
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(str(tmp_path / "notify"))
         listening.settimeout(0)
-        result = subprocess.run(
-            [
-                *COMMAND, "--video", video, "--model", bundle, "--output", "null:",
-                "--status", "json", "--status-file", tmp_path / "status.json", "--threads", "1",
-            ],
+        result = finished(
+            *(*P2P_RUN, "--video", video, "--model", bundle, "--output", "null:"),
+            *("--status", "json", "--status-file", tmp_path / "status.json", "--threads", "1"),
             env={**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        )  # fmt: skip
+        )
         assert heard(listening) == ["READY=1", "STOPPING=1"]
     lines = [line for line in result.stderr.splitlines() if line.startswith("{")]
     assert json.loads(lines[-1])["frames"] == 20

@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 from test_ids import NAMES, numbered, street
 
-from in_process import Run
+from commands import Run
 from p2p_runtime.errors import ConfigError, SourceError
 from p2p_runtime.labels.ids import NUMBERINGS
 from p2p_runtime.labels.palette import CITYSCAPES

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from commands import python
 from p2p_runtime import cpus, memory
 from p2p_runtime.engines.ort import OrtEngine
 from p2p_runtime.errors import ConfigError
@@ -125,10 +125,7 @@ image = cv2.resize(numpy.arange(12, dtype=numpy.uint8).reshape(2, 2, 3), (64, 64
 assert image.shape == (64, 64, 3) and onnxruntime.get_available_providers()
 assert av.CodecContext.create("h264", "r").name == "h264"
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
-    before, after = map(int, done.stdout.split())
+    before, after = map(int, python(program).split())
     assert after < before / 2
 
 

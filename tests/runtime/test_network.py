@@ -10,7 +10,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from commands import P2P_RUN
 from fake_camera import FakeCamera
 from fake_rtsp import FakeRTSP
 from p2p_runtime.errors import SourceError, SourceLostError
@@ -37,7 +37,6 @@ from toy_runtime import label_frame, write_video
 from toy_sound import write_with_sound
 
 Image = NDArray[np.uint8]
-COMMAND = [sys.executable, "-m", "p2p_runtime.cli"]
 WAITING = LivePolicy(
     drop="none", stall_timeout_s=10, reconnect_for_s=60, first_delay_s=0.05, longest_delay_s=0.1
 )
@@ -481,7 +480,7 @@ def run_command(url: str, bundle: Path, *more: object) -> subprocess.Popen[str]:
     """Start p2p-run on a URL, writing out.mp4 and run.json beside the bundle."""
     arguments = ["--model", bundle, "--output", "out.mp4", "--report", "run.json", "--threads", 1]
     return subprocess.Popen(
-        [*COMMAND, "--video", url, *map(str, [*arguments, *more])],
+        [*P2P_RUN, "--video", url, *map(str, [*arguments, *more])],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from commands import p2p_run
 from fake_oip import FakeOIP, Fault, Handler, cut
-from in_process import p2p_run
 from p2p_runtime.engines import ServerOptions
 from p2p_runtime.engines import oip as oip_engine
 from p2p_runtime.engines import supervised as supervision

@@ -105,27 +105,6 @@ def test_palette_file_round_trip(tmp_path: Path) -> None:
     assert load_palette("camvid") == CAMVID
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "[]",
-        "{",
-        '{"name": "x", "classes": ["a"]}',
-        '{"name": "x", "classes": ["a"], "colours_rgb": [[1, 2]]}',
-        '{"name": "x", "classes": ["a"], "colours_rgb": [[1, 2, 256]]}',
-        '{"name": "x", "classes": ["a", "b"], "colours_rgb": [[1, 2, 3]]}',
-        '{"name": "x", "classes": ["a", "b"], "colours_rgb": [[1, 2, 3], [1, 2, 3]]}',
-    ],
-)
-def test_malformed_palette_file_is_one_line_with_its_name(tmp_path: Path, text: str) -> None:
-    """Whatever is wrong with a palette file, the error names it."""
-    file = tmp_path / "mine.json"
-    file.write_text(text)
-    with pytest.raises(ConfigError, match=r"mine\.json"):
-        load_palette(str(file))
-
-
 FORMS = {
     "hex": '{"classes": ["a"], "colours_rgb": ["#804080"]}',
     "floats": '{"classes": ["a", "b"], "colours_rgb": [[0.5, 0.25, 0.5], [0.0, 0.0, 0.0]]}',
@@ -135,6 +114,13 @@ FORMS = {
     "names to colours": '{"road": [128, 64, 128]}',
     "one word": '{"classes": "road", "colours_rgb": [[1, 2, 3]]}',
     "nothing": "null",
+    "an empty file": "",
+    "half of one": "{",
+    "no colours": '{"classes": ["a"]}',
+    "two channels": '{"classes": ["a"], "colours_rgb": [[1, 2]]}',
+    "a level above 255": '{"classes": ["a"], "colours_rgb": [[1, 2, 256]]}',
+    "too few colours": '{"classes": ["a", "b"], "colours_rgb": [[1, 2, 3]]}',
+    "one colour twice": '{"classes": ["a", "b"], "colours_rgb": [[1, 2, 3], [1, 2, 3]]}',
     "depth": "[" * 100_000,
     "a table": "road,128,64,128\n",
 }

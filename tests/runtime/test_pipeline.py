@@ -119,32 +119,24 @@ def test_max_frames_stops_early(frames: list[Image], translator: Translator) -> 
     assert (len(sink.frames), report.frames_in) == (3, 3)
 
 
-def test_a_broken_source_keeps_what_came_before(
-    frames: list[Image], translator: Translator
-) -> None:
-    """The sink is finished with all frames before the error, and the error is raised."""
-    sink = Sink()
-    with pytest.raises(SourceError, match="cable"):
-        run_pipeline(Source(frames, error=SourceError("cable")), translator, sink)
-    assert (len(sink.frames), sink.ended) == (20, ["abort"])
-
-
-def test_a_failing_engine_keeps_what_came_before(
-    frames: list[Image], contract: PixelContract
-) -> None:
-    """The frames before the failure are written, and the error is raised."""
-    sink = Sink()
-    with pytest.raises(EngineError, match="fell off"):
-        run_pipeline(Source(frames), Translator(contract, Failing(after=7)), sink)
-    assert (len(sink.frames), sink.ended) == (7, ["abort"])
-
-
-def test_a_failing_sink_ends_the_run(frames: list[Image], translator: Translator) -> None:
-    """The sink's error is raised, and the threads before it end."""
-    sink = Sink(refuse=5)
-    with pytest.raises(SinkError, match="full"):
-        run_pipeline(Source(frames), translator, sink)
-    assert (len(sink.frames), sink.ended) == (5, ["abort"])
+@pytest.mark.parametrize(
+    ("error", "engine", "refuse", "kept", "raised"),
+    [
+        (SourceError("cable"), Inverter(), None, 20, SourceError("cable")),
+        (None, Failing(after=7), None, 7, EngineError("fell off")),
+        (None, Inverter(), 5, 5, SinkError("full")),
+    ],
+    ids=["source", "engine", "sink"],
+)
+def test_what_fails_keeps_what_came_before(
+    frames: list[Image], contract: PixelContract, error: Exception | None, engine: Inverter,
+    refuse: int | None, kept: int, raised: Exception,
+) -> None:  # fmt: skip
+    """The frames before the failure are written, the threads end, and the error is raised."""
+    sink = Sink(refuse=refuse)
+    with pytest.raises(type(raised), match=str(raised)):
+        run_pipeline(Source(frames, error=error), Translator(contract, engine), sink)
+    assert (len(sink.frames), sink.ended) == (kept, ["abort"])
 
 
 def test_stopping_finishes_the_sink(frames: list[Image], translator: Translator) -> None:

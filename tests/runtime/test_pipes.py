@@ -7,7 +7,6 @@ import pty
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from commands import P2P_RUN
 from fake_rtsp import FakeRTSP
 from p2p_runtime.app.display import Overlay
 from p2p_runtime.errors import SinkError, SourceError
@@ -27,14 +27,13 @@ from p2p_runtime.video.sinks.push import StreamSink
 from p2p_runtime.video.sources.captures import PipeCapture
 
 Image = NDArray[np.uint8]
-COMMAND = [sys.executable, "-m", "p2p_runtime.cli"]
 VIDEO = VideoInfo(width=64, height=48, fps=10, frame_count=None)
 
 
 def run(arguments: list[object], stdin: bytes, folder: Path) -> subprocess.CompletedProcess[bytes]:
     """Run p2p-run with bytes on stdin."""
     return subprocess.run(
-        [*COMMAND, *map(str, arguments), "--threads", "1"],
+        [*P2P_RUN, *map(str, arguments), "--threads", "1"],
         input=stdin,
         capture_output=True,
         cwd=folder,
@@ -151,7 +150,7 @@ def test_fault_79_the_consumer_of_the_frames_leaves(
     os.close(read_end)
     words = ["--video", "-", "--size", "64x48", "--model", bundle, "--output", "-"]
     done = subprocess.run(
-        [*COMMAND, *map(str, words)],
+        [*P2P_RUN, *map(str, words)],
         input=frames[0].tobytes() * 3,
         stdout=write_end,
         stderr=subprocess.PIPE,
@@ -171,7 +170,7 @@ def test_fault_78_a_signal_ends_a_run_whose_pipe_is_silent(
     output = tmp_path / "out.mp4"
     words = ["--video", "-", "--size", "64x48", "--model", bundle, "--output", output]
     with subprocess.Popen(
-        [*COMMAND, *map(str, words)],
+        [*P2P_RUN, *map(str, words)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

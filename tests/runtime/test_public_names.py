@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
 import p2p_runtime
+from commands import python
 
 
 def run(code: str) -> str:
     """Run code in a fresh interpreter and return what it prints."""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+    return python(code).strip()
 
 
 @pytest.mark.parametrize("name", p2p_runtime.__all__)

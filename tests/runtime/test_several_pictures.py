@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from in_process import Run
+from commands import Run
 from toy_runtime import label_frame
 
 

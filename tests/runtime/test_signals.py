@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from in_process import p2p_run
+from commands import p2p_run
 from p2p_runtime.engines import supervised
 from p2p_runtime.engines.supervised import SupervisedEngine
 from p2p_runtime.errors import EngineError, OutputError, SinkError

@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import pytest
 
-from in_process import Run
+from commands import Run
 from p2p_runtime.video.sinks import open_sink
 from p2p_runtime.video.sources import open_source
 from toy_sound import write_with_sound

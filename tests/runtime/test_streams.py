@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 from click.testing import Result
 
+from commands import Run, invoke
 from fake_rtsp import FakeRTSP
 from guides import ROOT
-from in_process import Run, invoke
 from p2p_runtime.app import streams as app
 from p2p_runtime.app.run import RunOptions
 from p2p_runtime.cli import main

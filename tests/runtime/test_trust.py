@@ -21,7 +21,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from in_process import p2p_run
+from commands import p2p_run
 from p2p_runtime import tls
 from p2p_runtime.engines.ort import OrtEngine
 from p2p_runtime.errors import BundleError, SinkError, SourceError, SourceLostError

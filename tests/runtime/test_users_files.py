@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 from test_ids import street
 
-from in_process import Run
+from commands import Run
 from p2p_runtime import files
 from p2p_runtime.errors import OutputError
 from p2p_runtime.files import protected, write_bytes

@@ -25,8 +25,8 @@ import pytest
 from numpy.typing import NDArray
 from prometheus_client.parser import text_string_to_metric_families
 
+from commands import p2p_run
 from fake_camera import FakeCamera
-from in_process import p2p_run
 from p2p_runtime.errors import ConfigError, SinkError
 from p2p_runtime.labels.palette import CITYSCAPES
 from p2p_runtime.translate.translator import Translator

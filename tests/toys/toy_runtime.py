@@ -17,8 +17,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-import in_process
-from in_process import Run
+import commands
+from commands import Run
 from p2p_runtime.engines import UninterruptibleEngine
 from p2p_runtime.labels.palette import CITYSCAPES
 from p2p_runtime.labels.yuv import Picture
@@ -124,7 +124,7 @@ def bundle(make_bundle: MakeBundle) -> Path:
 def p2p_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """The command ``p2p-run``, in the test's folder."""
     monkeypatch.chdir(tmp_path)
-    return in_process.p2p_run
+    return commands.p2p_run
 
 
 @pytest.fixture

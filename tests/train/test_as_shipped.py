@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from in_process import p2p_train
+from commands import p2p_train
 from p2p_runtime.errors import DatasetError
 from p2p_train.config import DataConfig, TrainConfig
 from p2p_train.data.decode import read_image

@@ -12,7 +12,7 @@ from test_loop import assert_equal, last
 from test_loop import run as train_to
 from test_step import batch, stacked
 
-from in_process import p2p_train
+from commands import p2p_train
 from p2p_runtime.errors import CheckpointError, ConfigError
 from p2p_runtime.labels.palette import CITYSCAPES
 from p2p_runtime.model.contract import PixelContract

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import torch
 
+from commands import finished
 from p2p_train.training.checkpoint import Checkpoint, make_generator
 
 FLAGS = (
@@ -27,15 +27,8 @@ def p2p_train(data: Path, run_dir: Path, processes: int, flags: str = FLAGS) -> 
 def torchrun(processes: int, *program: str) -> str:
     """Run a program in several processes, or one without torchrun; return all that it wrote."""
     launcher = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--standalone"]
-    done = subprocess.run(
-        [sys.executable, *(launcher if processes > 1 else []), *program],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=170,
-    )
-    assert done.returncode == 0, done.stderr
+    words = [sys.executable, *(launcher if processes > 1 else []), *program]
+    done = finished(*words, timeout=170, env={**os.environ, "OMP_NUM_THREADS": "1"})
     return done.stdout + done.stderr
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from click.testing import Result
 
-from in_process import p2p_train
+from commands import p2p_train
 from p2p_train.training import recorder
 from p2p_train.training.recorder import find_doubt, spread
 

@@ -11,7 +11,7 @@ import click
 import pytest
 import torch
 
-from in_process import p2p_train
+from commands import p2p_train
 from p2p_train.config import TrainConfig
 from p2p_train.data.prepare import prepare_data
 from p2p_train.options import duration_s

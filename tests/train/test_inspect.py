@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from in_process import p2p_train
+from commands import p2p_train
 from p2p_runtime.errors import DatasetError
 from p2p_runtime.labels.palette import CITYSCAPES
 from p2p_train.config import DataConfig

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import EpsImagePlugin, Image
 
-from in_process import p2p_train
+from commands import p2p_train
 from p2p_runtime.errors import DatasetError
 from p2p_train.config import DataConfig
 from p2p_train.data.decode import read_image
@@ -55,21 +55,13 @@ def test_fingerprint_notices_another_file(data: Path) -> None:
     assert find_pairs(DataConfig(folder=str(data))).fingerprint != before
 
 
-def test_fault_17_truncated_jpeg_is_named(tmp_path: Path) -> None:
-    """Half a JPEG is an error that names the file, never a half-grey image."""
-    write_pairs(tmp_path, 1, suffix=".jpg")
-    file = tmp_path / "000.jpg"
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_fault_17_a_truncated_picture_is_named(tmp_path: Path, suffix: str) -> None:
+    """Half a file is an error that names it, never a half-grey image."""
+    write_pairs(tmp_path, 1, suffix=suffix)
+    file = tmp_path / f"000{suffix}"
     file.write_bytes(file.read_bytes()[:-400])
-    with pytest.raises(DatasetError, match=r"000\.jpg"):
-        read_image(ImageRef(path=file))
-
-
-def test_fault_18_truncated_png_is_named(tmp_path: Path) -> None:
-    """Half a PNG is an error that names the file."""
-    write_pairs(tmp_path, 1)
-    file = tmp_path / "000.png"
-    file.write_bytes(file.read_bytes()[:-400])
-    with pytest.raises(DatasetError, match=r"000\.png"):
+    with pytest.raises(DatasetError, match=rf"000\{suffix}"):
         read_image(ImageRef(path=file))
 
 

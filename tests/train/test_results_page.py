@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from in_process import p2p_train
+from commands import p2p_train
 from toy_pairs import draw_pair, write_folders
 
 TINY = "--image-size 32 --batch-size 4 --ngf 4 --ndf 4 --device cpu --workers 0 --max-steps 1"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from browser import headless
-from in_process import p2p_train
+from commands import p2p_train
 from p2p_runtime.errors import TrainingError
 from p2p_train.config import TrainConfig
 from p2p_train.losses import loss_curves

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from in_process import p2p_train
+from commands import p2p_train
 from p2p_train.training.checkpoint import Checkpoint
 
 TINY = "--image-size 32 --batch-size 4 --ngf 4 --ndf 8 --device cpu --workers 0"

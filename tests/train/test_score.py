@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from in_process import p2p_train
+from commands import p2p_train
 from p2p_runtime.errors import ConfigError, DatasetError, SourceError
 from p2p_runtime.labels.palette import CAMVID, CITYSCAPES
 from p2p_runtime.model.contract import PixelContract

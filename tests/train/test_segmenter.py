@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from in_process import p2p_train
+from commands import p2p_train
 from p2p_runtime.errors import CheckpointError, ConfigError
 from p2p_runtime.labels.palette import CAMVID, CITYSCAPES
 from p2p_runtime.model.contract import PixelContract

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fake_carla
-from in_process import p2p_train
+from commands import p2p_train
 from p2p_runtime.video.sources import open_source
 
 

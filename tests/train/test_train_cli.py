@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import p2p_train as p2p_train_package
-from in_process import p2p_train
+from commands import p2p_train
 from p2p_train.config import TrainConfig
 from p2p_train.training.checkpoint import Checkpoint
 
