@@ -17,7 +17,7 @@ import torch
 from click.testing import Result
 
 from commands import invoke
-from failing_disk import FailingDisk, disk, every_failure  # noqa: F401
+from failing_disk import FailingDisk, every_failure
 from fake_tensorrt import FakeTensorRT
 from p2p_bench import cli as bench_cli
 from p2p_bench import run as bench_run
@@ -43,8 +43,7 @@ from p2p_train.tensorfile import read_tensors, write_tensors
 from p2p_train.training.checkpoint import Checkpoint
 from toy_export import toy_frames, write_checkpoint
 from toy_pairs import write_pairs
-from toy_report import report  # noqa: F401
-from toy_runtime import bundle, contract, frames, make_bundle, pictures, write_video  # noqa: F401
+from toy_runtime import write_video
 
 TINY = ["--image-size", 32, "--batch-size", 4, "--ngf", 4, "--ndf", 4]
 TINY += ["--device", "cpu", "--workers", 0]
@@ -67,7 +66,7 @@ def check_line(result: Result, what: str, code: int) -> None:
 
 
 def check_command(
-    disk: FailingDisk,  # noqa: F811
+    disk: FailingDisk,
     folder: Path,
     act: Callable[[], Result],
     files: set[str],
@@ -104,7 +103,7 @@ def check_command(
 )
 def test_fault_145_a_file_is_old_or_new(
     tmp_path: Path,
-    disk: FailingDisk,  # noqa: F811
+    disk: FailingDisk,
     act: Callable[[Path], None],
 ) -> None:
     """Whichever call fails, the error has the disk's words, and what stood there is whole."""
@@ -121,9 +120,9 @@ def test_fault_145_a_file_is_old_or_new(
 
 def test_fault_145_a_run_ends_in_one_line(
     tmp_path: Path,
-    disk: FailingDisk,  # noqa: F811
-    bundle: Path,  # noqa: F811
-    pictures: Path,  # noqa: F811
+    disk: FailingDisk,
+    bundle: Path,
+    pictures: Path,
 ) -> None:
     """A picture, a folder of pictures, and the report of each."""
     for words, names in (
@@ -141,7 +140,7 @@ def test_fault_145_a_run_ends_in_one_line(
 
 def test_fault_145_training_ends_in_one_line(
     tmp_path: Path,
-    disk: FailingDisk,  # noqa: F811
+    disk: FailingDisk,
 ) -> None:
     """Config, log, curves, samples, and the checkpoints with the one before."""
     write_data(tmp_path / "data")
@@ -156,7 +155,7 @@ def test_fault_145_training_ends_in_one_line(
 
 def test_fault_145_a_segmenter_ends_in_one_line(
     tmp_path: Path,
-    disk: FailingDisk,  # noqa: F811
+    disk: FailingDisk,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its file, and the folder for it."""
@@ -171,7 +170,7 @@ def test_fault_145_a_segmenter_ends_in_one_line(
 
 def test_fault_145_figures_of_a_run_end_in_one_line(
     tmp_path: Path,
-    disk: FailingDisk,  # noqa: F811
+    disk: FailingDisk,
 ) -> None:
     """The page of results, the scores as JSON, and the sheet of a data set."""
     write_data(tmp_path / "data")
@@ -188,7 +187,7 @@ def test_fault_145_figures_of_a_run_end_in_one_line(
 
 def test_a_board_that_cannot_be_written_costs_nothing_else(
     tmp_path: Path,
-    disk: FailingDisk,  # noqa: F811
+    disk: FailingDisk,
 ) -> None:
     """TensorBoard's file ends a run in one line; what was trained is in the checkpoints."""
     write_data(tmp_path / "data")
@@ -215,7 +214,7 @@ def traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trace each kind of module once: it takes seconds and gives the same."""
     for place in (exporting, fp16, int8):
 
-        def once(module: torch.nn.Module, contract: PixelContract, place: object = place) -> bytes:  # noqa: F811
+        def once(module: torch.nn.Module, contract: PixelContract, place: object = place) -> bytes:
             kind = (place, type(module).__name__)
             _TRACED[kind] = _TRACED.get(kind) or to_onnx(module, contract)
             return _TRACED[kind]
@@ -234,7 +233,7 @@ def make_run(folder: Path) -> list[object]:
 @pytest.mark.usefixtures("traced_once")
 def test_fault_145_an_export_ends_in_one_line(
     tmp_path: Path,
-    disk: FailingDisk,  # noqa: F811
+    disk: FailingDisk,
 ) -> None:
     """Every precision, with its temporary files, and the figures of all."""
     words = make_run(tmp_path)
@@ -252,7 +251,7 @@ def engine_builder(monkeypatch: pytest.MonkeyPatch) -> EngineBuilder:
 
 def test_fault_145_an_engine_and_its_manifest_are_old_or_new(
     tmp_path: Path,
-    disk: FailingDisk,  # noqa: F811
+    disk: FailingDisk,
     engine_builder: EngineBuilder,
 ) -> None:
     """Whichever call fails, the error has the disk's words, and what stood there is whole."""
@@ -265,8 +264,8 @@ def test_fault_145_an_engine_and_its_manifest_are_old_or_new(
 
 def test_fault_145_a_cache_of_engines_is_built_again(
     tmp_path: Path,
-    disk: FailingDisk,  # noqa: F811
-    bundle: Path,  # noqa: F811
+    disk: FailingDisk,
+    bundle: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -290,8 +289,8 @@ def test_fault_145_a_cache_of_engines_is_built_again(
 
 def test_fault_145_a_benchmark_ends_in_one_line(
     tmp_path: Path,
-    disk: FailingDisk,  # noqa: F811
-    report: BenchReport,  # noqa: F811
+    disk: FailingDisk,
+    report: BenchReport,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Figures and chart."""

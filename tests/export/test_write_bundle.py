@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from failing_disk import disk, every_failure  # noqa: F401
+from failing_disk import every_failure
 from p2p_export.targets import onnx as target
 from p2p_export.targets.onnx import write_bundle
 from p2p_runtime.errors import BundleError, OutputError, ParityError
@@ -53,7 +53,7 @@ def test_fault_31_a_refused_export_keeps_the_file_before_it(graph, reference, tm
     assert path.read_bytes() == before
 
 
-def test_fault_30_a_full_disk_leaves_nothing(graph, reference, tmp_path, disk):  # noqa: F811
+def test_fault_30_a_full_disk_leaves_nothing(graph, reference, tmp_path, disk):
     """Wherever the disk ends, no part of the bundle stays."""
 
     def write():

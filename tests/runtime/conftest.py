@@ -11,22 +11,6 @@ import pytest
 
 from p2p_runtime.video.live import LiveSource
 from p2p_runtime.video.live.capture import Attempt
-from toy_runtime import (  # noqa: F401
-    bundle,
-    contract,
-    frames,
-    lossless,
-    make_bundle,
-    model,
-    no_thread_is_left,
-    p2p_run,
-    pictures,
-    read_frames,
-    save_video,
-    toy_run,
-    video,
-    wrong_golden,
-)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from failing_disk import FailingDisk, disk, every_failure  # noqa: F401
+from failing_disk import FailingDisk, every_failure
 from p2p_runtime.errors import CheckpointError, OutputError
 from p2p_runtime.labels.palette import CITYSCAPES
 from p2p_runtime.model.contract import PixelContract
@@ -147,7 +147,7 @@ def test_the_checkpoint_before_is_kept(tiny: Callable[..., TrainConfig], saved: 
 def test_fault_02_full_disk_keeps_the_old_checkpoint(
     tiny: Callable[..., TrainConfig],
     saved: Path,
-    disk: FailingDisk,  # noqa: F811
+    disk: FailingDisk,
 ) -> None:
     """Wherever the disk ends, the error says so, and the old file is whole and alone."""
     new = make_checkpoint(tiny(), step=7)
