@@ -64,8 +64,7 @@ def test_fault_126_256_px_become_960x544(tmp_path: Path):
 )
 def test_fault_126_a_size_beside_the_grid_is_one_line(size, nearest, run: Path, tmp_path: Path):
     """Exit code 2, the nearest sizes in words, and no file."""
-    done = p2p_export(run, "--size", size, "--output", tmp_path / "out")
-    assert done.exit_code == 2
+    done = p2p_export(run, "--size", size, "--output", tmp_path / "out", exit_code=2)
     assert nearest in done.stderr.splitlines()[-1]
     assert not (tmp_path / "out").exists()
 
@@ -76,8 +75,7 @@ def test_a_size_that_no_memory_holds_is_one_line(
     """Told before the first frame is made, with need and rest."""
     monkeypatch.setattr(memory, "free_bytes", lambda: 1 << 30)
     monkeypatch.setattr(PixelContract, "preprocess", lambda self, frame: frame.stop_here)
-    done = p2p_export(run, "--size", "8192x8192", "--output", tmp_path / "out")
-    assert done.exit_code == 2
+    done = p2p_export(run, "--size", "8192x8192", "--output", tmp_path / "out", exit_code=2)
     assert done.stderr.splitlines()[-1] == (
         "error: an export of 8192x8192 px takes about 46.2 GiB of memory, and 1.0 GiB are free; "
         "choose a smaller --size"

@@ -139,7 +139,6 @@ def test_export_builds_engines_of_every_file_that_tensorrt_reads(
     words = ["--output", tmp_path, "--int8", "--calibration", inputs]
     words += ["--tensorrt-rtx", "--gpu-arch", "sm89"]
     done = p2p_export(run, *words)
-    assert done.exit_code == 0, done.stderr
     names = {path.name for path in tmp_path.iterdir()}
     assert {"model-int8.onnx", "model-int8-tensorrt.onnx"} < names
     engines = {"model-fp32-sm89.engine", "model-int8-tensorrt-sm89.engine"}
@@ -211,8 +210,7 @@ def test_fault_40_without_the_library_the_onnx_stands(name, run, tmp_path, trace
     monkeypatch.setattr(target.platform, "machine", lambda: "x86_64")
     flag = f"--{name.replace('_', '-')}"
     archs = ["--gpu-arch", "sm86"] if name == "tensorrt_rtx" else []
-    done = p2p_export(run, "--output", tmp_path, flag, *archs)
-    assert done.exit_code == 2
+    done = p2p_export(run, "--output", tmp_path, flag, *archs, exit_code=2)
     last = done.stderr.splitlines()[-1]
     assert last.startswith(f"error: {flag}: ")
     assert f'pip install "pix2pix-edge[{flag[2:]}]"' in last

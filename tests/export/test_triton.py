@@ -138,7 +138,6 @@ def test_engines_are_for_the_backend_of_tensorrt(
 def test_an_export_may_end_in_a_repository(run: Path, tmp_path: Path) -> None:
     """It has the fp16 file; the command says how to serve it."""
     done = p2p_export(run, "--fp16", "--output", tmp_path, "--triton", tmp_path / "models/street")
-    assert done.exit_code == 0, done.output
     assert f"{tmp_path}/models/street/config.pbtxt: see README.md beside it" in done.stdout
     served = (tmp_path / "models/street/1/model.onnx").read_bytes()
     assert served == (tmp_path / "model-fp16.onnx").read_bytes()
@@ -149,11 +148,10 @@ def test_a_bundle_becomes_a_model_without_an_export(
 ) -> None:
     """A configuration that somebody else wrote stays."""
     folder = tmp_path / "street"
-    done = p2p_export(exported["int8"].path, "--triton", folder)
-    assert done.exit_code == 0, done.output
+    p2p_export(exported["int8"].path, "--triton", folder)
     (folder / "config.pbtxt").write_text('backend: "python"')
-    done = p2p_export(exported["int8"].path, "--triton", folder)
-    assert (done.exit_code, done.stderr.count("\n")) == (3, 1)
+    done = p2p_export(exported["int8"].path, "--triton", folder, exit_code=3)
+    assert done.stderr.count("\n") == 1
     assert (folder / "config.pbtxt").read_text() == 'backend: "python"'
 
 
@@ -164,6 +162,6 @@ def test_folders_that_cannot_be_models_are_refused_at_once(run: Path, tmp_path: 
     (tmp_path / "config.pbtxt").write_text("")
     with pytest.raises(OutputError, match="exists and is no export's"):
         check_folder(tmp_path)
-    done = p2p_export(run, "--output", tmp_path / "new", "--triton", tmp_path / "a b")
-    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+    words = ("--output", tmp_path / "new", "--triton", tmp_path / "a b")
+    assert p2p_export(run, *words, exit_code=2).stderr.count("\n") == 1
     assert not (tmp_path / "new").exists()

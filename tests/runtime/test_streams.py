@@ -57,13 +57,14 @@ def write_streams(path: Path, *tables: Table) -> Path:
 
 
 @pytest.fixture
-def p2p_run(tmp_path: Path, bundle: Path, p2p_run: Run) -> Run:
+def p2p_run(tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Return a function that runs the command over streams, with a toy model and a report."""
+    monkeypatch.chdir(tmp_path)
 
     def run(*tables: Table, flags: tuple[str, ...] = ()) -> Result:
         write_streams(tmp_path / "streams.toml", *tables)
         words = ["--streams", "streams.toml", "--model", bundle, "--report", "run.json", *flags]
-        return p2p_run(*words)
+        return invoke(main, *words)
 
     return run
 

@@ -661,8 +661,9 @@ def test_a_port_that_is_taken_is_told(view: LiveView, bundle: Path, video: Path)
     with pytest.raises(SinkError, match="Address already in use"):
         LiveView(str(port_of(view)))
     output = video.with_name("out.mp4")
-    result = p2p_run(video, "--model", bundle, "--output", output, "--view", port_of(view))
-    assert result.exit_code == 3
+    result = p2p_run(
+        video, "--model", bundle, "--output", output, "--view", port_of(view), exit_code=3
+    )
     last = result.stderr.splitlines()[-1]
     assert last.startswith(f"error: cannot show frames at 127.0.0.1:{port_of(view)}: ")
     assert "port 0" in last
@@ -687,7 +688,6 @@ def test_a_file_is_written_as_without_the_page(
     written = []
     for words in ([], ["--view", "0"]):
         result = p2p_run(video, "--model", bundle, "--overwrite", *words)
-        assert result.exit_code == 0, result.output
         assert ("watch at http://127.0.0.1:" in result.stderr) == bool(words)
         written.append((tmp_path / "seg-translated.mp4").read_bytes())
     assert written[0] == written[1]
@@ -715,7 +715,6 @@ def test_the_token_is_printed_once_and_nowhere_else(
     words += ["--status", "json", "--report", tmp_path / "run.json"]
     with caplog.at_level(logging.DEBUG):
         result = p2p_run(*words)
-    assert result.exit_code == 0, result.output
     (token,) = re.findall(r"watch at http://[^/]+/\?token=([\w-]{22})\n", result.stderr)
     assert result.output.count(token) == 1
     assert token not in caplog.text

@@ -15,7 +15,7 @@ from p2p_runtime import cli as runtime_cli
 from p2p_train import cli as train_cli
 
 Run = Callable[..., Result]
-"""Runs a command with some words."""
+"""Runs a command with some words, to the exit code that is named, else 0."""
 
 P2P_RUN = (sys.executable, "-m", "p2p_runtime.cli")
 """What runs ``p2p-run`` in a process of its own."""
@@ -26,20 +26,25 @@ def invoke(main: click.Command, *words: object) -> Result:
     return CliRunner().invoke(main, [str(word) for word in words], catch_exceptions=False)
 
 
-def p2p_run(*words: object) -> Result:
-    """Type ``p2p-run`` with some words."""
-    return invoke(runtime_cli.main, *words)
+def p2p_run(*words: object, exit_code: int = 0) -> Result:
+    """Type ``p2p-run`` with some words; it must end with this exit code."""
+    return _ended(invoke(runtime_cli.main, *words), exit_code)
 
 
-def p2p_export(*words: object) -> Result:
-    """Type ``p2p-export`` with some words."""
-    return invoke(export_cli.main, *words)
+def p2p_export(*words: object, exit_code: int = 0) -> Result:
+    """Type ``p2p-export`` with some words; it must end with this exit code."""
+    return _ended(invoke(export_cli.main, *words), exit_code)
 
 
-def p2p_train(*words: object) -> Result:
-    """Type ``p2p-train`` with some words; a text may hold several."""
+def p2p_train(*words: object, exit_code: int = 0) -> Result:
+    """Type ``p2p-train`` with some words, several in a text; it must end with this exit code."""
     parts = [word.split() if isinstance(word, str) else [word] for word in words]
-    return invoke(train_cli.main, *(word for part in parts for word in part))
+    return _ended(invoke(train_cli.main, *(word for part in parts for word in part)), exit_code)
+
+
+def _ended(done: Result, exit_code: int) -> Result:
+    assert done.exit_code == exit_code, done.output
+    return done
 
 
 def finished(

@@ -214,11 +214,9 @@ def test_the_recipe_and_its_flags_as_people_type_them(
     monkeypatch.chdir(tmp_path)
     common = f"--data {data} --image-size 32 --batch-size 4 --ngf 4 --device cpu --workers 0"
     line = f"--recipe student --max-steps 1 --run-dir run {common}"
-    refused = p2p_train(line)
-    assert refused.exit_code == 2
+    refused = p2p_train(line, exit_code=2)
     assert "nothing to learn from" in refused.stderr
-    done = p2p_train(line, "--teacher", teacher_run)
-    assert done.exit_code == 0, done.output
+    p2p_train(line, "--teacher", teacher_run)
     loss = last(Path("run")).config.loss
     assert (loss.teacher, loss.gan_loss, loss.lambda_l1) == (str(teacher_run), "none", 0)
 

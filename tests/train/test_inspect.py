@@ -106,7 +106,6 @@ def test_the_command_reports_and_trains_nothing(
     """--inspect prints the report, writes inspect.png where we are, and makes no run."""
     monkeypatch.chdir(tmp_path)
     result = p2p_train("--image-size 32 --inspect --data", data)
-    assert result.exit_code == 0
     assert "13 pairs" in result.stdout
     assert (tmp_path / "inspect.png").exists()
     assert not (tmp_path / "runs").exists()

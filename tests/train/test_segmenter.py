@@ -140,5 +140,5 @@ def test_its_flags_reach_its_training(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
     monkeypatch.setattr("p2p_train.segmentation.training.train_segmenter", stop)
     words = "segmenter --data d --epochs 3 --seed 4 --size 64x32 --device cpu"
-    p2p_train(words, "--output", tmp_path / "s.pt")
+    p2p_train(words, "--output", tmp_path / "s.pt", exit_code=2)
     assert [(one.epochs, one.data.seed, one.size) for one in seen] == [(3, 4, (64, 32))]

@@ -43,6 +43,5 @@ def test_any_two_folders_of_a_simulator_s_data_set_are_pairs(
 ) -> None:
     """Labels to photos by themselves, and other pairs by their folders' names."""
     done = p2p_train("--data", town, *words, "--inspect --run-dir", tmp_path / "out")
-    assert done.exit_code == 0, done.output
     assert f"two folders {told}, 15 pairs" in done.output
     assert "12 training, 3 validation" in done.output

