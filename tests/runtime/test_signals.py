@@ -173,8 +173,7 @@ def test_fault_113_a_report_that_fails_hides_no_error(
     monkeypatch.setattr(RunReport, "save", full)
     report = tmp_path / "run.json"
     words = [video, "--model", bundle, "--output", tmp_path / "o.mp4", "--report", report]
-    result = CliRunner().invoke(main, [str(word) for word in words])
-    assert result.exit_code == 3
+    result = p2p_run(*words, exit_code=3)
     assert f"warning: cannot write {report}: No space left on device\n" in result.stderr
     assert result.stderr.endswith("; 7 frames written before\n")
 
