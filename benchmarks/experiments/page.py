@@ -284,6 +284,19 @@ SECTIONS = (
         table=scores.table,
     ),
     Section(
+        title="Crops of wide pictures",
+        name="scores-drives",
+        intro="The same question where targets are not squeezed: rich pictures of "
+        "[drawn drives](../benchmarks/experiments/drives/draw.py), five frames of each of 360 for "
+        "training and of 36 others for these scores. Both runs are `--recipe edge` with 2250 steps "
+        "of four pairs, one with `--image-size 512x256 --crop 256`, the other at 256x256. A step "
+        "costs the same. The lower L1 is that of the softer pictures. One seed, and no windows "
+        "yet.",
+        command="python -m experiments.quality.scores 'crops of 512x256=runs/wide' "
+        "'256x256, stretched=runs/square' --data drives --size 512x256 --json scores-drives.json",
+        table=lambda document: scores.table(document).replace("real photos", "other targets"),
+    ),
+    Section(
         title="Usefulness",
         name="usefulness",
         intro="What has a segmenter that learned from generated pictures learned of real ones? "

@@ -24,12 +24,12 @@ ROWS = 6
     click.argument("runs", metavar="TITLE=RUN...", nargs=-1, required=True),
     data_option(),
     frames_option(12),
-    click.option("--photos/--no-photos", default=True, help="Show the real photos, too."),
+    click.option("--photos/--no-photos", default=True, help="Show the targets, too."),
 )
 def main(*, runs: tuple[str, ...], data: Path, frames: int, photos: bool) -> NDArray[np.uint8]:
     """Show evenly spread validation pairs and the images of each run's last checkpoint.
 
-    A row holds the label map, the runs in the given order, and the photo. All runs had the same
+    A row holds the label map, the runs in the given order, and the target. All runs had the same
     pairs; all pictures are stretched to the size of the first run's.
     """
     import numpy as np
@@ -56,7 +56,7 @@ def main(*, runs: tuple[str, ...], data: Path, frames: int, photos: bool) -> NDA
         translate = stretched(translate, checkpoint.contract, first.contract)
         columns[title] = translate(labels[chosen])
     if photos:
-        columns["real photo"] = targets[chosen]
+        columns["target"] = targets[chosen]
     return _beside([sample_grid(part) for part in _parts(columns)])
 
 
