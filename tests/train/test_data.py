@@ -99,6 +99,17 @@ def test_crops_are_squares_of_the_whole_image(data: Path) -> None:
     assert len(seen) > 5
 
 
+def test_crops_show_the_edges_too() -> None:
+    """What lies at an edge of the image is in nearly half as many crops as the middle, or more."""
+    columns = np.broadcast_to(np.arange(256, dtype=np.uint8)[:, None], (64, 256, 3))
+    augmentation = Augmentation(crop_px=64)
+    shown = np.zeros(256)
+    for epoch in range(600):
+        crop, _, _ = augmentation.apply(columns, columns, epoch, 0)
+        shown[crop[0, :, 0]] += 1
+    assert shown.min() > 0.4 * shown.max()
+
+
 def test_augmentation_is_a_function_of_seed_epoch_and_pair(data: Path) -> None:
     """The same key gives the same pixels in another data set object; another epoch does not."""
     one, two = (dataset(data, jitter_px=8, flip=True, seed=5) for _ in range(2))

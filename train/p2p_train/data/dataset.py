@@ -138,7 +138,10 @@ class Augmentation:
         height, width = (self.crop_px or side - self.jitter_px for side in source.shape[:2])
         most = source.shape[0] - height, source.shape[1] - width
         step = CORNER_PX if self.crop_px else 1
-        places = rng.integers(0, [side // step for side in most], endpoint=True)
+        last = np.array(most) // step
+        # Crops that reach over an edge are moved back, or few would show what lies at the edges.
+        reach = self.crop_px // 2 // step if self.crop_px else 0
+        places = rng.integers(-reach, last + reach, endpoint=True).clip(0, last)
         top, left = (step * places).tolist()
         window = np.s_[top : top + height, left : left + width]
         source, target = source[window], target[window]
