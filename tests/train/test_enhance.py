@@ -176,7 +176,7 @@ def test_the_recipe_trains_scores_and_exports(
     scores = score(run / "checkpoints" / "last.pt", segmenter=segmenter_file, device="cpu")
     assert scores.segmentation is not None
     assert scores.segmentation_real is not None
-    assert scores.segmentation_real.mean_iou > 0.5 > scores.segmentation.mean_iou
+    assert scores.segmentation_real.mean_iou > 0.4 > 2 * scores.segmentation.mean_iou
     exporting.export(ExportOptions(source=run / "checkpoints" / "last.pt", output=tmp_path))
     with Translator.load(tmp_path / "model-fp32.onnx", threads=1) as translate:
         assert translate.contract.palette is None

@@ -72,11 +72,12 @@ def test_from_python_names_are_enough(tiny: MakeConfig, tmp_path: Path) -> None:
 
 
 def test_training_learns(tiny: MakeConfig, tmp_path: Path) -> None:
-    """Sixty steps on ten toy pairs bring the validation L1 well below the first epoch's."""
+    """Ten steps on toy pairs are worse than the mean photo on others; sixty are well below it."""
     config = tiny(epochs=6, batch_size=1, ngf=8, lr=2e-3, flip=False, jitter_px=0)
     run(config, tmp_path / "run")
     lines = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
-    assert lines[-1]["val_l1"] < 0.7 * lines[0]["val_l1"]
+    mean_photo = lines[0]["mean_image_l1"]
+    assert lines[-1]["val_l1"] < 0.95 * mean_photo < lines[0]["val_l1"]
 
 
 def test_a_run_leaves_what_people_look_at(tiny: MakeConfig, tmp_path: Path) -> None:

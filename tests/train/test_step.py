@@ -13,7 +13,7 @@ from p2p_train.data.dataset import PairBatch
 from p2p_train.losses.adversarial import AdversarialLoss, patch_loss
 from p2p_train.losses.base import GeneratorOutput, LossBatch, LossSetup
 from p2p_train.networks.norms import batch_norms
-from p2p_train.training.state import TrainState
+from p2p_train.training.state import AVERAGE_LOOKS_EVERY, TrainState
 from p2p_train.training.step import train_step
 
 MakeConfig = Callable[..., TrainConfig]
@@ -166,9 +166,10 @@ def test_the_average_measures_its_own_statistics(tiny: MakeConfig) -> None:
     norm = batch_norms(state.average)[0]
     seen: list[torch.Tensor] = []
     norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    state.begin_step(100)
-    state.count(train_step(state, batch()))
-    torch.testing.assert_close(norm.running_mean, seen[0].mean((0, 2, 3)))
+    for _ in range(AVERAGE_LOOKS_EVERY + 1):
+        state.begin_step(100)
+        state.count(train_step(state, batch()))
+    torch.testing.assert_close(norm.running_mean, torch.stack(seen).mean((0, 1, 3, 4)))
     theirs = batch_norms(state.generator)[0].running_mean
     assert not torch.allclose(norm.running_mean, theirs)
     assert not norm.training
@@ -176,7 +177,7 @@ def test_the_average_measures_its_own_statistics(tiny: MakeConfig) -> None:
     state.begin_step(100)
     train_step(state, batch())
     torch.testing.assert_close(norm.running_mean, theirs)
-    assert len(seen) == 1
+    assert len(seen) == 2
 
 
 def test_rates_fall_to_zero_over_the_second_half(tiny: MakeConfig) -> None:
