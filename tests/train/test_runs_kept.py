@@ -132,6 +132,7 @@ def test_fault_125_another_generator_and_a_resumed_run_are_refused() -> None:
     ("flags", "said"),
     [
         ("--recipe edge --palette none", True),
+        ("--recipe enhance", False),
         ("--recipe paper --palette none", False),
         ("--num-downs 4 --palette none", True),
         ("--recipe edge", False),

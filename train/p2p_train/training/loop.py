@@ -277,7 +277,9 @@ def _announce(
 ) -> list[str]:
     """Write the settings, say what is trained, and return the same as lines."""
     write_json(run_dir / "config.json", state.config.to_json())
-    if data.contract.palette is None and state.config.model.num_downs is not None:
+    model, loss = state.config.model, state.config.loss
+    for_labels = model.discriminator == "patch" or loss.lambda_pattern  # unlike enhance
+    if data.contract.palette is None and model.num_downs is not None and for_labels:
         logger.warning(
             "few downsamplings, as in the recipes edge and student, were measured on label maps; "
             "where detail of the input should pass through (colourisation), --recipe classic "
