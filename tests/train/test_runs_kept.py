@@ -44,6 +44,18 @@ def test_fault_99_a_checkpoint_whose_run_went_on_is_not_resumed(name: str) -> No
     p2p_train(f"--resume {early} --max-steps 4 --device cpu --workers 0")
 
 
+@pytest.mark.parametrize("end", [2, 3])
+def test_a_run_that_is_finished_is_told_and_stays_as_it_is(end: int) -> None:
+    """One line says so, also where its end is moved to before its last step."""
+    config = trained().with_name("config.json")
+    before = config.read_bytes()
+    resumed = p2p_train(f"--resume run --max-steps {end} --device cpu --workers 0")
+    said = f"nothing to train: step 3 is done, and --max-steps or --epochs ends the run at {end}"
+    assert said in resumed.stderr
+    assert "training on" not in resumed.stderr
+    assert config.read_bytes() == before
+
+
 @pytest.mark.parametrize(("flag", "named"), [("--image-size 64", True), ("--ngf 8", False)])
 def test_fault_126_a_run_of_another_size_is_an_export(flag: str, named: bool) -> None:
     """Who resumes a run for the sake of its size hears of the flag that exports it so."""

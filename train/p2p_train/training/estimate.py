@@ -87,7 +87,11 @@ class Estimate:
 
     def describe(self, config: TrainConfig, first_step: int = 0) -> str:
         """Return a line about a run that has taken ``first_step`` steps before."""
-        duration_s = self.duration_s(max(1, total_steps(config, self.per_epoch) - first_step))
+        total = total_steps(config, self.per_epoch)
+        if first_step >= total:
+            done = f"nothing to train: step {first_step} is done"
+            return f"{done}, and --max-steps or --epochs ends the run at {total}"
+        duration_s = self.duration_s(total - first_step)
         line = (
             f"about {_rounded(duration_s)} on this {self.device}, {self.memory_mib / 1024:.1f} GB "
             f"of memory, {self.checkpoints_mb:.0f} MB of checkpoints"

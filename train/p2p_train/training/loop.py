@@ -276,7 +276,6 @@ def _announce(
     run_dir: Path, data: TrainingData, state: TrainState, estimate: Estimate
 ) -> list[str]:
     """Write the settings, say what is trained, and return the same as lines."""
-    write_json(run_dir / "config.json", state.config.to_json())
     model, loss = state.config.model, state.config.loss
     for_labels = model.discriminator == "patch" or loss.lambda_pattern  # unlike enhance
     if data.contract.palette is None and model.num_downs is not None and for_labels:
@@ -287,12 +286,11 @@ def _announce(
         )
     where, precision = describe_device(state.device), state.config.precision
     first, total = state.step, total_steps(state.config, estimate.per_epoch)
-    epoch = first / estimate.per_epoch
-    facts = [
-        *describe_run(state.config, data),
-        f"training on {where} in {precision}, steps {first} to {total}, from epoch {epoch:.2f}",
-        estimate.describe(state.config, first),
-    ]
+    steps = f"steps {first} to {total}, from epoch {first / estimate.per_epoch:.2f}"
+    facts = [*describe_run(state.config, data), estimate.describe(state.config, first)]
+    if first < total:  # or the run stays as it is
+        write_json(run_dir / "config.json", state.config.to_json())
+        facts.insert(2, f"training on {where} in {precision}, {steps}")
     for line in facts:
         logger.info(line)
     logger.info("to follow it in a browser, open %s", run_dir / "index.html")
