@@ -335,11 +335,11 @@ SECTIONS = (
         title="Enhancing rendered pictures",
         name="enhance",
         intro="Is a rendered picture a better input than its label map? Both generators have width "
-        "16 and saw crops of 128x128 px, four a step, of pictures of 512x256 px: 320 frames of 80 "
-        "[drawn drives](../benchmarks/experiments/drives/draw.py); 40 frames of ten other drives "
-        "are scored. Twins are rich pictures of the same scenes, and the segmenter learned from "
-        "them for three passes. The warp error is of two seconds of another drive. One seed, and a "
-        "start only: after 400 steps neither picture looks real yet.",
+        "16 and saw crops of 256x256 px, four a step, of pictures of 512x256 px: five frames of "
+        "each of 360 [drawn drives](../benchmarks/experiments/drives/draw.py); those of 36 others "
+        "are scored. The first is `--recipe edge`, the second `--recipe enhance` without semantic "
+        "loss. Twins are rich pictures of the same scenes, and the segmenter learned from them for "
+        "two passes. The warp error is of two seconds of another drive. One seed.",
         command="python -m experiments.quality.enhance 'from labels=runs/labels' "
         "'from plain pictures=runs/plain' --data drives --segmenter segmenter.pt --drive drive",
         table=enhance.table,
