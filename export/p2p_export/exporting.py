@@ -6,7 +6,9 @@ import logging
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from p2p_runtime.errors import (
     BundleError,
@@ -81,6 +83,9 @@ def export(options: ExportOptions) -> list[WrittenBundle]:
     frames, made_up = top_up(given)
     folder = next(iter(outputs.values())).parent
     check_writable_folder(folder)
+    calibration = None  # refused, if it is useless, before anything is written
+    if options.int8 and options.calibration is not None:
+        calibration = read_calibration(options.calibration, trained)
     module = PixelGenerator(trained.module)
     reference = Reference(
         contract=trained.contract,
@@ -94,7 +99,7 @@ def export(options: ExportOptions) -> list[WrittenBundle]:
     written: dict[str, WrittenBundle] = {}
     for name, output in outputs.items():
         _log.info("%s: making the graph", name)
-        graph = _make_graph(name, trained, reference, options, folder)
+        graph = _make_graph(name, trained, reference, calibration, options, folder)
         _log.info("%s: comparing %s with torch", name, count_of(len(frames), "frame"))
         precision = name.partition("-")[0]
         try:
@@ -141,13 +146,18 @@ def _segmentation_check(
 
 
 def _make_graph(
-    name: str, trained: TrainedGenerator, reference: Reference, options: ExportOptions, folder: Path
+    name: str,
+    trained: TrainedGenerator,
+    reference: Reference,
+    calibration: tuple[NDArray[np.uint8], str] | None,
+    options: ExportOptions,
+    folder: Path,
 ) -> Graph:
     if name == "fp16":
         return fp16_graph(trained.module, reference)
-    if name == "fp32" or options.calibration is None:
+    if name == "fp32" or calibration is None:
         return Graph(content=to_onnx(folded_generator(trained.module), trained.contract))
-    frames, note = read_calibration(options.calibration, trained)
+    frames, note = calibration
     profile = "tensorrt" if name == INT8_FOR_TENSORRT else options.int8_profile
     graph = int8_graph(trained.module, reference, frames, profile, folder)
     return replace(graph, notes=(note, *graph.notes))

@@ -11,8 +11,9 @@ import p2p_export
 from p2p_export import exporting
 from p2p_export.exporting import export
 from p2p_export.options import ExportOptions, checkpoint_of
-from p2p_runtime.errors import CheckpointError, ConfigError, ParityError
-from toy_export import write_checkpoint
+from p2p_runtime.errors import CheckpointError, ConfigError, ExportError, ParityError
+from p2p_runtime.files import write_picture
+from toy_export import toy_frames, write_checkpoint
 
 
 def touch(path: Path, time_s: float = 0) -> Path:
@@ -117,3 +118,15 @@ def test_public_names_are_there():
         assert getattr(p2p_export, name).__name__ == name
     with pytest.raises(AttributeError, match="nothing"):
         p2p_export.nothing  # noqa: B018
+
+
+def test_useless_calibration_inputs_are_refused_before_anything_is_written(tmp_path):
+    """Too few of them are told before the files that do not need them are made."""
+    run = write_checkpoint(tmp_path / "checkpoints" / "last.pt")
+    (tmp_path / "inputs").mkdir()
+    for index, frame in enumerate(toy_frames(count=5)):
+        write_picture(tmp_path / "inputs" / f"{index}.png", frame)
+    options = ExportOptions(source=run, int8=True, calibration=tmp_path / "inputs")
+    with pytest.raises(ExportError, match="5 different inputs"):
+        export(options)
+    assert not list((tmp_path / "export").iterdir())
