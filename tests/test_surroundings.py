@@ -41,6 +41,15 @@ def test_fault_107_a_video_is_whole_with_closed_descriptors(closed: str, tmp_pat
         assert sum(1 for _ in film.decode(video=0)) == 2
 
 
+@pytest.mark.parametrize("name", MODULES)
+def test_a_working_folder_that_was_removed_is_one_line(name: str, tmp_path: Path) -> None:
+    """Each command says so, before a library fails on it in words of its own."""
+    script = 'mkdir gone && cd gone && rmdir ../gone && exec "$@"'
+    done = with_shell(script, words_of(name), tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr == "error: the working folder was removed; change to another one\n"
+
+
 def work(name: str, workplace: Path, place: Path) -> list[str]:
     """Return the words that export a tiny run, describe the file, or time two of its files."""
     (place / "run").symlink_to(workplace / "runs" / "data-1")

@@ -18,11 +18,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, ClassVar, NoReturn, TextIO
 
 import click
 
-from .errors import MissingExtraError, P2PError
+from .errors import ConfigError, MissingExtraError, P2PError
 from .redaction import redact
 from .starting import started
 
@@ -164,6 +165,7 @@ class P2PCommand(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command's function and handle its errors; see the class."""
         try:
+            _check_working_folder()
             result = super().invoke(ctx)
             sys.stdout.flush()
             return result
@@ -202,6 +204,14 @@ class P2PGroup(P2PCommand, click.Group):
         """Write the sections of the options, then the commands."""
         super().format_options(ctx, formatter)
         self.format_commands(ctx, formatter)
+
+
+def _check_working_folder() -> None:
+    """Raise a ConfigError if the working folder was removed, which libraries stumble over."""
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise ConfigError("the working folder was removed; change to another one") from error
 
 
 _HELP_ALL = "p2p_runtime.help_all"
