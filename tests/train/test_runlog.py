@@ -152,6 +152,14 @@ def test_a_resumed_board_forgets_lost_work(tmp_path: Path) -> None:
     assert [event.step for event in board.Scalars("validation/val_l1")] == [5, 10]
 
 
+@pytest.mark.parametrize("width", [32, 64, 256])
+def test_a_caption_is_as_wide_as_its_pictures_at_most(width: int) -> None:
+    """It is not cut off: the last pixels of its line are white, and some before are not."""
+    head = sample_grid({"generated": np.zeros((1, 32, width, 3), np.uint8)})[:26, 2:-2]
+    assert (head[:, -4:] == 255).all()
+    assert (head < 255).any()
+
+
 def test_a_sample_grid_has_a_column_each() -> None:
     """Input, generated and target stand side by side, each in its colours."""
     images = {f"{level}": np.full((2, 32, 40, 3), level, np.uint8) for level in (10, 20, 30)}

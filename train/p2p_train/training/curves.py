@@ -124,7 +124,9 @@ def _column(caption: str, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     width = images.shape[2]
     head = np.full((CAPTION_PX, width, 3), 255, np.uint8)
     font, black = cv2.FONT_HERSHEY_SIMPLEX, (0, 0, 0)
-    cv2.putText(head, caption, (6, CAPTION_PX - 9), font, 0.55, black, 1, cv2.LINE_AA)
+    (caption_px, _), _ = cv2.getTextSize(caption, font, 0.55, 1)
+    scale = 0.55 * min(1, (width - 12) / caption_px)  # narrow pictures get smaller letters
+    cv2.putText(head, caption, (6, CAPTION_PX - 9), font, scale, black, 1, cv2.LINE_AA)
     gap = np.full((GRID_GAP_PX, width, 3), 255, np.uint8)
     column = np.vstack([head, *(row for image in images for row in (image, gap))])
     side = (GRID_GAP_PX // 2, GRID_GAP_PX // 2)
