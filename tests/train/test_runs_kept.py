@@ -44,6 +44,16 @@ def test_fault_99_a_checkpoint_whose_run_went_on_is_not_resumed(name: str) -> No
     p2p_train(f"--resume {early} --max-steps 4 --device cpu --workers 0")
 
 
+def test_what_a_killed_run_left_unfinished_is_removed() -> None:
+    """A run that is killed while it writes a checkpoint goes on, and leaves no part of one."""
+    folder = trained()
+    torn = folder / ".p2p-torn.tmp"
+    torn.write_bytes((folder / "last.pt").read_bytes()[:1000])
+    p2p_train("--resume run --max-steps 4 --device cpu --workers 0")
+    assert Checkpoint.load(folder / "last.pt").progress["step"] == 4
+    assert not torn.exists()
+
+
 @pytest.mark.parametrize("end", [2, 3])
 def test_a_run_that_is_finished_is_told_and_stays_as_it_is(end: int) -> None:
     """One line says so, also where its end is moved to before its last step."""

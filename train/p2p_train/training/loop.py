@@ -152,6 +152,8 @@ def train(
             check_writable_folder(run_dir / "checkpoints")
             busy = f"another p2p-train is writing to {run_dir}; choose another --run-dir"
             stack.enter_context(exclusive_lock(run_dir / ".lock", busy))
+            for unfinished in (run_dir / "checkpoints").glob(".p2p-*.tmp"):
+                unfinished.unlink()  # of a run that was killed while it wrote
 
         # Networks, losses and optimisers
         label_palette = data.val.label_palette
