@@ -288,11 +288,12 @@ def _announce(
         )
     where, precision = describe_device(state.device), state.config.precision
     first, total = state.step, total_steps(state.config, estimate.per_epoch)
-    steps = f"steps {first} to {total}, from epoch {first / estimate.per_epoch:.2f}"
-    facts = [*describe_run(state.config, data), estimate.describe(state.config, first)]
+    facts = [*describe_run(state.config, data)]
     if first < total:  # or the run stays as it is
         write_json(run_dir / "config.json", state.config.to_json())
-        facts.insert(2, f"training on {where} in {precision}, {steps}")
+        steps = f"steps {first} to {total}, from epoch {first / estimate.per_epoch:.2f}"
+        facts.append(f"training on {where} in {precision}, {steps}")
+    facts.append(estimate.describe(state.config, first))
     for line in facts:
         logger.info(line)
     logger.info("to follow it in a browser, open %s", run_dir / "index.html")
